@@ -1,0 +1,27 @@
+"""FoR-Net: light semantic segmentation that spends its computation on the hard regions of an image.
+
+Keras is imported only when the network is first touched, so that `KERAS_BACKEND` can still be chosen.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "FoRNet": "fornet_keras.model",
+    "FoRNetLoss": "fornet_keras.losses",
+    "MeanIoU": "fornet_keras.metrics",
+    "MultiScaleBranch": "fornet_keras.layers.multi_scale_branch",
+    "Selector": "fornet_keras.layers.selector",
+    "TopKGate": "fornet_keras.layers.topk_gate",
+    "load_model": "fornet_keras.model_folder",
+    "save_model": "fornet_keras.model_folder",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name):
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'fornet_keras' has no attribute {name!r}")

@@ -1,0 +1,116 @@
+"""From a file, its overrides or a mapping to a `Config`, and back to text."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from fornet_keras.config.explain import (
+    UNKNOWN_KEY,
+    KeyPath,
+    example,
+    explain,
+    kind_of,
+    refusal,
+    shortened,
+    unknown_key,
+)
+from fornet_keras.config.schema import SECTIONS, Config
+from fornet_keras.config.yaml_text import parse_yaml, yaml_1_2
+
+MAX_BYTES = 1_000_000
+
+
+def read_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration file.
+
+    Args:
+        path: A YAML 1.2 file of at most `MAX_BYTES` bytes, in UTF-8.
+        overrides: Values that replace the file's, such as "training.epochs=5"; the last one of a key counts.
+
+    Raises:
+        ConfigError: The file cannot be read, or it or an override is not a valid configuration. The message
+            is one line: file and line (or --set), key, what was expected, the fix.
+    """
+    text = _read_text(Path(path))
+    values, origins = parse_yaml(text, lambda line: f"{path}:{line}" if line else str(path))
+    if not isinstance(values, dict):
+        found = "is empty" if values is None else f"is {kind_of(values)}"
+        expected = f"expected the sections {', '.join(SECTIONS)}"
+        raise refusal(str(path), f"{found}, {expected}; begin with a copy of configs/synthetic.yaml")
+    for override in overrides:
+        (section, name), value = _parse_override(override)
+        keys = {} if values.get(section) is None else values[section]
+        if isinstance(keys, dict):  # if not, validation names the section's own line
+            values = values | {section: keys | {name: value}}
+            origins = origins | {(section, name): "--set"}
+    return _validate(values, {(): str(path)} | origins)
+
+
+def config_from_mapping(mapping: Mapping[str, Any], source: str) -> Config:
+    """Build a configuration from sections of plain values.
+
+    Args:
+        mapping: From section names to mappings, such as `{"data": {"format": "camvid"}, ...}`.
+        source: Where the mapping comes from; errors begin with it.
+
+    Raises:
+        ConfigError: A key is unknown, missing, of a wrong type or out of range.
+    """
+    return _validate(mapping, {(): source})
+
+
+def dump_config(config: Config) -> str:
+    """YAML text of all keys, defaults too; `read_config` of it gives an equal `Config`."""
+    text = io.StringIO()
+    yaml_1_2().dump(config.model_dump(mode="json"), text)
+    return text.getvalue()
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = getattr(error, "strerror", None) or error
+        expected = "expected a YAML file such as configs/synthetic.yaml"
+        raise refusal(str(path), f"cannot be read ({reason}), {expected}; check the path") from error
+    if len(content) > MAX_BYTES:
+        raise refusal(str(path), "is larger than 1 MB, expected a few kB; give a configuration file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise refusal(str(path), "is not UTF-8 text, expected YAML; save it as UTF-8") from error
+
+
+def _parse_override(override: str) -> tuple[KeyPath, Any]:
+    where = f"--set {shortened(override)!r}"
+    name, equals, text = override.partition("=")
+    path = tuple(name.strip().split("."))
+    if not equals:
+        raise refusal(where, "no '=', expected SECTION.KEY=VALUE, for example --set training.epochs=8")
+    if len(path) == 1 and path[0] in SECTIONS:
+        keys = ", ".join(SECTIONS[path[0]].model_fields)
+        raise refusal(where, f"'{path[0]}' is a section, expected {path[0]}.KEY=VALUE with one of: {keys}")
+    if len(path) != 2 or path[0] not in SECTIONS or path[1] not in SECTIONS[path[0]].model_fields:
+        raise refusal("--set", unknown_key(path))
+    value, _ = parse_yaml(text, lambda line: where)
+    if value is None and text.strip() not in ("null", "~"):
+        raise refusal(where, f"no value after '=', write for example --set '{name}={example(path)}'")
+    return path, value
+
+
+def _validate(mapping: Mapping[str, Any], origins: Mapping[KeyPath, str]) -> Config:
+    # A section that is absent or has only comments is an empty one: its missing keys are then named.
+    given = {name: {} if value is None else value for name, value in mapping.items()}
+    values: dict[str, Any] = {name: {} for name in SECTIONS} | given
+    try:
+        return Config.model_validate(values)
+    except ValidationError as errors:
+        # A misspelt key is also a missing one: the misspelling is the finding that helps.
+        error = min(errors.errors(include_url=False), key=lambda entry: entry["type"] not in UNKNOWN_KEY)
+        path = tuple(str(part) for part in error["loc"])
+        where = next(origins[path[:size]] for size in (2, 1, 0) if path[:size] in origins)
+        raise refusal(where, explain(error, values)) from errors

@@ -1,0 +1,190 @@
+"""The configuration's sections and keys: types, ranges and defaults.
+
+A description reads "type and range (meaning)": it is the "expected ..." of every error about its key.
+A key without a usable default has an example, which the error shows too.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+CropSide = Annotated[int, Field(ge=64)]
+Scale = Annotated[float, Field(gt=0)]
+Prefix = Annotated[str, Field(min_length=1)]
+Splits = Annotated[str, Field(pattern=r"^[\w-]+(\+[\w-]+)*$")]
+
+
+class Section(BaseModel):
+    """Frozen, refuses unknown keys and converts nothing, except int to float and list to tuple."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Where the images and labels are, and which of them train and validate."""
+
+    format: Literal["cityscapes", "camvid", "folder"] = Field(
+        description="cityscapes, camvid or folder (how the data's files are laid out)", examples=["camvid"]
+    )
+    root: Prefix | None = Field(
+        default=None,
+        description="null or a str (folder of the data, quoted if it looks like a number; --data wins)",
+        examples=["/data/camvid"],
+    )
+    train_split: Splits = Field(
+        default="train",
+        description="a str of split names joined by '+' (images to train on, as in train+val)",
+    )
+    val_split: Splits = Field(
+        default="val", description="a str of split names joined by '+' (images to validate on)"
+    )
+    exclude: tuple[Prefix, ...] = Field(
+        default=(),
+        strict=False,
+        description="a list of quoted strings (beginnings of the file names left out of training)",
+        examples=[["0001TP"]],
+    )
+
+
+class AugmentConfig(Section):
+    """Random changes of the training images; validation images stay as they are."""
+
+    crop: tuple[CropSide, CropSide] = Field(
+        strict=False,
+        description="a list of two ints >= 64 (height and width of the training crop in pixels)",
+        examples=[[360, 480]],
+    )
+    scale: tuple[Scale, Scale] = Field(
+        default=(0.5, 2.0),
+        strict=False,
+        description="a list of two numbers > 0, the smaller first (range of the random zoom; 1 is none)",
+    )
+    flip: float = Field(
+        default=0.5, ge=0, le=1, description="a number in 0..1 (probability that left and right are swapped)"
+    )
+    brightness: float = Field(
+        default=0.2,
+        ge=0,
+        le=0.9,
+        description="a number in 0..0.9 (largest change of brightness, as a fraction)",
+    )
+    contrast: float = Field(
+        default=0.2,
+        ge=0,
+        le=0.9,
+        description="a number in 0..0.9 (largest change of contrast, as a fraction)",
+    )
+    saturation: float = Field(
+        default=0.2,
+        ge=0,
+        le=0.9,
+        description="a number in 0..0.9 (largest change of saturation, as a fraction)",
+    )
+    hue: float = Field(
+        default=0.02,
+        ge=0,
+        le=0.5,
+        description="a number in 0..0.5 (largest turn of the hue, as a fraction of a circle)",
+    )
+
+    @field_validator("scale")
+    @classmethod
+    def _smaller_first(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if scale[0] > scale[1]:
+            raise ValueError("the smaller scale comes first")
+        return scale
+
+
+class ModelConfig(Section):
+    """Which FoR-Net is built."""
+
+    preset: Literal["nano", "s", "m"] = Field(default="s", description="nano, s or m (size of the network)")
+    region_size: int = Field(
+        default=32, ge=32, multiple_of=32, description="a multiple of 32 (side of a square region in pixels)"
+    )
+    top_k: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="a number > 0 and <= 1 (share of the regions refined at inference)",
+    )
+
+
+class LossConfig(Section):
+    """What training minimises."""
+
+    class_weights: Literal["none", "inverse_log", "median_frequency"] = Field(
+        default="inverse_log",
+        description="none, inverse_log or median_frequency (how rare classes gain weight in the loss)",
+    )
+    ohem: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="null or a number > 0 and < 1 (share of the hardest pixels that count; null counts all)",
+        examples=[0.25],
+    )
+    coarse_weight: float = Field(
+        default=0.4,
+        ge=0,
+        description="a number >= 0 (weight of the coarse path's loss; the final loss has 1)",
+    )
+    selector_weight: float = Field(
+        default=0.2, ge=0, description="a number >= 0 (weight of the selector's loss; the final loss has 1)"
+    )
+    label_smoothing: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.3,
+        description="a number in 0..0.3 (probability spread evenly over the classes)",
+    )
+
+
+class TrainingConfig(Section):
+    """How long, how fast and how exactly the network is trained."""
+
+    epochs: int = Field(ge=1, description="an int >= 1 (passes over the training images)", examples=[8])
+    batch_size: int = Field(ge=1, description="an int >= 1 (images a step)", examples=[8])
+    optimizer: Literal["sgd", "adamw"] = Field(default="adamw", description="sgd or adamw")
+    learning_rate: float = Field(
+        default=1e-3, gt=0, description="a number > 0 (highest rate, reached after the warm-up)"
+    )
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="a number >= 0 and < 1 (sgd only)")
+    weight_decay: float = Field(
+        default=1e-2, ge=0, description="a number >= 0 (pull of the weights towards 0)"
+    )
+    warmup_steps: int = Field(
+        default=200, ge=0, description="an int >= 0 (steps in which the rate rises from 0)"
+    )
+    decay_power: float = Field(
+        default=0.9,
+        gt=0,
+        description="a number > 0 (power of the rate's polynomial decay; 1 is a straight line)",
+    )
+    clip_norm: float | None = Field(
+        default=None, gt=0, description="null or a number > 0 (largest norm of the gradient)", examples=[1.0]
+    )
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        default="float32",
+        description="float32, mixed_bfloat16 or mixed_float16 (number format of the computation)",
+    )
+    seed: int = Field(
+        default=0, ge=0, le=2**32 - 1, description="an int in 0..4294967295 (start of every random choice)"
+    )
+    validate_every: int = Field(
+        default=1, ge=1, description="an int >= 1 (epochs from one validation to the next)"
+    )
+    workers: int = Field(default=2, ge=1, description="an int >= 1 (threads that decode images)")
+
+
+class Config(Section):
+    """One experiment: the sections of a configuration file."""
+
+    data: DataConfig
+    augment: AugmentConfig
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig
+
+
+SECTIONS: dict[str, type[Section]] = dict(Config.__annotations__)

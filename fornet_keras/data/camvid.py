@@ -1,0 +1,57 @@
+"""CamVid in its 11-class form: its label table and where its files are.
+
+The classes, their order and their colours are those of SegNet (Badrinarayanan et al., PAMI 2017), which
+most papers train on; the frames are from Brostow et al., PRL 2009.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fornet_keras.data.dataset import IGNORE, LabelTable, Sample
+
+LAYOUT = "SPLIT/images/*.jpg (or .png) and SPLIT/labels/*.png"
+
+_VOID = 11
+
+_CLASSES = (  # the position is both the value in a label file and the train id
+    ("sky", (128, 128, 128)),
+    ("building", (128, 0, 0)),
+    ("pole", (192, 192, 128)),
+    ("road", (128, 64, 128)),
+    ("pavement", (60, 40, 222)),
+    ("tree", (128, 128, 0)),
+    ("sign_symbol", (192, 128, 128)),
+    ("fence", (64, 64, 128)),
+    ("car", (64, 0, 128)),
+    ("pedestrian", (64, 64, 0)),
+    ("bicyclist", (0, 128, 192)),
+)
+
+TABLE = LabelTable(
+    names=tuple(name for name, _ in _CLASSES),
+    colors=tuple(color for _, color in _CLASSES),
+    train_ids={value: value for value in range(len(_CLASSES))} | {_VOID: IGNORE},
+    # Our choice: what is a few pixels wide in these small frames.
+    thin=("pole", "sign_symbol", "pedestrian", "bicyclist"),
+)
+
+
+def find_splits(root: Path) -> list[str]:
+    """Names of the splits below `root`, sorted; empty where `root` is not laid out as CamVid."""
+    return sorted(folder.parent.name for folder in root.glob("[!.]*/images") if folder.is_dir())
+
+
+def find_samples(root: Path, split: str) -> list[Sample]:
+    """The images of one split, sorted by name, each with its label where that exists."""
+    images = (root / split / "images").glob("[!.]*")
+    return [
+        _sample(image, root / split / "labels")
+        for image in sorted(images)
+        if image.suffix.lower() in (".jpg", ".png")
+    ]
+
+
+def _sample(image: Path, label_folder: Path) -> Sample:
+    label = label_folder / f"{image.stem}.png"
+    return Sample(image, label if label.is_file() else None)

@@ -1,0 +1,60 @@
+"""What every data source hands on: which classes there are, and which image belongs to which label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+IGNORE = 255
+"""Train id of a pixel that is neither trained on nor scored."""
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The classes of a data set and the meaning of the values in its label files.
+
+    Args:
+        names: one name a class; the position is the train id.
+        colors: one RGB colour (0…255) a class.
+        train_ids: label-file value (0…255) → train id, or `IGNORE`. A value that is not a key is an error
+            in the data.
+        thin: names of the classes that are thin structures (poles, signs), scored as a group.
+    """
+
+    names: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    train_ids: Mapping[int, int]
+    thin: tuple[str, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes that are trained and scored."""
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and its label file; `label` is None where only the image exists.
+
+    `label_holds_train_ids` says that the label file already holds train ids (`IGNORE` for void) and the
+    table's mapping does not apply.
+    """
+
+    image: Path
+    label: Path | None = None
+    label_holds_train_ids: bool = False
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The samples of one split of a data source, in a fixed order, with their label table."""
+
+    name: str
+    split: str
+    root: Path
+    table: LabelTable
+    samples: tuple[Sample, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.samples)

@@ -1,0 +1,180 @@
+"""A user's own data: a folder whose `dataset.yaml` says what its label values mean.
+
+A complete `dataset.yaml`; only `name` and `classes` are required, the rest are the defaults:
+
+    name: harbour
+    classes:
+      - {name: water, color: [0, 0, 200]}                            # value 0, its position
+      - {name: mooring, color: [200, 200, 0], value: 7, thin: true}
+    ignore: []                     # further label values that are neither trained on nor scored
+    images: images/{split}
+    labels: labels/{split}
+    image_suffixes: [.jpg, .jpeg, .png]
+    label_name: "{stem}.png"       # {stem} is the image's name without its suffix
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+from collections import Counter
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fornet_keras.config.yaml_text import parse_yaml
+from fornet_keras.data.dataset import IGNORE, LabelTable, Sample
+from fornet_keras.errors import ConfigError, DataError
+
+DESCRIPTION_FILE = "dataset.yaml"
+
+_Byte = Annotated[int, Field(ge=0, le=255)]
+_Name = Annotated[str, Field(min_length=1)]
+
+
+def _folder_pattern(pattern: str) -> str:
+    # A pattern without {split} would hand out the same images for training and validation.
+    if pattern.count("{split}") != 1 or PurePosixPath(pattern).is_absolute():
+        raise ValueError("must be a relative path that contains {split} once, for example images/{split}")
+    return PurePosixPath(pattern).as_posix()
+
+
+def _name_pattern(pattern: str) -> str:
+    if pattern.count("{stem}") != 1:
+        raise ValueError('must contain {stem} once, for example "{stem}_mask.png"')
+    return pattern
+
+
+_FolderPattern = Annotated[str, AfterValidator(_folder_pattern)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ClassDescription(_Strict):
+    """One class: its name, its RGB colour (0…255), its value in a label file, whether it is thin."""
+
+    name: _Name
+    color: Annotated[list[_Byte], Field(min_length=3, max_length=3)]
+    value: _Byte | None = None
+    thin: bool = False
+
+
+class FolderDescription(_Strict):
+    """The contents of a `dataset.yaml`; the keys are explained at the top of this file."""
+
+    name: _Name
+    classes: Annotated[list[ClassDescription], Field(min_length=1, max_length=IGNORE)]
+    ignore: list[_Byte] = []
+    images: _FolderPattern = "images/{split}"
+    labels: _FolderPattern = "labels/{split}"
+    image_suffixes: Annotated[list[_Name], Field(min_length=1)] = [".jpg", ".jpeg", ".png"]
+    label_name: Annotated[str, AfterValidator(_name_pattern)] = "{stem}.png"
+
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> FolderDescription:
+        for what, entries in (
+            ("class name", [entry.name for entry in self.classes]),
+            ("label value", [*self.values(), *self.ignore]),
+        ):
+            twice = [entry for entry, count in Counter[str | int](entries).items() if count > 1]
+            if twice:
+                raise ValueError(f"{what} {twice[0]} is declared twice; declare each once")
+        return self
+
+    def values(self) -> list[int]:
+        """The value of each class in a label file, in the order of the train ids."""
+        return [
+            position if entry.value is None else entry.value for position, entry in enumerate(self.classes)
+        ]
+
+    def table(self) -> LabelTable:
+        """The label table that the rest of the package works with."""
+        train_ids = {value: train_id for train_id, value in enumerate(self.values())}
+        return LabelTable(
+            names=tuple(entry.name for entry in self.classes),
+            colors=tuple((entry.color[0], entry.color[1], entry.color[2]) for entry in self.classes),
+            train_ids=train_ids | dict.fromkeys(self.ignore, IGNORE),
+            thin=tuple(entry.name for entry in self.classes if entry.thin),
+        )
+
+    def layout(self) -> str:
+        """The expected files, for an error message."""
+        endings = " or ".join(f"*{suffix}" for suffix in self.image_suffixes)
+        pattern = f"{self.images}/{endings} and {self.labels}/{self.label_name.replace('{stem}', '*')}"
+        return pattern.replace("{split}", "SPLIT")
+
+
+def read_description(root: Path) -> FolderDescription:
+    """Read and check `ROOT/dataset.yaml`.
+
+    Raises:
+        DataError: the file is missing, not YAML, or has a wrong, missing or unknown key; one line.
+    """
+    path = root / DESCRIPTION_FILE
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        content, _ = parse_yaml(text, lambda line: f"{path}:{line}" if line else str(path))
+        return FolderDescription.model_validate(content)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: no such file; expected a description of the classes; write one with name and classes"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); expected YAML; save it as UTF-8") from error
+    except ConfigError as error:
+        raise DataError(str(error)) from error
+    except ValidationError as error:
+        raise DataError(f"{path}: {_first_finding(error)}") from error
+
+
+def find_splits(root: Path, description: FolderDescription) -> list[str]:
+    """Names of the splits below `root`, sorted: whatever {split} stands for in the folders that exist."""
+    before, after = description.images.split("{split}")
+    folders = root.glob(f"{glob.escape(before)}[!.]*{glob.escape(after)}")
+    relative = (folder.relative_to(root).as_posix() for folder in folders if folder.is_dir())
+    return sorted(path[len(before) : len(path) - len(after)] for path in relative)
+
+
+def find_samples(root: Path, split: str, description: FolderDescription) -> list[Sample]:
+    """The images of one split, sorted by name, each with its label where that exists."""
+    folder = root / description.images.replace("{split}", split)
+    label_folder = root / description.labels.replace("{split}", split)
+    samples = []
+    for image in sorted(folder.glob("[!.]*")):
+        stem = _stem(image.name, description.image_suffixes)
+        if stem is not None:
+            label = label_folder / description.label_name.replace("{stem}", stem)
+            samples.append(Sample(image, label if label.is_file() else None))
+    return samples
+
+
+def _stem(name: str, suffixes: list[str]) -> str | None:
+    """`name` without the longest of `suffixes` that it ends with; None where it has none of them."""
+    endings = [suffix for suffix in suffixes if name.lower().endswith(suffix.lower())]
+    return name[: -len(max(endings, key=len))] if endings else None
+
+
+def _first_finding(error: ValidationError) -> str:
+    """The first of pydantic's findings, such as "classes.0.colour: unknown key; did you mean color?"."""
+    # A misspelt key is also a missing one: the misspelling is the finding that helps.
+    findings = sorted(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
+    first = findings[0]
+    where = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        keys = (FolderDescription if len(first["loc"]) == 1 else ClassDescription).model_fields
+        similar = difflib.get_close_matches(str(first["loc"][-1]), keys, n=1)
+        fix = f"did you mean {similar[0]}?" if similar else "remove it"
+        message = f"unknown key; expected one of {', '.join(keys)}; {fix}"
+    elif first["type"] == "missing":
+        message = "is missing; add it"
+    elif first["type"] == "model_type":
+        message = "expected keys and values, such as 'name: harbour'"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        if isinstance(first["input"], str | int | float | None):
+            message += f"; received {first['input']!r}"
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    return f"{where}: {message}{more}" if where else f"{message}{more}"

@@ -1,0 +1,314 @@
+"""A look at a whole data set before training: what is in it, and what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
+from fornet_keras.data.images import WrongLabelError, read_label, train_id_lookup, verify_image
+from fornet_keras.errors import DataError
+
+_VERSION = 1  # of what a scan finds: raise it when that changes, so that older cached reports are not used
+_LISTED = 3  # file names in a line about many files
+_VALUES_APART = 8  # up to so many undeclared values get a line each; more are a photo taken for a label
+_TRAIN_IDS = (
+    "train ids where label ids are expected; use the original label files "
+    "(for Cityscapes *_labelIds.png; train ids belong in *_labelTrainIds.png)"
+)
+
+Kind = Literal["missing label", "corrupt image", "corrupt label", "wrong label"]
+_OF_LABELS = ("corrupt label", "wrong label")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding and all files that have it; `str()` is one line.
+
+    Args:
+        kind: what is wrong, for counting.
+        finding: what was found.
+        fix: what was expected and what to do.
+        paths: the files, images where the label is missing.
+        total: images (or labels) in the data set, for "in 3 of 367".
+    """
+
+    kind: Kind
+    finding: str
+    fix: str
+    paths: tuple[Path, ...]
+    total: int
+
+    def __str__(self) -> str:
+        if len(self.paths) == 1:
+            return f"{self.paths[0]}: {self.finding}; {self.fix}"
+        unit = "labels" if self.kind in _OF_LABELS else "images"
+        listed = ", ".join(path.name for path in self.paths[:_LISTED])
+        listed += ", …" if len(self.paths) > _LISTED else ""
+        return f"{self.finding} in {len(self.paths)} of {self.total} {unit}; {self.fix} ({listed})"
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """What a scan found.
+
+    Args:
+        name, split: of the data set.
+        num_images, num_labels: files that were named, readable or not.
+        classes: the class names; the position is the train id.
+        pixels: label pixels of each class.
+        ignored_pixels: label pixels that are neither trained on nor scored.
+        images_with_class: labels in which each class occurs.
+        sizes: `(height, width, images)`, the commonest size first.
+        problems: what must be put right, the one with most files first.
+    """
+
+    name: str
+    split: str
+    num_images: int
+    num_labels: int
+    classes: tuple[str, ...]
+    pixels: tuple[int, ...]
+    ignored_pixels: int
+    images_with_class: tuple[int, ...]
+    sizes: tuple[tuple[int, int, int], ...]
+    problems: tuple[Problem, ...]
+
+    def summary(self) -> str:
+        """For example "367 images, 0 missing labels, 2 corrupt"."""
+        missing = self._files("missing label")
+        wrong = self._files("wrong label")
+        line = f"{_count(self.num_images, 'image')}, {_count(missing, 'missing label')}, "
+        line += f"{self._files('corrupt image', 'corrupt label')} corrupt"
+        return line + (f", {_count(wrong, 'wrong label')}" if wrong else "")
+
+    def raise_if_bad(self) -> None:
+        """Refuse to go on with data that has problems.
+
+        Raises:
+            DataError: one line with the counts, the first problem and how to see the others.
+        """
+        if self.problems:
+            more = f" ({len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
+            raise DataError(
+                f"{self.name} {self.split}: {self.summary()}; {self.problems[0]}{more}; "
+                "see all with `python cli.py data check`"
+            )
+
+    def _files(self, *kinds: Kind) -> int:
+        return len({path for problem in self.problems if problem.kind in kinds for path in problem.paths})
+
+
+def scan(
+    dataset: Dataset,
+    workers: int = 2,
+    on_sample: Callable[[int, int], None] | None = None,
+    cache: Path | None = None,
+) -> ScanReport:
+    """Read every label and every image's header, count the classes and collect the problems.
+
+    Args:
+        dataset: the samples to look at.
+        workers: threads that read; decoding releases Python's lock.
+        on_sample: called with (samples done, samples in all) after each, for a progress bar. Not called
+            where the report comes from the cache.
+        cache: a folder that keeps reports. One is used again while no file's name, size and time of change
+            and no class differs; a folder that cannot be written is no error.
+    """
+    cached = cache and cache / f"scan-{_fingerprint(dataset)}.json"
+    report = _load(cached) if cached else None
+    if report is None:
+        report = _report(dataset, _read_all(dataset, workers, on_sample))
+        if cached:
+            _store(report, cached)
+    return report
+
+
+# === One sample ===
+
+_Finding = tuple[Kind, Path, str]  # the text is "finding; fix", without the path
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The image's `(height, width)`, the pixels of each train id 0…255, and what is wrong."""
+
+    size: tuple[int, int] | None
+    pixels: NDArray[np.int64]
+    findings: tuple[_Finding, ...]
+
+
+def _read_all(dataset: Dataset, workers: int, on_sample: Callable[[int, int], None] | None) -> list[_Record]:
+    records = []
+    executor = ThreadPoolExecutor(workers)
+    try:
+        for record in executor.map(partial(_read, table=dataset.table), dataset.samples):
+            records.append(record)
+            if on_sample:
+                on_sample(len(records), len(dataset))
+    finally:
+        # After Ctrl-C the samples that have not been started must not be waited for.
+        executor.shutdown(cancel_futures=True)
+    return records
+
+
+def _read(sample: Sample, table: LabelTable) -> _Record:
+    findings: list[_Finding] = []
+    size = None
+    pixels = np.zeros(256, np.int64)
+    try:
+        size = verify_image(sample.image)
+    except DataError as error:
+        findings.append(("corrupt image", sample.image, _without_path(error, sample.image)))
+    if sample.label is None:
+        findings.append(
+            ("missing label", sample.image, "no label; add its label file or leave the image out")
+        )
+        return _Record(size, pixels, tuple(findings))
+    try:
+        label = read_label(sample.label)
+        if size and label.shape != size:
+            found, wanted = (f"{height}×{width}" for height, width in (label.shape, size))
+            text = f"label of {found} for an image of {wanted}; expected equal sizes; export them again"
+            findings.append(("wrong label", sample.label, text))
+        histogram = np.bincount(label.ravel(), minlength=256)
+        lookup, undeclared = train_id_lookup(table, sample.label_holds_train_ids)
+        np.add.at(pixels, lookup, np.where(undeclared, 0, histogram))
+        findings += [
+            ("wrong label", sample.label, text) for text in _undeclared_values(histogram * undeclared)
+        ]
+        if not sample.label_holds_train_ids and _looks_like_train_ids(histogram, pixels, table):
+            findings.append(("wrong label", sample.label, _TRAIN_IDS))
+    except WrongLabelError as error:
+        findings.append(("wrong label", sample.label, _without_path(error, sample.label)))
+    except DataError as error:
+        findings.append(("corrupt label", sample.label, _without_path(error, sample.label)))
+    return _Record(size, pixels, tuple(findings))
+
+
+def _without_path(error: DataError, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ")
+
+
+def _undeclared_values(histogram: NDArray[np.int64]) -> list[str]:
+    values = np.flatnonzero(histogram)
+    if len(values) > _VALUES_APART:
+        return [
+            f"more than {_VALUES_APART} values that are not in the label table; "
+            "use the class labels, not a photo or a score map"
+        ]
+    return [f"value {value}; declare it as void or as a class" for value in values]
+
+
+def _looks_like_train_ids(histogram: NDArray[np.int64], pixels: NDArray[np.int64], table: LabelTable) -> bool:
+    """Whether label-file values are train ids by mistake, told by what the table makes of them.
+
+    Only where most classes have values beyond the train ids, as in Cityscapes, can the two be told apart:
+    then a true label holds some such value, or it is all void, as those of Cityscapes' test split are.
+    """
+    class_values = [value for value, train_id in table.train_ids.items() if train_id != IGNORE]
+    num_beyond = sum(value >= table.num_classes for value in class_values)
+    if 2 * num_beyond <= len(class_values) or histogram[table.num_classes : IGNORE].any():
+        return False
+    return bool(0 < pixels[: table.num_classes].sum() < pixels[IGNORE])
+
+
+# === All samples ===
+
+
+def _report(dataset: Dataset, records: list[_Record]) -> ScanReport:
+    num_classes = dataset.table.num_classes
+    pixels = sum((record.pixels for record in records), start=np.zeros(256, np.int64))
+    images = sum((record.pixels > 0 for record in records), start=np.zeros(256, np.int64))
+    sizes = Counter(record.size for record in records if record.size)
+    num_labels = sum(sample.label is not None for sample in dataset.samples)
+    findings = (finding for record in records for finding in record.findings)
+    return ScanReport(
+        name=dataset.name,
+        split=dataset.split,
+        num_images=len(dataset),
+        num_labels=num_labels,
+        classes=dataset.table.names,
+        pixels=tuple(pixels[:num_classes].tolist()),
+        ignored_pixels=int(pixels[IGNORE]),
+        images_with_class=tuple(images[:num_classes].tolist()),
+        sizes=tuple((height, width, count) for (height, width), count in sizes.most_common()),
+        problems=_problems(findings, len(dataset), num_labels),
+    )
+
+
+def _problems(findings: Iterable[_Finding], num_images: int, num_labels: int) -> tuple[Problem, ...]:
+    """One problem for each text, whatever the number of files that have it."""
+    grouped: dict[tuple[Kind, str], list[Path]] = {}
+    for kind, path, text in findings:
+        grouped.setdefault((kind, text), []).append(path)
+    problems = []
+    for (kind, text), paths in grouped.items():
+        finding, _, fix = text.partition("; ")
+        total = num_labels if kind in _OF_LABELS else num_images
+        problems.append(Problem(kind, finding, fix, tuple(paths), total))
+    return tuple(sorted(problems, key=lambda problem: -len(problem.paths)))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+# === Cache ===
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    """Changes when a file's name, size or time of change does, or a class."""
+    table = dataset.table
+    samples = [
+        (str(path), *_state(path), sample.label_holds_train_ids)
+        for sample in dataset.samples
+        for path in (sample.image, sample.label)
+        if path
+    ]
+    classes = (table.names, sorted(table.train_ids.items()))
+    content = (_VERSION, dataset.name, dataset.split, classes, samples)
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        state = path.stat()
+    except OSError:
+        return -1, -1
+    return state.st_size, state.st_mtime_ns
+
+
+_REPORT = TypeAdapter(ScanReport)
+
+
+def _load(cached: Path) -> ScanReport | None:
+    try:
+        return _REPORT.validate_json(cached.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _store(report: ScanReport, cached: Path) -> None:
+    # Renamed into place, so that a run beside this one never reads half a report.
+    temporary = cached.with_suffix(f".{os.getpid()}")
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(_REPORT.dump_json(report))
+        temporary.replace(cached)
+    except (OSError, ValueError):  # ValueError: a file name that is not UTF-8
+        with suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,115 @@
+"""From a format's name, a folder and a split to a `Dataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from fornet_keras.data import camvid, cityscapes, folder
+from fornet_keras.data.dataset import Dataset, LabelTable, Sample
+from fornet_keras.errors import DataError
+
+FORMATS = ("cityscapes", "camvid", "folder")
+
+_LISTED = 5  # names of what was found instead
+
+
+@dataclass(frozen=True)
+class _Source:
+    name: str
+    layout: str
+    table: LabelTable
+    find_splits: Callable[[Path], list[str]]
+    find_samples: Callable[[Path, str], list[Sample]]
+
+
+def open_dataset(format: str, root: Path, split: str, exclude: Sequence[str] = ()) -> Dataset:
+    """Find the images and labels of a split; no image is read.
+
+    Args:
+        format: `cityscapes`, `camvid` or `folder` (a user's own data with a `dataset.yaml`).
+        root: the folder that holds the data.
+        split: a split's name as in the data's folders; several are joined by `+`, as in `train+val`.
+        exclude: beginnings of image file names to leave out, such as a sequence or a city.
+
+    Returns:
+        The samples in a fixed order: by split as given, then by name. A sample whose label file does not
+        exist has `label=None`.
+
+    Raises:
+        DataError: the format is unknown, the folder is missing or laid out differently, the split is not
+            there or empty, or everything is excluded.
+    """
+    if format not in FORMATS:
+        raise DataError(f"data format '{format}' is unknown; expected one of {', '.join(FORMATS)}")
+    root = root.expanduser()
+    try:
+        source, samples = _find(format, root, split)
+    except OSError as error:
+        raise DataError(
+            f"{root}: cannot be listed ({error.strerror}); expected a readable folder; change its mode"
+        ) from error
+    kept = tuple(sample for sample in samples if not sample.image.name.startswith(tuple(exclude)))
+    if not kept:
+        raise DataError(
+            f"{root}: all {len(samples)} images of split '{split}' are excluded by {', '.join(exclude)}; "
+            "expected some to be left; shorten the list"
+        )
+    return Dataset(source.name, split, root, source.table, kept)
+
+
+def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
+    if not root.is_dir():
+        finding = "is not a folder" if root.exists() else "no such folder"
+        raise DataError(f"{root}: {finding}; expected the folder of the {format} data; check the path")
+    source = _source(format, root)
+    splits = source.find_splits(root)
+    if not splits:
+        raise _wrong_layout(source, root)
+    samples = []
+    for part in dict.fromkeys(split.split("+")):
+        if part not in splits:
+            raise DataError(f"{root}: has no split '{part}'; expected one of {', '.join(splits)}")
+        found = source.find_samples(root, part)
+        if not found:
+            expected = source.layout.replace("SPLIT", part)
+            raise DataError(
+                f"{root}: split '{part}' holds no images; expected {expected}; check that they unpacked"
+            )
+        samples += found
+    return source, samples
+
+
+def _source(format: str, root: Path) -> _Source:
+    if format == "folder":
+        description = folder.read_description(root)
+        return _Source(
+            description.name,
+            description.layout(),
+            description.table(),
+            partial(folder.find_splits, description=description),
+            partial(folder.find_samples, description=description),
+        )
+    module = {"cityscapes": cityscapes, "camvid": camvid}[format]
+    return _Source(format, module.LAYOUT, module.TABLE, module.find_splits, module.find_samples)
+
+
+def _wrong_layout(source: _Source, root: Path) -> DataError:
+    inside = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
+    found = ", ".join(inside[:_LISTED]) + (", …" if len(inside) > _LISTED else "")
+    better = _better_root(source, root)
+    fix = f"did you mean {better}?" if better else "check the path and the format"
+    return DataError(
+        f"{root}: is not laid out as {source.name} data; expected {source.layout}; "
+        f"found {found or 'an empty folder'}; {fix}"
+    )
+
+
+def _better_root(source: _Source, root: Path) -> Path | None:
+    """The folder meant where the one named is a level too high or too low, the commonest slip."""
+    parent_splits = source.find_splits(root.parent)
+    if parent_splits and root.name in (source.layout.partition("/")[0], *parent_splits):
+        return root.parent
+    return next((entry for entry in sorted(root.iterdir()) if source.find_splits(entry)), None)

@@ -1,0 +1,109 @@
+"""Write a city of scenes to disk in Cityscapes' layout: all of it, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.data.synthetic.scene import Scene, render_scene
+from fornet_keras.errors import DataError
+
+CITIES = {"train": "arcadia", "val": "belmont"}
+"""The city of each split, as in Cityscapes: no place is seen in both."""
+
+MAX_SCENES = 1_000_000
+"""Seeds reserved for a split, so that no two cities or splits share a scene."""
+
+MIN_SIDE = 64
+"""Smallest height and width in pixels at which a street is recognisable."""
+
+
+def write_city(
+    root: Path,
+    num_train: int,
+    num_val: int,
+    size: tuple[int, int] = (256, 512),
+    seed: int = 0,
+    on_scene: Callable[[], None] | None = None,
+) -> Path:
+    """Write a training and a validation split below `root`.
+
+    The files appear under `root` only when all are written; until then they lie in a hidden folder beside it.
+
+    Args:
+        root: folder to create; it must not exist or be empty.
+        num_train: number of training scenes, 1…1,000,000.
+        num_val: number of validation scenes, 1…1,000,000; none of them is a training scene.
+        size: height and width in pixels, each at least 64.
+        seed: 0 or more; another seed gives another city.
+        on_scene: called after each scene is written, to show progress.
+
+    Returns:
+        `root`.
+
+    Raises:
+        DataError: an argument cannot be used, or the disk refuses the files.
+    """
+    root = Path(root)
+    counts = {"train": num_train, "val": num_val}
+    _check(root, counts, size, seed)
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=root.parent, prefix=f".{root.name}.") as workshop:
+            city = Path(workshop) / root.name
+            for number, (split, count) in enumerate(counts.items()):
+                first_seed = (seed * len(counts) + number) * MAX_SCENES
+                for index in range(count):
+                    _write_scene(city, split, index, render_scene(first_seed + index, size))
+                    if on_scene:
+                        on_scene()
+            if root.exists():
+                root.rmdir()  # an empty folder, which Windows would not replace
+            city.rename(root)
+    except OSError as error:
+        raise DataError(
+            f"{root}: cannot write the city ({error.strerror or error}); "
+            "expected a folder that may be written to and enough free space; choose another folder"
+        ) from error
+    return root
+
+
+def _check(root: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:
+    """Refuse what cannot give a city, before anything is written."""
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise DataError(
+            f"{root}: exists already; expected a new or empty folder; choose another or remove it"
+        )
+    for split, count in counts.items():
+        if not 1 <= count <= MAX_SCENES:
+            raise DataError(
+                f"num_{split} must be 1…{MAX_SCENES:,}; received {count}; ask for 1 scene or more"
+            )
+    if min(size) < MIN_SIDE:
+        larger = tuple(max(side, MIN_SIDE) for side in size)
+        raise DataError(f"height and width must be at least {MIN_SIDE}; received {tuple(size)}; use {larger}")
+    if seed < 0:
+        raise DataError(f"seed must be 0 or more; received {seed}; use {-seed}")
+
+
+def _write_scene(city: Path, split: str, index: int, scene: Scene) -> None:
+    """Write image, label ids and instance ids of one scene under the names that Cityscapes gives them."""
+    place = CITIES[split]
+    stem = f"{place}_{index:06d}_000019"
+    bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
+    _write_png(city / "leftImg8bit" / split / place / f"{stem}_leftImg8bit.png", bgr)
+    labels = city / "gtFine" / split / place
+    _write_png(labels / f"{stem}_gtFine_labelIds.png", scene.label_ids)
+    _write_png(labels / f"{stem}_gtFine_instanceIds.png", scene.instance_ids)
+
+
+def _write_png(path: Path, pixels: NDArray[np.generic]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Compression 1: higher levels take longer and gain nothing on images with sensor noise.
+    _, encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    path.write_bytes(encoded.tobytes())

@@ -1,0 +1,77 @@
+"""Augmentation of an image together with its label: a pure function of (seed, epoch, index)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from fornet_keras.data.dataset import IGNORE
+
+PAD_COLOR = (127, 127, 127)
+"""What lies outside the image: the value that the network's normalisation maps to zero."""
+
+
+def random_generator(seed, epoch, index):
+    """The generator that decides everything about sample `index` of `epoch`, on any machine and backend."""
+    return np.random.default_rng((seed, epoch, index))
+
+
+def augment(image, label, options, random):
+    """Scale, crop, flip and recolour.
+
+    Args:
+        image: uint8 RGB `(height, width, 3)`.
+        label: uint8 train ids `(height, width)`.
+        options: a `config.AugmentConfig`.
+        random: NumPy generator; six numbers are drawn whatever the options.
+
+    Returns:
+        uint8 `(*options.crop, 3)` and uint8 `options.crop`. What lies outside the image is `PAD_COLOR` and
+        `IGNORE`. A label value never appears that the label did not hold.
+    """
+    image, label = _scale_crop_flip(image, label, options, random)
+    return cv2.transform(image, color_matrix(options, random)), label
+
+
+def _scale_crop_flip(image, label, options, random):
+    """All of the geometry in one resampling: linear for the image, nearest for the label."""
+    height, width = options.crop
+    low, high = np.log(options.scale)
+    scale = float(np.exp(random.uniform(low, high)))
+    # Where the crop begins in the scaled image; negative where the crop is the larger of the two.
+    top, left = (
+        random.uniform(min(0.0, slack), max(0.0, slack))
+        for slack in (image.shape[0] * scale - height, image.shape[1] * scale - width)
+    )
+    # Pixel centres lie at half coordinates: source = (target + offset + 0.5) / scale - 0.5.
+    to_source = np.array(
+        [[1 / scale, 0, (left + 0.5) / scale - 0.5], [0, 1 / scale, (top + 0.5) / scale - 0.5]]
+    )
+    if random.random() < options.flip:
+        to_source[0] = [-to_source[0, 0], 0, to_source[0, 2] + (width - 1) / scale]
+    size, border = (width, height), {"borderMode": cv2.BORDER_CONSTANT}
+    linear, nearest = (how | cv2.WARP_INVERSE_MAP for how in (cv2.INTER_LINEAR, cv2.INTER_NEAREST))
+    image = cv2.warpAffine(image, to_source, size, flags=linear, borderValue=PAD_COLOR, **border)
+    label = cv2.warpAffine(label, to_source, size, flags=nearest, borderValue=IGNORE, **border)
+    return image, label
+
+
+def color_matrix(options, random):
+    """A random change of brightness, contrast, saturation and hue as one affine map of RGB.
+
+    Returns:
+        float64 `(3, 4)`, for values 0…255; the identity where all four options are 0.
+    """
+    draw = random.uniform(-1, 1, size=4)
+    brightness = 1 + options.brightness * draw[0]
+    contrast = 1 + options.contrast * draw[1]
+    saturation = 1 + options.saturation * draw[2]
+    angle = 2 * np.pi * options.hue * draw[3]
+
+    # Hue turns and saturation stretches the plane of colours around the axis of greys.
+    grey = np.full((3, 3), 1 / 3)
+    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
+    turn = grey + saturation * (np.cos(angle) * (np.eye(3) - grey) + np.sin(angle) * cross)
+    gain = brightness * contrast
+    offset = brightness * (1 - contrast) * 127.5
+    return np.hstack([gain * turn, np.full((3, 1), offset)])

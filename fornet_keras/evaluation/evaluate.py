@@ -1,0 +1,116 @@
+"""Score a model on a data set: every label at its own size, every pixel counted once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fornet_keras.data.dataset import IGNORE
+from fornet_keras.data.pipeline import read_sample
+from fornet_keras.metrics import ConfusionMatrix
+
+
+@dataclass
+class Scores:
+    """What `evaluate` found.
+
+    Args:
+        class_names: one name a class.
+        top_k: share of the regions that was corrected.
+        matrix: the confusion matrix of the final prediction.
+        images_with: int64 `(classes,)`, images whose label has the class.
+        num_images: images scored.
+        coarse_errors: pixels that the coarse path got wrong, at stride 4.
+        covered_errors: those of them that lie in kept regions.
+        read_seconds, predict_seconds: time spent reading, and predicting with the first image left out.
+    """
+
+    class_names: tuple[str, ...]
+    top_k: float
+    matrix: ConfusionMatrix
+    images_with: np.ndarray
+    num_images: int = 0
+    coarse_errors: int = 0
+    covered_errors: int = 0
+    read_seconds: float = 0.0
+    predict_seconds: list[float] = field(default_factory=list)
+
+    @property
+    def error_coverage(self):
+        """Share of the coarse path's wrong pixels that lie in the kept regions, 0…1."""
+        return self.covered_errors / self.coarse_errors if self.coarse_errors else float("nan")
+
+    @property
+    def milliseconds(self):
+        """Median time of a prediction, in milliseconds; NaN for a single image."""
+        return 1000 * float(np.median(self.predict_seconds[1:])) if self.num_images > 1 else float("nan")
+
+    def as_json(self):
+        """A mapping for `json.dump`; scores are 0…1, and None where there was nothing to score."""
+        iou = zip(self.class_names, self.matrix.iou, strict=True)
+        return {
+            "miou": _number(self.matrix.miou),
+            "iou": {name: _number(value) for name, value in iou},
+            "pixel_accuracy": _number(self.matrix.pixel_accuracy),
+            "error_coverage": _number(self.error_coverage),
+            "top_k": self.top_k,
+            "num_images": self.num_images,
+            "milliseconds": _number(self.milliseconds),
+            "confusion_matrix": self.matrix.counts.tolist(),
+        }
+
+
+def _number(value):
+    return None if np.isnan(value) else float(value)
+
+
+def evaluate(predictor, dataset, on_image=None):
+    """Score a `Predictor` on every sample of a data set.
+
+    Args:
+        predictor: a `Predictor`.
+        dataset: a `Dataset` with the model's classes, whose samples all have labels.
+        on_image: called after each image as `on_image(sample, image, label, prediction)`, or None.
+
+    Returns:
+        `Scores`.
+
+    Raises:
+        DataError: a file cannot be used.
+    """
+    table = dataset.table
+    scores = Scores(
+        class_names=table.names,
+        top_k=predictor.top_k,
+        matrix=ConfusionMatrix(table.num_classes),
+        images_with=np.zeros(table.num_classes, dtype=np.int64),
+    )
+    for sample in dataset.samples:
+        started = time.perf_counter()
+        image, label = read_sample(sample, table)
+        read = time.perf_counter()
+        prediction = predictor(image)
+        scores.predict_seconds.append(time.perf_counter() - read)
+        scores.read_seconds += read - started
+        scores.num_images += 1
+        scores.matrix.add(label, prediction["label_ids"])
+        present = np.unique(label)
+        scores.images_with[present[present != IGNORE]] += 1
+        _count_coverage(scores, label, prediction)
+        if on_image is not None:
+            on_image(sample, image, label, prediction)
+    return scores
+
+
+def _count_coverage(scores, label, prediction):
+    """Count the coarse path's errors at stride 4, and those in kept regions."""
+    coarse, kept = prediction["coarse_label_ids"], prediction["kept"]
+    label = label[2::4, 2::4]
+    height, width = label.shape
+    wrong = (coarse[:height, :width] != label) & (label != IGNORE)
+    cells = coarse.shape[0] // kept.shape[0]
+    covered = np.repeat(np.repeat(kept, cells, axis=0), cells, axis=1)[:height, :width]
+    scores.coarse_errors += int(wrong.sum())
+    scores.covered_errors += int((wrong & covered).sum())

@@ -1,0 +1,72 @@
+"""Convolution, batch normalisation and activation: the brick of every part of the network."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable("fornet_keras")
+class ConvBlock(keras.layers.Layer):
+    """Convolution without bias → batch normalisation → ReLU (optional).
+
+    Args:
+        filters: number of output channels.
+        kernel_size: edge of the square kernel, in cells.
+        strides: step of the kernel, in cells.
+        activation: whether a ReLU follows.
+
+    Input shape: `(batch, height, width, channels)`.
+
+    Output shape: `(batch, ceil(height / strides), ceil(width / strides), filters)`.
+
+    Example:
+        >>> ConvBlock(8, strides=2)(keras.ops.ones((1, 6, 10, 3))).shape[1:]
+        (3, 5, 8)
+    """
+
+    def __init__(self, filters, kernel_size=3, strides=1, activation=True, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.activation = activation
+        # Strided "same" padding in Keras puts the odd cell at the bottom right; even inputs then shift by half
+        # a cell a stage, which costs borders. Symmetric padding keeps features under their pixels.
+        self.convolution = keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding="same" if strides == 1 else "valid",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            dtype=self.dtype_policy,
+            name="convolution",
+        )
+        self.normalization = keras.layers.BatchNormalization(
+            momentum=0.95, epsilon=1e-3, dtype=self.dtype_policy, name="normalization"
+        )
+
+    def build(self, input_shape):
+        self.convolution.build(input_shape)
+        self.normalization.build((*input_shape[:-1], self.filters))
+        super().build(input_shape)
+
+    def call(self, inputs, training=None):
+        x = inputs
+        if self.strides > 1:
+            pad = self.kernel_size // 2
+            x = keras.ops.pad(x, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
+        x = self.normalization(self.convolution(x), training=training)
+        return keras.ops.relu(x) if self.activation else x
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        height, width = (None if n is None else -(-n // self.strides) for n in (height, width))
+        return (batch, height, width, self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "activation": self.activation,
+        }

@@ -1,0 +1,67 @@
+"""Layers that let any image size through: pad to a multiple, and bring logits back to the image's size."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("fornet_keras")
+class PadToMultiple(keras.layers.Layer):
+    """Pads zeros at the bottom and right until height and width are multiples of `multiple`.
+
+    Args:
+        multiple: cells.
+
+    Input shape: `(batch, height, width, channels)`, any height and width.
+
+    Output shape: the same with height and width rounded up.
+    """
+
+    def __init__(self, multiple, **kwargs):
+        super().__init__(**kwargs)
+        self.multiple = multiple
+
+    def call(self, inputs):
+        rows, columns = (-n % self.multiple for n in inputs.shape[1:3])
+        if not rows and not columns:
+            return inputs
+        return ops.pad(inputs, [[0, 0], [0, rows], [0, columns], [0, 0]])
+
+    def compute_output_shape(self, input_shape):
+        batch, *size, channels = input_shape
+        size = [None if n is None else n + -n % self.multiple for n in size]
+        return (batch, *size, channels)
+
+    def get_config(self):
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable("fornet_keras")
+class UpsampleToImage(keras.layers.Layer):
+    """Resizes logits bilinearly by a whole factor and cuts off what `PadToMultiple` added; gives float32.
+
+    Args:
+        scale: pixels of the image a cell of the logits, in each direction.
+
+    Input shape: logits `(batch, height, width, classes)` and the image `(batch, rows, columns, channels)`,
+        which gives only its size.
+
+    Output shape: float32 `(batch, rows, columns, classes)`.
+    """
+
+    def __init__(self, scale, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.scale = scale
+
+    def call(self, inputs):
+        logits, image = inputs
+        height, width = (n * self.scale for n in logits.shape[1:3])
+        rows, columns = image.shape[1:3]
+        full = ops.image.resize(ops.cast(logits, "float32"), (height, width), interpolation="bilinear")
+        return full[:, :rows, :columns]
+
+    def compute_output_shape(self, input_shape):
+        logits, image = input_shape
+        return (*image[:-1], logits[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}

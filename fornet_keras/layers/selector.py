@@ -1,0 +1,82 @@
+"""Selector: one importance score a region, from what the coarse path sees and how sure it is."""
+
+import math
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("fornet_keras")
+class Selector(keras.layers.Layer):
+    """Scores each region by how much of it the coarse prediction is expected to get wrong.
+
+    The score is the log of the region's mean entropy plus a learned correction that starts at zero: an
+    untrained Selector ranks by entropy, and training can only move it towards the errors. `sigmoid(score)`
+    is the expected share of wrong pixels. Nothing flows back into the features.
+
+    Args:
+        region_cells: edge of a region in cells of the input map.
+        filters: channels of the convolutions.
+
+    Input shape: features `(batch, height, width, channels)` and coarse logits
+        `(batch, height, width, classes)`; height and width are multiples of `region_cells`.
+
+    Output shape: float32 `(batch, height / region_cells, width / region_cells)`.
+
+    Reference: the region-wise importance map of FoR-Net (arXiv 2605.02764); supervised by our own choice.
+    """
+
+    def __init__(self, region_cells=4, filters=32, **kwargs):
+        super().__init__(**kwargs)
+        self.region_cells = region_cells
+        self.filters = filters
+        options = {"padding": "same", "activation": "relu", "dtype": self.dtype_policy}
+        self.reduce = keras.layers.Conv2D(filters, 1, name="reduce", **options)
+        self.look = keras.layers.Conv2D(filters, 3, name="look", **options)
+        # float32: a ranking must not depend on how coarse float16 is.
+        self.correct = keras.layers.Conv2D(
+            1, 3, padding="same", kernel_initializer="zeros", dtype="float32", name="correct"
+        )
+
+    def build(self, input_shape):
+        features, logits = input_shape
+        outer = tuple(features[:-1])
+        self.reduce.build((*outer, features[-1] + logits[-1] + 1))
+        self.look.build((*outer, self.filters))
+        self.correct.build((*outer, 2 * self.filters + 1))
+        super().build(input_shape)
+
+    def call(self, inputs):
+        features, logits = (ops.stop_gradient(x) for x in inputs)
+        entropy = _entropy(logits)
+        probability = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+        x = [ops.cast(part, self.compute_dtype) for part in (features, probability, entropy)]
+        x = self.look(self.reduce(ops.concatenate(x, axis=-1)))
+        x = ops.cast(x, "float32")
+
+        size = self.region_cells
+        mean_entropy = ops.average_pool(entropy, size, size)
+        log_entropy = ops.log(mean_entropy + 1e-4)
+        pooled = [ops.average_pool(x, size, size), ops.max_pool(x, size, size), log_entropy]
+        correction = self.correct(ops.concatenate(pooled, axis=-1))
+        return ops.squeeze(log_entropy + correction, axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape[0]
+        rows, columns = (None if n is None else n // self.region_cells for n in (height, width))
+        return (batch, rows, columns)
+
+    def compute_output_spec(self, inputs):
+        shape = self.compute_output_shape([x.shape for x in inputs])
+        return keras.KerasTensor(shape, "float32")
+
+    def get_config(self):
+        return {**super().get_config(), "region_cells": self.region_cells, "filters": self.filters}
+
+
+def _entropy(logits):
+    """Entropy of the softmax of `logits`, as a share of its maximum (0…1), with a channel axis kept."""
+    logits = ops.cast(logits, "float32")
+    log_probability = ops.log_softmax(logits, axis=-1)
+    entropy = -ops.sum(ops.exp(log_probability) * log_probability, axis=-1, keepdims=True)
+    return entropy / math.log(logits.shape[-1])

@@ -1,0 +1,87 @@
+"""TopKGate: keeps the highest-scoring regions of each image."""
+
+import math
+
+import keras
+from keras import ops
+
+
+def num_kept(ratio, count):
+    """Number of regions kept of `count`: the ratio rounded up, so that at least one stays."""
+    return min(count, max(1, math.ceil(ratio * count - 1e-6)))
+
+
+@keras.saving.register_keras_serializable("fornet_keras")
+class TopKGate(keras.layers.Layer):
+    """Keeps the share `ratio` of the regions of each image that score highest; ties go by position.
+
+    The mask is 0 or 1 in value, and carries the gradient of `sigmoid(score)` (straight-through), so that what
+    the branch gains or loses in a region reaches the Selector. In training the share is drawn for each batch
+    from `[min_train_ratio, 1]`: one set of weights then serves every ratio.
+
+    Args:
+        ratio: share of regions kept at inference, in (0, 1].
+        min_train_ratio: smallest share drawn in training, in (0, 1].
+        seed: seed of the draw; int or None.
+
+    Input shape: scores `(batch, rows, columns)`, any real numbers.
+
+    Output shape: mask float32 `(batch, rows, columns)`, and int32 `(batch, kept)`, the numbers of the kept
+        regions, best first; `kept = ceil(ratio * rows * columns)`.
+
+    Raises:
+        ValueError: a ratio outside (0, 1].
+
+    Example:
+        >>> mask, kept = TopKGate(ratio=0.5)(keras.ops.array([[[1.0, 3.0], [2.0, 0.0]]]))
+        >>> keras.ops.convert_to_numpy(kept).tolist()
+        [[1, 2]]
+
+    Reference: the Top-K activation of FoR-Net (arXiv 2605.02764); straight-through estimator of Bengio et al.
+        (arXiv 1308.3432).
+    """
+
+    def __init__(self, ratio=0.5, min_train_ratio=0.1, seed=None, **kwargs):
+        for name, value in (("ratio", ratio), ("min_train_ratio", min_train_ratio)):
+            if not 0 < value <= 1:
+                raise ValueError(f"{name} must be in (0, 1]; received {value}; use 1 to keep every region")
+        super().__init__(**kwargs)
+        self.ratio = ratio
+        self.min_train_ratio = min_train_ratio
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, scores, training=None):
+        _, rows, columns = scores.shape
+        count = rows * columns
+        scores = ops.reshape(ops.cast(scores, "float32"), (-1, count))
+        # Not ops.top_k: its order among equal scores is the backend's own. argsort is stable on all of them.
+        order = ops.cast(ops.argsort(ops.negative(scores), axis=-1), "int32")
+        kept = num_kept(self.ratio, count)
+        if training:
+            share = keras.random.uniform((), self.min_train_ratio, 1.0, seed=self.seed_generator)
+            threshold = ops.cast(ops.ceil(share * count), "int32")
+        else:
+            threshold = kept
+        rank = ops.argsort(order, axis=-1)
+        hard = ops.cast(ops.cast(rank, "int32") < threshold, "float32")
+        soft = ops.sigmoid(scores)
+        mask = hard + soft - ops.stop_gradient(soft)
+        return ops.reshape(mask, (-1, rows, columns)), order[:, :kept]
+
+    def compute_output_shape(self, input_shape):
+        batch, rows, columns = input_shape
+        known = isinstance(rows, int) and isinstance(columns, int)
+        return input_shape, (batch, num_kept(self.ratio, rows * columns) if known else None)
+
+    def compute_output_spec(self, scores, training=None):
+        mask, kept = self.compute_output_shape(scores.shape)
+        return keras.KerasTensor(mask, "float32"), keras.KerasTensor(kept, "int32")
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "ratio": self.ratio,
+            "min_train_ratio": self.min_train_ratio,
+            "seed": self.seed,
+        }

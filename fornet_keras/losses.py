@@ -1,0 +1,143 @@
+"""Losses of the three outputs that learn: logits, coarse logits and importance. All honour the ignore label."""
+
+import keras
+from keras import ops
+
+from fornet_keras.data.dataset import IGNORE
+
+
+def cross_entropy(labels, logits, class_weights=None, label_smoothing=0.0, ohem=None):
+    """Weighted mean cross-entropy over the pixels that are not ignored.
+
+    Args:
+        labels: int `(batch, height, width)`, train ids or `IGNORE`.
+        logits: float `(batch, height, width, classes)`; computed in float32.
+        class_weights: one positive weight a class, or None for equal weights.
+        label_smoothing: share of the target spread over all classes, 0…1.
+        ohem: share in (0, 1) of the batch's pixels, the hardest ones, that count (online hard example
+            mining, arXiv 1604.03540); None counts all.
+
+    Returns:
+        float32 scalar; 0 where every pixel is ignored.
+    """
+    num_classes = logits.shape[-1]
+    valid = ops.cast(ops.not_equal(labels, IGNORE), "float32")
+    target = ops.one_hot(ops.where(labels == IGNORE, 0, labels), num_classes, dtype="float32")
+    weights = ops.convert_to_tensor(class_weights or [1.0] * num_classes, dtype="float32")
+    # The weight of a pixel is that of its class, also where smoothing spreads the target.
+    weights = ops.sum(target * weights, axis=-1) * valid
+    target = target * (1 - label_smoothing) + label_smoothing / num_classes
+    log_probability = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+    losses = -ops.sum(target * log_probability, axis=-1)
+    if ohem is not None:
+        weights = weights * _hardest(losses * valid, ohem)
+    return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-6)
+
+
+def _hardest(losses, share):
+    """1 where a loss is among the `share` highest of the batch, else 0."""
+    flat = ops.reshape(ops.stop_gradient(losses), (-1,))
+    threshold = ops.quantile(flat, 1 - share)
+    return ops.cast(losses >= threshold, "float32")
+
+
+def region_error_share(labels, coarse_logits, rows, columns):
+    """Share of each region's pixels that the coarse path gets wrong; ignored pixels count as right.
+
+    Args:
+        labels: int `(batch, height, width)`, train ids or `IGNORE`, at the size of the coarse logits.
+        coarse_logits: `(batch, height, width, classes)`.
+        rows, columns: number of regions.
+
+    Returns:
+        Two float32 `(batch, rows, columns)` without gradient: the share, 0…1, and 1 for a region with at
+        least one pixel that is not ignored, else 0.
+    """
+    predicted = ops.cast(ops.argmax(coarse_logits, axis=-1), labels.dtype)
+    valid = ops.not_equal(labels, IGNORE)
+    wrong = ops.logical_and(ops.not_equal(predicted, labels), valid)
+    _, height, width = labels.shape
+    split = (-1, rows, height // rows, columns, width // columns)
+    wrong, valid = (ops.reshape(ops.cast(x, "float32"), split) for x in (wrong, valid))
+    return ops.stop_gradient(ops.mean(wrong, axis=(2, 4))), ops.max(valid, axis=(2, 4))
+
+
+def selector_loss(error_share, valid, importance):
+    """Binary cross-entropy that makes `sigmoid(importance)` the expected share of wrong pixels.
+
+    Its minimum ranks the regions by the number of errors in them, which is what error coverage asks for.
+
+    Args:
+        error_share, valid: float32 `(batch, rows, columns)`, 0…1, from `region_error_share`.
+        importance: float32 `(batch, rows, columns)`, any real numbers.
+
+    Returns:
+        float32 scalar, the mean over the valid regions; 0 where there is none.
+    """
+    losses = ops.softplus(importance) - error_share * importance
+    return ops.sum(losses * valid) / ops.maximum(ops.sum(valid), 1.0)
+
+
+def subsample_labels(labels, height, width, stride):
+    """Every `stride`-th label, from the middle of each cell, padded with `IGNORE` to `(height, width)`."""
+    labels = labels[:, stride // 2 :: stride, stride // 2 :: stride]
+    _, rows, columns = labels.shape
+    return ops.pad(labels, [[0, 0], [0, height - rows], [0, width - columns]], constant_values=IGNORE)
+
+
+@keras.saving.register_keras_serializable("fornet_keras")
+class FoRNetLoss(keras.losses.Loss):
+    """Cross-entropy of the logits, plus that of the coarse logits, plus the Selector's loss.
+
+    Args:
+        class_weights: one positive weight a class, or None for equal weights.
+        coarse_weight: weight of the coarse path's cross-entropy.
+        selector_weight: weight of the Selector's loss.
+        label_smoothing: share of the target spread over all classes, 0…1.
+        ohem: share in (0, 1) of the hardest pixels that count in the logits' term; None counts all.
+
+    Called with labels int `(batch, height, width)` and the outputs of `FoRNet`; returns a float32 scalar.
+    """
+
+    def __init__(
+        self,
+        class_weights=None,
+        coarse_weight=0.4,
+        selector_weight=0.2,
+        label_smoothing=0.0,
+        ohem=None,
+        name="fornet_loss",
+    ):
+        super().__init__(name=name, dtype="float32")
+        self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
+        self.coarse_weight = coarse_weight
+        self.selector_weight = selector_weight
+        self.label_smoothing = label_smoothing
+        self.ohem = ohem
+
+    def parts(self, labels, outputs):
+        """The weighted terms, as a dict of float32 scalars: `logits_loss`, `coarse_loss`, `selector_loss`."""
+        options = {"class_weights": self.class_weights, "label_smoothing": self.label_smoothing}
+        labels = ops.cast(labels, "int32")
+        coarse, importance = outputs["coarse_logits"], outputs["importance"]
+        _, height, width, _ = coarse.shape
+        sampled = subsample_labels(labels, height, width, stride=4)
+        errors, valid = region_error_share(sampled, coarse, *importance.shape[1:])
+        return {
+            "logits_loss": cross_entropy(labels, outputs["logits"], ohem=self.ohem, **options),
+            "coarse_loss": self.coarse_weight * cross_entropy(sampled, coarse, **options),
+            "selector_loss": self.selector_weight * selector_loss(errors, valid, importance),
+        }
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        return sum(self.parts(y_true, y_pred).values())
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "class_weights": self.class_weights,
+            "coarse_weight": self.coarse_weight,
+            "selector_weight": self.selector_weight,
+            "label_smoothing": self.label_smoothing,
+            "ohem": self.ohem,
+        }

@@ -1,0 +1,197 @@
+"""FoRNet: the whole network, from the image to the logits, and what it learns from."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from fornet_keras.backbones.residual import ResidualBackbone
+from fornet_keras.layers.conv_block import ConvBlock
+from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
+from fornet_keras.layers.resize import PadToMultiple, UpsampleToImage
+from fornet_keras.layers.selector import Selector
+from fornet_keras.layers.topk_gate import TopKGate
+from fornet_keras.losses import FoRNetLoss
+from fornet_keras.presets import PRESETS
+
+DETAIL_STRIDE = 4
+CONTEXT_STRIDE = 8
+
+
+@keras.saving.register_keras_serializable("fornet_keras")
+class FoRNet(keras.Model):
+    """Semantic segmentation that spends its computation on the hard regions of an image.
+
+    A coarse path predicts every region at stride 8. The Selector scores how much of each region it expects to
+    be wrong, the TopKGate keeps the highest-scoring ones, and the MultiScaleBranch corrects their logits at
+    stride 4.
+
+    Args:
+        num_classes: number of classes, at least 2.
+        backbone: a model from a normalised image to a dict of features at `stride_4`, `stride_8`,
+            `stride_16` and `stride_32`; None builds a `ResidualBackbone`.
+        context_filters: channels of the coarse path.
+        branch_filters: channels of each convolution of the branch.
+        dilations: one dilation a parallel convolution of the branch, in cells of stride 4.
+        region_size: edge of a region in pixels, a multiple of 32.
+        top_k: share of the regions that is corrected at inference, in (0, 1].
+
+    Input shape: RGB image, uint8 or float, 0…255, `(batch, height, width, 3)`, any height and width.
+
+    Output: dict of float32
+        - `logits` `(batch, height, width, num_classes)`,
+        - `coarse_logits` at stride 4, `(batch, rows * region_size / 4, columns * region_size / 4, num_classes)`,
+        - `importance` `(batch, rows, columns)`, any real numbers: `sigmoid` gives the expected share of
+          wrong pixels,
+        - `kept` `(batch, rows, columns)`, 1 for a region that was corrected, else 0,
+
+        where `rows = ceil(height / region_size)` and `columns = ceil(width / region_size)`.
+
+    Raises:
+        ValueError: an argument outside its range.
+
+    Example:
+        >>> model = FoRNet.from_preset("nano", num_classes=11)
+        >>> model(np.zeros((1, 90, 120, 3), "uint8"))["logits"].shape[1:]
+        (90, 120, 11)
+
+    Reference: FoR-Net (arXiv 2605.02764). Widths, region size, losses and supervision are this package's own.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        backbone=None,
+        context_filters=64,
+        branch_filters=64,
+        dilations=(1, 2, 4),
+        region_size=32,
+        top_k=0.5,
+        **kwargs,
+    ):
+        if num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2; received {num_classes}")
+        if region_size < 32 or region_size % 32:
+            raise ValueError(f"region_size must be a multiple of 32 pixels; received {region_size}")
+        # === Layers ===
+        backbone = ResidualBackbone(name="backbone") if backbone is None else backbone
+        selector = Selector(region_size // CONTEXT_STRIDE, name="selector")
+        gate = TopKGate(top_k, name="gate")
+        branch = MultiScaleBranch(branch_filters, num_classes, dilations, name="branch")
+
+        # === Functional model ===
+        image = keras.Input((None, None, 3), name="image")
+        x = keras.layers.Rescaling(1 / 63.75, offset=-2.0, name="normalize")(image)
+        pyramid = backbone(PadToMultiple(region_size, name="pad")(x))
+
+        context = _fuse_top_down(pyramid, context_filters)
+        coarse = keras.layers.Conv2D(num_classes, 1, name="coarse_logits")(context)
+        importance = selector([context, coarse])
+        kept, indices = gate(importance)
+
+        detail = _join_detail(pyramid["stride_4"], context, branch_filters)
+        correction = branch([detail, kept, indices])
+        coarse = _upsample(coarse, "coarse_logits_up")
+        refined = keras.layers.Add(name="refined_logits")([coarse, correction])
+        logits = UpsampleToImage(DETAIL_STRIDE, name="logits")([refined, image])
+        outputs = {"logits": logits, "coarse_logits": coarse, "importance": importance, "kept": kept}
+        super().__init__(inputs=image, outputs=outputs, **kwargs)
+
+        # === Config ===
+        self.num_classes = num_classes
+        self.backbone = backbone
+        self.context_filters = context_filters
+        self.branch_filters = branch_filters
+        self.dilations = tuple(dilations)
+        self.region_size = region_size
+        self.loss_parts = [
+            keras.metrics.Mean(name=name) for name in ("logits_loss", "coarse_loss", "selector_loss")
+        ]
+
+    @classmethod
+    def from_preset(cls, preset, num_classes, **kwargs):
+        """A new network of a given size, with random weights.
+
+        Args:
+            preset: `"nano"`, `"s"` or `"m"` (about 0.4, 1.2 and 4 million parameters).
+            num_classes: number of classes.
+            **kwargs: further arguments of `FoRNet`, for example `top_k` or `region_size`.
+
+        Raises:
+            ValueError: a preset that does not exist.
+        """
+        if preset not in PRESETS:
+            raise ValueError(f"preset must be one of {', '.join(PRESETS)}; received {preset!r}")
+        arguments = {**PRESETS[preset], **kwargs}
+        if not isinstance(arguments["backbone"], keras.Model):
+            arguments["backbone"] = ResidualBackbone(**arguments["backbone"], name="backbone")
+        return cls(num_classes, **arguments)
+
+    @property
+    def top_k(self):
+        """Share of the regions that is corrected at inference, in (0, 1]."""
+        return self.get_layer("gate").ratio
+
+    def with_top_k(self, top_k):
+        """The same network, with a copy of the weights, that corrects another share of the regions.
+
+        Raises:
+            ValueError: a share outside (0, 1].
+        """
+        model = type(self).from_config({**self.get_config(), "top_k": top_k})
+        model.set_weights(self.get_weights())
+        return model
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The compiled `FoRNetLoss`, or one with default weights where `compile` was given none."""
+        loss = self.loss or FoRNetLoss()
+        parts = loss.parts(y, y_pred)
+        for tracker in self.loss_parts:
+            tracker.update_state(parts[tracker.name])
+        return sum(parts.values())
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "num_classes": self.num_classes,
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "context_filters": self.context_filters,
+            "branch_filters": self.branch_filters,
+            "dilations": self.dilations,
+            "region_size": self.region_size,
+            "top_k": self.top_k,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        config["backbone"] = keras.saving.deserialize_keras_object(
+            config["backbone"], custom_objects=custom_objects
+        )
+        return cls(**config)
+
+
+def _upsample(x, name):
+    return keras.layers.UpSampling2D(2, interpolation="bilinear", name=name)(x)
+
+
+def _fuse_top_down(pyramid, filters):
+    """Bring the deeper features, with the mean of the whole image, up to stride 8."""
+    deepest = pyramid["stride_32"]
+    world = keras.layers.GlobalAveragePooling2D(keepdims=True, name="world_pool")(deepest)
+    world = keras.layers.Conv2D(filters, 1, activation="relu", name="world")(world)
+    x = keras.layers.Add(name="fuse_32")([ConvBlock(filters, 1, name="lateral_32")(deepest), world])
+    for stride in (16, CONTEXT_STRIDE):
+        lateral = ConvBlock(filters, 1, name=f"lateral_{stride}")(pyramid[f"stride_{stride}"])
+        x = keras.layers.Add(name=f"fuse_{stride}")([lateral, _upsample(x, f"up_{stride}")])
+    return ConvBlock(filters, name="context")(x)
+
+
+def _join_detail(detail, context, filters):
+    """What the branch sees at stride 4: fine features plus the context of the coarse path."""
+    detail = ConvBlock(filters, 1, activation=False, name="detail")(detail)
+    context = ConvBlock(filters, 1, activation=False, name="detail_context")(context)
+    x = keras.layers.Add(name="detail_add")([detail, _upsample(context, "detail_context_up")])
+    return keras.layers.ReLU(name="detail_relu")(x)

@@ -1,0 +1,176 @@
+"""A model on disk: `model.json`, which is validated, and `weights.safetensors`, which holds only arrays.
+
+Nothing in the folder is ever executed: the network is rebuilt from plain numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from fornet_keras import __version__
+from fornet_keras.backbones.residual import ResidualBackbone
+from fornet_keras.data.dataset import LabelTable
+from fornet_keras.errors import ModelError
+from fornet_keras.model import FoRNet
+
+DESCRIPTION = "model.json"
+WEIGHTS = "weights.safetensors"
+MAX_DESCRIPTION_BYTES = 1_000_000
+
+Width = Annotated[int, Field(ge=1, le=2048)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Architecture(_Strict):
+    """The constructor arguments of a `FoRNet` with a `ResidualBackbone`."""
+
+    num_classes: int = Field(ge=2, le=255)
+    widths: tuple[Width, Width, Width, Width]
+    depths: tuple[Annotated[int, Field(ge=0, le=64)], ...] = Field(min_length=4, max_length=4)
+    context_filters: Width
+    branch_filters: Width
+    dilations: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(min_length=1, max_length=8)
+    region_size: int = Field(ge=32, le=1024, multiple_of=32)
+    top_k: float = Field(gt=0, le=1)
+
+
+class ClassEntry(_Strict):
+    """One class: its name, its RGB colour, and whether it is a thin structure."""
+
+    name: str = Field(min_length=1, max_length=100)
+    color: tuple[Byte, Byte, Byte]
+    thin: bool = False
+
+
+class Description(_Strict):
+    """The content of `model.json`."""
+
+    format: int = Field(default=1, ge=1, le=1)
+    fornet_keras: str
+    architecture: Architecture
+    classes: tuple[ClassEntry, ...] = Field(max_length=255)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    def table(self):
+        """The classes as a `LabelTable` of train ids."""
+        return LabelTable(
+            names=tuple(entry.name for entry in self.classes),
+            colors=tuple(entry.color for entry in self.classes),
+            train_ids={i: i for i in range(len(self.classes))},
+            thin=tuple(entry.name for entry in self.classes if entry.thin),
+        )
+
+
+def save_model(model, table, folder):
+    """Write a model and its classes into `folder`, replacing what was there only when all is written.
+
+    Args:
+        model: a `FoRNet` with a `ResidualBackbone`.
+        table: the `LabelTable` it was trained with.
+        folder: path of the folder.
+    """
+    folder = Path(folder)
+    temporary = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_file({weight.path: np.asarray(weight) for weight in model.weights}, temporary / WEIGHTS)
+    entries = zip(table.names, table.colors, strict=True)
+    description = Description(
+        fornet_keras=__version__,
+        architecture=_architecture(model),
+        classes=tuple(ClassEntry(name=n, color=c, thin=n in table.thin) for n, c in entries),
+        sha256=_sha256(temporary / WEIGHTS),
+    )
+    (temporary / DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    # The old model goes only when the new one is in its place.
+    replaced = folder.with_name(f".{folder.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if folder.exists():
+        folder.rename(replaced)
+    temporary.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def load_model(folder, top_k=None):
+    """Read a model and its classes.
+
+    Args:
+        folder: what `save_model` wrote, or a run folder, whose `best` model is taken.
+        top_k: share of the regions corrected at inference, in (0, 1]; None keeps the model's own.
+
+    Returns:
+        A `FoRNet` and its `LabelTable`.
+
+    Raises:
+        ModelError: the folder is missing, incomplete, damaged or not of this package.
+    """
+    folder = Path(folder)
+    if not (folder / DESCRIPTION).exists() and (folder / "best").is_dir():
+        folder = folder / "best"
+    description = _read_description(folder)
+    weights = _read_weights(folder, description)
+    architecture = description.architecture
+    arguments = architecture.model_dump()
+    backbone = ResidualBackbone(arguments.pop("widths"), arguments.pop("depths"), name="backbone")
+    model = FoRNet(backbone=backbone, **{**arguments, "top_k": top_k or architecture.top_k})
+    expected = {weight.path: tuple(weight.shape) for weight in model.weights}
+    found = {name: array.shape for name, array in weights.items()}
+    if expected != found:
+        name = min(dict(expected.items() ^ found.items()))
+        raise ModelError(
+            f"{folder / WEIGHTS}: '{name}' is {found.get(name)} but {DESCRIPTION} describes "
+            f"{expected.get(name)}; the two files belong to different models; copy the whole folder again"
+        )
+    for weight in model.weights:
+        weight.assign(weights[weight.path].astype("float32"))
+    return model, description.table()
+
+
+def _architecture(model):
+    fields = Architecture.model_fields
+    values = {name: getattr(model, name) for name in fields if name not in ("widths", "depths")}
+    return Architecture(widths=model.backbone.widths, depths=model.backbone.depths, **values)
+
+
+def _read_description(folder):
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise ModelError(f"{folder}: no {DESCRIPTION} in it; expected a run folder or a saved model's folder")
+    if path.stat().st_size > MAX_DESCRIPTION_BYTES:
+        raise ModelError(f"{path}: larger than {MAX_DESCRIPTION_BYTES} bytes; expected a model's description")
+    try:
+        return Description.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ModelError(f"{path}: {where}: {first['msg']}; expected what `train` writes") from None
+
+
+def _read_weights(folder, description):
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ModelError(f"{folder}: no {WEIGHTS} beside {DESCRIPTION}; copy the whole folder again")
+    if _sha256(path) != description.sha256:
+        raise ModelError(f"{path}: its SHA-256 is not the one in {DESCRIPTION}; copy the whole folder again")
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise ModelError(f"{path}: not a safetensors file ({error})") from None
+
+
+def _sha256(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,92 @@
+"""Pictures for people: classes as colours, overlays, importance, legends. All arrays are RGB uint8."""
+
+import cv2
+import numpy as np
+
+from fornet_keras.data.dataset import IGNORE
+
+VOID_COLOR = (0, 0, 0)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def palette(table):
+    """uint8 `(256, 3)`: the colour of each train id; void is black."""
+    colors = np.full((256, 3), VOID_COLOR, dtype=np.uint8)
+    colors[: table.num_classes] = table.colors
+    return colors
+
+
+def colorize(label_ids, table):
+    """Class colours, `(height, width, 3)`, of train ids `(height, width)`."""
+    return palette(table)[label_ids]
+
+
+def overlay(image, label_ids, table, opacity=0.55):
+    """The photograph under its class colours; void stays as it is.
+
+    Args:
+        image: uint8 `(height, width, 3)`.
+        label_ids: uint8 train ids `(height, width)`.
+        table: the `LabelTable`.
+        opacity: weight of the colours, 0…1.
+    """
+    mixed = cv2.addWeighted(image, 1 - opacity, colorize(label_ids, table), opacity, 0)
+    return np.where((label_ids == IGNORE)[..., None], image, mixed)
+
+
+def importance_map(image, importance, kept, region_size):
+    """The photograph under a heat map of importance, with the kept regions framed and the others dimmed.
+
+    Args:
+        image: uint8 `(height, width, 3)`.
+        importance: float `(rows, columns)`, 0…1; the map is scaled to its own maximum.
+        kept: bool `(rows, columns)`.
+        region_size: edge of a region in pixels.
+    """
+    height, width = image.shape[:2]
+    scaled = importance / max(float(importance.max()), 1e-6)
+    heat = cv2.applyColorMap((255 * scaled).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    heat, mask = (_paint(values, region_size)[:height, :width] for values in (heat, kept))
+    picture = cv2.addWeighted(image, 0.5, np.ascontiguousarray(heat), 0.5, 0)
+    picture = np.where(mask[..., None], picture, picture // 2)
+    for row, column in np.argwhere(kept):
+        corner = (int(column) * region_size, int(row) * region_size)
+        opposite = (corner[0] + region_size - 1, corner[1] + region_size - 1)
+        cv2.rectangle(picture, corner, opposite, (255, 255, 255), 1)
+    return picture
+
+
+def _paint(values, size):
+    return np.repeat(np.repeat(values, size, axis=0), size, axis=1)
+
+
+def legend(table, row_height=24, columns=1):
+    """The class names beside their colours."""
+    rows = -(-table.num_classes // columns)
+    column_width = 40 + 10 * max(map(len, table.names))
+    picture = np.full((rows * row_height + 8, columns * column_width, 3), 255, dtype=np.uint8)
+    for index, (name, color) in enumerate(zip(table.names, table.colors, strict=True)):
+        left = 8 + (index // rows) * column_width
+        top = 6 + (index % rows) * row_height
+        cv2.rectangle(picture, (left, top), (left + 18, top + row_height - 8), color, -1)
+        cv2.putText(picture, name, (left + 26, top + row_height - 11), FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return picture
+
+
+def side_by_side(rows, gap=4):
+    """Rows of pictures as one, each scaled to the first one's size.
+
+    Args:
+        rows: list of lists of uint8 `(height, width, 3)`.
+        gap: white pixels between pictures.
+    """
+    height, width = rows[0][0].shape[:2]
+    columns = max(map(len, rows))
+    sheet = np.full((len(rows) * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8)
+    for row, pictures in enumerate(rows):
+        for column, picture in enumerate(pictures):
+            top, left = row * (height + gap), column * (width + gap)
+            if picture.shape[:2] != (height, width):
+                picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
+            sheet[top : top + height, left : left + width] = picture
+    return sheet

@@ -1,0 +1,64 @@
+"""Predictor: label ids of whole images, at the image's own size, without full-size tensors leaving Keras."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("fornet_keras")
+class LabelIds(keras.layers.Layer):
+    """The class with the highest logit: `(…, classes)` to int32 `(…)`."""
+
+    def call(self, logits):
+        return ops.cast(ops.argmax(logits, axis=-1), "int32")
+
+    def compute_output_spec(self, logits):
+        return keras.KerasTensor(logits.shape[:-1], "int32")
+
+
+class Predictor:
+    """Predicts with a `FoRNet`, whose weights it shares: it follows their training.
+
+    Args:
+        model: a `FoRNet`.
+
+    Example:
+        >>> from fornet_keras.model import FoRNet
+        >>> predict = Predictor(FoRNet.from_preset("nano", num_classes=11))
+        >>> predict(np.zeros((90, 120, 3), "uint8"))["label_ids"].shape
+        (90, 120)
+    """
+
+    def __init__(self, model):
+        self.top_k = model.top_k
+        outputs = {
+            "label_ids": LabelIds(name="label_ids")(model.output["logits"]),
+            "coarse_label_ids": LabelIds(name="coarse_label_ids")(model.output["coarse_logits"]),
+            "importance": model.output["importance"],
+            "kept": model.output["kept"],
+        }
+        self._model = keras.Model(model.input, outputs)
+        # XLA takes twice the time of TensorFlow's own kernels on a CPU, and JAX is nothing without it.
+        self._model.compile(jit_compile=keras.backend.backend() == "jax")
+
+    def __call__(self, image):
+        """Predict one image.
+
+        Args:
+            image: RGB, uint8 or float, 0…255, `(height, width, 3)`.
+
+        Returns:
+            dict of NumPy arrays: `label_ids` uint8 `(height, width)`; `coarse_label_ids` uint8, the coarse
+            path's, at stride 4 and padded to whole regions; `importance` float32 `(rows, columns)`, 0…1, the
+            expected share of wrong pixels of each region; `kept` bool `(rows, columns)`.
+        """
+        outputs = self._model.predict_on_batch(np.asarray(image)[None])
+        label_ids, coarse, importance, kept = (
+            np.asarray(outputs[name])[0] for name in ("label_ids", "coarse_label_ids", "importance", "kept")
+        )
+        return {
+            "label_ids": label_ids.astype(np.uint8),
+            "coarse_label_ids": coarse.astype(np.uint8),
+            "importance": 1 / (1 + np.exp(-importance)),
+            "kept": kept > 0.5,
+        }

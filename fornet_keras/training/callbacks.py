@@ -1,0 +1,192 @@
+"""What happens around `fit`: validation at label size, the run's logs, and its progress line."""
+
+import csv
+import time
+
+import keras
+import numpy as np
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from fornet_keras.evaluation.evaluate import evaluate
+from fornet_keras.model_folder import save_model
+from fornet_keras.prediction.pictures import colorize, importance_map, overlay, side_by_side
+from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.training.tensorboard import EventLog
+
+
+class Validation(keras.callbacks.Callback):
+    """Scores the model on whole images, every label at its own size, and saves the best and the last one.
+
+    Adds `val_miou`, `val_pixel_accuracy` and `val_error_coverage` to the epoch's logs; must come before the
+    callbacks that read them.
+
+    Args:
+        dataset: the `Dataset` to score on.
+        folder: where the models are saved, as `folder/best` and `folder/last`.
+        every: epochs from one validation to the next; the last epoch is always scored.
+        num_pictures: samples, evenly spread over the data set, whose pictures are kept in `pictures`.
+    """
+
+    def __init__(self, dataset, folder, every=1, num_pictures=4):
+        super().__init__()
+        self.dataset = dataset
+        self.folder = folder
+        self.every = every
+        self.best_miou = -1.0
+        self.best_epoch = 0
+        self.pictures = []
+        spread = np.linspace(0, len(dataset) - 1, num_pictures).astype(int)
+        self._pictured = {dataset.samples[index] for index in spread}
+
+    def set_model(self, model):
+        super().set_model(model)
+        self._predictor = Predictor(model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        last = epoch + 1 == self.params["epochs"]
+        if (epoch + 1) % self.every and not last:
+            return
+        self.pictures = []
+        scores = evaluate(self._predictor, self.dataset, on_image=self._keep_picture)
+        logs["val_miou"] = scores.matrix.miou
+        logs["val_pixel_accuracy"] = scores.matrix.pixel_accuracy
+        logs["val_error_coverage"] = scores.error_coverage
+        save_model(self.model, self.dataset.table, self.folder / "last")
+        if scores.matrix.miou > self.best_miou:
+            self.best_miou, self.best_epoch = scores.matrix.miou, epoch + 1
+            save_model(self.model, self.dataset.table, self.folder / "best")
+
+    def _keep_picture(self, sample, image, label, prediction):
+        if sample in self._pictured:
+            table = self.dataset.table
+            regions = importance_map(
+                image, prediction["importance"], prediction["kept"], self.model.region_size
+            )
+            final = overlay(image, prediction["label_ids"], table)
+            self.pictures.append(side_by_side([[colorize(label, table), final, regions]]))
+
+
+class RunLog(keras.callbacks.Callback):
+    """Writes each epoch's numbers to `log.csv` and TensorBoard, and the validation's pictures to TensorBoard.
+
+    Args:
+        folder: the run folder.
+        validation: the run's `Validation`.
+    """
+
+    COLUMNS = (
+        "epoch",
+        "learning_rate",
+        "loss",
+        "logits_loss",
+        "coarse_loss",
+        "selector_loss",
+        "val_miou",
+        "val_pixel_accuracy",
+        "val_error_coverage",
+        "images_per_second",
+        "seconds",
+    )
+
+    def __init__(self, folder, validation, batch_size):
+        super().__init__()
+        self.folder = folder
+        self.validation = validation
+        self.batch_size = batch_size
+        self.rows = []
+
+    def on_train_begin(self, logs=None):
+        self._events = EventLog(self.folder / "tensorboard")
+        self._file = (self.folder / "log.csv").open("w", newline="", encoding="utf-8")
+        self._csv = csv.DictWriter(self._file, self.COLUMNS, restval="", extrasaction="ignore")
+        self._csv.writeheader()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._trained = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        images = self.params["steps"] * self.batch_size
+        row = {
+            **logs,
+            "epoch": epoch + 1,
+            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+            "images_per_second": images / (self._trained - self._started),
+            "seconds": time.perf_counter() - self._started,
+        }
+        self.rows.append(row)
+        self._csv.writerow({key: _short(value) for key, value in row.items()})
+        self._file.flush()
+        for name in self.COLUMNS[1:]:
+            if name in row:
+                self._events.scalar(name, row[name], epoch + 1)
+        if "val_miou" in logs:
+            for index, picture in enumerate(self.validation.pictures):
+                self._events.picture(f"val/{index}", picture, epoch + 1)
+        self._events.flush()
+
+    def on_train_end(self, logs=None):
+        self._events.close()
+        self._file.close()
+
+
+def _short(value):
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+class ProgressLine(keras.callbacks.Callback):
+    """One live line while an epoch runs, and one lasting line after each.
+
+    Args:
+        console: a `rich.console.Console`.
+        validation: the run's `Validation`.
+        batch_size: images a step.
+    """
+
+    def __init__(self, console, validation, batch_size):
+        super().__init__()
+        self.console = console
+        self.validation = validation
+        self.batch_size = batch_size
+
+    def on_train_begin(self, logs=None):
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total}  {task.fields[losses]}"),
+            TimeElapsedColumn(),
+            TextColumn("<"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        total = self.params["epochs"] * self.params["steps"]
+        self._task = self._progress.add_task("", total=total, epoch=self._epoch_name(0), losses="starting …")
+        self._progress.start()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.perf_counter()
+        self._progress.update(self._task, epoch=self._epoch_name(epoch))
+
+    def on_train_batch_end(self, batch, logs=None):
+        rate = (batch + 1) * self.batch_size / (time.perf_counter() - self._started)
+        losses = f"loss {logs['loss']:.3f} (coarse {logs['coarse_loss']:.3f})  {rate:.1f} images/s"
+        self._progress.update(self._task, advance=1, losses=losses)
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self._started
+        line = f"epoch {self._epoch_name(epoch)}  loss {logs['loss']:.4f}"
+        if "val_miou" in logs:
+            line += (
+                f"  val mIoU {logs['val_miou']:.4f} (best {self.validation.best_miou:.4f})"
+                f"  error coverage {logs['val_error_coverage']:.2f}"
+            )
+        self.console.print(f"{line}  {seconds:.1f} s", highlight=False)
+
+    def on_train_end(self, logs=None):
+        self._progress.stop()
+
+    def _epoch_name(self, epoch):
+        return f"{epoch + 1}/{self.params['epochs']}"

@@ -1,0 +1,28 @@
+"""Weights that keep rare classes from being drowned by road and sky."""
+
+import numpy as np
+
+
+def class_weights(method, pixel_counts):
+    """One weight a class, with a mean of 1 over the classes that occur.
+
+    Args:
+        method: `"none"`; `"inverse_log"`, 1 / log(1.1 + share of the pixels) (after ENet, arXiv 1606.02147);
+            or `"median_frequency"`, the median share over the class's share (arXiv 1411.4734), capped at 10.
+        pixel_counts: int `(classes,)`, pixels of each class in the training labels.
+
+    Returns:
+        list of float, or None for `"none"`. A class without pixels has weight 1.
+    """
+    if method == "none":
+        return None
+    counts = np.asarray(pixel_counts, dtype=np.float64)
+    occurs = counts > 0
+    share = counts / counts.sum()
+    weights = np.ones_like(share)
+    if method == "inverse_log":
+        weights[occurs] = 1 / np.log(1.1 + share[occurs])
+    else:
+        weights[occurs] = np.minimum(np.median(share[occurs]) / share[occurs], 10.0)
+    weights[occurs] /= weights[occurs].mean()
+    return weights.tolist()

@@ -1,0 +1,40 @@
+"""The learning rate over a run: a linear warm-up, then a polynomial decay to zero."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("fornet_keras")
+class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises from 0 over `warmup_steps`, then falls as `(1 - progress) ** power` to 0 at `total_steps`.
+
+    Args:
+        learning_rate: highest rate.
+        total_steps: steps of the run.
+        warmup_steps: steps of the rise; at most `total_steps - 1` are used.
+        power: 1 is a straight line.
+
+    Reference: the "poly" policy of segmentation (Chen et al., arXiv 1606.00915).
+    """
+
+    def __init__(self, learning_rate, total_steps, warmup_steps=0, power=0.9):
+        self.learning_rate = learning_rate
+        self.total_steps = total_steps
+        self.warmup_steps = warmup_steps
+        self.power = power
+
+    def __call__(self, step):
+        warmup = min(self.warmup_steps, self.total_steps - 1)
+        step = ops.cast(step, "float32")
+        # The first step already learns: a rate of exactly 0 would waste it.
+        rise = ops.minimum(1.0, (step + 1.0) / float(warmup + 1))
+        progress = ops.clip((step - warmup) / float(self.total_steps - warmup), 0.0, 1.0)
+        return self.learning_rate * rise * ops.power(1.0 - progress, self.power)
+
+    def get_config(self):
+        return {
+            "learning_rate": self.learning_rate,
+            "total_steps": self.total_steps,
+            "warmup_steps": self.warmup_steps,
+            "power": self.power,
+        }

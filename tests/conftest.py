@@ -1,0 +1,33 @@
+"""What all tests share: the backend, and a Keras unchanged by a user's settings or an earlier test."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import pytest
+
+# Before anything imports Keras. Its home is an empty folder, so that float32 and channels-last hold whatever
+# the user's own keras.json says.
+_KERAS_HOME = tempfile.TemporaryDirectory(prefix="keras_home_")
+os.environ["KERAS_HOME"] = _KERAS_HOME.name
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def pytest_report_header() -> str:
+    backend = os.environ["KERAS_BACKEND"]
+    return f"backend: {backend} {version(backend)}, keras {version('keras')}"
+
+
+def pytest_unconfigure() -> None:
+    _KERAS_HOME.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def _float32_again() -> Iterator[None]:
+    """A mixed-precision policy ends with the test that set it. Keras is not imported for this."""
+    yield
+    if keras := sys.modules.get("keras"):
+        keras.config.set_dtype_policy("float32")

@@ -1,0 +1,146 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fornet_keras.data.dataset import IGNORE
+from fornet_keras.data.sources import open_dataset
+from fornet_keras.errors import DataError
+
+MINIMAL = """
+name: harbour
+classes:
+  - {name: water, color: [0, 0, 200]}
+  - {name: quay, color: [90, 90, 90]}
+"""
+
+COMPLETE = """
+name: harbour
+classes:
+  - {name: water, color: [0, 0, 200], value: 10}
+  - {name: mooring, color: [200, 200, 0], value: 7, thin: true}
+  - {name: no, color: [90, 90, 90]}
+ignore: [0, 255]
+images: "{split}/photos"
+labels: "masks_{split}"
+image_suffixes: [_rgb.png, .png]
+label_name: "{stem}_mask.png"
+"""
+
+
+def describe(root: Path, text: str) -> Path:
+    (root / "dataset.yaml").write_text(text, encoding="utf-8")
+    return root
+
+
+def write(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.zeros((4, 6), np.uint8))
+
+
+def test_defaults(tmp_path: Path) -> None:
+    describe(tmp_path, MINIMAL)
+    for name in ("images/train/b.JPG", "images/train/a.png", "images/val/c.jpg", "labels/train/a.png"):
+        write(tmp_path / name)
+    (tmp_path / "images/train/readme.txt").touch()
+    dataset = open_dataset("folder", tmp_path, "train")
+    assert dataset.name == "harbour"
+    assert dataset.table.names == ("water", "quay")
+    assert dataset.table.colors == ((0, 0, 200), (90, 90, 90))
+    assert dataset.table.train_ids == {0: 0, 1: 1}
+    found = [(sample.image.name, sample.label) for sample in dataset.samples]
+    assert found == [("a.png", tmp_path / "labels/train/a.png"), ("b.JPG", None)]
+
+
+def test_all_keys(tmp_path: Path) -> None:
+    describe(tmp_path, COMPLETE)
+    for name in (
+        "train/photos/a_rgb.png",
+        "train/photos/b.png",
+        "masks_train/a_mask.png",
+        "masks_train/b_mask.png",
+    ):
+        write(tmp_path / name)
+    dataset = open_dataset("folder", tmp_path, "train")
+    assert dataset.table.names == ("water", "mooring", "no")
+    assert dataset.table.train_ids == {10: 0, 7: 1, 2: 2, 0: IGNORE, 255: IGNORE}
+    assert dataset.table.thin == ("mooring",)
+    labels = [sample.label and sample.label.name for sample in dataset.samples]
+    assert labels == ["a_mask.png", "b_mask.png"]
+
+
+@pytest.mark.parametrize("images", ["{split}", "data/{split}_images", "./in/{split}/", "../outside/{split}"])
+def test_splits_are_found_from_the_pattern(tmp_path: Path, images: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    describe(root, f'{MINIMAL}\nimages: "{images}"')
+    write(root / images.replace("{split}", "day") / "a.png")
+    assert len(open_dataset("folder", root, "day")) == 1
+    with pytest.raises(DataError, match="has no split 'night'; expected one of day$"):
+        open_dataset("folder", root, "night")
+
+
+def test_wrong_layout_names_the_patterns(tmp_path: Path) -> None:
+    describe(tmp_path, COMPLETE)
+    message = (
+        r"expected SPLIT/photos/\*_rgb.png or \*.png and masks_SPLIT/\*_mask.png; found dataset.yaml; check"
+    )
+    with pytest.raises(DataError, match=message):
+        open_dataset("folder", tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected keys and values, such as 'name: harbour'"),
+        ("- water", "expected keys and values"),
+        ("name: harbour", "classes: is missing; add it"),
+        ("name: harbour\nclasses: []", "classes: List should have at least 1 item"),
+        (f"{MINIMAL}\nnames: x", "names: unknown key; expected one of name, classes, .*; did you mean name?"),
+        (f"{MINIMAL}\nzzz: x", "zzz: unknown key; expected one of name, .*; remove it"),
+        (
+            "name: x\nclasses:\n  - {name: water, colour: [0, 0, 0]}",
+            r"classes.0.colour: unknown key; expected one of name, color, .*mean color\? \(and 1 more\)",
+        ),
+        (
+            "name: 5\nclasses:\n  - {name: a, color: [0, 0, 0]}",
+            "name: Input should be a valid string; received 5",
+        ),
+        (
+            "name: x\nclasses:\n  - {name: a, color: [0, 0]}",
+            "classes.0.color: List should have at least 3 items",
+        ),
+        (
+            "name: x\nclasses:\n  - {name: a, color: [0, 0, 256]}",
+            "color.2: .*less than or equal to 255; received 256",
+        ),
+        ("name: x\nclasses:\n  - {name: a, color: [0, 0, 0], value: -1}", "value: .*received -1"),
+        (f"{MINIMAL}\n  - {{name: quay, color: [1, 1, 1]}}", "class name quay is declared twice"),
+        (f"{MINIMAL}\nignore: [1]", "label value 1 is declared twice; declare each once"),
+        (
+            f"{MINIMAL}\nimages: images",
+            "images: must be a relative path that contains {split} once, .*'images'",
+        ),
+        (f'{MINIMAL}\nlabels: "/a/{{split}}"', "labels: must be a relative path"),
+        (f"{MINIMAL}\nlabel_name: mask.png", "label_name: must contain {stem} once, .*'mask.png'"),
+        (f"{MINIMAL}\nname: again", "duplicate key 'name'"),
+        ("name: [", "dataset.yaml:1: not valid YAML"),
+    ],
+)
+def test_a_wrong_description_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        open_dataset("folder", describe(tmp_path, text), "train")
+    assert str(caught.value).startswith(str(tmp_path / "dataset.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_description(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="dataset.yaml: no such file; .*write one with name and classes"):
+        open_dataset("folder", tmp_path, "train")
+
+
+def test_a_description_that_is_not_text(tmp_path: Path) -> None:
+    (tmp_path / "dataset.yaml").write_bytes(b"\xff\xfe\x00name")
+    with pytest.raises(DataError, match="dataset.yaml: cannot be read .*save it as UTF-8"):
+        open_dataset("folder", tmp_path, "train")

@@ -1,0 +1,288 @@
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from fornet_keras.data.camvid import TABLE
+from fornet_keras.data.dataset import IGNORE, LabelTable
+from fornet_keras.data.images import (
+    WrongLabelError,
+    image_size,
+    read_image,
+    read_label,
+    to_train_ids,
+    verify_image,
+)
+from fornet_keras.errors import DataError
+
+READERS = (image_size, verify_image, read_image, read_label)
+COLORS = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)  # height, width, RGB
+VALUES = np.arange(35, dtype=np.uint8).reshape(5, 7)
+
+
+def write(path: Path, pixels: np.ndarray) -> Path:
+    """Encode with OpenCV, which is not what reads, under any name."""
+    if pixels.ndim == 3:
+        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+    cv2.imencode(path.suffix, pixels)[1].tofile(path)
+    return path
+
+
+def write_huge_png(path: Path, height: int, width: int) -> Path:
+    """A PNG of a few bytes whose header announces an enormous image."""
+    chunks = (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", b""), (b"IEND", b"")
+    parts = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path
+
+
+# === Images ===
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "Straße 東京.png", "A.PNG"])
+def test_lossless_images_are_exact(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, COLORS)
+    image = read_image(path)
+    assert image.dtype == np.uint8 and image.flags.writeable
+    np.testing.assert_array_equal(image, COLORS)
+    assert image_size(path) == verify_image(path) == (5, 7)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".webp"])
+def test_lossy_images_are_close(tmp_path: Path, suffix: str) -> None:
+    smooth = np.broadcast_to(np.linspace(0, 250, 32)[:, None, None] * [1, 0.5, 0.2], (32, 48, 3))
+    path = write(tmp_path / f"a{suffix}", smooth.astype(np.uint8))
+    assert np.abs(read_image(path) - smooth).mean() < 4
+    assert image_size(path) == verify_image(path) == (32, 48)
+
+
+def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
+    image = read_image(write(tmp_path / "a.png", VALUES))
+    np.testing.assert_array_equal(image, np.repeat(VALUES[..., None], 3, axis=2))
+
+
+def test_alpha_is_dropped(tmp_path: Path) -> None:
+    transparent = np.dstack([COLORS, np.zeros((5, 7), np.uint8)])
+    np.testing.assert_array_equal(read_image(write(tmp_path / "a.png", transparent)), COLORS)
+
+
+@pytest.mark.parametrize("pixels", [COLORS, VALUES])
+def test_16_bits_keep_their_upper_8(tmp_path: Path, pixels: np.ndarray) -> None:
+    path = write(tmp_path / "a.png", pixels.astype(np.uint16) * 256 + 255)
+    expected = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+    np.testing.assert_array_equal(read_image(path), expected)
+
+
+def test_a_palette_gives_an_image_its_colors_and_a_label_its_indices(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    picture = Image.fromarray(np.array([[0, 1, 2]], np.uint8), mode="P")
+    picture.putpalette([10, 20, 30, 200, 100, 50, 7, 8, 9])
+    picture.save(path, transparency=b"\x00\x80\xff")
+    assert read_image(path).tolist() == [[[10, 20, 30], [200, 100, 50], [7, 8, 9]]]
+    assert read_label(path).tolist() == [[0, 1, 2]]
+
+
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda image: image,
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.swapaxes(0, 1),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
+    8: lambda image: np.rot90(image),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+    path = tmp_path / "a.png"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(COLORS).save(path, exif=exif)
+    image = read_image(path)
+    np.testing.assert_array_equal(image, UPRIGHT[orientation](COLORS))
+    assert image_size(path) == verify_image(path) == image.shape[:2]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_damaged_exif_does_not_touch_the_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(COLORS).save(path, exif=b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x09\x00")
+    np.testing.assert_array_equal(read_image(path), COLORS)
+
+
+# === Files that cannot be read ===
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.png", None, "missing.png: no such file; expected an image; check the path"),
+        ("empty.jpg", b"", r"empty.jpg: is empty \(0 bytes\); .*download it again"),
+        (
+            "junk.jpg",
+            b"not a picture" * 9,
+            "junk.jpg: is not an image, whatever its name says; expected .png",
+        ),
+        (
+            "a.heic",
+            b"ftypheic",
+            "a.heic: files ending in '.heic' are not supported; expected .png, .*convert it",
+        ),
+        ("none", b"x", "none: files ending in '' are not supported"),
+        ("x" * 300 + ".png", None, "png: cannot be read .*name too long"),
+    ],
+)
+def test_a_file_that_is_no_image(
+    tmp_path: Path, read: Callable[[Path], object], name: str, content: bytes | None, message: str
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_folder_is_no_image(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    folder = tmp_path / "frames.png"
+    folder.mkdir()
+    with pytest.raises(DataError, match="frames.png: is a folder; expected an image file; name a file in it"):
+        read(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match="pipe.png: is not a regular file"):
+        read_image(tmp_path / "pipe.png")
+
+
+def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = write(tmp_path / "a.png", COLORS)
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(DataError, match="a.png: no permission to read it; .*change its mode"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("read", [verify_image, read_image])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp"])
+@pytest.mark.parametrize("kept", [0.5, 0.9])
+def test_a_truncated_file_is_refused(
+    tmp_path: Path, read: Callable[[Path], object], suffix: str, kept: float
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    path = write(tmp_path / f"a{suffix}", noise)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(DataError, match=f"a{suffix}: "):
+        read(path)
+
+
+def test_what_follows_the_end_of_a_file_is_harmless(tmp_path: Path) -> None:
+    for suffix in (".png", ".jpg"):
+        path = write(tmp_path / f"a{suffix}", COLORS)
+        path.write_bytes(path.read_bytes() + b"a camera's own data")
+        assert verify_image(path) == read_image(path).shape[:2] == (5, 7)
+
+
+def test_a_flipped_byte_in_a_png_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read .*; expected an intact image; copy or download"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("shape", [(10_000, 10_001), (100_000, 100_000)])
+def test_a_huge_image_is_refused_from_its_header(
+    tmp_path: Path, read: Callable[[Path], object], shape: tuple[int, int]
+) -> None:
+    with pytest.raises(
+        DataError, match="too large to be read safely; expected at most 100,000,000 pixels; resize"
+    ):
+        read(write_huge_png(tmp_path / "a.png", *shape))
+
+
+# === Labels ===
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp"])
+def test_label_values_are_exact(tmp_path: Path, suffix: str) -> None:
+    label = read_label(write(tmp_path / f"a{suffix}", VALUES))
+    assert label.dtype == np.uint8
+    np.testing.assert_array_equal(label, VALUES)
+
+
+def test_a_16_bit_label_of_small_values_is_read(tmp_path: Path) -> None:
+    label = read_label(write(tmp_path / "a.png", VALUES.astype(np.uint16)))
+    assert label.dtype == np.uint8
+    np.testing.assert_array_equal(label, VALUES)
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "message"),
+    [
+        ("a.png", COLORS, "a.png: holds RGB pixels; expected one 8-bit channel .*replace each colour"),
+        ("a.png", np.dstack([COLORS, VALUES]), "holds RGBA pixels"),
+        (
+            "a.png",
+            VALUES.astype(np.uint16) * 1000,
+            "16-bit values up to 34000; .*not the instance or depth map",
+        ),
+        ("a.jpg", VALUES, "a.jpg: is a JPEG file, whose compression can change class values; expected a PNG"),
+        ("a.webp", COLORS, "is a WEBP file"),
+    ],
+)
+def test_a_file_that_is_no_label(tmp_path: Path, name: str, pixels: np.ndarray, message: str) -> None:
+    with pytest.raises(WrongLabelError, match=message):
+        read_label(write(tmp_path / name, pixels))
+
+
+def test_label_values_become_train_ids() -> None:
+    table = LabelTable(("a", "b"), ((0, 0, 0), (1, 1, 1)), {7: 0, 3: 1, 0: IGNORE, 255: IGNORE})
+    label = np.array([[7, 3, 0], [255, 3, 7]], np.uint8)
+    train_ids = to_train_ids(label, table, Path("a.png"))
+    assert train_ids.dtype == np.uint8
+    assert train_ids.tolist() == [[0, 1, IGNORE], [IGNORE, 1, 0]]
+
+
+def test_train_ids_stay_as_they_are() -> None:
+    table = LabelTable(("a", "b"), ((0, 0, 0), (1, 1, 1)), {7: 0, 3: 1})
+    label = np.array([[0, 1, IGNORE]], np.uint8)
+    assert to_train_ids(label, table, Path("a.png"), holds_train_ids=True).tolist() == label.tolist()
+    with pytest.raises(WrongLabelError, match="a.png: value 7 not in the label table; expected 0…1, 255"):
+        to_train_ids(np.full((2, 3), 7, np.uint8), table, Path("a.png"), holds_train_ids=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            [0, 12],
+            "a.png: value 12 not in the label table; expected 0…11; declare each as ignore or as a class",
+        ),
+        ([255, 3, 12], "values 12, 255 not in"),
+        (range(5, 40), "values 12, 13, 14, 15, 16, 17, 18, 19, … not in"),
+    ],
+)
+def test_an_undeclared_value_is_named(values: list[int], message: str) -> None:
+    with pytest.raises(WrongLabelError, match=message):
+        to_train_ids(np.array([values], np.uint8), TABLE, Path("a.png"))

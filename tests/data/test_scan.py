@@ -1,0 +1,184 @@
+import os
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fornet_keras.data import scan as scan_module
+from fornet_keras.data.camvid import TABLE
+from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
+from fornet_keras.data.dataset import Dataset, LabelTable, Sample
+from fornet_keras.data.scan import scan
+from fornet_keras.errors import DataError
+
+LABEL = np.array([[0, 0, 3], [3, 3, 11]], np.uint8)  # 2 sky, 3 road, 1 void
+
+
+def make_dataset(root: Path, labels: list[np.ndarray | None], table: LabelTable = TABLE) -> Dataset:
+    """A sample for each label, its image of the label's size; None is a sample without a label."""
+    samples = []
+    for number, label in enumerate(labels):
+        image = root / f"{number}.jpg"
+        cv2.imwrite(str(image), np.zeros((*(LABEL if label is None else label).shape[:2], 3), np.uint8))
+        if label is not None:
+            cv2.imwrite(str(root / f"{number}.png"), label)
+        samples.append(Sample(image, None if label is None else root / f"{number}.png"))
+    return Dataset("harbour", "train", root, table, tuple(samples))
+
+
+def lines(dataset: Dataset) -> list[str]:
+    return [str(problem) for problem in scan(dataset).problems]
+
+
+def test_a_clean_data_set_is_counted(tmp_path: Path) -> None:
+    report = scan(make_dataset(tmp_path, [LABEL, LABEL, np.full((4, 5), 3, np.uint8)]))
+    assert report.summary() == "3 images, 0 missing labels, 0 corrupt"
+    report.raise_if_bad()
+    assert report.pixels == (4, 0, 0, 26, 0, 0, 0, 0, 0, 0, 0)
+    assert report.ignored_pixels == 2
+    assert report.images_with_class == (2, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0)
+    assert report.sizes == ((2, 3, 2), (4, 5, 1))
+    assert (report.name, report.split, report.num_images, report.num_labels) == ("harbour", "train", 3, 3)
+    assert report.classes == TABLE.names
+
+
+def test_progress_counts_up(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    scan(make_dataset(tmp_path, [LABEL] * 5), on_sample=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+
+
+def test_an_interrupt_leaves_the_rest_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_slowly(path: Path) -> tuple[int, int]:
+        read.append(path)
+        time.sleep(0.01)
+        return LABEL.shape
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    read: list[Path] = []
+    monkeypatch.setattr(scan_module, "verify_image", read_slowly)
+    with pytest.raises(KeyboardInterrupt):
+        scan(make_dataset(tmp_path, [LABEL] * 100), on_sample=interrupt)
+    assert len(read) < 100
+
+
+def test_each_bad_file_is_named(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, [LABEL, None, LABEL, LABEL, LABEL])
+    (tmp_path / "2.jpg").write_bytes((tmp_path / "2.jpg").read_bytes()[:-40])
+    (tmp_path / "3.png").write_bytes(b"")
+    cv2.imwrite(str(tmp_path / "4.png"), np.zeros((8, 9), np.uint8))
+    report = scan(dataset)
+    assert report.summary() == "5 images, 1 missing label, 2 corrupt, 1 wrong label"
+    one, two, three, four = sorted(map(str, report.problems))
+    assert one == f"{tmp_path / '1.jpg'}: no label; add its label file or leave the image out"
+    assert two.startswith(f"{tmp_path / '2.jpg'}: cannot be read (")
+    assert three.startswith(f"{tmp_path / '3.png'}: is empty (0 bytes); expected an image")
+    assert (
+        four
+        == f"{tmp_path / '4.png'}: label of 8×9 for an image of 2×3; expected equal sizes; export them again"
+    )
+
+
+def test_bad_data_is_refused_in_one_line(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, [LABEL, None, None, LABEL + 200])
+    message = (
+        r"^harbour train: 4 images, 2 missing labels, 0 corrupt, 1 wrong label; "
+        r"no label in 2 of 4 images; .* \(1.jpg, 2.jpg\) \(3 more\); see all with `python cli.py data check`$"
+    )
+    with pytest.raises(DataError, match=message):
+        scan(dataset).raise_if_bad()
+
+
+def test_a_value_that_all_labels_share_is_said_once(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, [LABEL + 1] * 7)
+    assert lines(dataset) == [
+        "value 12 in 7 of 7 labels; declare it as void or as a class (0.png, 1.png, 2.png, …)"
+    ]
+    assert scan(dataset).pixels[1] == 14  # what is declared is still counted
+    assert scan(dataset).summary() == "7 images, 0 missing labels, 0 corrupt, 7 wrong labels"
+
+
+def test_a_photo_in_place_of_a_label_is_one_problem(tmp_path: Path) -> None:
+    photo = np.arange(100, 148, dtype=np.uint8).reshape(6, 8)
+    [line] = lines(make_dataset(tmp_path, [LABEL, photo]))
+    assert line.startswith(
+        f"{tmp_path / '1.png'}: more than 8 values that are not in the label table; use the"
+    )
+
+
+def test_color_masks_are_wrong_not_corrupt(tmp_path: Path) -> None:
+    report = scan(make_dataset(tmp_path, [np.dstack([LABEL] * 3)] * 4))
+    assert report.summary() == "4 images, 0 missing labels, 0 corrupt, 4 wrong labels"
+    [problem] = report.problems
+    assert str(problem).startswith("holds RGB pixels in 4 of 4 labels; expected one 8-bit channel")
+
+
+def test_train_ids_for_label_ids_are_said_once(tmp_path: Path) -> None:
+    train_ids = np.array([[0, 0, 2, 2, 8], [0, 0, 2, 13, 255]], np.uint8)
+    [line] = lines(make_dataset(tmp_path, [train_ids] * 5, CITYSCAPES))
+    assert line.startswith("train ids where label ids are expected in 5 of 5 labels; use the original label")
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        pytest.param([[7, 7, 11, 11, 21], [7, 7, 26, 23, 3]], id="label ids"),
+        pytest.param([[7, 7, 11, 11, 8], [7, 7, 8, 17, 3]], id="road and houses only"),
+        pytest.param([[0, 1, 2, 3, 3], [3, 3, 3, 3, 3]], id="void only, as in the test split"),
+    ],
+)
+def test_label_ids_are_not_taken_for_train_ids(tmp_path: Path, label: list[list[int]]) -> None:
+    assert lines(make_dataset(tmp_path, [np.array(label, np.uint8)], CITYSCAPES)) == []
+
+
+def test_classes_that_begin_at_1_are_not_taken_for_train_ids(tmp_path: Path) -> None:
+    table = LabelTable(("a", "b", "c"), ((0, 0, 0),) * 3, {0: 255, 1: 0, 2: 1, 3: 2})
+    assert lines(make_dataset(tmp_path, [np.array([[0, 0, 0, 1, 2]], np.uint8)], table)) == []
+
+
+def test_files_of_train_ids_are_not_mapped(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, [np.array([[0, 18, 255]], np.uint8)], CITYSCAPES)
+    sample = Sample(dataset.samples[0].image, dataset.samples[0].label, label_holds_train_ids=True)
+    report = scan(Dataset("cityscapes", "train", tmp_path, CITYSCAPES, (sample,)))
+    assert not report.problems
+    assert report.pixels[0] == report.pixels[18] == report.ignored_pixels == 1
+
+
+# === Cache ===
+
+
+def test_a_report_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = make_dataset(tmp_path, [LABEL, None, LABEL + 1])
+    cache = tmp_path / "new" / "cache"
+    report = scan(dataset, cache=cache)
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.setattr(scan_module, "verify_image", None)
+    assert scan(dataset, cache=cache) == report
+
+
+def test_a_report_is_not_used_after_a_change(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, [LABEL])
+    cache = tmp_path / "cache"
+    assert scan(dataset, cache=cache).pixels[0] == 2
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((2, 3), np.uint8))
+    os.utime(tmp_path / "0.png", ns=(1, 1))
+    assert scan(dataset, cache=cache).pixels[0] == 6
+    more_void = LabelTable(TABLE.names, TABLE.colors, {**TABLE.train_ids, 0: 255})
+    assert scan(Dataset("harbour", "train", tmp_path, more_void, dataset.samples), cache=cache).pixels[0] == 0
+    (tmp_path / "0.jpg").unlink()
+    assert scan(dataset, cache=cache).summary() == "1 image, 0 missing labels, 1 corrupt"
+
+
+def test_a_damaged_or_unwritable_cache_is_no_error(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, [LABEL])
+    cache = tmp_path / "cache"
+    report = scan(dataset, cache=cache)
+    [kept] = cache.iterdir()
+    kept.write_text("{")
+    assert scan(dataset, cache=cache) == report
+    assert list(cache.iterdir()) == [kept]
+    assert scan(dataset, cache=tmp_path / "0.png") == report
