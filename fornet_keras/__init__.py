@@ -4,8 +4,9 @@ Keras is imported only when the network is first touched, so that `KERAS_BACKEND
 """
 
 from importlib import import_module
+from typing import Any
 
-__version__ = "0.1.0"
+from fornet_keras.version import __version__
 
 _HOMES = {
     "FoRNet": "fornet_keras.model",
@@ -21,7 +22,7 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'fornet_keras' has no attribute {name!r}")

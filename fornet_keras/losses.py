@@ -1,4 +1,4 @@
-"""Losses of the three outputs that learn: logits, coarse logits and importance. All honour the ignore label."""
+"""Losses of the outputs that learn: logits, coarse logits, importance. All honour the ignore label."""
 
 import keras
 from keras import ops
@@ -47,7 +47,8 @@ def region_error_share(labels, coarse_logits, rows, columns):
     Args:
         labels: int `(batch, height, width)`, train ids or `IGNORE`, at the size of the coarse logits.
         coarse_logits: `(batch, height, width, classes)`.
-        rows, columns: number of regions.
+        rows: number of region rows.
+        columns: number of region columns.
 
     Returns:
         Two float32 `(batch, rows, columns)` without gradient: the share, 0…1, and 1 for a region with at
@@ -68,7 +69,8 @@ def selector_loss(error_share, valid, importance):
     Its minimum ranks the regions by the number of errors in them, which is what error coverage asks for.
 
     Args:
-        error_share, valid: float32 `(batch, rows, columns)`, 0…1, from `region_error_share`.
+        error_share: float32 `(batch, rows, columns)`, 0…1, from `region_error_share`.
+        valid: float32 `(batch, rows, columns)`, 0 or 1, from `region_error_share`.
         importance: float32 `(batch, rows, columns)`, any real numbers.
 
     Returns:

@@ -47,7 +47,7 @@ class ConfusionMatrix:
 
     @property
     def occurs(self):
-        """bool `(classes,)`: the class is in the labels or in the predictions."""
+        """Bool `(classes,)`: the class is in the labels or in the predictions."""
         return (self.counts.sum(axis=0) + self.counts.sum(axis=1)) > 0
 
     @property
@@ -61,9 +61,7 @@ class ConfusionMatrix:
     def accuracy(self):
         """float64 `(classes,)`, 0…1: share of a class's pixels that are found; NaN where it has none."""
         total = self.counts.sum(axis=1)
-        return np.divide(
-            np.diag(self.counts), total, out=np.full(self.num_classes, np.nan), where=total > 0
-        )
+        return np.divide(np.diag(self.counts), total, out=np.full(self.num_classes, np.nan), where=total > 0)
 
     @property
     def miou(self):

@@ -1,8 +1,6 @@
 """FoRNet: the whole network, from the image to the logits, and what it learns from."""
 
 import keras
-import numpy as np
-from keras import ops
 
 from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.layers.conv_block import ConvBlock
@@ -39,7 +37,8 @@ class FoRNet(keras.Model):
 
     Output: dict of float32
         - `logits` `(batch, height, width, num_classes)`,
-        - `coarse_logits` at stride 4, `(batch, rows * region_size / 4, columns * region_size / 4, num_classes)`,
+        - `coarse_logits` `(batch, rows * cells, columns * cells, num_classes)` at stride 4, where
+          `cells = region_size / 4`,
         - `importance` `(batch, rows, columns)`, any real numbers: `sigmoid` gives the expected share of
           wrong pixels,
         - `kept` `(batch, rows, columns)`, 1 for a region that was corrected, else 0,

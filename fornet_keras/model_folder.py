@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from fornet_keras import __version__
 from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
+from fornet_keras.version import __version__
 
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
@@ -64,7 +64,7 @@ class Description(_Strict):
     classes: tuple[ClassEntry, ...] = Field(max_length=255)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
-    def table(self):
+    def table(self) -> LabelTable:
         """The classes as a `LabelTable` of train ids."""
         return LabelTable(
             names=tuple(entry.name for entry in self.classes),
@@ -74,7 +74,7 @@ class Description(_Strict):
         )
 
 
-def save_model(model, table, folder):
+def save_model(model: FoRNet, table: LabelTable, folder: Path) -> None:
     """Write a model and its classes into `folder`, replacing what was there only when all is written.
 
     Args:
@@ -104,7 +104,7 @@ def save_model(model, table, folder):
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def load_model(folder, top_k=None):
+def load_model(folder: Path, top_k: float | None = None) -> tuple[FoRNet, LabelTable]:
     """Read a model and its classes.
 
     Args:
@@ -139,13 +139,13 @@ def load_model(folder, top_k=None):
     return model, description.table()
 
 
-def _architecture(model):
+def _architecture(model: FoRNet) -> Architecture:
     fields = Architecture.model_fields
     values = {name: getattr(model, name) for name in fields if name not in ("widths", "depths")}
     return Architecture(widths=model.backbone.widths, depths=model.backbone.depths, **values)
 
 
-def _read_description(folder):
+def _read_description(folder: Path) -> Description:
     path = folder / DESCRIPTION
     if not path.is_file():
         raise ModelError(f"{folder}: no {DESCRIPTION} in it; expected a run folder or a saved model's folder")
@@ -159,7 +159,7 @@ def _read_description(folder):
         raise ModelError(f"{path}: {where}: {first['msg']}; expected what `train` writes") from None
 
 
-def _read_weights(folder, description):
+def _read_weights(folder: Path, description: Description) -> dict[str, NDArray[Any]]:
     path = folder / WEIGHTS
     if not path.is_file():
         raise ModelError(f"{folder}: no {WEIGHTS} beside {DESCRIPTION}; copy the whole folder again")
@@ -171,6 +171,6 @@ def _read_weights(folder, description):
         raise ModelError(f"{path}: not a safetensors file ({error})") from None
 
 
-def _sha256(path):
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

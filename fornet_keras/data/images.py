@@ -95,7 +95,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         # Pillow warns of a palette's transparency, which is dropped on purpose.
         image.info.pop("transparency", None)
-        image = image.convert("RGB")
+        if image.mode != "RGB":  # where it is, Pillow would copy it
+            image = image.convert("RGB")
         if turn is not None:
             image = image.transpose(turn)
         return np.array(image)

@@ -28,8 +28,8 @@ class ConvBlock(keras.layers.Layer):
         self.kernel_size = kernel_size
         self.strides = strides
         self.activation = activation
-        # Strided "same" padding in Keras puts the odd cell at the bottom right; even inputs then shift by half
-        # a cell a stage, which costs borders. Symmetric padding keeps features under their pixels.
+        # Keras' strided "same" puts the odd cell of padding at the bottom right, which shifts features by half
+        # a cell a stage; with symmetric padding they stay over their pixels.
         self.convolution = keras.layers.Conv2D(
             filters,
             kernel_size,

@@ -1,27 +1,37 @@
 """Pictures for people: classes as colours, overlays, importance, legends. All arrays are RGB uint8."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from fornet_keras.data.dataset import IGNORE
+from fornet_keras.data.dataset import IGNORE, LabelTable
+
+Picture = NDArray[np.uint8]
 
 VOID_COLOR = (0, 0, 0)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def palette(table):
+def palette(table: LabelTable) -> Picture:
     """uint8 `(256, 3)`: the colour of each train id; void is black."""
     colors = np.full((256, 3), VOID_COLOR, dtype=np.uint8)
     colors[: table.num_classes] = table.colors
     return colors
 
 
-def colorize(label_ids, table):
+def colorize(label_ids: NDArray[np.uint8], table: LabelTable) -> Picture:
     """Class colours, `(height, width, 3)`, of train ids `(height, width)`."""
     return palette(table)[label_ids]
 
 
-def overlay(image, label_ids, table, opacity=0.55):
+def overlay(
+    image: Picture, label_ids: NDArray[np.uint8], table: LabelTable, opacity: float = 0.55
+) -> Picture:
     """The photograph under its class colours; void stays as it is.
 
     Args:
@@ -34,7 +44,9 @@ def overlay(image, label_ids, table, opacity=0.55):
     return np.where((label_ids == IGNORE)[..., None], image, mixed)
 
 
-def importance_map(image, importance, kept, region_size):
+def importance_map(
+    image: Picture, importance: NDArray[np.floating], kept: NDArray[np.bool_], region_size: int
+) -> Picture:
     """The photograph under a heat map of importance, with the kept regions framed and the others dimmed.
 
     Args:
@@ -56,11 +68,11 @@ def importance_map(image, importance, kept, region_size):
     return picture
 
 
-def _paint(values, size):
+def _paint(values: NDArray[Any], size: int) -> NDArray[Any]:
     return np.repeat(np.repeat(values, size, axis=0), size, axis=1)
 
 
-def legend(table, row_height=24, columns=1):
+def legend(table: LabelTable, row_height: int = 24, columns: int = 1) -> Picture:
     """The class names beside their colours."""
     rows = -(-table.num_classes // columns)
     column_width = 40 + 10 * max(map(len, table.names))
@@ -73,7 +85,7 @@ def legend(table, row_height=24, columns=1):
     return picture
 
 
-def side_by_side(rows, gap=4):
+def side_by_side(rows: Sequence[Sequence[Picture]], gap: int = 4) -> Picture:
     """Rows of pictures as one, each scaled to the first one's size.
 
     Args:

@@ -1,18 +1,23 @@
 """Predictor: label ids of whole images, at the image's own size, without full-size tensors leaving Keras."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
+
+from fornet_keras.model import FoRNet
 
 
 @keras.saving.register_keras_serializable("fornet_keras")
 class LabelIds(keras.layers.Layer):
     """The class with the highest logit: `(…, classes)` to int32 `(…)`."""
 
-    def call(self, logits):
+    def call(self, logits: Any) -> Any:
         return ops.cast(ops.argmax(logits, axis=-1), "int32")
 
-    def compute_output_spec(self, logits):
+    def compute_output_spec(self, logits: Any) -> Any:
         return keras.KerasTensor(logits.shape[:-1], "int32")
 
 
@@ -29,7 +34,7 @@ class Predictor:
         (90, 120)
     """
 
-    def __init__(self, model):
+    def __init__(self, model: FoRNet) -> None:
         self.top_k = model.top_k
         outputs = {
             "label_ids": LabelIds(name="label_ids")(model.output["logits"]),
@@ -41,7 +46,7 @@ class Predictor:
         # XLA takes twice the time of TensorFlow's own kernels on a CPU, and JAX is nothing without it.
         self._model.compile(jit_compile=keras.backend.backend() == "jax")
 
-    def __call__(self, image):
+    def __call__(self, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Predict one image.
 
         Args:

@@ -1,17 +1,29 @@
 """What happens around `fit`: validation at label size, the run's logs, and its progress line."""
 
+from __future__ import annotations
+
 import csv
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.evaluation.evaluate import evaluate
+from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import save_model
 from fornet_keras.prediction.pictures import colorize, importance_map, overlay, side_by_side
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.tensorboard import EventLog
+
+Logs = dict[str, float]
+Array = NDArray[Any]
 
 
 class Validation(keras.callbacks.Callback):
@@ -27,22 +39,22 @@ class Validation(keras.callbacks.Callback):
         num_pictures: samples, evenly spread over the data set, whose pictures are kept in `pictures`.
     """
 
-    def __init__(self, dataset, folder, every=1, num_pictures=4):
+    def __init__(self, dataset: Dataset, folder: Path, every: int = 1, num_pictures: int = 4) -> None:
         super().__init__()
         self.dataset = dataset
         self.folder = folder
         self.every = every
         self.best_miou = -1.0
         self.best_epoch = 0
-        self.pictures = []
+        self.pictures: list[Array] = []
         spread = np.linspace(0, len(dataset) - 1, num_pictures).astype(int)
         self._pictured = {dataset.samples[index] for index in spread}
 
-    def set_model(self, model):
+    def set_model(self, model: FoRNet) -> None:
         super().set_model(model)
         self._predictor = Predictor(model)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         last = epoch + 1 == self.params["epochs"]
         if (epoch + 1) % self.every and not last:
             return
@@ -56,7 +68,9 @@ class Validation(keras.callbacks.Callback):
             self.best_miou, self.best_epoch = scores.matrix.miou, epoch + 1
             save_model(self.model, self.dataset.table, self.folder / "best")
 
-    def _keep_picture(self, sample, image, label, prediction):
+    def _keep_picture(
+        self, sample: Sample, image: Array, label: Array, prediction: Mapping[str, Array]
+    ) -> None:
         if sample in self._pictured:
             table = self.dataset.table
             regions = importance_map(
@@ -88,26 +102,26 @@ class RunLog(keras.callbacks.Callback):
         "seconds",
     )
 
-    def __init__(self, folder, validation, batch_size):
+    def __init__(self, folder: Path, validation: Validation, batch_size: int) -> None:
         super().__init__()
         self.folder = folder
         self.validation = validation
         self.batch_size = batch_size
-        self.rows = []
+        self.rows: list[dict[str, float]] = []
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._events = EventLog(self.folder / "tensorboard")
         self._file = (self.folder / "log.csv").open("w", newline="", encoding="utf-8")
         self._csv = csv.DictWriter(self._file, self.COLUMNS, restval="", extrasaction="ignore")
         self._csv.writeheader()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._started = time.perf_counter()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         self._trained = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         images = self.params["steps"] * self.batch_size
         row = {
             **logs,
@@ -127,12 +141,12 @@ class RunLog(keras.callbacks.Callback):
                 self._events.picture(f"val/{index}", picture, epoch + 1)
         self._events.flush()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         self._events.close()
         self._file.close()
 
 
-def _short(value):
+def _short(value: float) -> str | int:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
@@ -145,13 +159,13 @@ class ProgressLine(keras.callbacks.Callback):
         batch_size: images a step.
     """
 
-    def __init__(self, console, validation, batch_size):
+    def __init__(self, console: Console, validation: Validation, batch_size: int) -> None:
         super().__init__()
         self.console = console
         self.validation = validation
         self.batch_size = batch_size
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(bar_width=24),
@@ -166,16 +180,16 @@ class ProgressLine(keras.callbacks.Callback):
         self._task = self._progress.add_task("", total=total, epoch=self._epoch_name(0), losses="starting …")
         self._progress.start()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._started = time.perf_counter()
         self._progress.update(self._task, epoch=self._epoch_name(epoch))
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         rate = (batch + 1) * self.batch_size / (time.perf_counter() - self._started)
         losses = f"loss {logs['loss']:.3f} (coarse {logs['coarse_loss']:.3f})  {rate:.1f} images/s"
         self._progress.update(self._task, advance=1, losses=losses)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         seconds = time.perf_counter() - self._started
         line = f"epoch {self._epoch_name(epoch)}  loss {logs['loss']:.4f}"
         if "val_miou" in logs:
@@ -185,8 +199,8 @@ class ProgressLine(keras.callbacks.Callback):
             )
         self.console.print(f"{line}  {seconds:.1f} s", highlight=False)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         self._progress.stop()
 
-    def _epoch_name(self, epoch):
+    def _epoch_name(self, epoch: int) -> str:
         return f"{epoch + 1}/{self.params['epochs']}"

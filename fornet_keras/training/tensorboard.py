@@ -1,4 +1,4 @@
-"""TensorBoard event files on every backend: Keras' own callback needs TensorFlow, this needs only TensorBoard."""
+"""TensorBoard event files on every backend: Keras' own callback would need TensorFlow."""
 
 import time
 

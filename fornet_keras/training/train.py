@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 from rich.console import Console
 
-from fornet_keras.config import dump_config
+from fornet_keras.config import Config, dump_config
+from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.pipeline import TrainingBatches, fit_input
 from fornet_keras.data.scan import scan
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import ConfigError
-from fornet_keras.evaluation.evaluate import evaluate
+from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.callbacks import ProgressLine, RunLog, Validation
 from fornet_keras.training.class_weights import class_weights
+from fornet_keras.training.report import save_first_batches, save_report
 from fornet_keras.training.schedule import WarmupPolynomialDecay
 
 
-def train(config, output, console=None):
+def train(config: Config, output: Path, console: Console | None = None) -> tuple[dict[str, Any], Scores]:
     """Train a `FoRNet` as a configuration says.
 
     Args:
         config: a `Config` whose `data.root` is set.
         output: path of the run folder; made new.
-        console: a `rich.console.Console` for progress; None prints nothing.
+        console: where progress is shown; None shows none.
 
     Returns:
         The result that is also written to `result.json`, and the `Scores` of the best model.
@@ -40,16 +44,17 @@ def train(config, output, console=None):
         DataError: the data cannot be used.
     """
     console = console or Console(quiet=True)
-    output = Path(output)
     training = config.training
     started = time.perf_counter()
     train_set, val_set, pixels = _open_data(config, output, console)
-    output.mkdir(parents=True, exist_ok=True)
+    pictures = output / "pictures"
+    pictures.mkdir(parents=True)
     (output / "config.yaml").write_text(dump_config(config), encoding="utf-8")
 
     keras.utils.set_random_seed(training.seed)
     keras.config.set_dtype_policy(training.precision)
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
+    save_first_batches(pictures / "first_batches.png", batches)
     model = build_model(config, train_set.table.num_classes)
     compile_model(model, config, pixels, batches.steps_per_epoch)
     validation = Validation(val_set, output, training.validate_every)
@@ -64,6 +69,7 @@ def train(config, output, console=None):
     )
     keras.config.set_dtype_policy("float32")
     scores = evaluate(Predictor(load_model(output / "best")[0]), val_set)
+    save_report(pictures, val_set.table, log.rows, scores, validation.pictures)
     result = {
         "backend": keras.backend.backend(),
         "epochs": training.epochs,
@@ -79,7 +85,7 @@ def train(config, output, console=None):
     return result, scores
 
 
-def _open_data(config, output, console):
+def _open_data(config: Config, output: Path, console: Console) -> tuple[Dataset, Dataset, Sequence[int]]:
     """The two data sets, looked through, and the training labels' pixels by class."""
     data = config.data
     if data.root is None:
@@ -97,7 +103,7 @@ def _open_data(config, output, console):
     return train_set, val_set, reports[0].pixels
 
 
-def build_model(config, num_classes):
+def build_model(config: Config, num_classes: int) -> FoRNet:
     """A `FoRNet` with random weights, as the configuration's `model` section says."""
     options = config.model
     return FoRNet.from_preset(
@@ -105,7 +111,7 @@ def build_model(config, num_classes):
     )
 
 
-def compile_model(model, config, pixel_counts, steps_per_epoch):
+def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], steps_per_epoch: int) -> None:
     """Give a model its loss, optimizer and schedule.
 
     Args:

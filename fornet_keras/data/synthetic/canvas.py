@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.data.synthetic.geometry import Array, Camera, Pose
+from fornet_keras.data.synthetic.geometry import Array, Camera, Pose, normal
 from fornet_keras.data.synthetic.labels import COUNTED, Label
 from fornet_keras.data.synthetic.light import Light
 
@@ -111,8 +111,7 @@ class Brush:
         (x0, y0), (x1, y1), (x2, y2) = pixels[:3]
         if (x1 - x0) * (y2 - y1) - (y1 - y0) * (x2 - x1) >= 0:
             return None
-        normal = np.cross(corners[3] - corners[0], corners[1] - corners[0])
-        light = self.canvas.light.on(-normal / (np.linalg.norm(normal) + 1e-9))
+        light = self.canvas.light.on(normal(corners))
         self.fill(pixels, self.tint(color, light))
         return light
 

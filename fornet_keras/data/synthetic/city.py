@@ -104,6 +104,6 @@ def _write_scene(city: Path, split: str, index: int, scene: Scene) -> None:
 
 def _write_png(path: Path, pixels: NDArray[np.generic]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Compression 1: higher levels take longer and gain nothing on images with sensor noise.
-    _, encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    # OpenCV's default compression: any level that is asked for takes longer on images with sensor noise.
+    _, encoded = cv2.imencode(".png", pixels)
     path.write_bytes(encoded.tobytes())

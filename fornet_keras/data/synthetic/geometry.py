@@ -6,6 +6,7 @@ camera. A curved street is straight in these coordinates; the camera bends it wh
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -113,6 +114,14 @@ class Box:
         return self.corners[list(order)]
 
 
+def normal(corners: Array) -> Array:
+    """Unit normal (3,) of a side with corners as `Box.face` orders them, pointing out of the box."""
+    ax, ay, az = (corners[1] - corners[0]).tolist()
+    bx, by, bz = (corners[3] - corners[0]).tolist()
+    outward = (ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)  # `np.cross` is ten times slower
+    return np.array(outward) / max(math.hypot(*outward), 1e-9)
+
+
 @dataclass(frozen=True)
 class Camera:
     """A level pinhole camera above the street, looking along it.
@@ -156,7 +165,7 @@ class Camera:
         return abs(x - self.offset) * self.focal / aside
 
     def ground(self) -> tuple[int, Array, Array]:
-        """First image row that shows ground, and x and z (rows, width) of the ground seen below it."""
+        """First image row that shows ground, and x (rows, width) and z (rows, 1) of the ground from there."""
         height, width = self.size
         first = int(np.floor(self.vanishing[1])) + 1
         rows = np.arange(first, height, dtype=np.float32)[:, None]
@@ -165,4 +174,4 @@ class Camera:
         ahead = np.minimum(ahead, np.float32(500))
         x = (columns - np.float32(self.vanishing[0])) * ahead / np.float32(self.focal)
         x += np.float32(self.offset) - np.float32(0.5 * self.curve) * ahead * ahead
-        return first, x, np.broadcast_to(ahead, x.shape)
+        return first, x, ahead

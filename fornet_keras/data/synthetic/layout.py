@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from fornet_keras.data.synthetic.canvas import Canvas
-from fornet_keras.data.synthetic.facades import House, draw_house
+from fornet_keras.data.synthetic.houses import House, draw_house
 from fornet_keras.data.synthetic.furniture import (
     draw_bin,
     draw_bollard,
@@ -26,8 +26,8 @@ from fornet_keras.data.synthetic.vehicles import CAR_SHAPES, draw_bus, draw_car
 
 Draw = Callable[[Canvas, np.random.Generator], None]
 
-END = 115.0
-"""Distance in metres up to which houses are built."""
+HOUSES_END, LOTS_END = 115.0, 55.0
+"""Distances in metres up to which houses are built and gardens lie between them."""
 
 
 @dataclass(frozen=True)
@@ -102,20 +102,25 @@ def _block(
     rng: np.random.Generator, street: Street, side: int, height: float, gaps: float
 ) -> Iterator[Thing]:
     """Houses wall to wall on one side of the street, with green lots behind fences in between."""
-    start = 2.0
-    while start < END:
+    start, hidden = (
+        2.0,
+        0.0,
+    )  # `hidden`: the height up to which the house before hides the next one's end wall
+    while start < HOUSES_END:
         end = start + rng.uniform(8, 20)
         if street.crossing and street.crosses(start, end):
             if start >= street.crossing[0]:
-                start = street.crossing[1]
+                start, hidden = street.crossing[1], 0.0
                 continue
             end = street.crossing[0]
-        if rng.random() < gaps and end - start > 4:
+        if rng.random() < gaps and end - start > 4 and start < LOTS_END:
+            hidden = 0.0
             yield from _lot(rng, street, side, start, end)
         elif end - start > 1:
-            setback = rng.choice([0.0, 0.0, 1.0])
             tall = max(4.0, height * rng.uniform(0.65, 1.4))
-            house = House(side, street.facade + setback, start, end, tall, pitched=bool(rng.random() < 0.5))
+            front = street.facade + rng.choice([0.0, 0.0, 1.0])
+            house = House(side, front, start, end, tall, tall > hidden, bool(rng.random() < 0.5))
+            hidden = tall if front == street.facade else 0.0
             yield Thing(end, partial(draw_house, house=house), house.corners)
         start = end
 

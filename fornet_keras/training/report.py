@@ -1,0 +1,116 @@
+"""Pictures of a run that a person can look through: what went in, how it went, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from fornet_keras.data.dataset import LabelTable
+from fornet_keras.data.pipeline import TrainingBatches
+from fornet_keras.evaluation.evaluate import Scores
+from fornet_keras.prediction.pictures import colorize, side_by_side
+
+
+def save_first_batches(path: Path, batches: TrainingBatches, count: int = 2, most: int = 8) -> None:
+    """Draw the first training batches as the network sees them: images, and below each its label.
+
+    Args:
+        path: the picture's file.
+        batches: the run's batches.
+        count: number of batches.
+        most: images drawn of each batch.
+    """
+    rows: list[list[NDArray[np.uint8]]] = []
+    for step in range(min(count, batches.steps_per_epoch)):
+        images, labels = (array[:most] for array in batches.batch(0, step))
+        rows.append(list(images))
+        rows.append([colorize(label, batches.dataset.table) for label in labels])
+    Image.fromarray(side_by_side(rows)).save(path)
+
+
+def save_val_pictures(path: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
+    """Draw validation pictures below each other: label, prediction, importance and kept regions."""
+    Image.fromarray(side_by_side([[picture] for picture in pictures])).save(path)
+
+
+def save_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the losses and the validation scores over the epochs.
+
+    Args:
+        path: the picture's file.
+        rows: one mapping an epoch, with the columns of `log.csv`.
+    """
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    for axes, names in (
+        (losses, ("loss", "logits_loss", "coarse_loss", "selector_loss")),
+        (scores, ("val_miou", "val_pixel_accuracy", "val_error_coverage")),
+    ):
+        for name in names:
+            points = [(row["epoch"], row[name]) for row in rows if name in row]
+            axes.plot(*zip(*points, strict=True), marker="." if len(points) < 40 else "", label=name)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    losses.set_yscale("log")
+    scores.set_ylim(0, 1)
+    figure.savefig(path, dpi=100)
+
+
+def save_confusion_matrix(path: Path, scores: Scores) -> None:
+    """Draw which class is taken for which: each row (a true class) sums to 100 %."""
+    counts = scores.matrix.counts
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = 3 + 0.45 * len(shares)
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.5:
+            color = "white" if share > 50 else "black"
+            axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=color, fontsize=8)
+    ticks = range(len(shares))
+    axes.set_xticks(ticks, scores.class_names, rotation=60, ha="right")
+    axes.set_yticks(ticks, scores.class_names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true (rows sum to 100 %)")
+    figure.savefig(path, dpi=100)
+
+
+def save_class_bars(path: Path, scores: Scores, table: LabelTable) -> None:
+    """Draw each class's IoU, in its colour, and its share of the scored pixels."""
+    pixels = scores.matrix.counts.sum(axis=1)
+    shares = 100 * pixels / max(pixels.sum(), 1)
+    figure = Figure(figsize=(10, 1.5 + 0.3 * table.num_classes), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    colors = [tuple(channel / 255 for channel in color) for color in table.colors]
+    left.barh(table.names, np.nan_to_num(scores.matrix.iou), color=colors)
+    left.axvline(scores.matrix.miou, color="black", linewidth=1, label=f"mIoU {scores.matrix.miou:.3f}")
+    left.set_xlim(0, 1)
+    left.set_xlabel("IoU")
+    left.legend()
+    left.invert_yaxis()
+    right.barh(table.names, shares, color=colors)
+    right.set_xscale("log")
+    right.set_xlabel("share of the pixels, %")
+    figure.savefig(path, dpi=100)
+
+
+def save_report(
+    folder: Path,
+    table: LabelTable,
+    rows: Sequence[Mapping[str, Any]],
+    scores: Scores,
+    pictures: Sequence[NDArray[np.uint8]],
+) -> None:
+    """Write all pictures that follow a run into `folder`."""
+    save_curves(folder / "curves.png", rows)
+    save_confusion_matrix(folder / "confusion_matrix.png", scores)
+    save_class_bars(folder / "classes.png", scores, table)
+    save_val_pictures(folder / "val.png", pictures)
