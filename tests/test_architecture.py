@@ -31,6 +31,7 @@ LEVELS = {
     "metrics": 1,
     "data.transforms": 1,
     "data.scan": 1,
+    "data.scan_report": 1,
     "backbones": 2,
     "data.pipeline": 2,
     "model": 3,

@@ -4,112 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
 from fornet_keras.data.images import WrongLabelError, read_label, train_id_lookup, verify_image
+from fornet_keras.data.scan_report import OF_LABELS, Kind, Problem, ScanReport, load_report, store_report
 from fornet_keras.errors import DataError
 
 _VERSION = 1  # of what a scan finds: raise it when that changes, so that older cached reports are not used
-_LISTED = 3  # file names in a line about many files
 _VALUES_APART = 8  # up to so many undeclared values get a line each; more are a photo taken for a label
 _TRAIN_IDS = (
     "train ids where label ids are expected; use the original label files "
     "(for Cityscapes *_labelIds.png; train ids belong in *_labelTrainIds.png)"
 )
-
-Kind = Literal["missing label", "corrupt image", "corrupt label", "wrong label"]
-_OF_LABELS = ("corrupt label", "wrong label")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One finding and all files that have it; `str()` is one line.
-
-    Args:
-        kind: what is wrong, for counting.
-        finding: what was found.
-        fix: what was expected and what to do.
-        paths: the files, images where the label is missing.
-        total: images (or labels) in the data set, for "in 3 of 367".
-    """
-
-    kind: Kind
-    finding: str
-    fix: str
-    paths: tuple[Path, ...]
-    total: int
-
-    def __str__(self) -> str:
-        if len(self.paths) == 1:
-            return f"{self.paths[0]}: {self.finding}; {self.fix}"
-        unit = "labels" if self.kind in _OF_LABELS else "images"
-        listed = ", ".join(path.name for path in self.paths[:_LISTED])
-        listed += ", …" if len(self.paths) > _LISTED else ""
-        return f"{self.finding} in {len(self.paths)} of {self.total} {unit}; {self.fix} ({listed})"
-
-
-@dataclass(frozen=True)
-class ScanReport:
-    """What a scan found.
-
-    Args:
-        name, split: of the data set.
-        num_images, num_labels: files that were named, readable or not.
-        classes: the class names; the position is the train id.
-        pixels: label pixels of each class.
-        ignored_pixels: label pixels that are neither trained on nor scored.
-        images_with_class: labels in which each class occurs.
-        sizes: `(height, width, images)`, the commonest size first.
-        problems: what must be put right, the one with most files first.
-    """
-
-    name: str
-    split: str
-    num_images: int
-    num_labels: int
-    classes: tuple[str, ...]
-    pixels: tuple[int, ...]
-    ignored_pixels: int
-    images_with_class: tuple[int, ...]
-    sizes: tuple[tuple[int, int, int], ...]
-    problems: tuple[Problem, ...]
-
-    def summary(self) -> str:
-        """For example "367 images, 0 missing labels, 2 corrupt"."""
-        missing = self._files("missing label")
-        wrong = self._files("wrong label")
-        line = f"{_count(self.num_images, 'image')}, {_count(missing, 'missing label')}, "
-        line += f"{self._files('corrupt image', 'corrupt label')} corrupt"
-        return line + (f", {_count(wrong, 'wrong label')}" if wrong else "")
-
-    def raise_if_bad(self) -> None:
-        """Refuse to go on with data that has problems.
-
-        Raises:
-            DataError: one line with the counts, the first problem and how to see the others.
-        """
-        if self.problems:
-            more = f" ({len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
-            raise DataError(
-                f"{self.name} {self.split}: {self.summary()}; {self.problems[0]}{more}; "
-                "see all with `python cli.py data check`"
-            )
-
-    def _files(self, *kinds: Kind) -> int:
-        return len({path for problem in self.problems if problem.kind in kinds for path in problem.paths})
 
 
 def scan(
@@ -129,11 +44,11 @@ def scan(
             and no class differs; a folder that cannot be written is no error.
     """
     cached = cache and cache / f"scan-{_fingerprint(dataset)}.json"
-    report = _load(cached) if cached else None
+    report = load_report(cached) if cached else None
     if report is None:
         report = _report(dataset, _read_all(dataset, workers, on_sample))
         if cached:
-            _store(report, cached)
+            store_report(report, cached)
     return report
 
 
@@ -258,13 +173,9 @@ def _problems(findings: Iterable[_Finding], num_images: int, num_labels: int) ->
     problems = []
     for (kind, text), paths in grouped.items():
         finding, _, fix = text.partition("; ")
-        total = num_labels if kind in _OF_LABELS else num_images
+        total = num_labels if kind in OF_LABELS else num_images
         problems.append(Problem(kind, finding, fix, tuple(paths), total))
     return tuple(sorted(problems, key=lambda problem: -len(problem.paths)))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 # === Cache ===
@@ -290,25 +201,3 @@ def _state(path: Path) -> tuple[int, int]:
     except OSError:
         return -1, -1
     return state.st_size, state.st_mtime_ns
-
-
-_REPORT = TypeAdapter(ScanReport)
-
-
-def _load(cached: Path) -> ScanReport | None:
-    try:
-        return _REPORT.validate_json(cached.read_bytes())
-    except (OSError, ValidationError):
-        return None
-
-
-def _store(report: ScanReport, cached: Path) -> None:
-    # Renamed into place, so that a run beside this one never reads half a report.
-    temporary = cached.with_suffix(f".{os.getpid()}")
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(_REPORT.dump_json(report))
-        temporary.replace(cached)
-    except (OSError, ValueError):  # ValueError: a file name that is not UTF-8
-        with suppress(OSError):
-            temporary.unlink()

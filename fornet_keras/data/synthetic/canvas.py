@@ -15,6 +15,7 @@ from fornet_keras.data.synthetic.labels import COUNTED, Label
 from fornet_keras.data.synthetic.light import Light
 
 Color = Sequence[float] | Array
+Point = Sequence[float] | Array
 
 SUBPIXEL_BITS = 4
 """Strokes are placed to 1/16 pixel."""
@@ -115,13 +116,11 @@ class Brush:
         self.fill(pixels, self.tint(color, light))
         return light
 
-    def limb(self, start: Color, end: Color, widths: tuple[float, float], color: Color) -> None:
+    def limb(self, start: Point, end: Point, widths: tuple[float, float], color: Color) -> None:
         """A round bar between two points (3,) with the given thickness in metres at either end."""
         ends = self.canvas.camera.project(np.array([start, end]))
-        scales = self.canvas.camera.scale(start[2]), self.canvas.camera.scale(end[2])
-        radii = np.array(
-            [[max(0.5 * width * scale, 0.5)] for width, scale in zip(widths, scales, strict=True)]
-        )
+        scales = np.array([[self.canvas.camera.scale(point[2])] for point in (start, end)])
+        radii = np.maximum(0.5 * np.array(widths)[:, None] * scales, 0.5)
         circles = (ends[:, None] + radii[:, None] * CIRCLE).reshape(-1, 2)
         self.fill(cv2.convexHull(circles.astype(np.float32))[:, 0], self.tint(color))
 
@@ -146,20 +145,21 @@ class Brush:
         window, offset = self._window(pixels)
         if window is None:
             return
-        lit = cv2.LUT(texture, np.rint(self.tint(np.arange(256)[:, None], light)).astype(np.uint8)[None])
+        lit = cv2.LUT(texture, np.rint(self.tint(np.arange(256.0)[:, None], light)).astype(np.uint8)[None])
         height, width = texture.shape[:2]
         source = np.array([[0, height], [width, height], [width, 0], [0, 0]], np.float32)
         warp = cv2.getPerspectiveTransform(source, (pixels - offset).astype(np.float32))
         view, ids = self.canvas.image[window], self.canvas.instance_ids[window]
         size = view.shape[1::-1]
         warped = cv2.warpPerspective(lit, warp, size, borderMode=cv2.BORDER_REPLICATE)
-        mask = np.zeros(ids.shape, np.uint8)
-        cv2.fillConvexPoly(mask, subpixel(pixels - offset), 255, cv2.LINE_8, SUBPIXEL_BITS)
+        mask = np.zeros(view.shape[:2], np.uint8)
+        outline = subpixel(pixels - offset)
+        cv2.fillConvexPoly(mask, outline, 255, cv2.LINE_8, SUBPIXEL_BITS)
+        cv2.fillConvexPoly(ids, outline, self.stroke_id, cv2.LINE_8, SUBPIXEL_BITS)
         if alpha is not None:
             cover = cv2.warpPerspective(alpha, warp, size, borderMode=cv2.BORDER_REPLICATE)[..., None]
             warped = (view + cover * (warped.astype(np.float32) - view)).astype(np.uint8)
         cv2.copyTo(warped, mask, view)
-        ids[mask > 0] = self.stroke_id
 
     def sprite(self, left: int, top: int, colors: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
         """Put the masked pixels of a picture (height, width, 3) down with its corner at a pixel."""

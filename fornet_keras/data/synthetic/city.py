@@ -56,10 +56,9 @@ def write_city(
         root.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=root.parent, prefix=f".{root.name}.") as workshop:
             city = Path(workshop) / root.name
-            for number, (split, count) in enumerate(counts.items()):
-                first_seed = (seed * len(counts) + number) * MAX_SCENES
+            for split, count in counts.items():
                 for index in range(count):
-                    _write_scene(city, split, index, render_scene(first_seed + index, size))
+                    _write_scene(city, split, index, render_scene(_scene_seed(seed, split, index), size))
                     if on_scene:
                         on_scene()
             if root.exists():
@@ -67,10 +66,15 @@ def write_city(
             city.rename(root)
     except OSError as error:
         raise DataError(
-            f"{root}: cannot write the city ({error.strerror or error}); "
-            "expected a folder that may be written to and enough free space; choose another folder"
+            f"{root}: the city cannot be written ({error.strerror or error}); "
+            "expected a folder that may be written to, with free space; choose another folder"
         ) from error
     return root
+
+
+def _scene_seed(seed: int, split: str, index: int) -> int:
+    """The seed of one scene; no two cities, splits or indices share one."""
+    return (seed * len(CITIES) + list(CITIES).index(split)) * MAX_SCENES + index
 
 
 def _check(root: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:

@@ -18,6 +18,16 @@ DIAMOND = CIRCLE[::4] * 1.15
 OCTAGON = CIRCLE[::2]
 TRIANGLE = np.array([(-1.0, -0.75), (1.0, -0.75), (0.0, 1.0)])
 SQUARE = np.array([(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)])
+SIGNS: tuple[tuple[tuple[Array, float, Array], ...], ...] = (
+    ((CIRCLE, 1, RED), (CIRCLE, 0.74, WHITE), (SQUARE, 0.3, BLACK)),
+    ((CIRCLE, 1, WHITE), (CIRCLE, 0.93, BLUE), (TRIANGLE, 0.5, WHITE)),
+    ((TRIANGLE, 1.15, RED), (TRIANGLE, 0.75, WHITE), (SQUARE, 0.16, BLACK)),
+    ((SQUARE, 1.05, WHITE), (SQUARE, 0.95, BLUE), (SQUARE, 0.45, WHITE)),
+    ((OCTAGON, 1, WHITE), (OCTAGON, 0.92, RED), (SQUARE * (1, 0.3), 0.75, WHITE)),
+    ((DIAMOND, 1, WHITE), (DIAMOND, 0.85, YELLOW)),
+    ((CIRCLE, 1, RED), (SQUARE * (1, 0.26), 0.8, WHITE)),
+)
+"""Traffic signs as layers, lowest first: outline (number, 2), its share of the sign's radius, RGB colour."""
 
 
 def _steel(rng: np.random.Generator) -> Array:
@@ -48,12 +58,12 @@ def draw_lamp_post(canvas: Canvas, rng: np.random.Generator, pose: Pose, height:
         brush.glow(bulb, np.array([255.0, 236.0, 180.0]))
 
 
-def draw_bollard(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
-    """A knee-high post with a white band."""
+def draw_bollard(canvas: Canvas, rng: np.random.Generator, pose: Pose, height: float) -> None:
+    """A short post with a white band; height in metres."""
     steel = _steel(rng)
-    _post(canvas, pose, 0.95, (0.2, 0.18), steel)
+    _post(canvas, pose, height, (0.2, 0.18), steel)
     brush = canvas.brush(Label.POLE, pose.z)
-    brush.limb((pose.x, 0.72, pose.z), (pose.x, 0.8, pose.z), (0.2, 0.2), WHITE)
+    brush.limb((pose.x, 0.76 * height, pose.z), (pose.x, 0.84 * height, pose.z), (0.2, 0.2), WHITE)
 
 
 def draw_traffic_light(canvas: Canvas, rng: np.random.Generator, pose: Pose, height: float) -> None:
@@ -79,16 +89,7 @@ def draw_sign(canvas: Canvas, rng: np.random.Generator, pose: Pose, height: floa
     middle = height
     for _ in range(1 + int(rng.random() < 0.35)):
         radius = rng.uniform(0.40, 0.50)
-        layers: tuple[tuple[Array, float, Array], ...] = (
-            ((CIRCLE, 1, RED), (CIRCLE, 0.74, WHITE), (SQUARE, 0.3, BLACK)),
-            ((CIRCLE, 1, WHITE), (CIRCLE, 0.93, BLUE), (TRIANGLE, 0.5, WHITE)),
-            ((TRIANGLE, 1.15, RED), (TRIANGLE, 0.75, WHITE), (SQUARE, 0.16, BLACK)),
-            ((SQUARE, 1.05, WHITE), (SQUARE, 0.95, BLUE), (SQUARE, 0.45, WHITE)),
-            ((OCTAGON, 1, WHITE), (OCTAGON, 0.92, RED), (SQUARE * (1, 0.3), 0.75, WHITE)),
-            ((DIAMOND, 1, WHITE), (DIAMOND, 0.85, YELLOW)),
-            ((CIRCLE, 1, RED), (SQUARE * (1, 0.26), 0.8, WHITE)),
-        )[rng.integers(7)]
-        for outline, share, color in layers:
+        for outline, share, color in SIGNS[rng.integers(len(SIGNS))]:
             brush.polygon(pose.upright(outline * share * radius + (0, middle)), color)
         middle -= 2.05 * radius
 
@@ -104,22 +105,22 @@ def draw_bin(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
 
 def fence_texture(rng: np.random.Generator, style: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """RGB (48, 96, 3) and opacity (48, 96) of 2 m of fence: "planks", "railing" or "barrier"."""
-    rows, columns = np.arange(48)[:, None], np.arange(96)[None]
+    rows, columns = np.indices((48, 96))
     color = np.empty((48, 96, 3), np.float32)
     alpha = np.ones((48, 96), np.float32)
     if style == "planks":
         color[:] = _plank_color(rng)
         color *= (1 - 0.45 * (columns % 12 < 2) - 0.12 * ((columns // 12) % 2))[..., None]
         color *= (1 + 0.1 * noise(rng, (48, 96), 12))[..., None]
-        color[(rows % 24 > 9) & (rows % 24 < 12) & (columns > -1)] *= 0.8
+        color[(rows % 24 > 9) & (rows % 24 < 12)] *= 0.8
     elif style == "railing":
         color[:] = np.array([(52, 66, 58), (70, 72, 76), (176, 180, 182)][rng.integers(3)])
         bars = (columns % 8 < 3) | (rows < 5) | (rows > 42)
         alpha = np.where(bars, 1.0, 0.35).astype(np.float32)
     else:
         color[:] = WHITE
-        color[((columns + rows) // 16 % 2 == 0) & (rows > -1)] = RED
-        color[(rows % 24 > 20) & (columns > -1)] = (110, 110, 112)
+        color[(columns + rows) // 16 % 2 == 0] = RED
+        color[rows % 24 > 20] = (110, 110, 112)
     return np.clip(color, 0, 255).astype(np.uint8), alpha
 
 
@@ -136,11 +137,11 @@ def draw_fence(
     texture: tuple[NDArray[np.uint8], NDArray[np.float32]],
 ) -> None:
     """A stretch of fence between two (x, z) on the ground, `height` metres tall."""
-    del rng  # the texture was drawn once for the whole fence
     (x0, z0), (x1, z1) = ends
     corners = np.array([(x0, 0, z0), (x1, 0, z1), (x1, height, z1), (x0, height, z0)])
     if not canvas.shows(corners):
         return
     brush = canvas.brush(Label.FENCE, 0.5 * (z0 + z1))
     brush.texture(corners, texture[0], canvas.light.upright, texture[1])
-    brush.limb((x0, 0, z0), (x0, height + 0.06, z0), (0.09, 0.09), np.array([96.0, 92.0, 88.0]))
+    post = height + rng.uniform(0.03, 0.1)
+    brush.limb((x0, 0, z0), (x0, post, z0), (0.09, 0.09), np.array([96.0, 92.0, 88.0]))

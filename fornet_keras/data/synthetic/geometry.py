@@ -40,6 +40,18 @@ class Street:
         """Distance of the facades from the axis."""
         return self.half_width + self.sidewalk_width
 
+    @property
+    def stop(self) -> float | None:
+        """Where traffic stops for the zebra or the crossing street, z; None without either."""
+        if self.zebra is not None:
+            return self.zebra - 0.7
+        return self.crossing[0] - 1 if self.crossing else None
+
+    @property
+    def lane(self) -> float:
+        """Distance of the middle of a lane from the axis; 2.1 m along either kerb are for parking."""
+        return max(1.4, 0.5 * (self.half_width - 2.1))
+
     def crosses(self, start: float, end: float) -> bool:
         """Whether the crossing street touches the stretch `start…end` of z."""
         return self.crossing is not None and start < self.crossing[1] and end > self.crossing[0]
@@ -118,7 +130,7 @@ def normal(corners: Array) -> Array:
     """Unit normal (3,) of a side with corners as `Box.face` orders them, pointing out of the box."""
     ax, ay, az = (corners[1] - corners[0]).tolist()
     bx, by, bz = (corners[3] - corners[0]).tolist()
-    outward = (ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)  # `np.cross` is ten times slower
+    outward = (az * by - ay * bz, ax * bz - az * bx, ay * bx - ax * by)  # `np.cross` is ten times slower
     return np.array(outward) / max(math.hypot(*outward), 1e-9)
 
 

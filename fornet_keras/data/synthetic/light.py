@@ -67,41 +67,49 @@ _NORMAL_QUANTILES = np.array([NormalDist().inv_cdf((step + 0.5) / 256) for step 
 
 
 def _sun(azimuth: float, elevation: float) -> Array:
+    """Unit vector (3,) towards the sun; both angles in radians, azimuth 0 is straight ahead."""
     level = np.cos(elevation)
     return np.array([level * np.sin(azimuth), np.sin(elevation), level * np.cos(azimuth)])
 
 
 def sample_light(rng: np.random.Generator) -> Light:
     """Overcast (a third of the scenes), sunny (a half) or dusk."""
-    mood = rng.choice(["overcast", "sunny", "dusk"], p=[0.33, 0.47, 0.20])
-    azimuth = rng.uniform(-np.pi, np.pi)
-    if mood == "overcast":
-        grey = rng.uniform(185, 235)
-        return Light(
-            sun=_sun(azimuth, 1.2),
-            direct=np.full(3, 0.10),
-            ambient=rng.uniform(0.72, 0.95) * np.array([0.97, 0.99, 1.03]),
-            sky_top=grey * np.array([0.80, 0.84, 0.90]),
-            sky_low=grey * np.array([0.98, 1.0, 1.02]),
-            cloud=grey * np.array([1.0, 1.0, 1.0]),
-            cloudiness=1.0,
-            visibility=rng.uniform(110, 350),
-            lamps=bool(rng.random() < 0.2),
-        )
-    if mood == "sunny":
-        return Light(
-            sun=_sun(azimuth, rng.uniform(0.55, 1.1)),
-            direct=rng.uniform(0.60, 0.85) * np.array([1.06, 1.0, 0.88]),
-            ambient=rng.uniform(0.48, 0.60) * np.array([0.90, 0.98, 1.12]),
-            sky_top=np.array([70.0, 125.0, 205.0]) + rng.uniform(-25, 25),
-            sky_low=np.array([190.0, 215.0, 238.0]) + rng.uniform(-15, 10),
-            cloud=np.array([248.0, 248.0, 250.0]),
-            cloudiness=rng.uniform(0.0, 0.6),
-            visibility=rng.uniform(250, 800),
-            lamps=False,
-        )
+    mood = rng.choice(3, p=[0.33, 0.47, 0.20])
+    return (_overcast, _sunny, _dusk)[mood](rng)
+
+
+def _overcast(rng: np.random.Generator) -> Light:
+    grey = rng.uniform(185, 235)
     return Light(
-        sun=_sun(azimuth, rng.uniform(0.12, 0.25)),
+        sun=_sun(0.0, 1.2),
+        direct=np.full(3, 0.10),
+        ambient=rng.uniform(0.72, 0.95) * np.array([0.97, 0.99, 1.03]),
+        sky_top=grey * np.array([0.80, 0.84, 0.90]),
+        sky_low=grey * np.array([0.98, 1.0, 1.02]),
+        cloud=grey * np.ones(3),
+        cloudiness=1.0,
+        visibility=rng.uniform(110, 350),
+        lamps=bool(rng.random() < 0.2),
+    )
+
+
+def _sunny(rng: np.random.Generator) -> Light:
+    return Light(
+        sun=_sun(rng.uniform(-np.pi, np.pi), rng.uniform(0.55, 1.1)),
+        direct=rng.uniform(0.60, 0.85) * np.array([1.06, 1.0, 0.88]),
+        ambient=rng.uniform(0.48, 0.60) * np.array([0.90, 0.98, 1.12]),
+        sky_top=np.array([70.0, 125.0, 205.0]) + rng.uniform(-25, 25),
+        sky_low=np.array([190.0, 215.0, 238.0]) + rng.uniform(-15, 10),
+        cloud=np.array([248.0, 248.0, 250.0]),
+        cloudiness=rng.uniform(0.0, 0.6),
+        visibility=rng.uniform(250, 800),
+        lamps=False,
+    )
+
+
+def _dusk(rng: np.random.Generator) -> Light:
+    return Light(
+        sun=_sun(rng.uniform(-np.pi, np.pi), rng.uniform(0.12, 0.25)),
         direct=rng.uniform(0.30, 0.50) * np.array([1.30, 0.85, 0.50]),
         ambient=rng.uniform(0.36, 0.50) * np.array([0.95, 0.95, 1.12]),
         sky_top=np.array([75.0, 85.0, 140.0]) + rng.uniform(-20, 20),
@@ -123,9 +131,9 @@ def expose(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uin
     rows = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     columns = np.linspace(-1, 1, width, dtype=np.float32)[None]
     vignette = 1 - np.float32(rng.uniform(0.03, 0.14)) * (rows * rows + columns * columns)
-    gain = rng.uniform(0.88, 1.14) * 112 / max(float(exposed.mean()), 60.0)
-    gain = (min(gain, 1.7) * rng.uniform(0.96, 1.04, 3)).astype(np.float32)
+    brightness = rng.uniform(0.88, 1.14) * min(1.7, 112 / float(exposed.mean()))  # automatic exposure
+    gain = (brightness * rng.uniform(0.96, 1.04, 3)).astype(np.float32)
     exposed *= vignette[..., None] * gain
-    grain = cv2.LUT(rng.integers(0, 256, image.shape, np.uint8), _NORMAL_QUANTILES)
-    exposed += np.float32(rng.uniform(1.5, 4.5)) * grain
-    return np.clip(exposed, 0, 255).astype(np.uint8)
+    strength = np.float32(rng.uniform(1.5, 4.5))
+    grain = cv2.LUT(rng.integers(0, 256, image.shape, np.uint8), strength * _NORMAL_QUANTILES)
+    return cv2.add(exposed, grain, dtype=cv2.CV_8U)

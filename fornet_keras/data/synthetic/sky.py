@@ -13,12 +13,12 @@ SKYLINE = 150.0
 
 
 def draw_sky(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Fill the image down to the horizon with sky: a gradient, clouds that flatten towards the horizon, the glow of a low sun."""
+    """Fill the image down to the horizon: a gradient, clouds, and the glow of a low sun."""
     light, width = canvas.light, canvas.camera.size[1]
     column, row = canvas.camera.vanishing
     height = int(row) + 2
     rise = np.clip(1 - np.arange(height, dtype=np.float32) / row, 0, 1)[:, None, None]
-    low, top, cloud = (np.float32(color) for color in (light.sky_low, light.sky_top, light.cloud))
+    low, top, cloud = (color.astype(np.float32) for color in (light.sky_low, light.sky_top, light.cloud))
     sky = low + rise**0.7 * (top - low)
 
     lumps = noise(rng, (height, width), width * rng.uniform(0.12, 0.3))
@@ -30,7 +30,7 @@ def draw_sky(canvas: Canvas, rng: np.random.Generator) -> None:
             np.arange(width, dtype=np.float32) - column - canvas.camera.focal * light.sun[0] / light.sun[2]
         )
         glow = np.exp(-np.abs(across) / (0.3 * width))[None, :, None] * (1 - rise) ** 3
-        sky = sky + 0.6 * glow.astype(np.float32) * (np.float32([255, 225, 170]) - sky)
+        sky = sky + 0.6 * glow.astype(np.float32) * (np.array([255, 225, 170], np.float32) - sky)
     canvas.image[:height] = np.clip(sky, 0, 255)
 
 

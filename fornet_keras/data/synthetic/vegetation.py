@@ -70,6 +70,8 @@ def _draw_leaves(
     up = np.linspace(1.15, -1.15, height, dtype=np.float32)[:, None]
     across = np.linspace(-1.15, 1.15, width, dtype=np.float32)[None]
     leaves = noise(rng, (height, width), 0.7 * wide)
+    if scale > 12:  # near enough to tell leaves apart
+        leaves += 0.7 * noise(rng, (height, width), 0.4 * scale)
     mask, relief = np.zeros((height, width), bool), 0.2 * leaves + 0.92
     for x, y, radius in clumps:
         mask |= ((across - x) ** 2 + (up - y) ** 2) < relief * np.float32(radius**2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,13 @@ from fornet_keras.data.synthetic.labels import Label
 
 PAINTS = (
     (205, 208, 212),
+    (176, 180, 186),
     (236, 236, 234),
+    (224, 222, 214),
     (44, 46, 52),
+    (30, 32, 38),
     (96, 100, 108),
+    (70, 76, 86),
     (160, 30, 34),
     (36, 66, 130),
     (64, 110, 160),
@@ -29,8 +34,9 @@ LIVERIES = (
     ((222, 176, 40), (235, 232, 225)),
     ((190, 34, 40), (225, 222, 216)),
     ((40, 96, 170), (236, 238, 240)),
+    ((52, 140, 96), (236, 236, 226)),
+    ((230, 120, 40), (60, 60, 66)),
 )
-LIVERIES += (((52, 140, 96), (236, 236, 226)), ((230, 120, 40), (60, 60, 66)))
 
 
 @dataclass(frozen=True)
@@ -56,86 +62,75 @@ CAR_SHAPES = (
 
 def draw_car(canvas: Canvas, rng: np.random.Generator, pose: Pose, shape: CarShape) -> None:
     """A car: underbody, body, wheels and cabin, with lights, plates and windows."""
-    brush = canvas.brush(Label.CAR, pose.z)
+    parts = _Parts(canvas.brush(Label.CAR, pose.z), pose, canvas.light.lamps)
     paint = np.array(PAINTS[rng.integers(len(PAINTS))]) * rng.uniform(0.85, 1.1)
-    half = shape.length / 2
-    brushwork = _Vehicle(brush, canvas.light.lamps)
-    brushwork.solid(Box(pose, shape.width * 0.9, 0.08, 0.4, -half + 0.15, half - 0.15), RUBBER)
-    body = Box(
-        pose, shape.width, 0.26, shape.belt, -half, half, shape.width * 0.94, -half + 0.04, half - 0.12
-    )
-    for name in ("top", "rear", "right", "front", "left"):
-        face = body.face(name)
-        light = brush.face(face, paint)
-        if light is None:
-            continue
+    half, wide = shape.length / 2, shape.width
+    parts.underbody(Box(pose, wide * 0.9, 0.08, 0.4, -half + 0.15, half - 0.15))
+    body = Box(pose, wide, 0.26, shape.belt, -half, half, wide * 0.94, -half + 0.04, half - 0.12)
+    for name, face, light in parts.faces(body, paint):
         if name in ("left", "right"):
-            brush.polygon(panel(face, 0, 1, 0, 0.13), paint * 0.45, light)
-            brush.polygon(panel(face, 0, 1, 0.72, 0.8), np.minimum(paint * 1.25 + 12, 255), light)
-            brushwork.wheels(
-                pose, name, shape.width / 2 + 0.01, (-0.31 * shape.length, 0.32 * shape.length), 0.33
-            )
+            parts.brush.polygon(panel(face, 0, 1, 0, 0.13), paint * 0.45, light)
+            parts.brush.polygon(panel(face, 0, 1, 0.72, 0.8), np.minimum(paint * 1.25 + 12, 255), light)
+            parts.wheels(name, wide / 2 + 0.01, (-0.31 * shape.length, 0.32 * shape.length), 0.33)
         elif name != "top":
-            brushwork.car_end(face, name, light)
+            parts.car_end(face, name, light)
     rear, rear_top, front_top, front = (share * shape.length - half for share in shape.cabin)
-    cabin = Box(
-        pose,
-        shape.width * 0.93,
-        shape.belt,
-        shape.height,
-        rear,
-        front,
-        shape.width * 0.78,
-        rear_top,
-        front_top,
-    )
-    for name in ("top", "rear", "right", "front", "left"):
-        face = cabin.face(name)
-        light = brush.face(face, paint)
-        if light is None or name == "top":
-            continue
+    cabin = Box(pose, wide * 0.93, shape.belt, shape.height, rear, front, wide * 0.78, rear_top, front_top)
+    for name, face, light in parts.faces(cabin, paint):
         if name in ("front", "rear"):
-            brushwork.window(face, (0.06, 0.94, 0.06, 0.9), light)
-        else:
-            brushwork.window(face, (0.07, 0.47, 0.06, 0.88), light)
-            brushwork.window(face, (0.52, 0.93, 0.06, 0.88), light)
+            parts.window(face, (0.06, 0.94, 0.06, 0.9), light)
+        elif name != "top":
+            parts.window(face, (0.07, 0.47, 0.06, 0.88), light)
+            parts.window(face, (0.52, 0.93, 0.06, 0.88), light)
 
 
 def draw_bus(canvas: Canvas, rng: np.random.Generator, pose: Pose, length: float) -> None:
     """A city bus: a tall box in two colours with a band of windows; length in metres."""
-    brush = canvas.brush(Label.BUS, pose.z)
-    brushwork = _Vehicle(brush, canvas.light.lamps)
-    low, high = (np.array(color) for color in LIVERIES[rng.integers(len(LIVERIES))])
+    parts = _Parts(canvas.brush(Label.BUS, pose.z), pose, canvas.light.lamps)
+    low, high = (np.array(color, float) for color in LIVERIES[rng.integers(len(LIVERIES))])
     half = length / 2
-    brushwork.solid(Box(pose, 2.3, 0.1, 0.5, -half + 0.2, half - 0.2), RUBBER)
-    body = Box(pose, 2.5, 0.32, 3.1, -half, half, 2.4)
-    for name in ("top", "rear", "right", "front", "left"):
-        face = body.face(name)
-        light = brush.face(face, high)
-        if light is None or name == "top":
+    parts.underbody(Box(pose, 2.3, 0.1, 0.5, -half + 0.2, half - 0.2))
+    for name, face, light in parts.faces(Box(pose, 2.5, 0.32, 3.1, -half, half, 2.4), high):
+        if name == "top":
             continue
-        brush.polygon(panel(face, 0, 1, 0, 0.36), low, light)
-        brush.polygon(panel(face, 0, 1, 0.93, 1), low * 0.8, light)
+        parts.brush.polygon(panel(face, 0, 1, 0, 0.36), low, light)
+        parts.brush.polygon(panel(face, 0, 1, 0.93, 1), low * 0.8, light)
         if name in ("left", "right"):
             for pane in np.linspace(0.02, 0.98, 8)[:-1]:
-                brushwork.window(face, (pane, pane + 0.125, 0.42, 0.84), light)
+                parts.window(face, (pane, pane + 0.125, 0.42, 0.84), light)
             for door in (0.34, 0.8) if name == "right" else ():
-                brush.polygon(panel(face, door, door + 0.1, 0.03, 0.84), GLASS * 1.3, light)
-            brushwork.wheels(pose, name, 1.26, (-0.28 * length, 0.3 * length), 0.48)
+                parts.brush.polygon(panel(face, door, door + 0.1, 0.03, 0.84), GLASS * 1.3, light)
+            parts.wheels(name, 1.26, (-0.28 * length, 0.3 * length), 0.48)
         else:
-            brushwork.bus_end(face, name, light)
+            parts.bus_end(face, name, light)
 
 
 @dataclass(frozen=True)
-class _Vehicle:
-    """Parts that cars and buses share; faces are (4, 3) as `Box.face` orders them."""
+class _Parts:
+    """The parts that vehicles are made of; faces are (4, 3) as `Box.face` orders them.
+
+    Args:
+        brush: the vehicle's.
+        pose: where the vehicle is.
+        lamps: whether its lamps are on.
+    """
 
     brush: Brush
+    pose: Pose
     lamps: bool
 
-    def solid(self, box: Box, color: Array) -> None:
-        for name in ("rear", "right", "front", "left"):
-            self.brush.face(box.face(name), color)
+    def faces(self, box: Box, color: Array) -> Iterator[tuple[str, Array, Array]]:
+        """Paint the sides of a box that face the camera; yields name, corners and RGB light of each."""
+        for name in ("top", "rear", "right", "front", "left"):
+            face = box.face(name)
+            light = self.brush.face(face, color)
+            if light is not None:
+                yield name, face, light
+
+    def underbody(self, box: Box) -> None:
+        """The dark below a vehicle."""
+        for _ in self.faces(box, RUBBER):
+            pass
 
     def window(self, face: Array, place: tuple[float, float, float, float], light: Array) -> None:
         """A pane with the bright reflection of the sky in its upper part."""
@@ -143,7 +138,7 @@ class _Vehicle:
         self.brush.polygon(panel(face, *place), GLASS, light)
         self.brush.polygon(panel(face, left, right, bottom + 0.6 * (top - bottom), top), GLASS * 1.7, light)
 
-    def wheels(self, pose: Pose, side: str, reach: float, places: tuple[float, float], radius: float) -> None:
+    def wheels(self, side: str, reach: float, places: tuple[float, float], radius: float) -> None:
         """The wheels of one side: tyre, rim and hub, `reach` metres from the middle."""
         right = -reach if side == "left" else reach
         for ahead in places:
@@ -151,7 +146,7 @@ class _Vehicle:
                 ring = np.column_stack(
                     [np.full(len(CIRCLE), right), CIRCLE * share * radius + (radius, ahead)]
                 )
-                self.brush.polygon(pose.place(ring), color)
+                self.brush.polygon(self.pose.place(ring), color)
 
     def lamp(self, face: Array, place: tuple[float, float, float, float], color: Array, light: Array) -> None:
         """A lamp at a place on a face; it shines if lamps are on."""

@@ -1,0 +1,124 @@
+"""What a scan of a data set found, in words and on disk."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from fornet_keras.errors import DataError
+
+_LISTED = 3  # file names in a line about many files
+
+Kind = Literal["missing label", "corrupt image", "corrupt label", "wrong label"]
+OF_LABELS = ("corrupt label", "wrong label")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding and all files that have it; `str()` is one line.
+
+    Args:
+        kind: what is wrong, for counting.
+        finding: what was found.
+        fix: what was expected and what to do.
+        paths: the files, images where the label is missing.
+        total: images (or labels) in the data set, for "in 3 of 367".
+    """
+
+    kind: Kind
+    finding: str
+    fix: str
+    paths: tuple[Path, ...]
+    total: int
+
+    def __str__(self) -> str:
+        if len(self.paths) == 1:
+            return f"{self.paths[0]}: {self.finding}; {self.fix}"
+        unit = "labels" if self.kind in OF_LABELS else "images"
+        listed = ", ".join(path.name for path in self.paths[:_LISTED])
+        listed += ", …" if len(self.paths) > _LISTED else ""
+        return f"{self.finding} in {len(self.paths)} of {self.total} {unit}; {self.fix} ({listed})"
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """What a scan found.
+
+    Args:
+        name, split: of the data set.
+        num_images, num_labels: files that were named, readable or not.
+        classes: the class names; the position is the train id.
+        pixels: label pixels of each class.
+        ignored_pixels: label pixels that are neither trained on nor scored.
+        images_with_class: labels in which each class occurs.
+        sizes: `(height, width, images)`, the commonest size first.
+        problems: what must be put right, the one with most files first.
+    """
+
+    name: str
+    split: str
+    num_images: int
+    num_labels: int
+    classes: tuple[str, ...]
+    pixels: tuple[int, ...]
+    ignored_pixels: int
+    images_with_class: tuple[int, ...]
+    sizes: tuple[tuple[int, int, int], ...]
+    problems: tuple[Problem, ...]
+
+    def summary(self) -> str:
+        """For example "367 images, 0 missing labels, 2 corrupt"."""
+        missing = self._files("missing label")
+        wrong = self._files("wrong label")
+        line = f"{_count(self.num_images, 'image')}, {_count(missing, 'missing label')}, "
+        line += f"{self._files('corrupt image', 'corrupt label')} corrupt"
+        return line + (f", {_count(wrong, 'wrong label')}" if wrong else "")
+
+    def raise_if_bad(self) -> None:
+        """Refuse to go on with data that has problems.
+
+        Raises:
+            DataError: one line with the counts, the first problem and how to see the others.
+        """
+        if self.problems:
+            more = f" ({len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
+            raise DataError(
+                f"{self.name} {self.split}: {self.summary()}; {self.problems[0]}{more}; "
+                "see all with `python cli.py data check`"
+            )
+
+    def _files(self, *kinds: Kind) -> int:
+        return len({path for problem in self.problems if problem.kind in kinds for path in problem.paths})
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+_REPORT = TypeAdapter(ScanReport)
+
+
+def load_report(cached: Path) -> ScanReport | None:
+    """The report in a file, or None where there is none that can be used."""
+    try:
+        return _REPORT.validate_json(cached.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def store_report(report: ScanReport, cached: Path) -> None:
+    """Write a report into a file; where that cannot be done, nothing is written."""
+    # Renamed into place, so that a run beside this one never reads half a report.
+    temporary = cached.with_suffix(f".{os.getpid()}")
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(_REPORT.dump_json(report))
+        temporary.replace(cached)
+    except (OSError, ValueError):  # ValueError: a file name that is not UTF-8
+        with suppress(OSError):
+            temporary.unlink()
