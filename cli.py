@@ -3,4 +3,4 @@
 from fornet_keras.cli import main
 
 if __name__ == "__main__":
-    main()
+    main("python cli.py")

@@ -23,7 +23,8 @@ def cross_entropy(labels, logits, class_weights=None, label_smoothing=0.0, ohem=
     num_classes = logits.shape[-1]
     valid = ops.cast(ops.not_equal(labels, IGNORE), "float32")
     target = ops.one_hot(ops.where(labels == IGNORE, 0, labels), num_classes, dtype="float32")
-    weights = ops.convert_to_tensor(class_weights or [1.0] * num_classes, dtype="float32")
+    weights = [1.0] * num_classes if class_weights is None else class_weights
+    weights = ops.convert_to_tensor(weights, dtype="float32")
     # The weight of a pixel is that of its class, also where smoothing spreads the target.
     weights = ops.sum(target * weights, axis=-1) * valid
     target = target * (1 - label_smoothing) + label_smoothing / num_classes

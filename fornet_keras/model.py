@@ -49,9 +49,11 @@ class FoRNet(keras.Model):
         ValueError: an argument outside its range.
 
     Example:
+        >>> import numpy as np
         >>> model = FoRNet.from_preset("nano", num_classes=11)
-        >>> model(np.zeros((1, 90, 120, 3), "uint8"))["logits"].shape[1:]
-        (90, 120, 11)
+        >>> outputs = model(np.zeros((1, 90, 120, 3), "uint8"))
+        >>> tuple(outputs["logits"].shape)
+        (1, 90, 120, 11)
 
     Reference: FoR-Net (arXiv 2605.02764). Widths, region size, losses and supervision are this package's own.
     """
@@ -89,8 +91,9 @@ class FoRNet(keras.Model):
 
         detail = _join_detail(pyramid["stride_4"], context, branch_filters)
         correction = branch([detail, kept, indices])
-        coarse = _upsample(coarse, "coarse_logits_up")
-        refined = keras.layers.Add(name="refined_logits")([coarse, correction])
+        # float32: float16 has too few steps to tell close classes apart.
+        coarse = _upsample(coarse, "coarse_logits_up", dtype="float32")
+        refined = keras.layers.Add(dtype="float32", name="refined_logits")([coarse, correction])
         logits = UpsampleToImage(DETAIL_STRIDE, name="logits")([refined, image])
         outputs = {"logits": logits, "coarse_logits": coarse, "importance": importance, "kept": kept}
         super().__init__(inputs=image, outputs=outputs, **kwargs)
@@ -172,8 +175,8 @@ class FoRNet(keras.Model):
         return cls(**config)
 
 
-def _upsample(x, name):
-    return keras.layers.UpSampling2D(2, interpolation="bilinear", name=name)(x)
+def _upsample(x, name, dtype=None):
+    return keras.layers.UpSampling2D(2, interpolation="bilinear", dtype=dtype, name=name)(x)
 
 
 def _fuse_top_down(pyramid, filters):

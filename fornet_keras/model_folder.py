@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -27,6 +27,7 @@ WEIGHTS = "weights.safetensors"
 MAX_DESCRIPTION_BYTES = 1_000_000
 
 Width = Annotated[int, Field(ge=1, le=2048)]
+Depth = Annotated[int, Field(ge=1, le=64)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -39,7 +40,7 @@ class Architecture(_Strict):
 
     num_classes: int = Field(ge=2, le=255)
     widths: tuple[Width, Width, Width, Width]
-    depths: tuple[Annotated[int, Field(ge=0, le=64)], ...] = Field(min_length=4, max_length=4)
+    depths: tuple[Annotated[int, Field(ge=0, le=64)], Depth, Depth, Depth]
     context_filters: Width
     branch_filters: Width
     dilations: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(min_length=1, max_length=8)
@@ -64,6 +65,14 @@ class Description(_Strict):
     classes: tuple[ClassEntry, ...] = Field(max_length=255)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
+    @model_validator(mode="after")
+    def _one_entry_a_class(self) -> Description:
+        if len(self.classes) != self.architecture.num_classes:
+            raise ValueError(
+                f"{len(self.classes)} classes, but num_classes is {self.architecture.num_classes}"
+            )
+        return self
+
     def table(self) -> LabelTable:
         """The classes as a `LabelTable` of train ids."""
         return LabelTable(
@@ -81,26 +90,50 @@ def save_model(model: FoRNet, table: LabelTable, folder: Path) -> None:
         model: a `FoRNet` with a `ResidualBackbone`.
         table: the `LabelTable` it was trained with.
         folder: path of the folder.
+
+    Raises:
+        ModelError: the table has another number of classes than the model.
     """
     folder = Path(folder)
+    if table.num_classes != model.num_classes:
+        raise ModelError(
+            f"{folder}: the model has {model.num_classes} classes but the label table {table.num_classes}; "
+            "save it with the table it was trained with"
+        )
     temporary = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file({weight.path: np.asarray(weight) for weight in model.weights}, temporary / WEIGHTS)
+    try:
+        temporary.mkdir(parents=True)
+        _write(model, table, temporary)
+        _replace(folder, temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(model: FoRNet, table: LabelTable, folder: Path) -> None:
+    save_file({weight.path: np.asarray(weight) for weight in model.weights}, folder / WEIGHTS)
     entries = zip(table.names, table.colors, strict=True)
     description = Description(
         fornet_keras=__version__,
         architecture=_architecture(model),
         classes=tuple(ClassEntry(name=n, color=c, thin=n in table.thin) for n, c in entries),
-        sha256=_sha256(temporary / WEIGHTS),
+        sha256=_sha256(folder / WEIGHTS),
     )
-    (temporary / DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    # The old model goes only when the new one is in its place.
+    (folder / DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _replace(folder: Path, written: Path) -> None:
+    """Move `written` to `folder`; what was there goes only when the new one is in its place."""
     replaced = folder.with_name(f".{folder.name}.replaced")
     shutil.rmtree(replaced, ignore_errors=True)
     if folder.exists():
         folder.rename(replaced)
-    temporary.rename(folder)
+    try:
+        written.rename(folder)
+    except OSError:
+        if replaced.exists():
+            replaced.rename(folder)
+        raise
     shutil.rmtree(replaced, ignore_errors=True)
 
 
@@ -116,6 +149,7 @@ def load_model(folder: Path, top_k: float | None = None) -> tuple[FoRNet, LabelT
 
     Raises:
         ModelError: the folder is missing, incomplete, damaged or not of this package.
+        ValueError: `top_k` is outside (0, 1].
     """
     folder = Path(folder)
     if not (folder / DESCRIPTION).exists() and (folder / "best").is_dir():
@@ -125,7 +159,9 @@ def load_model(folder: Path, top_k: float | None = None) -> tuple[FoRNet, LabelT
     architecture = description.architecture
     arguments = architecture.model_dump()
     backbone = ResidualBackbone(arguments.pop("widths"), arguments.pop("depths"), name="backbone")
-    model = FoRNet(backbone=backbone, **{**arguments, "top_k": top_k or architecture.top_k})
+    if top_k is not None:
+        arguments["top_k"] = top_k
+    model = FoRNet(backbone=backbone, **arguments)
     expected = {weight.path: tuple(weight.shape) for weight in model.weights}
     found = {name: array.shape for name, array in weights.items()}
     if expected != found:
@@ -152,7 +188,7 @@ def _read_description(folder: Path) -> Description:
     if path.stat().st_size > MAX_DESCRIPTION_BYTES:
         raise ModelError(f"{path}: larger than {MAX_DESCRIPTION_BYTES} bytes; expected a model's description")
     try:
-        return Description.model_validate_json(path.read_bytes())
+        return Description.model_validate_json(path.read_bytes(), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

@@ -23,10 +23,15 @@ class ResidualBackbone(keras.Model):
     Output: dict `{"stride_4", "stride_8", "stride_16", "stride_32"}` of `(batch, height / stride,
         width / stride, width of the stage)`.
 
+    Raises:
+        ValueError: a stage from stride 8 on without a block.
+
     Reference: basic blocks of He et al. (arXiv 1512.03385).
     """
 
     def __init__(self, widths=(32, 64, 128, 128), depths=(0, 2, 2, 1), **kwargs):
+        if min(depths[1:]) < 1:
+            raise ValueError(f"depths must be at least 1 from stride 8 on; received {tuple(depths)}")
         # === Layers and functional model ===
         inputs = keras.Input((None, None, 3), name="normalized")
         x = ConvBlock(widths[0], strides=2, name="stem_1")(inputs)

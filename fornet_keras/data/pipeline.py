@@ -5,22 +5,36 @@ A batch is a pure function of (seed, epoch, step). Neither path keeps images: bo
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
+from fornet_keras.config import AugmentConfig
+from fornet_keras.data.dataset import Dataset, LabelTable, Sample
 from fornet_keras.data.images import read_image, read_label, to_train_ids
 from fornet_keras.data.transforms import augment, random_generator
 from fornet_keras.errors import DataError
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def read_sample(sample, table):
+Batch = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""Images `(batch, height, width, 3)` and labels `(batch, height, width)`."""
+
+
+def read_sample(sample: Sample, table: LabelTable) -> Batch:
     """Read one pair: uint8 RGB `(height, width, 3)` and uint8 train ids `(height, width)`.
 
     Raises:
         DataError: a file cannot be used, the sizes differ, or a label value is unknown.
     """
+    if sample.label is None:
+        raise DataError(f"{sample.image}: no label; expected one to train or score on; add its label file")
     image, label = read_image(sample.image), read_label(sample.label)
     if image.shape[:2] != label.shape:
         sizes = ["x".join(map(str, array.shape[:2])) for array in (label, image)]
@@ -44,47 +58,77 @@ class TrainingBatches:
         seed: decides order and augmentation.
     """
 
-    def __init__(self, dataset, options, batch_size, seed):
+    def __init__(self, dataset: Dataset, options: AugmentConfig, batch_size: int, seed: int) -> None:
         self.dataset = dataset
         self.options = options
         self.batch_size = batch_size
         self.seed = seed
+        self.error: DataError | None = None
 
     @property
-    def steps_per_epoch(self):
+    def steps_per_epoch(self) -> int:
         """Number of batches in an epoch, at least 1."""
         return max(1, len(self.dataset) // self.batch_size)
 
-    def indices(self, epoch, step):
+    def indices(self, epoch: int, step: int) -> NDArray[np.int64]:
         """Positions in the data set of the samples of one batch."""
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.dataset))
+        # Drawn for an index that no sample has: NumPy takes (seed, epoch) and (seed, epoch, 0) for the same.
+        order = random_generator(self.seed, epoch, len(self.dataset)).permutation(len(self.dataset))
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         return order[positions % len(order)]
 
-    def batch(self, epoch, step):
+    def batch(self, epoch: int, step: int) -> Batch:
         """Images uint8 `(batch, *crop, 3)` and labels uint8 `(batch, *crop)`."""
         pairs = [self._sample(epoch, int(index)) for index in self.indices(epoch, step)]
         images, labels = zip(*pairs, strict=True)
         return np.stack(images), np.stack(labels)
 
-    def _sample(self, epoch, index):
+    def batch_at(self, position: int) -> Batch:
+        """The batch at a position in the endless row of all epochs."""
+        try:
+            return self.batch(*divmod(position, self.steps_per_epoch))
+        except DataError as error:
+            self.error = error
+            raise
+
+    def _sample(self, epoch: int, index: int) -> Batch:
         image, label = read_sample(self.dataset.samples[index], self.dataset.table)
         return augment(image, label, self.options, random_generator(self.seed, epoch, index))
 
 
-def fit_input(batches, workers):
-    """What `fit(x)` takes, for any number of epochs: tf.data where TensorFlow can be imported, else Keras' own.
+def fit_input(batches: TrainingBatches, workers: int) -> tf.data.Dataset | BatchSequence:
+    """What `fit(x)` takes: tf.data where TensorFlow can be imported, else a PyDataset.
+
+    Both are endless and begin anew with each `fit`, which therefore needs `steps_per_epoch`.
 
     Args:
         batches: `TrainingBatches`.
         workers: threads that read and augment.
     """
-    if importlib.util.find_spec("tensorflow") is None:
+    try:
+        return tf_dataset(batches, workers)
+    except ImportError:
         return BatchSequence(batches, workers)
-    return tf_dataset(batches, workers)
 
 
-def tf_dataset(batches, workers):
+@contextmanager
+def data_errors(batches: TrainingBatches) -> Iterator[None]:
+    """Around `fit`: what is wrong with a file is raised as the `DataError` that it is.
+
+    tf.data turns an exception of its workers into one of TensorFlow's, with three pages of text.
+
+    Args:
+        batches: the `TrainingBatches` that `fit` is fed from.
+    """
+    try:
+        yield
+    except Exception as error:
+        if batches.error is None or str(batches.error) not in str(error):
+            raise
+        raise batches.error from None
+
+
+def tf_dataset(batches: TrainingBatches, workers: int) -> tf.data.Dataset:
     """An endless `tf.data.Dataset` of the batches, epoch after epoch."""
     import tensorflow as tf
 
@@ -92,11 +136,10 @@ def tf_dataset(batches, workers):
         # Else TensorFlow takes the GPU's memory from the backend that trains.
         tf.config.set_visible_devices([], "GPU")
 
-    def read(position):
-        epoch, step = divmod(int(position), batches.steps_per_epoch)
-        return batches.batch(epoch, step)
+    def read(position: np.int64) -> Batch:
+        return batches.batch_at(int(position))
 
-    def load(position):
+    def load(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = tf.numpy_function(read, [position], [tf.uint8, tf.uint8], stateful=False)
         shape = (batches.batch_size, *batches.options.crop)
         return tf.ensure_shape(images, (*shape, 3)), tf.ensure_shape(labels, shape)
@@ -106,18 +149,28 @@ def tf_dataset(batches, workers):
 
 
 class BatchSequence(keras.utils.PyDataset):
-    """The batches of one epoch after another, without TensorFlow. Not to be shuffled by `fit`."""
+    """The batches of one epoch after another, without TensorFlow.
 
-    def __init__(self, batches, workers):
-        super().__init__(workers=workers, max_queue_size=2 * workers)
+    Endless, and read ahead by threads of its own: where Keras knows the length or reads ahead itself, `fit`
+    loses the batches that it took to build the model, and every epoch after is shifted.
+
+    Args:
+        batches: `TrainingBatches`.
+        workers: threads that read and augment.
+    """
+
+    num_batches = None
+
+    def __init__(self, batches: TrainingBatches, workers: int) -> None:
+        super().__init__()
         self.batches = batches
-        self.epoch = 0
+        self.read_ahead = workers
+        self._pool = ThreadPoolExecutor(workers)
+        self._pending: dict[int, Future[Batch]] = {}
 
-    def __len__(self):
-        return self.batches.steps_per_epoch
-
-    def __getitem__(self, step):
-        return self.batches.batch(self.epoch, step)
-
-    def on_epoch_end(self):
-        self.epoch += 1
+    def __getitem__(self, position: int) -> Batch:
+        wanted = range(position, position + self.read_ahead + 1)
+        self._pending = {
+            at: self._pending.get(at) or self._pool.submit(self.batches.batch_at, at) for at in wanted
+        }
+        return self._pending[position].result()

@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from fornet_keras.config import AugmentConfig
 from fornet_keras.data.dataset import IGNORE
 
 PAD_COLOR = (127, 127, 127)
 """What lies outside the image: the value that the network's normalisation maps to zero."""
 
 
-def random_generator(seed, epoch, index):
+def random_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
     """The generator that decides everything about sample `index` of `epoch`, on any machine and backend."""
     return np.random.default_rng((seed, epoch, index))
 
 
-def augment(image, label, options, random):
+def augment(
+    image: NDArray[np.uint8], label: NDArray[np.uint8], options: AugmentConfig, random: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Scale, crop, flip and recolour.
 
     Args:
         image: uint8 RGB `(height, width, 3)`.
         label: uint8 train ids `(height, width)`.
         options: a `config.AugmentConfig`.
-        random: NumPy generator; six numbers are drawn whatever the options.
+        random: NumPy generator; eight numbers are drawn whatever the options.
 
     Returns:
-        uint8 `(*options.crop, 3)` and uint8 `options.crop`. What lies outside the image is `PAD_COLOR` and
-        `IGNORE`. A label value never appears that the label did not hold.
+        uint8 `(*options.crop, 3)` and uint8 `options.crop`. What lies outside the image is `PAD_COLOR`, made
+        brighter or darker like the rest, and `IGNORE`. No other label value appears that the label did not
+        hold.
     """
     image, label = _scale_crop_flip(image, label, options, random)
     return cv2.transform(image, color_matrix(options, random)), label
 
 
-def _scale_crop_flip(image, label, options, random):
+def _scale_crop_flip(
+    image: NDArray[np.uint8], label: NDArray[np.uint8], options: AugmentConfig, random: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """All of the geometry in one resampling: linear for the image, nearest for the label."""
     height, width = options.crop
     low, high = np.log(options.scale)
@@ -56,7 +63,7 @@ def _scale_crop_flip(image, label, options, random):
     return image, label
 
 
-def color_matrix(options, random):
+def color_matrix(options: AugmentConfig, random: np.random.Generator) -> NDArray[np.float64]:
     """A random change of brightness, contrast, saturation and hue as one affine map of RGB.
 
     Returns:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fornet_keras.data.dataset import IGNORE
+from fornet_keras.data.dataset import IGNORE, Dataset, Sample
 from fornet_keras.data.pipeline import read_sample
 from fornet_keras.metrics import ConfusionMatrix
+from fornet_keras.prediction.predictor import Predictor
+
+Prediction = dict[str, NDArray[Any]]
+"""What a `Predictor` returns."""
 
 
 @dataclass
@@ -30,7 +37,7 @@ class Scores:
     class_names: tuple[str, ...]
     top_k: float
     matrix: ConfusionMatrix
-    images_with: np.ndarray
+    images_with: NDArray[np.int64]
     num_images: int = 0
     coarse_errors: int = 0
     covered_errors: int = 0
@@ -38,16 +45,16 @@ class Scores:
     predict_seconds: list[float] = field(default_factory=list)
 
     @property
-    def error_coverage(self):
+    def error_coverage(self) -> float:
         """Share of the coarse path's wrong pixels that lie in the kept regions, 0…1."""
         return self.covered_errors / self.coarse_errors if self.coarse_errors else float("nan")
 
     @property
-    def milliseconds(self):
+    def milliseconds(self) -> float:
         """Median time of a prediction, in milliseconds; NaN for a single image."""
         return 1000 * float(np.median(self.predict_seconds[1:])) if self.num_images > 1 else float("nan")
 
-    def as_json(self):
+    def as_json(self) -> dict[str, Any]:
         """A mapping for `json.dump`; scores are 0…1, and None where there was nothing to score."""
         iou = zip(self.class_names, self.matrix.iou, strict=True)
         return {
@@ -62,11 +69,15 @@ class Scores:
         }
 
 
-def _number(value):
+def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def evaluate(predictor, dataset, on_image=None):
+def evaluate(
+    predictor: Predictor,
+    dataset: Dataset,
+    on_image: Callable[[Sample, NDArray[np.uint8], NDArray[np.uint8], Prediction], None] | None = None,
+) -> Scores:
     """Score a `Predictor` on every sample of a data set.
 
     Args:
@@ -104,7 +115,7 @@ def evaluate(predictor, dataset, on_image=None):
     return scores
 
 
-def _count_coverage(scores, label, prediction):
+def _count_coverage(scores: Scores, label: NDArray[np.uint8], prediction: Prediction) -> None:
     """Count the coarse path's errors at stride 4, and those in kept regions."""
     coarse, kept = prediction["coarse_label_ids"], prediction["kept"]
     label = label[2::4, 2::4]

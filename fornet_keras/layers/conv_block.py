@@ -18,8 +18,9 @@ class ConvBlock(keras.layers.Layer):
     Output shape: `(batch, ceil(height / strides), ceil(width / strides), filters)`.
 
     Example:
-        >>> ConvBlock(8, strides=2)(keras.ops.ones((1, 6, 10, 3))).shape[1:]
-        (3, 5, 8)
+        >>> features = ConvBlock(8, strides=2)(keras.ops.ones((1, 6, 10, 3)))
+        >>> tuple(features.shape)
+        (1, 3, 5, 8)
     """
 
     def __init__(self, filters, kernel_size=3, strides=1, activation=True, **kwargs):
@@ -28,8 +29,8 @@ class ConvBlock(keras.layers.Layer):
         self.kernel_size = kernel_size
         self.strides = strides
         self.activation = activation
-        # Keras' strided "same" puts the odd cell of padding at the bottom right, which shifts features by half
-        # a cell a stage; with symmetric padding they stay over their pixels.
+        # Keras' "same" with a stride of 2 puts cell `i` over pixel `2i` of an odd input but over `2i + 1` of
+        # an even one; with symmetric padding it is `2i` in both.
         self.convolution = keras.layers.Conv2D(
             filters,
             kernel_size,

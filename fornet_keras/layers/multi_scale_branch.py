@@ -54,7 +54,8 @@ class MultiScaleBranch(keras.layers.Layer):
         )
 
     def build(self, input_shape):
-        *outer, channels = input_shape[0]
+        batch, _, _, channels = input_shape[0]
+        outer = (batch, None, None)  # the halo that is added makes even the smallest map large enough
         for scale in self.scales:
             scale.build((*outer, channels))
         stacked = self.filters * len(self.dilations)

@@ -14,6 +14,13 @@ class PadToMultiple(keras.layers.Layer):
     Input shape: `(batch, height, width, channels)`, any height and width.
 
     Output shape: the same with height and width rounded up.
+
+    Raises:
+        ValueError: in a graph whose height or width is unknown.
+
+    Example:
+        >>> tuple(PadToMultiple(32)(keras.ops.ones((1, 90, 120, 3))).shape)
+        (1, 96, 128, 3)
     """
 
     def __init__(self, multiple, **kwargs):
@@ -21,7 +28,13 @@ class PadToMultiple(keras.layers.Layer):
         self.multiple = multiple
 
     def call(self, inputs):
-        rows, columns = (-n % self.multiple for n in inputs.shape[1:3])
+        size = tuple(inputs.shape[1:3])
+        if not all(isinstance(n, int) for n in size):
+            raise ValueError(
+                f"height and width must be known where the network runs; received {size}; in TensorFlow "
+                "`predict`, `evaluate` and `fit` lose them at a second image size: call `model(images)`"
+            )
+        rows, columns = (-n % self.multiple for n in size)
         if not rows and not columns:
             return inputs
         return ops.pad(inputs, [[0, 0], [0, rows], [0, columns], [0, 0]])

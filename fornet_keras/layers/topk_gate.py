@@ -66,7 +66,8 @@ class TopKGate(keras.layers.Layer):
         rank = ops.argsort(order, axis=-1)
         hard = ops.cast(ops.cast(rank, "int32") < threshold, "float32")
         soft = ops.sigmoid(scores)
-        mask = hard + soft - ops.stop_gradient(soft)
+        # In brackets: exactly 0 in value, where `hard + soft - soft` would round to 0.99999994.
+        mask = hard + (soft - ops.stop_gradient(soft))
         return ops.reshape(mask, (-1, rows, columns)), order[:, :kept]
 
     def compute_output_shape(self, input_shape):

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from fornet_keras.model import FoRNet
 
+MAX_SIZES = 8
+"""Image sizes whose compiled functions are kept: each takes megabytes, and a folder may hold any number."""
+
 
 @keras.saving.register_keras_serializable("fornet_keras")
 class LabelIds(keras.layers.Layer):
@@ -45,6 +48,7 @@ class Predictor:
         self._model = keras.Model(model.input, outputs)
         # XLA takes twice the time of TensorFlow's own kernels on a CPU, and JAX is nothing without it.
         self._model.compile(jit_compile=keras.backend.backend() == "jax")
+        self._functions: dict[tuple[int, ...], Any] = {}
 
     def __call__(self, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Predict one image.
@@ -57,7 +61,7 @@ class Predictor:
             path's, at stride 4 and padded to whole regions; `importance` float32 `(rows, columns)`, 0…1, the
             expected share of wrong pixels of each region; `kept` bool `(rows, columns)`.
         """
-        outputs = self._model.predict_on_batch(np.asarray(image)[None])
+        outputs = self._predict(np.asarray(image)[None])
         label_ids, coarse, importance, kept = (
             np.asarray(outputs[name])[0] for name in ("label_ids", "coarse_label_ids", "importance", "kept")
         )
@@ -67,3 +71,17 @@ class Predictor:
             "importance": 1 / (1 + np.exp(-importance)),
             "kept": kept > 0.5,
         }
+
+    def _predict(self, batch: NDArray[Any]) -> dict[str, Any]:
+        """Outputs of the model, through a function of this size alone.
+
+        At a second size TensorFlow would trace again with height and width unknown, on which the number of
+        regions depends.
+        """
+        size = batch.shape[1:3]
+        self._model.predict_function = self._functions.pop(size, None)  # None: Keras makes a new one
+        outputs = self._model.predict_on_batch(batch)
+        self._functions[size] = self._model.predict_function
+        if len(self._functions) > MAX_SIZES:
+            self._functions.pop(next(iter(self._functions)))
+        return outputs

@@ -1,9 +1,16 @@
 """Weights that keep rare classes from being drowned by road and sky."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 
 
-def class_weights(method, pixel_counts):
+def class_weights(
+    method: Literal["none", "inverse_log", "median_frequency"], pixel_counts: Sequence[int]
+) -> list[float] | None:
     """One weight a class, with a mean of 1 over the classes that occur.
 
     Args:

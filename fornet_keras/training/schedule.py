@@ -1,5 +1,9 @@
 """The learning rate over a run: a linear warm-up, then a polynomial decay to zero."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -17,13 +21,15 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
     Reference: the "poly" policy of segmentation (Chen et al., arXiv 1606.00915).
     """
 
-    def __init__(self, learning_rate, total_steps, warmup_steps=0, power=0.9):
+    def __init__(
+        self, learning_rate: float, total_steps: int, warmup_steps: int = 0, power: float = 0.9
+    ) -> None:
         self.learning_rate = learning_rate
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
         self.power = power
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         warmup = min(self.warmup_steps, self.total_steps - 1)
         step = ops.cast(step, "float32")
         # The first step already learns: a rate of exactly 0 would waste it.
@@ -31,7 +37,7 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         progress = ops.clip((step - warmup) / float(self.total_steps - warmup), 0.0, 1.0)
         return self.learning_rate * rise * ops.power(1.0 - progress, self.power)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "learning_rate": self.learning_rate,
             "total_steps": self.total_steps,

@@ -1,8 +1,13 @@
 """TensorBoard event files on every backend: Keras' own callback would need TensorFlow."""
 
+from __future__ import annotations
+
 import time
+from pathlib import Path
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -15,14 +20,14 @@ class EventLog:
         folder: path of the folder, made if needed.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         self._writer = EventFileWriter(str(folder))
 
-    def scalar(self, tag, value, step):
+    def scalar(self, tag: str, value: float, step: int) -> None:
         """Add one number to the curve `tag`."""
         self._add(Summary.Value(tag=tag, simple_value=float(value)), step)
 
-    def picture(self, tag, picture, step):
+    def picture(self, tag: str, picture: NDArray[np.uint8], step: int) -> None:
         """Add an RGB uint8 `(height, width, 3)` picture to the series `tag`."""
         _, encoded = cv2.imencode(".png", picture[..., ::-1])
         height, width, channels = picture.shape
@@ -31,14 +36,14 @@ class EventLog:
         )
         self._add(Summary.Value(tag=tag, image=image), step)
 
-    def flush(self):
+    def flush(self) -> None:
         """Bring everything to disk."""
         self._writer.flush()
 
-    def close(self):
+    def close(self) -> None:
         """Flush, and end the file."""
         self._writer.close()
 
-    def _add(self, value, step):
+    def _add(self, value: Summary.Value, step: int) -> None:
         event = Event(wall_time=time.time(), step=step, summary=Summary(value=[value]))
         self._writer.add_event(event)

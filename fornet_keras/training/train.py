@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.pipeline import TrainingBatches, fit_input
 from fornet_keras.data.scan import scan
 from fornet_keras.data.sources import open_dataset
-from fornet_keras.errors import ConfigError
+from fornet_keras.errors import ConfigError, DataError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model import FoRNet
@@ -26,6 +27,9 @@ from fornet_keras.training.callbacks import ProgressLine, RunLog, Validation
 from fornet_keras.training.class_weights import class_weights
 from fornet_keras.training.report import save_first_batches, save_report
 from fornet_keras.training.schedule import WarmupPolynomialDecay
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fornet_keras"
+"""Where the results of looking through a data set are kept, so that the next run starts at once."""
 
 
 def train(config: Config, output: Path, console: Console | None = None) -> tuple[dict[str, Any], Scores]:
@@ -94,13 +98,20 @@ def _open_data(config: Config, output: Path, console: Console) -> tuple[Dataset,
         raise ConfigError(f"{output}: the run folder is not empty; choose another one with --output")
     train_set = open_dataset(data.format, Path(data.root), data.train_split, data.exclude)
     val_set = open_dataset(data.format, Path(data.root), data.val_split)
-    reports = []
-    for dataset in (train_set, val_set):
-        report = scan(dataset, config.training.workers, cache=Path(data.root) / ".fornet")
-        console.print(f"{dataset.name} {dataset.split}: {report.summary()}", highlight=False)
-        report.raise_if_bad()
-        reports.append(report)
-    return train_set, val_set, reports[0].pixels
+    pixels = [_look_through(dataset, config.training.workers, console) for dataset in (train_set, val_set)]
+    return train_set, val_set, pixels[0]
+
+
+def _look_through(dataset: Dataset, workers: int, console: Console) -> Sequence[int]:
+    """Refuse a data set with problems; return its label pixels by class."""
+    report = scan(dataset, workers, cache=CACHE)
+    console.print(f"{dataset.name} {dataset.split}: {report.summary()}", highlight=False)
+    report.raise_if_bad()
+    if not any(report.pixels):
+        raise DataError(
+            f"{dataset.root}: no label of split '{dataset.split}' has a pixel of any class; expected some"
+        )
+    return report.pixels
 
 
 def build_model(config: Config, num_classes: int) -> FoRNet:

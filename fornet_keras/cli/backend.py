@@ -1,0 +1,66 @@
+"""Start the backend that a command computes with."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TextIO
+
+from rich.console import Console
+
+from fornet_keras.doctor import choose_backend, is_installed
+from fornet_keras.errors import FoRNetError
+
+
+def start_backend(asked: str | None, reads_batches: bool = False) -> None:
+    """Choose the backend and import Keras with it, without its start-up messages.
+
+    `TF_CPP_MIN_LOG_LEVEL=0` in the environment shows the messages.
+
+    Args:
+        asked: the value of `--backend`.
+        reads_batches: the command will import TensorFlow for tf.data and TensorBoard on any backend.
+
+    Raises:
+        FoRNetError: the backend is not installed or cannot be imported.
+    """
+    backend = choose_backend(asked).backend
+    os.environ["KERAS_BACKEND"] = backend
+    level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    also = ["tensorflow"] if reads_batches and is_installed("tensorflow") else []
+    with _native_messages_dropped(unless=level == "0") as terminal:
+        status = Console(file=terminal).status(f"starting {backend} …")
+        with status:
+            for module in ("keras", *also):
+                _import(module, backend)
+
+
+def _import(module: str, backend: str) -> None:
+    try:
+        import_module(module)
+    except ImportError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise FoRNetError(
+            f"backend '{backend}' cannot be imported ({reason}); install it again, or see what `doctor` says"
+        ) from error
+
+
+@contextmanager
+def _native_messages_dropped(unless: bool) -> Iterator[TextIO]:
+    """Drop what is written to standard error past Python; hand out a file that still writes to it.
+
+    TensorFlow's libraries write some messages while they are loaded, before they look at any setting.
+    """
+    sys.stderr.flush()
+    with os.fdopen(os.dup(2), "w") as terminal, open(os.devnull, "w") as nowhere:
+        if not unless:
+            os.dup2(nowhere.fileno(), 2)
+        try:
+            yield terminal
+        finally:
+            os.dup2(terminal.fileno(), 2)

@@ -1,0 +1,120 @@
+"""`data`: make a data set, or look through one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from fornet_keras.cli.group import FAILED, Group
+from fornet_keras.cli.options import Size, config_option, data_option, json_option
+from fornet_keras.cli.result import write_json
+from fornet_keras.cli.screen import counting, show_table
+from fornet_keras.cli.settings import look_through, open_split, read_settings
+from fornet_keras.data.scan_report import ScanReport
+
+MAX_SIZES = 5  # image sizes in a line
+
+
+@click.group(
+    cls=Group,
+    examples=["data synthesize --output city", "data check --config configs/synthetic.yaml --data city"],
+)
+def data() -> None:
+    """Make a data set, or look through one."""
+
+
+@data.command(
+    short_help="Made-up street scenes.",
+    examples=["data synthesize --output city --train 160 --val 40 --size 256x512"],
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="New or empty folder."
+)
+@click.option(
+    "--train",
+    "num_train",
+    type=click.IntRange(min=1),
+    default=160,
+    show_default=True,
+    metavar="N",
+    help="Training scenes.",
+)
+@click.option(
+    "--val",
+    "num_val",
+    type=click.IntRange(min=1),
+    default=40,
+    show_default=True,
+    metavar="N",
+    help="Validation scenes.",
+)
+@click.option(
+    "--size",
+    type=Size(),
+    metavar="HxW",
+    default="256x512",
+    show_default=True,
+    help="Height and width in pixels.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Another one gives another city.",
+)
+@json_option
+def synthesize(
+    output: Path, num_train: int, num_val: int, size: tuple[int, int], seed: int, json_file: Path | None
+) -> None:
+    """Write made-up street scenes with their labels, in the layout of Cityscapes."""
+    from fornet_keras.data.synthetic import write_city
+
+    with counting("drawing", num_train + num_val) as advance:
+        write_city(output, num_train, num_val, size, seed, advance)
+    result = {"output": output, "train": num_train, "val": num_val, "size": size, "seed": seed}
+    write_json(json_file, result)
+    click.echo(f"{num_train} training and {num_val} validation scenes: {output}")
+
+
+@data.command(
+    short_help="Count the classes, list what is wrong.",
+    examples=["data check --config configs/camvid.yaml --data DIR"],
+)
+@config_option
+@data_option
+@json_option
+@click.pass_context
+def check(
+    context: click.Context, config_file: Path, data_folder: Path | None, json_file: Path | None
+) -> None:
+    """Read every label of both splits, count the classes, and list what is wrong."""
+    config = read_settings(config_file, data_folder)
+    splits = ((config.data.train_split, config.data.exclude), (config.data.val_split, ()))
+    datasets = [open_split(config, split, exclude) for split, exclude in splits]
+    reports = [look_through(dataset) for dataset in datasets]
+    write_json(json_file, {"splits": [asdict(report) for report in reports]})
+    _show(reports)
+    if any(report.problems for report in reports):
+        context.exit(FAILED)
+
+
+def _show(reports: Sequence[ScanReport]) -> None:
+    columns = ["class"]
+    cells = [[*reports[0].classes, "(void)"]]
+    for report in reports:
+        pixels = [*report.pixels, report.ignored_pixels]
+        total = max(1, sum(pixels))
+        columns += [f"{report.split} images", "of its pixels"]
+        cells += [[*map(str, report.images_with_class), ""], [f"{count / total:.2%}" for count in pixels]]
+    show_table(reports[0].name, columns, zip(*cells, strict=True), footer=True)
+    for report in reports:
+        sizes = [f"{height}x{width} ({images})" for height, width, images in report.sizes]
+        listed = ", ".join(sizes[:MAX_SIZES]) + (", …" if len(sizes) > MAX_SIZES else "")
+        click.echo(f"{report.split}: {report.summary()}; sizes: {listed or 'none'}")
+        for problem in report.problems:
+            click.echo(f"  {problem}")

@@ -1,0 +1,58 @@
+"""How every command ends: its exit code, and one line where it failed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from fornet_keras.errors import FoRNetError
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+class Command(click.Command):
+    """A command whose help ends with examples, each a line without the program's name."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        program = ctx.find_root().command_path
+        with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
+            for example in self.examples:
+                formatter.write(f"{'':{formatter.current_indent}}{program} {example}\n")
+
+
+class Group(Command, click.Group):
+    """A group of such commands, which exits with 0, 1 (failed), 2 (wrong usage) or 130 (Ctrl-C)."""
+
+    command_class = Command
+    group_class = type  # a group in the group is of this class too
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # as they were added, not by name
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        try:
+            code = super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.Abort:
+            code = _failed("Interrupted", INTERRUPTED)
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except FoRNetError as error:
+            code = _failed(f"Error: {error}")
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            code = _failed(f"Error: {place}{error.strerror or error}")
+        sys.exit(code)
+
+
+def _failed(message: str, code: int = FAILED) -> int:
+    click.echo(message, err=True)
+    return code

@@ -1,0 +1,44 @@
+"""Which model a MODEL argument means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fornet_keras
+from fornet_keras.data.dataset import Dataset, LabelTable
+from fornet_keras.errors import ModelError
+
+SHIPPED = Path(fornet_keras.__file__).parents[1] / "saved_models"
+"""The models that come with a checkout, a folder each."""
+
+
+def find_model(name: str) -> Path:
+    """The folder of a run, of a saved model, or of a shipped model of this name.
+
+    Raises:
+        ModelError: there is none.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    shipped = sorted(entry.name for entry in SHIPPED.glob("[!.]*") if entry.is_dir())
+    if name in shipped:
+        return SHIPPED / name
+    finding = "is a file" if folder.exists() else "no such folder"
+    names = f"or one of {', '.join(shipped)}" if shipped else "(no model is shipped with this installation)"
+    raise ModelError(f"{name}: {finding}; expected a run folder, a saved model's folder {names}")
+
+
+def require_classes(folder: Path, table: LabelTable, dataset: Dataset) -> None:
+    """Refuse to score a model on data with other classes.
+
+    Raises:
+        ModelError: the names or their order differ.
+    """
+    ours, theirs = table.names, dataset.table.names
+    if ours != theirs:
+        raise ModelError(
+            f"{folder}: the model's {len(ours)} classes ({', '.join(ours)}) are not the {len(theirs)} of "
+            f"{dataset.name} ({', '.join(theirs)}); expected the same, in the same order; "
+            "use the configuration of the data that the model was trained on"
+        )

@@ -1,0 +1,99 @@
+"""The options that several commands have, and the types of their values."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fornet_keras.cli.models import find_model
+from fornet_keras.doctor import BACKENDS
+
+
+class Share(click.ParamType):
+    """A number in (0, 1]."""
+
+    name = "R"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            share = float(value)
+        except ValueError:
+            share = float("nan")
+        if not 0 < share <= 1:
+            self.fail(
+                f"{value} is not a share of the regions; expected a number above 0 and up to 1, such as 0.25",
+                param,
+                ctx,
+            )
+        return share
+
+
+class Size(click.ParamType):
+    """Height and width in pixels, as in 1024x2048."""
+
+    name = "HxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        sides = re.fullmatch(r"([1-9]\d{0,4})[x×]([1-9]\d{0,4})", value.strip().lower())
+        if not sides:
+            self.fail(
+                f"{value} is not a size; expected HEIGHTxWIDTH in pixels, such as 1024x2048", param, ctx
+            )
+        return int(sides[1]), int(sides[2])
+
+
+class Model(click.ParamType):
+    """A folder with a model, or the name of a shipped one."""
+
+    name = "MODEL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return find_model(str(value))
+
+
+model_argument = click.argument("model", type=Model())
+
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    metavar="NAME",
+    help="tensorflow, jax or torch. Otherwise KERAS_BACKEND, ~/.keras/keras.json, or the first installed.",
+)
+
+config_option = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="YAML configuration, such as configs/synthetic.yaml.",
+)
+
+data_option = click.option(
+    "--data",
+    "data_folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the data, in the place of the configuration's data.root.",
+)
+
+top_k_option = click.option(
+    "--top-k",
+    type=Share(),
+    help="Share of the regions that is refined, above 0 and up to 1. Otherwise the model's own.",
+)
+
+json_option = click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write the result as JSON.",
+)

@@ -1,0 +1,84 @@
+"""`predict`: pictures of what a model sees."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from fornet_keras.cli.backend import start_backend
+from fornet_keras.cli.group import FAILED, Command
+from fornet_keras.cli.options import backend_option, json_option, model_argument, top_k_option
+from fornet_keras.cli.result import write_json
+from fornet_keras.cli.screen import tracking
+from fornet_keras.prediction.inputs import find_inputs
+
+
+@click.command(
+    cls=Command,
+    short_help="Predict images, folders, globs and videos.",
+    examples=[
+        "predict runs/city street.jpg --output pictures --overlay --importance",
+        'predict fornet_s_camvid frames "more/*.png" drive.mp4 --output pictures --top-k 0.25',
+    ],
+)
+@model_argument
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder of the pictures.",
+)
+@backend_option
+@top_k_option
+@click.option("--overlay", is_flag=True, help="Also write the image under its class colours.")
+@click.option(
+    "--importance", is_flag=True, help="Also write how hard each region looks, and which were refined."
+)
+@click.option("--overwrite", is_flag=True, help="Write again what is there. Otherwise it is kept.")
+@json_option
+@click.pass_context
+def predict(
+    context: click.Context,
+    model: Path,
+    inputs: tuple[str, ...],
+    output: Path,
+    backend: str | None,
+    top_k: float | None,
+    overlay: bool,
+    importance: bool,
+    overwrite: bool,
+    json_file: Path | None,
+) -> None:
+    """Predict images, folders, globs and videos with MODEL.
+
+    MODEL is a run folder, a saved model's folder, or the name of a shipped model. Of each image,
+    NAME_labels.png holds the class ids (a palette shows their colours); of each video, NAME_overlay.mp4;
+    legend.png names the colours.
+    """
+    found = find_inputs(inputs, output)
+    start_backend(backend)
+    from fornet_keras.model_folder import load_model
+    from fornet_keras.prediction.predict import FolderPrediction
+
+    network, table = load_model(model, top_k)
+    asked = {"labels": True, "overlay": overlay, "importance": importance}
+    kinds = [kind for kind, wanted in asked.items() if wanted]
+    with tracking() as track:
+        outcomes = FolderPrediction(network, table, output, kinds, overwrite, track)(found)
+    counts = Counter(outcome.status for outcome in outcomes)
+    result = {"model": model, "top_k": network.top_k, "output": output, "classes": table.names}
+    result |= {status: counts[status] for status in ("written", "kept", "failed")}
+    write_json(json_file, result | {"inputs": [asdict(outcome) for outcome in outcomes]})
+    kept = (
+        f", {counts['kept']} kept (they were there; --overwrite writes them again)" if counts["kept"] else ""
+    )
+    click.echo(f"{counts['written']} predicted{kept}: {output}")
+    if failed := [outcome.error for outcome in outcomes if outcome.error]:
+        click.echo(f"Error: {len(failed)} of {len(outcomes)} inputs failed:", err=True)
+        click.echo("\n".join(f"  {error}" for error in failed), err=True)
+        context.exit(FAILED)

@@ -1,0 +1,18 @@
+"""The `--json` file of a command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fornet_keras.prediction.files import written_whole
+
+
+def write_json(path: Path | None, result: Mapping[str, Any]) -> None:
+    """Write a command's result, whole or not at all; None writes nothing."""
+    if path is not None:
+        text = json.dumps(result, indent=2, allow_nan=False, default=str) + "\n"
+        with written_whole(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,47 @@
+"""The root command, and the way in from `cli.py` and the console script `fornet`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import click
+
+from fornet_keras.cli.data import data
+from fornet_keras.cli.doctor import doctor
+from fornet_keras.cli.evaluate import evaluate
+from fornet_keras.cli.group import Group
+from fornet_keras.cli.predict import predict
+from fornet_keras.cli.summary import summary
+from fornet_keras.cli.train import train
+from fornet_keras.version import __version__
+
+
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    examples=[
+        "data synthesize --output city",
+        "train --config configs/synthetic.yaml --data city --output runs/city",
+        "predict runs/city city/leftImg8bit/val --output pictures --overlay",
+    ],
+)
+@click.version_option(__version__, prog_name="fornet_keras", message="%(prog)s %(version)s")
+def root() -> None:
+    """FoR-Net: semantic segmentation that spends its computation on the hard regions of an image."""
+
+
+for _command in (data, train, evaluate, predict, summary, doctor):
+    root.add_command(_command)
+
+
+def main(program: str | None = None) -> None:
+    """Run the command line and end the process.
+
+    Args:
+        program: what the user typed to get here, for usage and examples; None takes the script's name.
+    """
+    if not sys.warnoptions:
+        # What Keras and the backends say to developers. `python -W default cli.py …` shows it.
+        warnings.simplefilter("ignore")
+    root.main(prog_name=program)

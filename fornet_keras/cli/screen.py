@@ -1,0 +1,80 @@
+"""What a command shows: tables on standard output, progress on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+# A user's names are shown as they are: brackets are not markup, `:car:` is not an emoji.
+OUTPUT = Console(markup=False, highlight=False, emoji=False)
+ERRORS = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr=True)
+
+
+def show_table(
+    title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], footer: bool = False
+) -> None:
+    """Print a table: the first column to the left, numbers to the right; the last row may be a sum."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=not index, overflow="fold")
+    rows = [list(row) for row in rows]
+    for number, row in enumerate(rows):
+        table.add_row(*row, end_section=footer and number == len(rows) - 2)
+    OUTPUT.print(table)
+
+
+@contextmanager
+def tracking() -> Iterator[Callable[[Iterable[Any], int | None, str], Iterable[Any]]]:
+    """Hand out `track(items, total, description)`, which yields the items and shows a bar while it does."""
+    with _progress() as progress:
+
+        def track(items: Iterable[Any], total: int | None, description: str) -> Iterator[Any]:
+            task = progress.add_task(description, total=total)
+            try:
+                for item in items:
+                    yield item
+                    progress.advance(task)
+            finally:
+                progress.remove_task(task)
+
+        yield track
+
+
+@contextmanager
+def counting(description: str, total: int) -> Iterator[Callable[..., None]]:
+    """Hand out `advance(…)`, to be called after each of `total` steps with anything."""
+    with _progress() as progress:
+        task = progress.add_task(description, total=total)
+
+        def advance(*_: Any) -> None:
+            progress.advance(task)
+
+        yield advance
+
+
+def _progress() -> Progress:
+    # Transient: what lasts is the result.
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("<"),
+        TimeRemainingColumn(),
+        console=ERRORS,
+        transient=True,
+        disable=not ERRORS.is_terminal,
+    )

@@ -1,0 +1,44 @@
+"""The configuration of a command, and the data it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fornet_keras.cli.screen import counting
+from fornet_keras.config import Config, read_config
+from fornet_keras.data.dataset import Dataset
+from fornet_keras.data.scan import scan
+from fornet_keras.data.scan_report import ScanReport
+from fornet_keras.data.sources import open_dataset
+from fornet_keras.errors import ConfigError
+
+
+def read_settings(config_file: Path, data_folder: Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration; `--data` wins over its `data.root`.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+    config = read_config(config_file, overrides)
+    if data_folder is None:
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"root": str(data_folder)})})
+
+
+def open_split(config: Config, split: str, exclude: Sequence[str] = ()) -> Dataset:
+    """Open one split of the configured data.
+
+    Raises:
+        ConfigError: no folder is given.
+        DataError: the data cannot be used.
+    """
+    if config.data.root is None:
+        raise ConfigError("no data folder; expected `--data DIR` or `data.root` in the configuration")
+    return open_dataset(config.data.format, Path(config.data.root), split, exclude)
+
+
+def look_through(dataset: Dataset) -> ScanReport:
+    """Scan a data set behind a progress bar."""
+    with counting(f"looking through {dataset.split}", len(dataset)) as advance:
+        return scan(dataset, on_sample=advance)

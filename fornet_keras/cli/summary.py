@@ -1,0 +1,79 @@
+"""`summary`: what a network costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fornet_keras.cli.backend import start_backend
+from fornet_keras.cli.group import Command
+from fornet_keras.cli.models import find_model
+from fornet_keras.cli.options import Size, backend_option, json_option, top_k_option
+from fornet_keras.cli.result import write_json
+from fornet_keras.cli.screen import show_table
+from fornet_keras.config import read_config
+
+DEFAULT_CLASSES = 19
+
+
+@click.command(
+    cls=Command,
+    short_help="Parameters and multiply-accumulates by part.",
+    examples=[
+        "summary configs/cityscapes.yaml --size 1024x2048 --top-k 0.25",
+        "summary fornet_s_camvid --size 360x480",
+    ],
+)
+@click.argument("model", metavar="MODEL|CONFIG")
+@click.option(
+    "--size",
+    type=Size(),
+    metavar="HxW",
+    default="1024x2048",
+    show_default=True,
+    help="Height and width of the image.",
+)
+@backend_option
+@top_k_option
+@click.option(
+    "--num-classes",
+    type=click.IntRange(2, 255),
+    metavar="N",
+    help=f"Classes of a CONFIG's network.  [default: {DEFAULT_CLASSES}]",
+)
+@json_option
+def summary(
+    model: str,
+    size: tuple[int, int],
+    backend: str | None,
+    top_k: float | None,
+    num_classes: int | None,
+    json_file: Path | None,
+) -> None:
+    """Count parameters and multiply-accumulates of MODEL, or of the network that CONFIG describes.
+
+    A multiply-accumulate (MAC) is two floating-point operations.
+    """
+    config = read_config(model) if model.endswith((".yaml", ".yml")) else None
+    folder = find_model(model) if config is None else Path()
+    if num_classes and config is None:
+        raise click.UsageError("--num-classes is for a CONFIG (.yaml): a MODEL has its own classes")
+    start_backend(backend)
+    from fornet_keras.model_folder import load_model
+    from fornet_keras.summary import summarize
+    from fornet_keras.training.train import build_model
+
+    network = build_model(config, num_classes or DEFAULT_CLASSES) if config else load_model(folder)[0]
+    costs = summarize(network, size, top_k)
+    write_json(json_file, costs)
+    parts = {**costs["by_part"], "all": costs}
+    height, width = size
+    rows = [(part, *_millions_and_billions(cost)) for part, cost in parts.items()]
+    columns = ("part", "M parameters", f"G multiply-accumulates at {height}x{width}")
+    show_table(f"{model}, top-k {costs['top_k']:g}", columns, rows, footer=True)
+    click.echo(f"With every region refined (top-k 1): {costs['dense_macs'] / 1e9:.2f} G multiply-accumulates")
+
+
+def _millions_and_billions(cost: dict[str, int]) -> tuple[str, str]:
+    return f"{cost['parameters'] / 1e6:.3f}", f"{cost['macs'] / 1e9:.2f}"

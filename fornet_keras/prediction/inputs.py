@@ -1,0 +1,126 @@
+"""From what a user names (files, folders, globs) to the inputs and what their outputs are called."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from fornet_keras.data.images import SUFFIXES
+from fornet_keras.errors import DataError
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov")
+
+KINDS = ("labels", "overlay", "importance")
+"""What is written of an input, as `NAME_KIND`."""
+
+LEGEND = "legend.png"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image or video.
+
+    Args:
+        path: where it is.
+        name: what its outputs' names begin with: a relative path without suffix, no other input's.
+    """
+
+    path: Path
+    name: PurePath
+
+    @property
+    def is_video(self) -> bool:
+        """Told by the file's ending."""
+        return self.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+@dataclass(frozen=True)
+class _Found:
+    path: Path
+    short: PurePath  # below the folder that the user named; of a file its name
+
+    @property
+    def whole(self) -> PurePath:
+        absolute = Path(os.path.abspath(self.path))
+        return absolute.relative_to(absolute.anchor)
+
+    def spellings(self) -> tuple[PurePath, PurePath, PurePath]:
+        """Names of the outputs, from the shortest on."""
+        in_its_folder = PurePath(*self.whole.parts[-len(self.short.parts) - 1 :])
+        return self.short.with_suffix(""), in_its_folder.with_suffix(""), self.short
+
+
+def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
+    """Every image and video that the arguments name, each once, in their order, folders sorted by name.
+
+    Args:
+        arguments: images, videos, folders (with all below them) and globs, in which `**` means any folders.
+        output: the folder of the outputs: what an earlier run wrote there is no input.
+
+    Raises:
+        DataError: an argument names nothing.
+    """
+    found: dict[PurePath, _Found] = {}
+    for argument in arguments:
+        for entry in _expand(argument, output):
+            found.setdefault(entry.whole, entry)
+    return _named(list(found.values()))
+
+
+def _expand(argument: str, output: Path) -> Iterator[_Found]:
+    path = Path(argument).expanduser()
+    is_glob = glob.has_magic(argument) and not path.exists()
+    if is_glob:
+        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        matches = [match for match in matches if not _is_output(match, output)]
+        # ** matches the folders on the way too, which would bring each file a second time.
+        matches = [match for match in matches if match.is_file()] or matches
+    else:
+        matches = [path] if path.exists() else []
+    if not matches:
+        finding = "no file matches" if is_glob else "no such file or folder"
+        raise DataError(f"{argument}: {finding}; expected images, videos or folders; check the spelling")
+    for match in matches:
+        yield from _in_folder(match, output) if match.is_dir() else [_Found(match, PurePath(match.name))]
+
+
+def _in_folder(folder: Path, output: Path) -> list[_Found]:
+    endings = (*SUFFIXES, *VIDEO_SUFFIXES)
+    found = []
+    for path in sorted(folder.rglob("*")):
+        short = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in short.parts)
+        if path.suffix.lower() in endings and not hidden and path.is_file() and not _is_output(path, output):
+            found.append(_Found(path, short))
+    if not found:
+        listed = ", ".join(ending.removeprefix(".") for ending in endings)
+        raise DataError(f"{folder}: no image or video in it; expected {listed} files; check the path")
+    return found
+
+
+def _is_output(path: Path, output: Path) -> bool:
+    ours = path.name == LEGEND or path.stem.endswith(tuple(f"_{kind}" for kind in KINDS))
+    return ours and path.resolve().is_relative_to(output.resolve())
+
+
+def _named(found: list[_Found]) -> list[Input]:
+    """Give each input the shortest spelling that no other has, or its whole path."""
+    names: dict[_Found, PurePath] = {}
+    taken: set[str] = set()
+    for spellings in zip(*(entry.spellings() for entry in found), strict=True):
+        rest = {
+            # Capitals do not tell files apart everywhere.
+            entry: str(spelling).casefold()
+            for entry, spelling in zip(found, spellings, strict=True)
+            if entry not in names
+        }
+        counts = Counter(rest.values())
+        for entry, spelling in zip(found, spellings, strict=True):
+            if entry in rest and counts[rest[entry]] == 1 and rest[entry] not in taken:
+                names[entry] = spelling
+        taken |= set(rest.values())
+    return [Input(entry.path, names.get(entry, entry.whole)) for entry in found]

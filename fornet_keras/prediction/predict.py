@@ -1,0 +1,112 @@
+"""Predict images and videos into a folder: what is there is kept, and a bad file does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fornet_keras.data.dataset import LabelTable
+from fornet_keras.data.images import read_image
+from fornet_keras.errors import DataError
+from fornet_keras.model import FoRNet
+from fornet_keras.prediction.files import write_labels, write_picture
+from fornet_keras.prediction.inputs import KINDS, LEGEND, Input
+from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
+from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.prediction.video import transform_video
+
+Track = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input.
+
+    Args:
+        path: the input.
+        status: `written`, `kept` (all outputs were there) or `failed`.
+        files: kind of output → file.
+        error: why it failed.
+    """
+
+    path: Path
+    status: Literal["written", "kept", "failed"]
+    files: dict[str, Path]
+    error: str | None = None
+
+
+def untracked(items: Iterable[Any], total: int | None, description: str) -> Iterable[Any]:
+    """Show no progress."""
+    return items
+
+
+class FolderPrediction:
+    """Predicts inputs into one folder.
+
+    Of an image `NAME_labels.png`, a palette PNG of train ids at the image's own size, and, where asked for,
+    `NAME_overlay.png` and `NAME_importance.png`; of a video `NAME_overlay.mp4`; and `legend.png`.
+
+    Args:
+        model: a `FoRNet`.
+        table: its classes.
+        output: the folder.
+        kinds: what to write of an image, some of `KINDS`.
+        overwrite: write again what is there.
+        track: gets items, their number or None, and a description, and hands the items on: a progress bar.
+    """
+
+    def __init__(
+        self,
+        model: FoRNet,
+        table: LabelTable,
+        output: Path,
+        kinds: Sequence[str] = KINDS[:1],
+        overwrite: bool = False,
+        track: Track = untracked,
+    ) -> None:
+        self.table = table
+        self.output = output
+        self.kinds = kinds
+        self.overwrite = overwrite
+        self.track = track
+        self._region_size = model.region_size
+        self._predict = Predictor(model)
+
+    def __call__(self, inputs: Sequence[Input]) -> list[Outcome]:
+        """Predict all inputs; a file that cannot be used is an `Outcome`, not an error."""
+        write_picture(self.output / LEGEND, legend(self.table))
+        return [self._one(entry) for entry in self.track(inputs, len(inputs), "images")]
+
+    def _one(self, entry: Input) -> Outcome:
+        kinds, suffix = (("overlay",), ".mp4") if entry.is_video else (self.kinds, ".png")
+        files = {kind: self.output / f"{entry.name}_{kind}{suffix}" for kind in kinds}
+        wanted = {kind: file for kind, file in files.items() if self.overwrite or not file.exists()}
+        if not wanted:
+            return Outcome(entry.path, "kept", files)
+        try:
+            (self._video if entry.is_video else self._image)(entry.path, wanted)
+        except DataError as error:
+            return Outcome(entry.path, "failed", {}, str(error))
+        return Outcome(entry.path, "written", files)
+
+    def _image(self, path: Path, wanted: dict[str, Path]) -> None:
+        image = read_image(path)
+        prediction = self._predict(image)
+        label_ids = prediction["label_ids"]
+        if "labels" in wanted:
+            write_labels(wanted["labels"], label_ids, palette(self.table))
+        if "overlay" in wanted:
+            write_picture(wanted["overlay"], overlay(image, label_ids, self.table))
+        if "importance" in wanted:
+            regions = prediction["importance"], prediction["kept"]
+            write_picture(wanted["importance"], importance_map(image, *regions, self._region_size))
+
+    def _video(self, path: Path, wanted: dict[str, Path]) -> None:
+        def paint(frame: Picture) -> Picture:
+            return overlay(frame, self._predict(frame)["label_ids"], self.table)
+
+        transform_video(
+            path, wanted["overlay"], paint, lambda frames, total: self.track(frames, total, path.name)
+        )

@@ -1,0 +1,79 @@
+"""A video, frame by frame, into an overlay video."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import cv2
+
+from fornet_keras.errors import DataError
+from fornet_keras.prediction.files import written_whole
+from fornet_keras.prediction.pictures import Picture
+
+# What FFmpeg finds in a damaged file would be many lines on standard error; ours is one.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+CODEC = "mp4v"
+"""MPEG-4 in .mp4: OpenCV's wheels can always write it, and desktop players play it."""
+
+USUAL_RATE = 25.0
+"""Frames a second, where a file does not say or says nonsense."""
+
+Track = Callable[[Iterable[Picture], int | None], Iterable[Picture]]
+
+
+def transform_video(source: Path, target: Path, transform: Callable[[Picture], Picture], track: Track) -> int:
+    """Write `transform` of each frame of a video as a video of the same size and rate, without sound.
+
+    Args:
+        source: a file that FFmpeg reads.
+        target: an .mp4 file, which appears when it is complete.
+        transform: from an RGB uint8 `(height, width, 3)` frame to another of its size.
+        track: gets the frames and their number, where the file tells it, and hands the frames on.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        DataError: no frame can be read, or the video cannot be written.
+    """
+    capture = cv2.VideoCapture(str(source))
+    try:
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        frames = track(_frames(capture), announced if announced > 0 else None)
+        with written_whole(target) as temporary:
+            pictures = (transform(frame) for frame in frames)
+            num_frames = _write(temporary, pictures, rate if 1 <= rate <= 240 else USUAL_RATE)
+            if not num_frames:
+                raise DataError(f"{source}: no frame in it can be read; expected a video; copy it again")
+            return num_frames
+    finally:
+        capture.release()
+
+
+def _frames(capture: cv2.VideoCapture) -> Iterator[Picture]:
+    while True:
+        intact, frame = capture.read()
+        if not intact:
+            return
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def _write(path: Path, pictures: Iterable[Picture], rate: float) -> int:
+    writer = cv2.VideoWriter()
+    num_frames = 0
+    try:
+        for picture in pictures:
+            height, width = picture.shape[:2]
+            if not num_frames and not writer.open(
+                str(path), cv2.VideoWriter.fourcc(*CODEC), rate, (width, height)
+            ):
+                raise DataError(f"{path.parent}: no video can be written there; check the folder's mode")
+            writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            num_frames += 1
+    finally:
+        writer.release()
+    return num_frames

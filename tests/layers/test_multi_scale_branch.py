@@ -1,0 +1,193 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
+from fornet_keras.layers.topk_gate import TopKGate
+from tests.check_layer import check_layer, run
+from tests.layers.gradients import gradients
+
+pytestmark = pytest.mark.backend
+
+# A map of 2×3 regions of 4×4 cells:
+#   0 1 2
+#   3 4 5
+ROWS, COLUMNS, CELLS, CHANNELS = 2, 3, 4, 3
+REGIONS = ROWS * COLUMNS
+
+
+def random(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def features(rows: int = ROWS, columns: int = COLUMNS, batch: int = 2) -> np.ndarray:
+    return random(batch, rows * CELLS, columns * CELLS, CHANNELS)
+
+
+def mask_of(indices: np.ndarray, rows: int = ROWS, columns: int = COLUMNS) -> np.ndarray:
+    mask = np.zeros((len(indices), rows * columns), "float32")
+    np.put_along_axis(mask, indices, 1, axis=1)
+    return mask.reshape(-1, rows, columns)
+
+
+def inputs(height: int, width: int) -> list[np.ndarray]:
+    """Features of a map of so many cells, and the first and last of its regions."""
+    rows, columns = height // CELLS, width // CELLS
+    indices = np.array([[0, rows * columns - 1]] * 2, "int32")
+    return [features(rows, columns), mask_of(indices, rows, columns), indices]
+
+
+@pytest.fixture(scope="module")
+def branch() -> MultiScaleBranch:
+    """A branch with random weights: its own start at zero, which would hide everything."""
+    layer = MultiScaleBranch(4, 2, dilations=(1, 2, 4))
+    layer.build([(None, None, None, CHANNELS)])
+    for seed, weight in enumerate(layer.weights):
+        value = random(*weight.shape, seed=seed)
+        weight.assign(abs(value) + 0.5 if weight.name == "moving_variance" else value)
+    return layer
+
+
+def masked(branch: MultiScaleBranch, maps: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """The dense form: every region is computed, and the mask takes out those that are not kept."""
+    every = np.arange(REGIONS, dtype="int32")[None].repeat(len(maps), 0)
+    return run(branch, [maps, mask_of(indices), every])[0]
+
+
+def gathered(branch: MultiScaleBranch, maps: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """The form that computes the kept regions alone, and has no use for the mask."""
+    assert indices.shape[1] < REGIONS
+    return run(branch, [maps, np.full((len(maps), ROWS, COLUMNS), np.nan, "float32"), indices])[0]
+
+
+def assert_same_function(branch: MultiScaleBranch, indices: np.ndarray) -> None:
+    maps = features(batch=len(indices))
+    dense = masked(branch, maps, indices)
+    assert np.abs(dense).max() > 1
+    np.testing.assert_allclose(gathered(branch, maps, indices), dense, rtol=1e-5, atol=1e-5)
+
+
+def test_layer() -> None:
+    check_layer(lambda: MultiScaleBranch(4, 2, dilations=(1, 3)), inputs, sizes=[(8, 12), (16, 8)])
+
+
+@pytest.mark.parametrize("kept", range(1, REGIONS))
+def test_masked_and_gathered_are_one_function(branch: MultiScaleBranch, kept: int) -> None:
+    """At every ratio, for two images that keep different regions."""
+    scores = random(1, ROWS, COLUMNS)
+    _, indices = run(TopKGate(kept / REGIONS), [np.concatenate([scores, -scores])])
+    assert set(indices[0]) != set(indices[1])
+    assert_same_function(branch, indices)
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [
+        [[0], [5]],
+        [[2], [3]],
+        [[5, 3, 2, 0]],  # all corners, not in order
+        [[1, 4]],  # at the upper and lower border
+        [[0, 1, 3, 4]],  # neighbours on two sides
+    ],
+)
+def test_at_corners_and_borders(branch: MultiScaleBranch, indices: list[list[int]]) -> None:
+    assert_same_function(branch, np.array(indices, "int32"))
+
+
+def test_with_ties(branch: MultiScaleBranch) -> None:
+    """Where scores tie, the mask and the numbers of the gate still speak of the same regions."""
+    mask, indices = run(TopKGate(0.5), [np.array([[[1, 2, 1], [2, 1, 1]]], "float32")])
+    np.testing.assert_array_equal(mask, mask_of(indices))
+    assert_same_function(branch, indices)
+
+
+def test_every_region_kept_equals_no_mask(branch: MultiScaleBranch) -> None:
+    """At a ratio of 1 the mask is 1 and the dense form is taken; it is the sum of its halves."""
+    maps = features()
+    mask, indices = run(TopKGate(1.0), [random(2, ROWS, COLUMNS)])
+    (whole,) = run(branch, [maps, mask, indices])
+    halves = gathered(branch, maps, indices[:, :3]) + gathered(branch, maps, indices[:, 3:])
+    np.testing.assert_allclose(whole, halves, rtol=1e-5, atol=1e-5)
+
+
+def test_a_map_of_one_region(branch: MultiScaleBranch) -> None:
+    maps = features(1, 1)
+    (alone,) = run(branch, [maps, np.ones((2, 1, 1), "float32"), np.zeros((2, 1), "int32")])
+    beside = np.pad(maps, [[0, 0], [0, CELLS], [0, 2 * CELLS], [0, 0]])
+    first = gathered(branch, beside, np.zeros((2, 1), "int32"))
+    np.testing.assert_allclose(alone, first[:, :CELLS, :CELLS], rtol=1e-5, atol=1e-5)
+
+
+def test_dropped_regions_are_exactly_zero(branch: MultiScaleBranch) -> None:
+    indices = np.array([[4, 0], [2, 3]], "int32")
+    kept = np.kron(mask_of(indices), np.ones((1, CELLS, CELLS))) > 0
+    for output in (masked(branch, features(), indices), gathered(branch, features(), indices)):
+        assert not output[~kept].any()
+        assert (output[kept] != 0).all()
+
+
+def reference_cell(branch: MultiScaleBranch, maps: np.ndarray, row: int, column: int) -> np.ndarray:
+    """What the branch gives for one cell of the first map, step by step."""
+    weights = {weight.path: ops.convert_to_numpy(weight) for weight in branch.weights}
+
+    def weight(name: str) -> np.ndarray:
+        return next(value for path, value in weights.items() if path.endswith(name))
+
+    def normalize(x: np.ndarray, name: str) -> np.ndarray:
+        gamma, beta, mean, variance = (
+            weight(f"{name}/{part}") for part in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        return np.maximum(gamma * (x - mean) / np.sqrt(variance + 1e-3) + beta, 0)
+
+    def cell(i: int, j: int) -> np.ndarray:
+        inside = 0 <= i < maps.shape[1] and 0 <= j < maps.shape[2]
+        return maps[0, i, j] if inside else np.zeros(CHANNELS)
+
+    scales = []
+    for dilation in branch.dilations:
+        kernel = weight(f"scale_{dilation}/kernel")
+        taps = [
+            cell(row + dilation * (i - 1), column + dilation * (j - 1)) @ kernel[i, j]
+            for i in range(3)
+            for j in range(3)
+        ]
+        scales.append(sum(taps))
+    x = normalize(np.concatenate(scales), "scale_norm")
+    x = normalize(x @ weight("fuse/kernel")[0, 0], "fuse_norm")
+    return x @ weight("project/kernel")[0, 0] + weight("project/bias")
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (3, 4), (5, 9), (7, 11)])
+def test_values(branch: MultiScaleBranch, row: int, column: int) -> None:
+    """At a corner, across the border between two regions, and in the middle."""
+    maps = features()
+    region = (row // CELLS) * COLUMNS + column // CELLS
+    output = gathered(branch, maps, np.array([[region]] * 2, "int32"))
+    expected = reference_cell(branch, maps, row, column)
+    np.testing.assert_allclose(output[0, row, column], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_new_branch_corrects_nothing() -> None:
+    (output,) = run(MultiScaleBranch(4, 2), inputs(8, 12))
+    assert not output.any()
+
+
+def test_training_tells_the_mask_what_every_region_is_worth(branch: MultiScaleBranch) -> None:
+    """The gradient of the mask is what a region would add, dropped ones included: the gate learns from it."""
+    indices = np.array([[1], [5]], "int32")
+    mask = mask_of(indices)
+    before = branch.get_weights()
+
+    def loss(mask: object) -> object:
+        return ops.sum(branch([features(), mask, indices], training=True))
+
+    (gradient,) = gradients(loss, mask)
+    branch.set_weights(before)
+    assert (gradient != 0).all()
+
+
+def test_arguments_stay_as_given() -> None:
+    layer = keras.layers.deserialize(keras.layers.serialize(MultiScaleBranch(4, 2, dilations=[3, 1])))
+    assert layer.dilations == (3, 1)
+    assert layer.halo == 3

@@ -1,0 +1,61 @@
+import keras
+import numpy as np
+import pytest
+
+from fornet_keras.layers.regions import gather_regions, pad_halo, paint_regions, scatter_regions
+
+pytestmark = pytest.mark.backend
+
+# Two maps of 2×3 regions of 4×4 cells, which keep different regions in different orders:
+#   0 1 2
+#   3 4 5
+ROWS, COLUMNS, CELLS = 2, 3, 4
+KEPT = np.array([[5, 0, 1], [3, 2, 4]], "int32")
+
+
+def features(channels: int = 2) -> np.ndarray:
+    shape = (len(KEPT), ROWS * CELLS, COLUMNS * CELLS, channels)
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def gather_reference(maps: np.ndarray, kept: np.ndarray, halo: int) -> np.ndarray:
+    padded = np.pad(maps, [[0, 0], [halo, halo], [halo, halo], [0, 0]])
+    tiles = []
+    for image, numbers in zip(padded, kept, strict=True):
+        for number in numbers:
+            top, left = (number // COLUMNS) * CELLS, (number % COLUMNS) * CELLS
+            tiles.append(image[top : top + CELLS + 2 * halo, left : left + CELLS + 2 * halo])
+    return np.stack(tiles)
+
+
+def to_numpy(x: object) -> np.ndarray:
+    return keras.ops.convert_to_numpy(x)
+
+
+@pytest.mark.parametrize("halo", [0, 1, 4])
+def test_gather_takes_each_region_with_its_halo(halo: int) -> None:
+    maps = features()
+    tiles = gather_regions(pad_halo(maps, halo), keras.ops.array(KEPT), CELLS, halo)
+    np.testing.assert_array_equal(to_numpy(tiles), gather_reference(maps, KEPT, halo))
+
+
+def test_scatter_is_the_inverse_of_gather() -> None:
+    maps = features()
+    every = np.array([[4, 0, 2, 5, 1, 3], [0, 1, 2, 3, 4, 5]], "int32")
+    tiles = gather_regions(keras.ops.array(maps), keras.ops.array(every), CELLS, 0)
+    back = scatter_regions(tiles, keras.ops.array(every), ROWS, COLUMNS)
+    np.testing.assert_array_equal(to_numpy(back), maps)
+
+
+def test_scatter_leaves_other_regions_zero() -> None:
+    maps = features()
+    tiles = gather_regions(keras.ops.array(maps), keras.ops.array(KEPT), CELLS, 0)
+    back = to_numpy(scatter_regions(tiles, keras.ops.array(KEPT), ROWS, COLUMNS))
+    # Kept by the first image: 0, 1, 5; by the second: 2, 3, 4.
+    mask = np.array([[[1, 1, 0], [0, 0, 1]], [[0, 0, 1], [1, 1, 0]]])
+    np.testing.assert_array_equal(back, maps * np.kron(mask, np.ones((1, CELLS, CELLS)))[..., None])
+
+
+def test_paint_spreads_a_value_over_its_region() -> None:
+    painted = to_numpy(paint_regions(keras.ops.array([[[1.0, 2.0, 3.0]]]), 2))
+    assert painted.tolist() == [[[1, 1, 2, 2, 3, 3], [1, 1, 2, 2, 3, 3]]]

@@ -1,0 +1,75 @@
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from fornet_keras.layers.selector import Selector
+from tests.check_layer import check_layer, run
+from tests.layers.gradients import gradients, variable_gradients
+
+pytestmark = pytest.mark.backend
+
+
+def random(*shape: int, scale: float = 1, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(scale=scale, size=shape).astype("float32")
+
+
+def inputs(height: int = 8, width: int = 12, batch: int = 2) -> list[np.ndarray]:
+    return [random(batch, height, width, 6), random(batch, height, width, 3, scale=2, seed=1)]
+
+
+def trained(selector: Selector) -> Selector:
+    """The layer with weights that are not zero."""
+    selector.build([x.shape for x in inputs()])
+    selector.set_weights([random(*weight.shape, scale=0.3, seed=2) for weight in selector.weights])
+    return selector
+
+
+def mean_entropy(logits: np.ndarray, cells: int) -> np.ndarray:
+    """Of the softmax, averaged over each region, as a share of the highest there is."""
+    probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    entropy = -(probability * np.log(probability)).sum(-1) / np.log(logits.shape[-1])
+    batch, height, width = entropy.shape
+    return entropy.reshape(batch, height // cells, cells, width // cells, cells).mean((2, 4))
+
+
+def test_layer() -> None:
+    check_layer(lambda: Selector(region_cells=4, filters=5), inputs, sizes=[(8, 12), (16, 4)])
+
+
+@pytest.mark.parametrize("cells", [2, 4])
+def test_untrained_it_scores_by_entropy(cells: int) -> None:
+    features, logits = inputs()
+    (score,) = run(Selector(cells, filters=5), [features, logits])
+    assert score.shape == (2, 8 // cells, 12 // cells)
+    np.testing.assert_allclose(score, np.log(mean_entropy(logits, cells) + 1e-4), rtol=1e-4)
+
+
+def test_certain_and_clueless_regions() -> None:
+    """Left region: one class is certain, entropy 0. Right: all classes equal, entropy 1."""
+    features, logits = random(1, 4, 8, 6), np.zeros((1, 4, 8, 3), "float32")
+    logits[:, :, :4, 0] = 1000
+    (score,) = run(Selector(4, filters=5), [features, logits])
+    np.testing.assert_allclose(score, [[[np.log(1e-4), np.log(1 + 1e-4)]]], atol=1e-5)
+
+
+def test_nothing_flows_back_into_the_inputs() -> None:
+    selector = trained(Selector(4, filters=5))
+    weighting = random(2, 2, 3, seed=3)
+
+    def loss(*arrays: Any) -> Any:
+        return ops.sum(ops.multiply(selector(list(arrays)), weighting))
+
+    for gradient in gradients(loss, *inputs()):
+        assert not gradient.any()
+    for gradient in variable_gradients(lambda: loss(*inputs()), selector.trainable_variables):
+        assert gradient.any()
+
+
+def test_score_is_float32_in_mixed_precision() -> None:
+    keras.config.set_dtype_policy("mixed_float16")
+    half = [ops.cast(x, "float16") for x in inputs()]
+    score = Selector(4, filters=5)(half)
+    assert keras.backend.standardize_dtype(score.dtype) == "float32"

@@ -1,0 +1,113 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from fornet_keras.layers.topk_gate import TopKGate, num_kept
+from tests.check_layer import check_layer, run
+from tests.layers.gradients import gradients
+
+pytestmark = pytest.mark.backend
+
+
+def random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def test_layer() -> None:
+    check_layer(lambda: TopKGate(0.4, seed=3), lambda *size: [random(2, *size)], sizes=[(2, 5), (6, 3)])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "count", "kept"),
+    [
+        (0.5, 4, 2),
+        (0.5, 5, 3),
+        (0.1, 30, 3),  # 0.1 * 30 is 3.0000000000000004
+        (1 / 3, 3, 1),
+        (1e-9, 1000, 1),
+        (0.999, 10, 10),
+        (1, 7, 7),
+        (1, 1, 1),
+    ],
+)
+def test_ratio_is_rounded_up_to_a_count(ratio: float, count: int, kept: int) -> None:
+    assert num_kept(ratio, count) == kept
+    mask, indices = run(TopKGate(ratio), [random(2, 1, count)])
+    assert indices.shape == (2, kept)
+    assert mask.sum((1, 2)).tolist() == [kept, kept]
+
+
+def test_each_image_keeps_its_own_best() -> None:
+    # Regions are numbered 0 1 2 / 3 4 5; two of six are kept, best first.
+    scores = np.array([[[0.1, 0.9, 0.2], [-5.0, 0.3, 0.8]], [[7.0, -1.0, -2.0], [-3.0, 8.0, 0.0]]], "float32")
+    mask, indices = run(TopKGate(1 / 3), [scores])
+    assert indices.tolist() == [[1, 5], [4, 0]]
+    assert mask.tolist() == [[[0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 0]]]
+
+
+def test_ties_go_by_position() -> None:
+    # 3 stands at 1, 2 and 5; 2 at 0 and 4. Four of six: the threes, then the first two.
+    scores = np.array([[[2, 3, 3], [0, 2, 3]]], "float32")
+    mask, indices = run(TopKGate(0.6), [scores])
+    assert indices.tolist() == [[1, 2, 5, 0]]
+    assert mask.tolist() == [[[1, 1, 1], [0, 0, 1]]]
+
+
+def test_all_equal_keeps_the_first() -> None:
+    mask, indices = run(TopKGate(0.25), [np.zeros((1, 20, 30), "float32")])
+    assert indices.tolist() == [list(range(150))]
+    assert mask.reshape(-1).tolist() == [1] * 150 + [0] * 450
+
+
+@pytest.mark.parametrize("ratio", [0.3, 1])
+def test_mask_is_exactly_0_or_1_where_the_indices_say(ratio: float) -> None:
+    mask, indices = run(TopKGate(ratio), [5 * random(2, 20, 30)])
+    expected = np.zeros((2, 600), "float32")
+    np.put_along_axis(expected, indices, 1, axis=1)
+    np.testing.assert_array_equal(mask.reshape(2, 600), expected)
+
+
+def test_gradient_of_the_sigmoid_reaches_every_score() -> None:
+    scores, weighting = random(2, 3, 4), random(2, 3, 4)
+    gate = TopKGate(0.25)
+    (gradient,) = gradients(lambda x: ops.sum(ops.multiply(gate(x)[0], weighting)), scores)
+    sigmoid = 1 / (1 + np.exp(-scores))
+    np.testing.assert_allclose(gradient, weighting * sigmoid * (1 - sigmoid), atol=1e-6)
+
+
+def test_training_draws_the_share() -> None:
+    gate = TopKGate(0.5, min_train_ratio=0.25, seed=7)
+    scores = random(2, 10, 10)
+    masks = [ops.convert_to_numpy(gate(scores, training=True)[0]) for _ in range(12)]
+    assert {float(value) for mask in masks for value in np.unique(mask)} == {0, 1}
+    counts = [mask.sum((1, 2)).tolist() for mask in masks]
+    assert all(first == second for first, second in counts), "one share for the batch"
+    shares = [first / 100 for first, _ in counts]
+    assert min(shares) >= 0.25
+    assert max(shares) <= 1
+    assert len(set(shares)) > 6
+    # The best regions first, whatever the share: a smaller mask lies within a larger one.
+    small, *_, large = sorted(masks, key=np.sum)
+    assert (small <= large).all()
+
+
+def test_training_always_keeps_a_region() -> None:
+    gate = TopKGate(min_train_ratio=1e-6, seed=0)
+    for _ in range(5):
+        mask, _ = gate(random(1, 1, 2), training=True)
+        assert ops.convert_to_numpy(mask).sum() >= 1
+
+
+@pytest.mark.parametrize("value", [0, -0.5, 1.01, 25, float("nan")])
+@pytest.mark.parametrize("name", ["ratio", "min_train_ratio"])
+def test_share_outside_its_range_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must be in \(0, 1\]; received {value}"):
+        TopKGate(**{name: value})
+
+
+def test_scores_in_half_precision_are_ranked_in_float32() -> None:
+    keras.config.set_dtype_policy("mixed_float16")
+    mask, indices = TopKGate(0.5)(random(1, 2, 2))
+    assert keras.backend.standardize_dtype(mask.dtype) == "float32"
+    assert keras.backend.standardize_dtype(indices.dtype) == "int32"

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from fornet_keras.layers.resize import UpsampleToImage
+from fornet_keras.model import FoRNet
+from tests.model.tiny import NUM_CLASSES, dtypes, images, numpy_outputs, randomize, tiny_model
+
+pytestmark = pytest.mark.backend
+
+
+@pytest.mark.parametrize(
+    ("size", "regions"), [((64, 96), (2, 3)), ((33, 95), (2, 3)), ((90, 117), (3, 4)), ((1, 1), (1, 1))]
+)
+def test_any_size(model: FoRNet, size: tuple[int, int], regions: tuple[int, int]) -> None:
+    outputs = model(images(*size))
+    assert {name: tuple(x.shape) for name, x in outputs.items()} == {
+        "logits": (2, *size, NUM_CLASSES),
+        "coarse_logits": (2, 8 * regions[0], 8 * regions[1], NUM_CLASSES),
+        "importance": (2, *regions),
+        "kept": (2, *regions),
+    }
+    assert dtypes(outputs) == dtypes(model.output) == {"float32"}
+    for name, x in outputs.items():
+        assert np.isfinite(keras.ops.convert_to_numpy(x)).all(), name
+
+
+def test_float_and_integer_images_are_the_same(model: FoRNet) -> None:
+    image = images(64, 96)
+    np.testing.assert_array_equal(
+        numpy_outputs(model, image)["logits"], numpy_outputs(model, image.astype("float32"))["logits"]
+    )
+
+
+def test_the_most_important_half_is_kept(model: FoRNet) -> None:
+    outputs = numpy_outputs(model, images(64, 96))
+    for importance, kept in zip(outputs["importance"].ravel(), outputs["kept"].ravel(), strict=True):
+        assert kept in (0, 1)
+        assert np.isfinite(importance)
+    for importance, kept in zip(outputs["importance"], outputs["kept"], strict=True):
+        np.testing.assert_array_equal(kept, importance >= np.sort(importance.ravel())[-3])
+
+
+def inside(kept: np.ndarray) -> np.ndarray:
+    """Pixels of the kept regions whose logits no other region touches: upsampling blends over two cells."""
+    pixels = np.kron(kept, np.ones((1, 32, 32)))
+    for _ in range(4):
+        padded = np.pad(pixels, [[0, 0], [1, 1], [1, 1]], mode="edge")
+        neighbours = padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]
+        pixels = np.minimum.reduce([pixels, *neighbours])
+    return pixels > 0
+
+
+def test_only_kept_regions_are_corrected(model: FoRNet) -> None:
+    """Kept ones as if all were kept (the dense form); the others show the coarse prediction."""
+    image = images(64, 96)
+    some, every = numpy_outputs(model, image), numpy_outputs(model.with_top_k(1), image)
+    coarse = keras.ops.convert_to_numpy(UpsampleToImage(4)([some["coarse_logits"], image]))
+    kept, dropped = inside(some["kept"]), inside(1 - some["kept"])
+    assert kept.any()
+    assert dropped.any()
+    assert every["kept"].all()
+    np.testing.assert_allclose(some["logits"][kept], every["logits"][kept], atol=1e-5)
+    np.testing.assert_allclose(some["logits"][dropped], coarse[dropped], atol=1e-6)
+    assert np.abs(some["logits"][kept] - coarse[kept]).max() > 0.1
+    np.testing.assert_array_equal(some["importance"], every["importance"])
+
+
+def test_with_top_k_copies_the_weights(model: FoRNet) -> None:
+    other = model.with_top_k(0.2)
+    assert (model.top_k, other.top_k) == (0.5, 0.2)
+    assert other.get_config() == {**model.get_config(), "top_k": 0.2}
+    for ours, theirs in zip(model.weights, other.weights, strict=True):
+        assert ours is not theirs
+        np.testing.assert_array_equal(ours, theirs)
+    assert numpy_outputs(other, images(64, 96))["kept"].sum((1, 2)).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("top_k", [0, 1.5])
+def test_with_top_k_refuses_a_share_out_of_range(model: FoRNet, top_k: float) -> None:
+    with pytest.raises(ValueError, match=rf"must be in \(0, 1\]; received {top_k}"):
+        model.with_top_k(top_k)
+
+
+def test_a_keras_file_gives_the_model_back(model: FoRNet, tmp_path: Path) -> None:
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded, FoRNet)
+    assert loaded.get_config() == model.get_config()
+    ours, theirs = numpy_outputs(model, images(64, 96)), numpy_outputs(loaded, images(64, 96))
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_gives_float32(model: FoRNet, policy: str) -> None:
+    keras.config.set_dtype_policy(policy)
+    mixed = randomize(tiny_model(top_k=1))
+    outputs = mixed(images(64, 96))
+    assert dtypes(outputs) == dtypes(mixed.output) == {"float32"}
+    # Steps of bfloat16 are 0.8 %, and errors add up over a dozen layers.
+    full = numpy_outputs(model.with_top_k(1), images(64, 96))["logits"]
+    difference = np.abs(keras.ops.convert_to_numpy(outputs["logits"]) - full).mean()
+    assert 0 < difference < 0.02 * full.std()

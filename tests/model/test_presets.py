@@ -1,0 +1,46 @@
+import keras
+import pytest
+
+from fornet_keras.model import FoRNet
+
+
+@pytest.mark.parametrize(("preset", "millions"), [("nano", 0.4), ("s", 1.2), ("m", 4.2)])
+def test_size(preset: str, millions: float) -> None:
+    model = FoRNet.from_preset(preset, num_classes=19)
+    assert model.count_params() == pytest.approx(millions * 1e6, rel=0.05)
+    assert model.num_classes == 19
+
+
+def test_arguments_go_on_to_the_network() -> None:
+    model = FoRNet.from_preset("nano", num_classes=5, region_size=64, top_k=0.25, name="mine")
+    assert (model.region_size, model.top_k, model.name) == (64, 0.25, "mine")
+
+
+def test_a_backbone_of_ones_own() -> None:
+    image = keras.Input((None, None, 3))
+    pyramid, x = {}, image
+    for stride in (2, 4, 8, 16, 32):
+        x = keras.layers.Conv2D(4, 3, strides=2, padding="same")(x)
+        pyramid[f"stride_{stride}"] = x
+    del pyramid["stride_2"]
+    model = FoRNet.from_preset("nano", num_classes=5, backbone=keras.Model(image, pyramid))
+    assert model.output["logits"].shape == (None, None, None, 5)
+
+
+def test_unknown_preset_is_refused() -> None:
+    with pytest.raises(ValueError, match="preset must be one of nano, s, m; received 'xl'"):
+        FoRNet.from_preset("xl", num_classes=5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 1}, "num_classes must be at least 2; received 1"),
+        ({"num_classes": 3, "region_size": 48}, "region_size must be a multiple of 32 pixels; received 48"),
+        ({"num_classes": 3, "region_size": 0}, "region_size must be a multiple of 32 pixels; received 0"),
+        ({"num_classes": 3, "top_k": 0}, r"ratio must be in \(0, 1\]; received 0"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FoRNet(**arguments)

@@ -1,0 +1,39 @@
+"""A network small enough for a test, with weights that do something in every part."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from fornet_keras.backbones.residual import ResidualBackbone
+from fornet_keras.model import FoRNet
+
+NUM_CLASSES = 3
+
+
+def tiny_model(top_k: float = 0.5) -> FoRNet:
+    backbone = ResidualBackbone((4, 8, 8, 8), (0, 1, 1, 1), name="backbone")
+    return FoRNet(NUM_CLASSES, backbone, context_filters=8, branch_filters=8, dilations=(1, 2), top_k=top_k)
+
+
+def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
+    """Random weights for the whole model: as built, the branch corrects nothing and the Selector learnt nothing."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        value = rng.normal(size=weight.shape) / np.sqrt(np.prod(weight.shape[:-1]))
+        if weight.name in ("gamma", "moving_variance"):
+            value = rng.uniform(0.5, 1.5, weight.shape)
+        weight.assign(value.astype("float32"))
+    return model
+
+
+def images(height: int, width: int, batch: int = 2) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (batch, height, width, 3), "uint8")
+
+
+def numpy_outputs(model: keras.Model, image: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: keras.ops.convert_to_numpy(x) for name, x in model(image).items()}
+
+
+def dtypes(outputs: dict[str, Any]) -> set[str]:
+    return {keras.backend.standardize_dtype(x.dtype) for x in outputs.values()}
