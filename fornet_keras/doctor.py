@@ -34,7 +34,9 @@ import keras
 backend = keras.backend.backend()
 if backend == "tensorflow":
     import tensorflow
-    devices = [device.name for device in tensorflow.config.list_physical_devices()]
+    devices = [
+        device.name.removeprefix("/physical_device:") for device in tensorflow.config.list_physical_devices()
+    ]
 elif backend == "jax":
     import jax
     devices = [str(device) for device in jax.devices()]

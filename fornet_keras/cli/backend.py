@@ -30,10 +30,12 @@ def start_backend(asked: str | None, reads_batches: bool = False) -> None:
     """
     backend = choose_backend(asked).backend
     os.environ["KERAS_BACKEND"] = backend
-    level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0"
+    if quiet:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # below, each machine without a GPU gets an error about it
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
     also = ["tensorflow"] if reads_batches and is_installed("tensorflow") else []
-    with _native_messages_dropped(unless=level == "0") as terminal:
+    with _native_messages(dropped=quiet) as terminal:
         status = Console(file=terminal).status(f"starting {backend} …")
         with status:
             for module in ("keras", *also):
@@ -51,14 +53,14 @@ def _import(module: str, backend: str) -> None:
 
 
 @contextmanager
-def _native_messages_dropped(unless: bool) -> Iterator[TextIO]:
-    """Drop what is written to standard error past Python; hand out a file that still writes to it.
+def _native_messages(dropped: bool) -> Iterator[TextIO]:
+    """Drop what is written to standard error, also past Python; hand out a file that still writes to it.
 
     TensorFlow's libraries write some messages while they are loaded, before they look at any setting.
     """
     sys.stderr.flush()
     with os.fdopen(os.dup(2), "w") as terminal, open(os.devnull, "w") as nowhere:
-        if not unless:
+        if dropped:
             os.dup2(nowhere.fileno(), 2)
         try:
             yield terminal

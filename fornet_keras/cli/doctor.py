@@ -25,13 +25,15 @@ def doctor(context: click.Context, json_file: Path | None) -> None:
     with ERRORS.status("starting …") as status:
         findings = examine(on_backend=lambda backend: status.update(f"starting {backend} …"))
     write_json(json_file, findings)
-    packages = {"python": findings["python"], **findings["packages"]}
-    show_table("Versions", ("package", "version"), [(name, found or "–") for name, found in packages.items()])
+    versions = {"python": findings["python"], **findings["packages"]}
+    show_table(
+        "Versions", ("package", "version"), ((name, versions[name] or "–") for name in versions), False
+    )
     rows = [
         (entry["backend"], "yes" if entry["works"] else "no", ", ".join(entry["devices"]) or entry["problem"])
         for entry in findings["backends"]
     ]
-    show_table("Backends", ("backend", "works", "devices"), rows)
+    show_table("Backends", ("backend", "works", "devices"), rows, False)
     click.echo(f"Without --backend: {findings['default_backend'] or 'none'} ({findings['default_reason']})")
     if not findings["works"]:
         click.echo("Error: no backend works; install one of them", err=True)

@@ -64,12 +64,13 @@ def predict(
     start_backend(backend)
     from fornet_keras.model_folder import load_model
     from fornet_keras.prediction.predict import FolderPrediction
+    from fornet_keras.prediction.predictor import Predictor
 
     network, table = load_model(model, top_k)
     asked = {"labels": True, "overlay": overlay, "importance": importance}
     kinds = [kind for kind, wanted in asked.items() if wanted]
     with tracking() as track:
-        outcomes = FolderPrediction(network, table, output, kinds, overwrite, track)(found)
+        outcomes = FolderPrediction(Predictor(network), table, output, kinds, overwrite, track)(found)
     counts = Counter(outcome.status for outcome in outcomes)
     result = {"model": model, "top_k": network.top_k, "output": output, "classes": table.names}
     result |= {status: counts[status] for status in ("written", "kept", "failed")}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -24,15 +24,29 @@ ERRORS = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, std
 
 
 def show_table(
-    title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], footer: bool = False
+    title: str,
+    columns: Iterable[str],
+    rows: Iterable[Iterable[str]],
+    numbers: bool = True,
+    footer: bool = False,
 ) -> None:
-    """Print a table: the first column to the left, numbers to the right; the last row may be a sum."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    """Print a table.
+
+    Args:
+        title: its line above.
+        columns: their heads.
+        rows: the cells of each row.
+        numbers: all columns but the first are numbers.
+        footer: the last row is a sum or stands apart.
+    """
+    table = Table(box=box.SIMPLE_HEAD)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", no_wrap=not index, overflow="fold")
+        justify: JustifyMethod = "right" if numbers and index else "left"
+        table.add_column(column, justify=justify, no_wrap=not index, overflow="fold")
     rows = [list(row) for row in rows]
     for number, row in enumerate(rows):
         table.add_row(*row, end_section=footer and number == len(rows) - 2)
+    OUTPUT.print(title, style="bold", soft_wrap=True)
     OUTPUT.print(table)
 
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.images import read_image
 from fornet_keras.errors import DataError
-from fornet_keras.model import FoRNet
 from fornet_keras.prediction.files import write_labels, write_picture
 from fornet_keras.prediction.inputs import KINDS, LEGEND, Input
 from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
@@ -42,6 +41,7 @@ def untracked(items: Iterable[Any], total: int | None, description: str) -> Iter
     return items
 
 
+@dataclass(frozen=True)
 class FolderPrediction:
     """Predicts inputs into one folder.
 
@@ -49,30 +49,20 @@ class FolderPrediction:
     `NAME_overlay.png` and `NAME_importance.png`; of a video `NAME_overlay.mp4`; and `legend.png`.
 
     Args:
-        model: a `FoRNet`.
-        table: its classes.
+        predictor: a `Predictor`.
+        table: its model's classes.
         output: the folder.
         kinds: what to write of an image, some of `KINDS`.
         overwrite: write again what is there.
         track: gets items, their number or None, and a description, and hands the items on: a progress bar.
     """
 
-    def __init__(
-        self,
-        model: FoRNet,
-        table: LabelTable,
-        output: Path,
-        kinds: Sequence[str] = KINDS[:1],
-        overwrite: bool = False,
-        track: Track = untracked,
-    ) -> None:
-        self.table = table
-        self.output = output
-        self.kinds = kinds
-        self.overwrite = overwrite
-        self.track = track
-        self._region_size = model.region_size
-        self._predict = Predictor(model)
+    predictor: Predictor
+    table: LabelTable
+    output: Path
+    kinds: Sequence[str] = KINDS[:1]
+    overwrite: bool = False
+    track: Track = untracked
 
     def __call__(self, inputs: Sequence[Input]) -> list[Outcome]:
         """Predict all inputs; a file that cannot be used is an `Outcome`, not an error."""
@@ -93,7 +83,7 @@ class FolderPrediction:
 
     def _image(self, path: Path, wanted: dict[str, Path]) -> None:
         image = read_image(path)
-        prediction = self._predict(image)
+        prediction = self.predictor(image)
         label_ids = prediction["label_ids"]
         if "labels" in wanted:
             write_labels(wanted["labels"], label_ids, palette(self.table))
@@ -101,11 +91,11 @@ class FolderPrediction:
             write_picture(wanted["overlay"], overlay(image, label_ids, self.table))
         if "importance" in wanted:
             regions = prediction["importance"], prediction["kept"]
-            write_picture(wanted["importance"], importance_map(image, *regions, self._region_size))
+            write_picture(wanted["importance"], importance_map(image, *regions, self.predictor.region_size))
 
     def _video(self, path: Path, wanted: dict[str, Path]) -> None:
         def paint(frame: Picture) -> Picture:
-            return overlay(frame, self._predict(frame)["label_ids"], self.table)
+            return overlay(frame, self.predictor(frame)["label_ids"], self.table)
 
         transform_video(
             path, wanted["overlay"], paint, lambda frames, total: self.track(frames, total, path.name)

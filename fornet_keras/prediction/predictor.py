@@ -39,6 +39,7 @@ class Predictor:
 
     def __init__(self, model: FoRNet) -> None:
         self.top_k = model.top_k
+        self.region_size = model.region_size
         outputs = {
             "label_ids": LabelIds(name="label_ids")(model.output["logits"]),
             "coarse_label_ids": LabelIds(name="coarse_label_ids")(model.output["coarse_logits"]),

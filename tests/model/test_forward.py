@@ -15,8 +15,8 @@ pytestmark = pytest.mark.backend
     ("size", "regions"), [((64, 96), (2, 3)), ((33, 95), (2, 3)), ((90, 117), (3, 4)), ((1, 1), (1, 1))]
 )
 def test_any_size(model: FoRNet, size: tuple[int, int], regions: tuple[int, int]) -> None:
-    outputs = model(images(*size))
-    assert {name: tuple(x.shape) for name, x in outputs.items()} == {
+    outputs = numpy_outputs(model, images(*size))
+    assert {name: x.shape for name, x in outputs.items()} == {
         "logits": (2, *size, NUM_CLASSES),
         "coarse_logits": (2, 8 * regions[0], 8 * regions[1], NUM_CLASSES),
         "importance": (2, *regions),
@@ -24,7 +24,7 @@ def test_any_size(model: FoRNet, size: tuple[int, int], regions: tuple[int, int]
     }
     assert dtypes(outputs) == dtypes(model.output) == {"float32"}
     for name, x in outputs.items():
-        assert np.isfinite(keras.ops.convert_to_numpy(x)).all(), name
+        assert np.isfinite(x).all(), name
 
 
 def test_float_and_integer_images_are_the_same(model: FoRNet) -> None:
@@ -36,9 +36,6 @@ def test_float_and_integer_images_are_the_same(model: FoRNet) -> None:
 
 def test_the_most_important_half_is_kept(model: FoRNet) -> None:
     outputs = numpy_outputs(model, images(64, 96))
-    for importance, kept in zip(outputs["importance"].ravel(), outputs["kept"].ravel(), strict=True):
-        assert kept in (0, 1)
-        assert np.isfinite(importance)
     for importance, kept in zip(outputs["importance"], outputs["kept"], strict=True):
         np.testing.assert_array_equal(kept, importance >= np.sort(importance.ravel())[-3])
 
@@ -53,19 +50,19 @@ def inside(kept: np.ndarray) -> np.ndarray:
     return pixels > 0
 
 
-def test_only_kept_regions_are_corrected(model: FoRNet) -> None:
-    """Kept ones as if all were kept (the dense form); the others show the coarse prediction."""
+def test_only_kept_regions_are_corrected(model: FoRNet, dense: dict[str, np.ndarray]) -> None:
+    """Kept ones as if all were kept; the others show the coarse prediction."""
     image = images(64, 96)
-    some, every = numpy_outputs(model, image), numpy_outputs(model.with_top_k(1), image)
+    some = numpy_outputs(model, image)
     coarse = keras.ops.convert_to_numpy(UpsampleToImage(4)([some["coarse_logits"], image]))
     kept, dropped = inside(some["kept"]), inside(1 - some["kept"])
     assert kept.any()
     assert dropped.any()
-    assert every["kept"].all()
-    np.testing.assert_allclose(some["logits"][kept], every["logits"][kept], atol=1e-5)
+    assert dense["kept"].all()
+    np.testing.assert_allclose(some["logits"][kept], dense["logits"][kept], atol=1e-5)
     np.testing.assert_allclose(some["logits"][dropped], coarse[dropped], atol=1e-6)
     assert np.abs(some["logits"][kept] - coarse[kept]).max() > 0.1
-    np.testing.assert_array_equal(some["importance"], every["importance"])
+    np.testing.assert_allclose(some["importance"], dense["importance"], atol=1e-5)
 
 
 def test_with_top_k_copies_the_weights(model: FoRNet) -> None:
@@ -75,7 +72,6 @@ def test_with_top_k_copies_the_weights(model: FoRNet) -> None:
     for ours, theirs in zip(model.weights, other.weights, strict=True):
         assert ours is not theirs
         np.testing.assert_array_equal(ours, theirs)
-    assert numpy_outputs(other, images(64, 96))["kept"].sum((1, 2)).tolist() == [2, 2]
 
 
 @pytest.mark.parametrize("top_k", [0, 1.5])
@@ -95,12 +91,10 @@ def test_a_keras_file_gives_the_model_back(model: FoRNet, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision_gives_float32(model: FoRNet, policy: str) -> None:
+def test_mixed_precision_gives_float32(dense: dict[str, np.ndarray], policy: str) -> None:
     keras.config.set_dtype_policy(policy)
     mixed = randomize(tiny_model(top_k=1))
-    outputs = mixed(images(64, 96))
+    outputs = numpy_outputs(mixed, images(64, 96))
     assert dtypes(outputs) == dtypes(mixed.output) == {"float32"}
     # Steps of bfloat16 are 0.8 %, and errors add up over a dozen layers.
-    full = numpy_outputs(model.with_top_k(1), images(64, 96))["logits"]
-    difference = np.abs(keras.ops.convert_to_numpy(outputs["logits"]) - full).mean()
-    assert 0 < difference < 0.02 * full.std()
+    assert 0 < np.abs(outputs["logits"] - dense["logits"]).mean() < 0.02 * dense["logits"].std()

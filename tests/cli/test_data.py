@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fornet_keras.cli.root import root
+from fornet_keras.data.images import image_size
+from fornet_keras.data.sources import open_dataset
+from tests.cli.conftest import Run, only_line
+
+
+def test_synthesize_writes_what_was_asked_for(run: Run, tmp_path: Path) -> None:
+    city, result_file = tmp_path / "city", tmp_path / "result.json"
+    counts = ("--train", 2, "--val", 1)
+    result = run("data", "synthesize", "--output", city, *counts, "--size", "64x128", "--json", result_file)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"2 training and 1 validation scenes: {city}\n"
+    assert json.loads(result_file.read_text()) == {
+        "output": str(city),
+        "train": 2,
+        "val": 1,
+        "size": [64, 128],
+        "seed": 0,
+    }
+    assert [len(open_dataset("cityscapes", city, split)) for split in ("train", "val")] == [2, 1]
+    assert image_size(open_dataset("cityscapes", city, "val").samples[0].image) == (64, 128)
+
+
+def test_synthesize_refuses_a_folder_in_use(run: Run, config: Path) -> None:
+    result = run("data", "synthesize", "--output", config.parent)
+    assert result.exit_code == 1
+    assert "exists already; expected a new or empty folder" in only_line(result.stderr)
+
+
+def test_check_counts_both_splits(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
+    result = run("data", "check", "--config", config, "--data", data, "--json", tmp_path / "check.json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
+    # 95 of 96 columns; 24, 20 and 20 of 64 rows
+    assert rows["water"] == ["2", "37.11%", "2", "37.11%"]
+    assert rows["(void)"] == ["1.04%", "1.04%"]
+    assert "train: 2 images, 0 missing labels, 0 corrupt; sizes: 64x96 (2)\n" in result.stdout
+    train, test = json.loads((tmp_path / "check.json").read_text())["splits"]
+    assert (train["split"], train["pixels"], test["num_images"]) == ("train", [4560, 3800, 3800], 2)
+
+
+def test_check_lists_every_problem_and_fails(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
+    (data / "labels" / "train" / "a.png").unlink()
+    (data / "images" / "test" / "a.png").write_text("no picture")
+    label = data / "labels" / "test" / "b.png"
+    Image.open(label).point(lambda value: 5 if value == 7 else value).save(label)
+    result = run("data", "check", "--config", config, "--data", data, "--json", tmp_path / "check.json")
+    assert result.exit_code == 1
+    assert f"  {data}/images/train/a.png: no label; add its label file" in result.stdout
+    assert f"  {data}/images/test/a.png: is not an image" in result.stdout
+    assert f"  {label}: value 5; declare it as void or as a class" in result.stdout
+    splits = json.loads((tmp_path / "check.json").read_text())["splits"]
+    assert [len(split["problems"]) for split in splits] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--config", "nowhere.yaml"), "Error: nowhere.yaml: cannot be read (No such file or directory)"),
+        (("--config", "CONFIG"), "Error: no data folder; expected `--data DIR` or `data.root`"),
+        (
+            ("--config", "CONFIG", "--data", "nowhere"),
+            "Error: nowhere: no such folder; expected the folder",
+        ),
+    ],
+)
+def test_check_without_data(run: Run, config: Path, arguments: tuple[str, ...], message: str) -> None:
+    result = run("data", "check", *(str(config) if word == "CONFIG" else word for word in arguments))
+    assert result.exit_code == 1
+    assert only_line(result.stderr).startswith(message)
+
+
+def test_commands_are_in_the_order_of_work() -> None:
+    assert [*root.commands] == ["data", "train", "evaluate", "predict", "summary", "doctor"]

@@ -1,0 +1,109 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from fornet_keras import doctor
+from fornet_keras.doctor import Choice, Health, choose_backend, probe
+from fornet_keras.errors import FoRNetError
+from tests.cli.conftest import Run, only_line
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No KERAS_BACKEND, no keras.json; jax and torch are installed. Gives Keras' home."""
+    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(doctor, "is_installed", lambda backend: backend in ("jax", "torch"))
+    return tmp_path
+
+
+def test_the_first_installed_backend(bare: Path) -> None:
+    assert choose_backend() == Choice("jax", "the first one installed")
+
+
+def test_keras_json_counts_where_its_backend_is_installed(bare: Path) -> None:
+    (bare / "keras.json").write_text('{"backend": "torch"}')
+    assert choose_backend() == Choice("torch", str(bare / "keras.json"))
+    (bare / "keras.json").write_text('{"backend": "tensorflow"}')
+    assert choose_backend().backend == "jax"
+    (bare / "keras.json").write_text("not JSON")
+    assert choose_backend().backend == "jax"
+
+
+def test_the_environment_wins_over_keras_json_and_the_option_over_both(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bare / "keras.json").write_text('{"backend": "torch"}')
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert choose_backend() == Choice("jax", "the environment variable KERAS_BACKEND")
+    assert choose_backend("torch") == Choice("torch", "--backend")
+
+
+def test_backend_that_cannot_be_used(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "theano")
+    with pytest.raises(FoRNetError, match="KERAS_BACKEND: backend 'theano' is unknown; expected one of ten"):
+        choose_backend()
+    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.setattr(doctor, "is_installed", lambda backend: False)
+    with pytest.raises(FoRNetError, match="no backend is installed; expected one of tensorflow, jax, torch"):
+        choose_backend()
+
+
+def test_backend_that_is_not_installed_names_its_extra(
+    run: Run, monkeypatch: pytest.MonkeyPatch, config: Path
+) -> None:
+    monkeypatch.setattr(doctor, "is_installed", lambda backend: backend == "tensorflow")
+    result = run("summary", config, "--backend", "jax")
+    assert result.exit_code == 1
+    assert only_line(result.stderr) == (
+        "Error: backend 'jax' (--backend) is not installed; "
+        'pip install "fornet_keras[jax]", or use --backend tensorflow'
+    )
+
+
+def test_probe_tells_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_PROBE", "raise ImportError('libfoo.so is missing')")
+    assert probe("jax") == Health("jax", works=False, problem="ImportError: libfoo.so is missing")
+    monkeypatch.setattr(doctor, "_PROBE", "import sys; sys.exit(3)")
+    assert probe("jax").problem == "ended with code 3"
+    monkeypatch.setattr(doctor, "_PROBE", "import time; time.sleep(60)")
+    assert probe("jax", time_limit=0.2).problem == "did not start within 0.2 s"
+    monkeypatch.setattr(doctor, "is_installed", lambda backend: False)
+    assert probe("torch").problem == 'not installed; pip install "fornet_keras[torch]"'
+
+
+def healthy(backend: str, time_limit: float) -> Health:
+    return Health(backend, backend == "jax", ("cpu:0",) if backend == "jax" else (), "not installed")
+
+
+def test_doctor_shows_versions_and_backends(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor, "probe", healthy)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    result = run("doctor", "--json", tmp_path / "doctor.json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "Without --backend: jax (the environment variable KERAS_BACKEND)\n" in result.stdout
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert ["jax", "yes", "cpu:0"] in rows
+    assert ["torch", "no", "not", "installed"] in rows
+    findings = json.loads((tmp_path / "doctor.json").read_text())
+    assert findings["python"] == sys.version.split()[0]
+    assert (findings["default_backend"], findings["works"]) == ("jax", True)
+    assert findings["packages"]["keras"] >= "3.15.1"
+
+
+def test_doctor_fails_where_no_backend_works(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "probe", lambda backend, time_limit: Health(backend, False, (), "broken"))
+    result = run("doctor")
+    assert (result.exit_code, result.stderr) == (1, "Error: no backend works; install one of them\n")
+
+
+@pytest.mark.backend
+def test_probe_of_this_backend() -> None:
+    backend = choose_backend().backend
+    health = probe(backend)
+    assert health == Health(backend, works=True, devices=health.devices)
+    assert any("cpu" in device.lower() for device in health.devices)

@@ -1,0 +1,67 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fornet_keras.data.images import read_label
+from tests.cli.conftest import Run, only_line
+
+pytestmark = pytest.mark.backend
+
+
+def test_scores_of_every_class(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:
+    saved, result_file = tmp_path / "saved", tmp_path / "scores.json"
+    options = ("--config", config, "--data", data, "--top-k", 0.25)
+    result = run("evaluate", model, *options, "--save-predictions", saved, "--json", result_file)
+    assert (result.exit_code, result.stderr) == (0, "")
+    scores = json.loads(result_file.read_text())
+    assert (scores["num_images"], scores["top_k"], scores["split"]) == (2, 0.25, "test")
+    assert [*scores["iou"]] == ["water", "quay", "sky"]
+    assert scores["miou"] == pytest.approx(np.mean([*scores["iou"].values()]))
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
+    assert rows["water"][:3] == ["2", "4,560", f"{scores['iou']['water']:.4f}"]  # 2 images of 24 x 95 pixels
+    assert rows["mIoU"][0] == f"{scores['miou']:.4f}"
+    assert "in the 25% of regions that were refined" in result.stdout
+
+    # The saved predictions hold the data's own values, and give the same confusion matrix.
+    counts = np.zeros((3, 3), int)
+    for name in ("a", "b"):
+        label = read_label(data / "labels" / "test" / f"{name}.png")
+        prediction = read_label(saved / "images" / "test" / f"{name}.png")
+        pairs = [(label == t) & (prediction == p) for t in (3, 7, 9) for p in (3, 7, 9)]
+        counts += np.array([pair.sum() for pair in pairs]).reshape(3, 3)
+    assert counts.tolist() == scores["confusion_matrix"]
+
+
+def test_another_split(run: Run, model: Path, config: Path, data: Path) -> None:
+    result = run("evaluate", model, "--config", config, "--data", data, "--split", "train")
+    assert (result.exit_code, f"{model} on harbour train" in result.stdout) == (0, True)
+    result = run("evaluate", model, "--config", config, "--data", data, "--split", "nigth")
+    assert result.exit_code == 1
+    assert "has no split 'nigth'; expected one of test, train" in only_line(result.stderr)
+
+
+def test_other_classes_are_refused(run: Run, model: Path, config: Path, data: Path) -> None:
+    description = data / "dataset.yaml"
+    description.write_text(description.read_text().replace("name: quay", "name: pier"))
+    result = run("evaluate", model, "--config", config, "--data", data)
+    assert result.exit_code == 1
+    finding, expected, fix = only_line(result.stderr).split("; ")
+    classes = "the model's 3 classes (water, quay, sky) are not the 3 of harbour (water, pier, sky)"
+    assert finding == f"Error: {model}: {classes}"
+    assert expected == "expected the same, in the same order"
+    assert fix == "use the configuration of the data that the model was trained on"
+
+
+def test_missing_label_is_refused(run: Run, model: Path, config: Path, data: Path) -> None:
+    (data / "labels" / "test" / "a.png").unlink()
+    result = run("evaluate", model, "--config", config, "--data", data)
+    assert result.exit_code == 1
+    assert "1 missing label" in only_line(result.stderr)
+
+
+def test_folder_without_a_model(run: Run, config: Path, data: Path) -> None:
+    result = run("evaluate", data, "--config", config, "--data", data)
+    assert result.exit_code == 1
+    assert f"Error: {data}: no model.json in it; expected a run folder" in only_line(result.stderr)

@@ -1,0 +1,33 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run, only_line
+
+
+@pytest.mark.backend
+def test_costs_of_a_configuration_by_part(run: Run, config: Path, tmp_path: Path) -> None:
+    options = ("--size", "64x96", "--top-k", 0.5, "--num-classes", 3, "--json", tmp_path / "costs.json")
+    result = run("summary", config, *options)
+    assert (result.exit_code, result.stderr) == (0, "")
+    costs = json.loads((tmp_path / "costs.json").read_text())
+    assert (costs["size"], costs["top_k"]) == ([64, 96], 0.5)
+    assert costs["parameters"] == sum(part["parameters"] for part in costs["by_part"].values())
+    assert costs["macs"] == sum(part["macs"] for part in costs["by_part"].values()) < costs["dense_macs"]
+    assert "G multiply-accumulates at 64x96" in result.stdout
+    (total,) = [line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["all"]]
+    assert total == ["all", f"{costs['parameters'] / 1e6:.3f}", f"{costs['macs'] / 1e9:.2f}"]
+
+
+@pytest.mark.backend
+def test_costs_of_a_model_at_its_own_top_k(run: Run, model: Path) -> None:
+    result = run("summary", model, "--size", "64×96")
+    assert (result.exit_code, f"{model}, top-k 0.5" in result.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "nowhere.yaml"])
+def test_neither_model_nor_configuration(run: Run, name: str) -> None:
+    result = run("summary", name)
+    assert result.exit_code == 1
+    assert only_line(result.stderr).startswith(f"Error: {name}: ")

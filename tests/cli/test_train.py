@@ -1,0 +1,71 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run, only_line
+
+
+@pytest.mark.backend
+def test_train_leaves_a_run_folder_and_says_what_next(
+    run: Run, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("train", "--config", config, "--data", data, "--json", "result.json")
+    assert result.exit_code == 0
+    assert "harbour train: 2 images, 0 missing labels, 0 corrupt\n" in result.stderr
+    assert "epoch 1/1  loss " in result.stderr
+    assert "Best model (epoch 1) on test" in result.stdout
+    assert "fornet predict runs/harbour IMAGE --output pictures" in result.stdout
+    found = json.loads(Path("result.json").read_text())
+    assert found == json.loads(Path("runs/harbour/result.json").read_text())
+    assert {"backend", "epochs", "steps", "best_miou", "seconds", "model"} <= found.keys()
+    assert (found["steps"], found["model"]) == (1, "runs/harbour/best")
+    assert {path.name for path in Path("runs/harbour").iterdir()} >= {
+        "best",
+        "last",
+        "config.yaml",
+        "log.csv",
+    }
+
+    again = run("train", "--config", config, "--data", data)
+    assert again.exit_code == 1
+    assert "runs/harbour: the run folder is not empty" in only_line(again.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "training.epoch=5"), "--set: unknown key 'training.epoch'; did you mean 'epochs'?"),
+        (("--set", "training.epochs=two"), "--set: training.epochs=two is a str, expected an int >= 1"),
+        (("--set", "training.epochs"), "--set 'training.epochs': no '=', expected SECTION.KEY=VALUE"),
+    ],
+)
+def test_wrong_setting(run: Run, config: Path, arguments: tuple[str, ...], message: str) -> None:
+    result = run("train", "--config", config, *arguments)
+    assert result.exit_code == 1
+    assert only_line(result.stderr).startswith(f"Error: {message}")
+
+
+def test_wrong_key_in_the_file(run: Run, config: Path) -> None:
+    config.write_text(config.read_text().replace("epochs", "epoch"))
+    result = run("train", "--config", config)
+    assert result.exit_code == 1
+    assert only_line(result.stderr).startswith(
+        f"Error: {config}:5: unknown key 'training.epoch'; did you mean"
+    )
+
+
+@pytest.mark.backend
+def test_data_that_cannot_be_used(run: Run, config: Path, data: Path) -> None:
+    result = run("train", "--config", config, "--output", data.parent / "run")
+    assert result.exit_code == 1
+    assert only_line(result.stderr).startswith("Error: no data folder; expected `--data DIR`")
+    (data / "labels" / "train" / "a.png").unlink()
+    result = run("train", "--config", config, "--data", data, "--output", data.parent / "run")
+    assert result.exit_code == 1
+    summary, error = result.stderr.splitlines()
+    assert summary == "harbour train: 2 images, 1 missing label, 0 corrupt"
+    assert error.startswith("Error: harbour train: 2 images, 1 missing label, 0 corrupt; ")
+    assert error.endswith("see all with `python cli.py data check`")
+    assert not (data.parent / "run").exists()

@@ -1,0 +1,168 @@
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from fornet_keras.cli import models
+from fornet_keras.cli.group import Group
+from fornet_keras.cli.root import root
+from fornet_keras.errors import ModelError
+from fornet_keras.version import __version__
+from tests.cli.conftest import Run, only_line
+
+ROOT = Path(__file__).parents[2]
+
+
+def commands(
+    group: click.Group, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command below a group, and the group, with the words that lead to it."""
+    yield path, group
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+COMMANDS = dict(commands(root))
+
+
+@pytest.mark.parametrize("path", [*COMMANDS], ids=" ".join)
+def test_help_ends_with_an_example_that_can_be_pasted(run: Run, path: tuple[str, ...]) -> None:
+    result = run(*path, "--help")
+    assert result.exit_code == 0
+    _, _, examples = result.output.partition("\nExample")
+    assert f"  fornet {' '.join(path)}".rstrip() in examples
+
+
+def test_every_command_can_write_json() -> None:
+    options = {
+        path: {name for parameter in command.params for name in parameter.opts}
+        for path, command in COMMANDS.items()
+        if not isinstance(command, click.Group)
+    }
+    assert len(options) == 7
+    assert all("--json" in names for names in options.values())
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").output == f"fornet_keras {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("evalute",), "No such command 'evalute'. Did you mean 'evaluate'?"),
+        (("data", "chek"), "No such command 'chek'. Did you mean 'check'?"),
+        (("train", "--ouput", "x"), "No such option '--ouput'. Did you mean '--output'?"),
+        (("train",), "Missing option '--config'"),
+        (("predict", ".", "--output", "x"), "Missing argument 'INPUT...'"),
+        (
+            ("train", "--config", "x", "--backend", "theano"),
+            "'theano' is not one of 'tensorflow', ",
+        ),
+        (
+            ("data", "synthesize", "--output", "x", "--size", "256"),
+            "256 is not a size; expected HEIGHTx",
+        ),
+        (
+            ("data", "synthesize", "--output", "x", "--size", "0x64"),
+            "0x64 is not a size; expected HEIGHTx",
+        ),
+        (("data", "synthesize", "--output", "x", "--train", "0"), "0 is not in the range x>=1"),
+        (("summary", ".", "--num-classes", "11"), "--num-classes is for a CONFIG (.yaml)"),
+        (("evaluate", ".", "--config", "x", "--json", "."), "File '.' is a directory"),
+    ],
+)
+def test_wrong_usage(run: Run, arguments: tuple[str, ...], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("value", ["0", "1.01", "-0.5", "nan", "half"])
+def test_top_k_is_a_share(run: Run, value: str) -> None:
+    result = run("evaluate", ".", "--config", "x", "--top-k", value)
+    assert result.exit_code == 2
+    assert f"{value} is not a share of the regions; expected a number above 0 and up to 1" in result.stderr
+
+
+def test_unknown_model_lists_the_shipped_ones(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("fornet_s_camvid", "fornet_nano_city"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(models, "SHIPPED", tmp_path)
+    result = run("evaluate", "fornet_s_camvd", "--config", "x")
+    assert result.exit_code == 1
+    assert only_line(result.stderr) == (
+        "Error: fornet_s_camvd: no such folder; expected a run folder, a saved model's folder "
+        "or one of fornet_nano_city, fornet_s_camvid"
+    )
+    assert models.find_model("fornet_s_camvid") == tmp_path / "fornet_s_camvid"
+
+
+def test_shipped_name_does_not_leave_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "shipped" / "one").mkdir(parents=True)
+    monkeypatch.setattr(models, "SHIPPED", tmp_path / "shipped")
+    with pytest.raises(ModelError, match="no such folder"):
+        models.find_model("one/../../shipped")
+
+
+def test_model_that_is_a_file(run: Run, config: Path) -> None:
+    result = run("predict", config, "x.png", "--output", "out")
+    assert (result.exit_code, "is a file; expected a run folder" in only_line(result.stderr)) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ModelError("it is broken"), 1, "Error: it is broken"),
+        (PermissionError(13, "Permission denied", "/data"), 1, "Error: /data: Permission denied"),
+        (OSError("disk full"), 1, "Error: disk full"),
+        (KeyboardInterrupt(), 130, "Interrupted"),
+    ],
+)
+def test_how_a_command_ends(error: BaseException, code: int, line: str) -> None:
+    @click.group(cls=Group)
+    def group() -> None: ...
+
+    @group.command()
+    def fail() -> None:
+        raise error
+
+    result = CliRunner().invoke(group, ["fail"])
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert only_line(result.stderr.lstrip("\n")) == line
+
+
+def test_mistake_is_one_line_at_once_in_a_process_of_its_own() -> None:
+    command = [sys.executable, "cli.py", "predict", "nowhere", "x.png", "--output", "out"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert only_line(done.stderr).startswith("Error: nowhere: no such folder; expected a run folder")
+
+
+def test_usage_names_what_was_typed() -> None:
+    done = subprocess.run([sys.executable, "cli.py"], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr.startswith("Usage: python cli.py [OPTIONS] COMMAND")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to another process")
+def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "city"
+    command = [sys.executable, "cli.py", "data", "synthesize", "--output", str(output), "--train", "100000"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        while not list(tmp_path.glob(".city.*/city/leftImg8bit")) and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors.strip()) == (130, "Interrupted")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,308 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from fornet_keras import model_folder
+from fornet_keras.backbones.residual import ResidualBackbone
+from fornet_keras.data.dataset import LabelTable
+from fornet_keras.errors import ModelError
+from fornet_keras.model import FoRNet
+from fornet_keras.model_folder import load_model, save_model
+from tests.model.tiny import images, numpy_outputs, randomize, tiny_model
+
+pytestmark = pytest.mark.backend
+
+TABLE = LabelTable(
+    names=("road", "pole", "sky"),
+    colors=((128, 64, 128), (153, 153, 153), (70, 130, 180)),
+    train_ids={7: 0, 17: 1, 23: 2},
+    thin=("pole",),
+)
+
+
+@pytest.fixture(scope="module")
+def saved(model: FoRNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "saved"
+    save_model(model, TABLE, folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy of the saved model, to be spoilt."""
+    return shutil.copytree(saved, tmp_path / "model")
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change `model.json`."""
+    path = folder / "model.json"
+    description = json.loads(path.read_text("utf-8"))
+    change(description)
+    path.write_text(json.dumps(description), "utf-8")
+
+
+def rewrite_weights(folder: Path, change: Callable[[dict[str, np.ndarray]], Any]) -> None:
+    """Change the weights, with a checksum that fits: what a different model's file would look like."""
+    path = folder / "weights.safetensors"
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path)
+    edit(folder, lambda description: description.update(sha256=model_folder._sha256(path)))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder's parent, by path: nothing else may lie beside the model."""
+    parent = folder.parent
+    return {str(path.relative_to(parent)): path.read_bytes() for path in parent.rglob("*") if path.is_file()}
+
+
+def test_round_trip(model: FoRNet, saved: Path) -> None:
+    loaded, table = load_model(saved)
+    assert {**loaded.get_config(), "name": ""} == {**model.get_config(), "name": ""}
+    ours, theirs = numpy_outputs(model, images(64, 96)), numpy_outputs(loaded, images(64, 96))
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name])
+    assert (table.names, table.colors, table.thin) == (TABLE.names, TABLE.colors, TABLE.thin)
+    assert table.train_ids == {0: 0, 1: 1, 2: 2}
+    assert sorted(content(saved)) == ["saved/model.json", "saved/weights.safetensors"]
+
+
+def test_weights_have_the_names_that_saved_models_use(saved: Path) -> None:
+    """However the model was made: a name that changes makes every saved model unreadable."""
+    names = set(load_file(saved / "weights.safetensors"))
+    assert {
+        "stem_1/convolution/kernel",
+        "stride_8_block_0_1/normalization/moving_variance",
+        "context/convolution/kernel",
+        "coarse_logits/kernel",
+        "selector/correct/kernel",
+        "branch/scale_2/kernel",
+        "branch/project/bias",
+    } <= names
+    made_again = [
+        tiny_model().with_top_k(0.1),
+        load_model(saved)[0],
+        FoRNet(3, ResidualBackbone((8, 8, 8, 8), (0, 1, 1, 1)), 8, 8, (1, 2)),  # a backbone of another name
+    ]
+    for twin in made_again:
+        assert {weight.path for weight in twin.weights} == names
+        assert len(twin.weights) == len(names)
+
+
+def test_top_k_may_be_another(saved: Path) -> None:
+    assert load_model(saved)[0].top_k == 0.5
+    assert load_model(saved, top_k=0.25)[0].top_k == 0.25
+    with pytest.raises(ValueError, match="received 0;"):
+        load_model(saved, top_k=0)
+
+
+def test_a_run_folder_stands_for_its_best_model(model: FoRNet, saved: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved, tmp_path / "run" / "best")
+    (tmp_path / "run" / "last").mkdir()
+    loaded, _ = load_model(tmp_path / "run")
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
+
+
+def test_weights_of_mixed_precision_are_float32(tmp_path: Path) -> None:
+    keras.config.set_dtype_policy("mixed_float16")
+    mixed = tiny_model()
+    keras.config.set_dtype_policy("float32")
+    save_model(mixed, TABLE, tmp_path / "model")
+    loaded, _ = load_model(tmp_path / "model")
+    assert {layer.compute_dtype for layer in loaded.layers} == {"float32"}
+    for ours, theirs in zip(mixed.get_weights(), loaded.get_weights(), strict=True):
+        assert ours.dtype == theirs.dtype == np.float32
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("position", [0, 100, -1])
+def test_a_flipped_byte_is_refused(folder: Path, position: int) -> None:
+    path = folder / "weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match=r"weights.safetensors: its SHA-256 is not the one in model.json"):
+        load_model(folder)
+
+
+def test_a_cut_file_is_refused(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="SHA-256"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("model.json", "no model.json in it; expected a run folder or a saved model's folder"),
+        ("weights.safetensors", "no weights.safetensors beside model.json; copy the whole folder again"),
+    ],
+)
+def test_a_missing_file_is_refused(folder: Path, name: str, message: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=message):
+        load_model(folder)
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nowhere: no model.json in it"):
+        load_model(tmp_path / "nowhere")
+
+
+def set_architecture(**values: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda description: description["architecture"].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(code="import os"), "code: Extra inputs are not permitted"),
+        (lambda d: d["classes"][0].update(weight=1), "classes.0.weight: Extra inputs"),
+        (set_architecture(lambda_layer="x"), "architecture.lambda_layer: Extra inputs"),
+        (lambda d: d.pop("sha256"), "sha256: Field required"),
+        (lambda d: d.update(format=2), "format: Input should be less than or equal to 1"),
+        (lambda d: d.update(sha256="0"), "sha256: String should match"),
+        (lambda d: d["classes"].pop(), "2 classes, but num_classes is 3"),
+        (lambda d: d["classes"][1].update(color=[0, 0, 256]), "classes.1.color.2: Input should be less"),
+        (set_architecture(num_classes="3"), "architecture.num_classes: Input should be a valid integer"),
+        (set_architecture(num_classes=3.0), "architecture.num_classes: Input should be a valid integer"),
+        (set_architecture(num_classes=True), "architecture.num_classes: Input should be a valid integer"),
+        (set_architecture(widths=[8, 8, 8]), "architecture.widths.3: Field required"),
+        (set_architecture(widths=[8, 8, 8, 10**9]), "architecture.widths.3: Input should be less"),
+        (set_architecture(depths=[0, 0, 1, 1]), "architecture.depths.1: Input should be greater"),
+        (set_architecture(dilations=[]), "architecture.dilations: .* at least 1 item"),
+        (set_architecture(region_size=48), "architecture.region_size: Input should be a multiple of 32"),
+        (set_architecture(top_k=0), "architecture.top_k: Input should be greater than 0"),
+        (set_architecture(top_k=float("nan")), "architecture.top_k: Input should be"),
+    ],
+)
+def test_a_wrong_description_is_refused(folder: Path, change: Callable[[dict], Any], message: str) -> None:
+    edit(folder, change)
+    with pytest.raises(ModelError, match=rf"model\.json: .*{message}.*; expected what `train` writes"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
+def test_a_description_that_is_no_mapping_is_refused(folder: Path, text: str) -> None:
+    (folder / "model.json").write_text(text, "latin-1")
+    with pytest.raises(ModelError, match=r"model\.json: the file: "):
+        load_model(folder)
+
+
+def test_a_huge_description_is_refused_unread(folder: Path) -> None:
+    (folder / "model.json").write_bytes(b" " * 1_000_001)
+    with pytest.raises(ModelError, match="larger than 1000000 bytes"):
+        load_model(folder)
+
+
+def test_another_number_of_classes_is_refused(folder: Path) -> None:
+    def one_more(description: dict) -> None:
+        description["architecture"]["num_classes"] = 4
+        description["classes"].append({"name": "car", "color": [0, 0, 142]})
+
+    edit(folder, one_more)
+    message = r"'branch/project/bias' is \(3,\) but model.json describes \(4,\)"
+    with pytest.raises(ModelError, match=message):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights.pop("context/convolution/kernel"), r"'context/.*' is None but"),
+        (lambda weights: weights.update(spare=np.zeros(2, "float32")), r"'spare' is \(2,\) but .* None"),
+    ],
+)
+def test_weights_of_another_model_are_refused(folder: Path, change: Callable, message: str) -> None:
+    rewrite_weights(folder, change)
+    with pytest.raises(ModelError, match=message + ".*; the two files belong to different models"):
+        load_model(folder)
+
+
+def test_a_file_that_holds_no_arrays_is_refused(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    path.write_bytes(b"cos\nsystem\n(S'touch /tmp/opened'\ntR.")  # a pickle that runs a command when loaded
+    edit(folder, lambda description: description.update(sha256=model_folder._sha256(path)))
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        load_model(folder)
+
+
+def test_a_table_of_other_classes_is_refused(model: FoRNet, folder: Path) -> None:
+    before = content(folder)
+    other = LabelTable(names=("road",), colors=((0, 0, 0),), train_ids={0: 0})
+    with pytest.raises(ModelError, match="the model has 3 classes but the label table 1;"):
+        save_model(model, other, folder)
+    assert content(folder) == before
+
+
+def test_saving_replaces_the_old_model(folder: Path) -> None:
+    (folder / "left_over.txt").write_text("of the old one")
+    save_model(randomize(tiny_model(top_k=0.3), seed=9), TABLE, folder)
+    assert sorted(content(folder)) == ["model/model.json", "model/weights.safetensors"]
+    assert load_model(folder)[0].top_k == 0.3
+
+
+def test_folders_above_are_made(model: FoRNet, tmp_path: Path) -> None:
+    save_model(model, TABLE, tmp_path / "runs" / "today" / "best")
+    load_model(tmp_path / "runs" / "today")
+
+
+def fail(*args: Any, **kwargs: Any) -> Any:
+    raise OSError(28, "No space left on device")
+
+
+def half_a_file(arrays: dict, path: Path) -> None:
+    path.write_bytes(b"half")
+    fail()
+
+
+def rename_that_fails(path: Path, target: Path) -> Path:
+    """Only for the new model: the old one can be moved away and back."""
+    return fail() if path.name.endswith(".writing") else path.replace(target)
+
+
+FAILURES = [
+    (model_folder, "save_file", half_a_file),
+    (Path, "write_text", fail),
+    (Path, "rename", rename_that_fails),
+]
+
+
+@pytest.mark.parametrize(("where", "name", "failure"), FAILURES)
+def test_a_failure_keeps_the_old_model(
+    model: FoRNet, folder: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str, failure: Callable
+) -> None:
+    before = content(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, failure)
+        with pytest.raises(OSError, match="No space left"):
+            save_model(model, TABLE, folder)
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize(("where", "name", "failure"), FAILURES)
+def test_a_failure_leaves_nothing_half_written(
+    model: FoRNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str, failure: Callable
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, failure)
+        with pytest.raises(OSError, match="No space left"):
+            save_model(model, TABLE, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_does_not_matter(model: FoRNet, folder: Path) -> None:
+    before = content(folder)
+    for name in (".model.writing", ".model.replaced"):
+        (folder.parent / name).mkdir()
+        (folder.parent / name / "weights.safetensors").write_bytes(b"half")
+    save_model(model, TABLE, folder)
+    assert content(folder) == before

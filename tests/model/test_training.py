@@ -1,0 +1,115 @@
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from fornet_keras.data.dataset import IGNORE
+from fornet_keras.losses import FoRNetLoss
+from fornet_keras.metrics import ConfusionMatrix, MeanIoU
+from fornet_keras.model import FoRNet
+from tests.layers.gradients import variable_gradients
+from tests.model.tiny import NUM_CLASSES, images, numpy_outputs, randomize, tiny_model
+
+pytestmark = pytest.mark.backend
+
+LOSSES = {"loss", "logits_loss", "coarse_loss", "selector_loss"}
+
+
+def easy_problem() -> tuple[np.ndarray, np.ndarray]:
+    """Upright bands, each class with a brightness of its own, under some noise; a few pixels are ignored."""
+    labels = np.repeat(np.arange(96) // 16 % NUM_CLASSES, 64).reshape(96, 64).T
+    labels = np.stack([labels, np.roll(labels, 16, axis=1)]).astype("uint8")
+    noise = np.random.default_rng(0).integers(0, 40, (*labels.shape, 3))
+    labels[:, :3, :5] = IGNORE
+    return (80 * (labels % 200)[..., None] + noise).clip(0, 255).astype("uint8"), labels
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[FoRNet, dict[str, list[float]]]:
+    """As a notebook does it: `compile`, then `fit` on arrays. A fifth batch-norm momentum suits a dozen steps."""
+    keras.utils.set_random_seed(0)
+    model = tiny_model()
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.5
+    model.compile(keras.optimizers.Adam(0.01), metrics=[MeanIoU(NUM_CLASSES)])
+    return model, model.fit(*easy_problem(), batch_size=2, epochs=30, verbose=0).history
+
+
+def test_fit_learns(trained: tuple[FoRNet, dict[str, list[float]]]) -> None:
+    _, history = trained
+    assert set(history) == LOSSES | {"miou"}
+    assert history["loss"][-1] < 0.3 * history["loss"][0]
+    assert history["miou"][-1] > 0.8
+    parts = [history[name] for name in sorted(LOSSES - {"loss"})]
+    np.testing.assert_allclose(history["loss"], np.sum(parts, axis=0), rtol=1e-4)
+
+
+def test_what_was_learnt_holds_at_inference(trained: tuple[FoRNet, dict[str, list[float]]]) -> None:
+    """`evaluate` agrees with the confusion matrix of the predictions, counted on the host."""
+    model, _ = trained
+    image, labels = easy_problem()
+    found = model.evaluate(image, labels, batch_size=2, verbose=0, return_dict=True)
+    assert set(found) == LOSSES | {"miou"}
+    matrix = ConfusionMatrix(NUM_CLASSES)
+    matrix.add(labels, numpy_outputs(model, image)["logits"].argmax(-1))
+    assert matrix.miou > 0.8
+    assert found["miou"] == pytest.approx(matrix.miou, rel=1e-3)
+
+
+def test_fit_takes_a_tf_dataset(trained: tuple[FoRNet, dict[str, list[float]]]) -> None:
+    import tensorflow as tf
+
+    if keras.backend.backend() != "tensorflow":
+        tf.config.set_visible_devices([], "GPU")
+    model, history = trained
+    dataset = tf.data.Dataset.from_tensor_slices(easy_problem()).batch(2)
+    more = model.fit(dataset, epochs=1, verbose=0, validation_data=dataset).history
+    assert set(more) == {*history, *(f"val_{name}" for name in history)}
+    assert more["loss"][0] < 0.5 * history["loss"][0]
+
+
+def loss_of(model: FoRNet, labels: np.ndarray) -> Any:
+    outputs = model(images(64, 96), training=True)
+    return sum(FoRNetLoss([0.5, 1.0, 2.0], label_smoothing=0.1, ohem=0.5).parts(labels, outputs).values())
+
+
+def test_an_all_void_crop_costs_nothing_and_moves_nothing() -> None:
+    model = randomize(tiny_model())
+    void = np.full((2, 64, 96), IGNORE, "uint8")
+    assert float(keras.ops.convert_to_numpy(loss_of(model, void))) == 0
+    for gradient in variable_gradients(lambda: loss_of(model, void), model.trainable_variables):
+        assert not gradient.any()
+
+
+def test_every_part_learns() -> None:
+    """The gradient reaches each weight: the Selector's through its loss and through the gate."""
+    model = randomize(tiny_model())
+    _, labels = easy_problem()
+    found = variable_gradients(lambda: loss_of(model, labels), model.trainable_variables)
+    for variable, gradient in zip(model.trainable_variables, found, strict=True):
+        assert np.isfinite(gradient).all(), variable.path
+        assert gradient.any(), variable.path
+
+
+def test_the_compiled_loss_is_used() -> None:
+    model = randomize(tiny_model())
+    outputs = {name: keras.ops.stop_gradient(x) for name, x in model(images(64, 96)).items()}
+    _, labels = easy_problem()
+    for loss in (None, FoRNetLoss(coarse_weight=0, selector_weight=0)):
+        model.compile("sgd", loss=loss)
+        found = model.compute_loss(images(64, 96), labels, outputs)
+        expected = (loss or FoRNetLoss())(labels, outputs)
+        assert float(found) == pytest.approx(float(expected))
+
+
+def test_a_mixed_precision_step() -> None:
+    keras.config.set_dtype_policy("mixed_float16")
+    model = tiny_model()
+    model.compile(keras.optimizers.SGD(0.01), metrics=[MeanIoU(NUM_CLASSES)])
+    before = model.get_weights()
+    found = model.train_on_batch(*easy_problem(), return_dict=True)
+    assert all(np.isfinite(value) for value in found.values())
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    assert any((old != new).any() for old, new in zip(before, model.get_weights(), strict=True))

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fornet_keras.data.cityscapes import LABEL_IDS, TABLE
+from fornet_keras.data.dataset import Dataset, Sample
+from fornet_keras.data.images import read_image, read_label
+from fornet_keras.prediction.files import write_labels, write_picture, written_whole
+from fornet_keras.prediction.submission import label_values, save_label_values
+
+
+def test_file_replaces_the_old_one_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with written_whole(path) as temporary:
+        temporary.write_text("new")
+        assert temporary.suffix == ".txt"
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(OSError, match="full"), written_whole(path) as temporary:
+        temporary.write_text("ne")
+        raise OSError("disk full")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_labels_are_values_for_programs_and_colours_for_people(tmp_path: Path) -> None:
+    values = np.array([[0, 1, 255], [1, 1, 0]], np.uint8)
+    colors = np.zeros((256, 3), np.uint8)
+    colors[1] = (10, 20, 30)
+    write_labels(tmp_path / "a.png", values, colors)
+    assert read_label(tmp_path / "a.png").tolist() == values.tolist()
+    assert Image.open(tmp_path / "a.png").convert("RGB").getpixel((1, 0)) == (10, 20, 30)
+
+
+def test_picture_is_rgb(tmp_path: Path) -> None:
+    picture = np.full((2, 3, 3), (200, 100, 0), np.uint8)
+    write_picture(tmp_path / "a.png", picture)
+    assert read_image(tmp_path / "a.png").tolist() == picture.tolist()
+
+
+def test_cityscapes_predictions_are_label_ids() -> None:
+    assert label_values(TABLE).tolist() == list(LABEL_IDS)
+
+
+def test_prediction_is_saved_where_the_image_is_in_the_data(tmp_path: Path) -> None:
+    image = tmp_path / "data" / "leftImg8bit" / "val" / "ulm" / "ulm_000000_000019_leftImg8bit.png"
+    dataset = Dataset("cityscapes", "val", tmp_path / "data", TABLE, (Sample(image),))
+    path = save_label_values(tmp_path / "out", dataset, dataset.samples[0], np.array([[0, 18]], np.uint8))
+    assert path == tmp_path / "out" / "leftImg8bit" / "val" / "ulm" / "ulm_000000_000019_leftImg8bit.png"
+    assert read_label(path).tolist() == [[7, 33]]  # road, bicycle
+    assert Image.open(path).convert("RGB").getpixel((0, 0)) == TABLE.colors[0]

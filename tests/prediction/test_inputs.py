@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+
+from fornet_keras.errors import DataError
+from fornet_keras.prediction.inputs import find_inputs
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def touch(*names: str) -> None:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def names(*arguments: str) -> dict[str, str]:
+    """Input → name of its outputs."""
+    found = find_inputs(arguments, Path("out"))
+    return {entry.path.as_posix(): entry.name.as_posix() for entry in found}
+
+
+def test_folder_keeps_its_structure_and_leaves_out_what_is_no_picture(here: Path) -> None:
+    touch("in/b.JPG", "in/a.png", "in/city/c.mp4", "in/notes.txt", "in/.hidden.png", "in/.cache/d.png")
+    assert names("in") == {"in/a.png": "a", "in/b.JPG": "b", "in/city/c.mp4": "city/c"}
+
+
+def test_file_glob_and_folder_give_each_input_once_in_their_order(here: Path) -> None:
+    touch("in/z.png", "in/a.png", "in/m.png")
+    assert list(names("in/z.png", "in/[am].png", "in", "./in/../in/a.png")) == [
+        "in/z.png",
+        "in/a.png",
+        "in/m.png",
+    ]
+
+
+def test_glob_with_any_folders_keeps_no_folder_for_itself(here: Path) -> None:
+    touch("in/a.png", "in/deep/b.png")
+    assert names("in/**") == {"in/a.png": "a", "in/deep/b.png": "b"}
+
+
+def test_glob_of_folders(here: Path) -> None:
+    touch("day1/a.png", "day2/b.png")
+    assert names("day*") == {"day1/a.png": "a", "day2/b.png": "b"}
+
+
+def test_one_stem_twice_in_a_folder_is_told_apart_by_suffix(here: Path) -> None:
+    touch("in/a.png", "in/a.jpg", "in/b.png")
+    assert names("in") == {"in/a.jpg": "a.jpg", "in/a.png": "a.png", "in/b.png": "b"}
+
+
+def test_one_name_in_two_folders_is_told_apart_by_folder(here: Path) -> None:
+    touch("day1/a.png", "day2/a.png", "day2/deep/a.png")
+    expected = {"day1/a.png": "day1/a", "day2/a.png": "day2/a", "day2/deep/a.png": "deep/a"}
+    assert names("day1", "day2") == expected
+    assert names("day1/a.png", "day2/a.png") == {"day1/a.png": "day1/a", "day2/a.png": "day2/a"}
+
+
+def test_capitals_alone_do_not_tell_apart(here: Path) -> None:
+    touch("x/A.png", "y/a.png")
+    assert set(names("x", "y").values()) == {"x/A", "y/a"}
+
+
+def test_whole_path_where_nothing_shorter_tells_apart(here: Path) -> None:
+    touch("x/in/a.png", "y/in/a.png")
+    whole = here.relative_to(here.anchor).as_posix()
+    assert set(names("x/in", "y/in").values()) == {f"{whole}/x/in/a.png", f"{whole}/y/in/a.png"}
+
+
+def test_earlier_outputs_are_no_inputs(here: Path) -> None:
+    touch("in/a.png", "in/out/a_labels.png", "in/out/a_overlay.png", "in/out/legend.png", "in/out/new.png")
+    found = find_inputs(["in", "in/**/*.png"], Path("in/out"))
+    assert [entry.path.as_posix() for entry in found] == ["in/a.png", "in/out/new.png"]
+
+
+def test_videos_are_told_by_their_ending(here: Path) -> None:
+    touch("a.MP4", "b.png")
+    assert [entry.is_video for entry in find_inputs(["a.MP4", "b.png"], Path("out"))] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("nowhere.png", "nowhere.png: no such file or folder"),
+        ("no*.png", r"no\*.png: no file matches"),
+        ("empty", "empty: no image or video in it; expected png, jpg, "),
+    ],
+)
+def test_argument_that_names_nothing(here: Path, argument: str, message: str) -> None:
+    Path("empty").mkdir()
+    with pytest.raises(DataError, match=message):
+        find_inputs([argument], Path("out"))

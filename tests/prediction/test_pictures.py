@@ -1,0 +1,40 @@
+import numpy as np
+
+from fornet_keras.data.camvid import TABLE
+from fornet_keras.data.dataset import IGNORE
+from fornet_keras.prediction.pictures import colorize, importance_map, legend, overlay, side_by_side
+
+
+def test_each_class_has_its_colour_and_void_is_black() -> None:
+    label_ids = np.array([[0, 10, IGNORE]], np.uint8)
+    assert colorize(label_ids, TABLE).tolist() == [[[128, 128, 128], [0, 128, 192], [0, 0, 0]]]
+
+
+def test_overlay_mixes_colours_and_leaves_void_as_it_is() -> None:
+    image = np.full((1, 2, 3), 100, np.uint8)
+    label_ids = np.array([[1, IGNORE]], np.uint8)  # building is (128, 0, 0)
+    # 0.45 * 100 + 0.55 * 128 = 115.4; 0.45 * 100 = 45
+    assert overlay(image, label_ids, TABLE).tolist() == [[[115, 45, 45], [100, 100, 100]]]
+
+
+def test_importance_frames_kept_regions_and_dims_the_others() -> None:
+    image = np.full((40, 60, 3), 200, np.uint8)  # the last row and column of regions are cut off
+    importance = np.array([[0.5, 0.5], [0.5, 0.5]])
+    kept = np.array([[True, False], [False, False]])
+    picture = importance_map(image, importance, kept, region_size=32)
+    assert picture.shape == image.shape
+    assert picture[0, 0].tolist() == [255, 255, 255]
+    assert (picture[16, 48] == picture[16, 16] // 2).all()
+
+
+def test_legend_shows_every_colour() -> None:
+    shown = {tuple(color) for color in legend(TABLE).reshape(-1, 3).tolist()}
+    assert set(TABLE.colors) <= shown
+
+
+def test_side_by_side_scales_to_the_first_picture() -> None:
+    large, small = np.zeros((4, 6, 3), np.uint8), np.full((2, 3, 3), 9, np.uint8)
+    sheet = side_by_side([[large, small], [large]], gap=1)
+    assert sheet.shape == (9, 13, 3)
+    assert (sheet[:4, 7:] == 9).all()
+    assert (sheet[5:, 7:] == 255).all()  # no picture there

@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fornet_keras.data.dataset import LabelTable
+from fornet_keras.data.images import image_size, read_image, read_label
+from fornet_keras.model import FoRNet
+from fornet_keras.prediction import predictor
+from fornet_keras.prediction.inputs import KINDS, find_inputs
+from fornet_keras.prediction.predict import FolderPrediction, Outcome
+from fornet_keras.prediction.predictor import Predictor
+from tests.model.tiny import images, numpy_outputs, randomize, tiny_model
+from tests.prediction.test_video import read_video, write_video
+
+pytestmark = pytest.mark.backend
+
+TABLE = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {0: 0, 1: 1, 2: 2})
+SIZE = (70, 100)
+
+
+@pytest.fixture(scope="module")
+def model() -> FoRNet:
+    return randomize(tiny_model())
+
+
+@pytest.fixture(scope="module")
+def predict(model: FoRNet) -> Predictor:
+    return Predictor(model)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "in" / "a.png"
+    path.parent.mkdir()
+    Image.fromarray(images(*SIZE)[0]).save(path)
+    return path
+
+
+def run(predict: Predictor, path: Path, *kinds: str, overwrite: bool = False) -> list[Outcome]:
+    output = path.parent.parent / "out"
+    prediction = FolderPrediction(predict, TABLE, output, kinds or ("labels",), overwrite)
+    return prediction(find_inputs([str(path)], output))
+
+
+def test_predictor_gives_the_classes_of_the_logits_at_the_image_size(
+    model: FoRNet, predict: Predictor
+) -> None:
+    image = images(*SIZE)[0]
+    outputs = numpy_outputs(model, image[None])
+    prediction = predict(image)
+    # float32 may round two nearly equal logits apart in a compiled function.
+    assert np.mean(prediction["label_ids"] == outputs["logits"][0].argmax(-1)) > 0.999
+    assert (prediction["kept"] == (outputs["kept"][0] == 1)).all()
+    assert prediction["importance"] == pytest.approx(1 / (1 + np.exp(-outputs["importance"][0])), abs=1e-5)
+
+
+def test_predictor_takes_one_size_after_another(
+    monkeypatch: pytest.MonkeyPatch, model: FoRNet, predict: Predictor
+) -> None:
+    monkeypatch.setattr(predictor, "MAX_SIZES", 1)
+    for height, width in (SIZE, (64, 32), SIZE):
+        assert predict(images(height, width)[0])["label_ids"].shape == (height, width)
+
+
+def test_labels_are_the_prediction_at_the_image_size(predict: Predictor, picture: Path) -> None:
+    (outcome,) = run(predict, picture)
+    out = picture.parent.parent / "out"
+    assert outcome == Outcome(picture, "written", {"labels": out / "a_labels.png"})
+    expected = predict(read_image(picture))["label_ids"]
+    assert np.mean(read_label(out / "a_labels.png") == expected) > 0.999
+    assert sorted(path.name for path in out.iterdir()) == ["a_labels.png", "legend.png"]
+
+
+def test_all_kinds_are_written_at_the_image_size(predict: Predictor, picture: Path) -> None:
+    (outcome,) = run(predict, picture, *KINDS)
+    assert set(outcome.files) == set(KINDS)
+    assert {image_size(file) for file in outcome.files.values()} == {SIZE}
+
+
+def test_what_is_there_is_kept_and_what_is_missing_is_written(predict: Predictor, picture: Path) -> None:
+    labels = picture.parent.parent / "out" / "a_labels.png"
+    labels.parent.mkdir()
+    labels.write_text("mine")
+    assert run(predict, picture)[0].status == "kept"
+    assert run(predict, picture, "labels", "overlay")[0].status == "written"
+    assert labels.read_text() == "mine"
+    assert run(predict, picture, overwrite=True)[0].status == "written"
+    assert read_label(labels).shape == SIZE
+
+
+def test_bad_file_does_not_stop_the_others(predict: Predictor, picture: Path) -> None:
+    bad = picture.with_name("0.png")
+    bad.write_text("no picture")
+    failed, written = run(predict, picture.parent)
+    assert (failed.status, failed.path) == ("failed", bad)
+    assert failed.error is not None
+    assert "is not an image" in failed.error
+    assert written.status == "written"
+
+
+def test_video_becomes_an_overlay_video(predict: Predictor, picture: Path) -> None:
+    video = write_video(picture.with_name("v.avi"), 3, 64, 96)
+    (outcome,) = run(predict, video, *KINDS)
+    assert outcome.files == {"overlay": picture.parent.parent / "out" / "v_overlay.mp4"}
+    frames, _ = read_video(outcome.files["overlay"])
+    assert (len(frames), frames[0].shape) == (3, (64, 96, 3))
+    assert run(predict, video)[0].status == "kept"

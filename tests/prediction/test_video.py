@@ -1,0 +1,90 @@
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fornet_keras.errors import DataError
+from fornet_keras.prediction.pictures import Picture
+from fornet_keras.prediction.video import transform_video
+
+
+def write_video(path: Path, num_frames: int, height: int, width: int, rate: float = 12) -> Path:
+    """Frames of one red each, brighter and brighter."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), rate, (width, height))
+    for index in range(num_frames):
+        writer.write(np.full((height, width, 3), (0, 0, 20 * index), np.uint8))
+    writer.release()
+    return path
+
+
+def read_video(path: Path) -> tuple[list[Picture], float]:
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while True:
+        intact, frame = capture.read()
+        if not intact:
+            return frames, capture.get(cv2.CAP_PROP_FPS)
+        frames.append(frame[..., ::-1])
+
+
+def untracked(frames: Iterable[Picture], total: int | None) -> Iterable[Picture]:
+    return frames
+
+
+def test_result_plays_with_the_same_frames_size_and_rate(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "a.avi", 9, 48, 64)
+    target = tmp_path / "out" / "a.mp4"
+
+    def to_green(frame: Picture) -> Picture:
+        assert frame[..., 0].mean() >= frame[..., 1:].max()  # RGB: the red comes first
+        return frame[..., [1, 0, 2]]
+
+    assert transform_video(source, target, to_green, untracked) == 9
+    frames, rate = read_video(target)
+    assert (len(frames), frames[0].shape, rate) == (9, (48, 64, 3), 12)
+    assert frames[8].mean(axis=(0, 1)) == pytest.approx((0, 160, 0), abs=12)
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_odd_size_loses_at_most_a_line(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "a.avi", 3, 49, 65)
+    transform_video(source, tmp_path / "b.mp4", lambda frame: frame, untracked)
+    assert read_video(tmp_path / "b.mp4")[0][0].shape == (48, 64, 3)
+
+
+def test_number_of_frames_is_announced(tmp_path: Path) -> None:
+    announced = []
+
+    def track(frames: Iterable[Picture], total: int | None) -> Iterable[Picture]:
+        announced.append(total)
+        return frames
+
+    transform_video(
+        write_video(tmp_path / "a.avi", 5, 48, 64), tmp_path / "b.mp4", lambda frame: frame, track
+    )
+    assert announced == [5]
+
+
+def test_what_is_no_video_leaves_no_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no video" * 1000)
+    with pytest.raises(DataError, match=r"a\.mp4: no frame in it can be read; expected a video"):
+        transform_video(tmp_path / "a.mp4", tmp_path / "b.mp4", lambda frame: frame, untracked)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+    assert capfd.readouterr().err == ""
+
+
+def test_failure_in_the_middle_leaves_no_file(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "a.avi", 5, 48, 64)
+    seen = []
+
+    def fail_at_the_third(frame: Picture) -> Picture:
+        seen.append(frame)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return frame
+
+    with pytest.raises(KeyboardInterrupt):
+        transform_video(source, tmp_path / "b.mp4", fail_at_the_third, untracked)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.avi"]

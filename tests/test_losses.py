@@ -1,0 +1,204 @@
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from fornet_keras.data.dataset import IGNORE
+from fornet_keras.losses import (
+    FoRNetLoss,
+    cross_entropy,
+    region_error_share,
+    selector_loss,
+    subsample_labels,
+)
+from tests.layers.gradients import gradients
+
+pytestmark = pytest.mark.backend
+
+WEIGHTS = [0.5, 2.0, 1.0, 3.0]
+
+
+def labels(height: int = 6, width: int = 10, classes: int = 4) -> np.ndarray:
+    values = [*range(classes), IGNORE]
+    return np.random.default_rng(0).choice(values, (2, height, width)).astype("int32")
+
+
+def logits(height: int = 6, width: int = 10, classes: int = 4) -> np.ndarray:
+    return np.random.default_rng(1).normal(scale=2, size=(2, height, width, classes)).astype("float32")
+
+
+def tensors(*arrays: Any) -> list:
+    return [ops.convert_to_tensor(array) for array in arrays]
+
+
+def number(x: Any) -> float:
+    return float(ops.convert_to_numpy(x))
+
+
+def pixel_losses(labels: np.ndarray, logits: np.ndarray, smoothing: float) -> np.ndarray:
+    """Cross-entropy of the pixels that are not ignored, one by one."""
+    losses = []
+    for label, scores in zip(labels[labels != IGNORE], logits[labels != IGNORE], strict=True):
+        log_probability = scores - np.log(np.exp(scores).sum())
+        target = np.full(len(scores), smoothing / len(scores))
+        target[label] += 1 - smoothing
+        losses.append(-(target * log_probability).sum())
+    return np.array(losses)
+
+
+@pytest.mark.parametrize("class_weights", [None, WEIGHTS, np.array(WEIGHTS)])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy(class_weights: Any, smoothing: float) -> None:
+    losses = pixel_losses(labels(), logits(), smoothing)
+    weights = np.ones(4) if class_weights is None else np.array(class_weights)
+    found = cross_entropy(labels(), logits(), class_weights, smoothing)
+    expected = np.average(losses, weights=weights[labels()[labels() != IGNORE]])
+    assert number(found) == pytest.approx(expected, rel=1e-5)
+    assert keras.backend.standardize_dtype(found.dtype) == "float32"
+
+
+def test_equal_logits_cost_the_logarithm_of_the_classes() -> None:
+    assert number(cross_entropy(labels(), 0 * logits())) == pytest.approx(np.log(4))
+
+
+def test_a_certain_and_right_prediction_costs_nothing() -> None:
+    sure = 100 * np.eye(4, dtype="float32")[np.where(labels() == IGNORE, 0, labels())]
+    assert number(cross_entropy(labels(), sure)) == 0
+
+
+def test_ignored_pixels_change_nothing() -> None:
+    changed = np.where((labels() == IGNORE)[..., None], 50 - logits(), logits())
+    assert number(cross_entropy(labels(), changed)) == number(cross_entropy(labels(), logits()))
+    (gradient,) = gradients(lambda x: cross_entropy(labels(), x), logits())
+    assert not gradient[labels() == IGNORE].any()
+    assert gradient[labels() != IGNORE].all()
+
+
+@pytest.mark.parametrize("ohem", [None, 0.3])
+def test_all_ignored_costs_exactly_nothing(ohem: float | None) -> None:
+    void = np.full_like(labels(), IGNORE)
+    assert number(cross_entropy(void, logits(), WEIGHTS, 0.1, ohem)) == 0
+    (gradient,) = gradients(lambda x: cross_entropy(void, x, WEIGHTS, 0.1, ohem), logits())
+    assert not gradient.any()
+
+
+def test_half_precision_logits_are_summed_in_float32() -> None:
+    """12,000 pixels that cost 10 each add up to more than float16 can hold."""
+    wrong = np.zeros((1, 100, 120, 2), "float16")
+    wrong[..., 1] = 10
+    loss = cross_entropy(np.zeros((1, 100, 120), "int32"), ops.convert_to_tensor(wrong))
+    assert number(loss) == pytest.approx(10, rel=1e-3)
+
+
+def test_ohem_counts_the_hardest() -> None:
+    # With logits (0, x) and label 0 a pixel costs log(1 + exp(x)); the hardest two of five are x = 4 and 3.
+    x = np.array([1, 4, 0, 3, 2], "float32")
+    scores = np.stack([0 * x, x], axis=-1)[None, None]
+    loss = cross_entropy(np.zeros((1, 1, 5), "int32"), scores, ohem=0.4)
+    assert number(loss) == pytest.approx(np.log1p(np.exp([4, 3])).mean(), rel=1e-5)
+
+
+def test_ohem_never_takes_an_ignored_pixel() -> None:
+    x = np.array([1, 9, 0, 3, 2], "float32")
+    scores = np.stack([0 * x, x], axis=-1)[None, None]
+    loss = cross_entropy(np.array([[[0, IGNORE, 0, 0, 0]]]), scores, ohem=0.4)
+    assert number(loss) == pytest.approx(np.log1p(np.exp([3, 2])).mean(), rel=1e-5)
+
+
+def test_region_error_share_worked_by_hand() -> None:
+    # Two regions of 2×2 beside one another, and two below that are ignored or right (I is IGNORE):
+    #   labels  0 0 | 1 1   predicted  0 1 | 0 0   wrong  . x | x x   share 1/4, 3/4 (I counts as right)
+    #           1 1 | 1 I              1 1 | 0 0          . . | x .
+    #           I I | 0 0              1 0 | 0 0          . . | . .         0 (void), 0
+    #           I I | 0 1              1 0 | 0 1          . . | . .
+    label = np.array([[[0, 0, 1, 1], [1, 1, 1, 255], [255, 255, 0, 0], [255, 255, 0, 1]]], "int32")
+    predicted = np.array([[[0, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 0, 1]]])
+    share, valid = region_error_share(label, np.eye(2, dtype="float32")[predicted], 2, 2)
+    assert ops.convert_to_numpy(share).tolist() == [[[0.25, 0.75], [0, 0]]]
+    assert ops.convert_to_numpy(valid).tolist() == [[[1, 1], [0, 1]]]
+
+
+def test_region_error_share_of_a_rectangular_map() -> None:
+    label, scores = labels(6, 10), logits(6, 10)
+    share, valid = region_error_share(label, scores, 3, 5)
+    wrong = (scores.argmax(-1) != label) & (label != IGNORE)
+    for row, column in np.ndindex(3, 5):
+        region = np.s_[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        np.testing.assert_allclose(share[:, row, column], wrong[region].mean((1, 2)))
+        np.testing.assert_array_equal(valid[:, row, column], (label[region] != IGNORE).any((1, 2)))
+
+
+def test_selector_loss_is_lowest_where_the_sigmoid_is_the_share() -> None:
+    share = np.array([[[0.1, 0.5, 0.9]]], "float32")
+    best = np.log(share / (1 - share))
+
+    def loss(importance: Any) -> Any:
+        return selector_loss(*tensors(share, np.ones_like(share), importance))
+
+    assert np.abs(gradients(loss, best)[0]).max() < 1e-6
+    entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share)).mean()
+    assert number(loss(best)) == pytest.approx(entropy, rel=1e-5)
+    for step in (-0.5, 0.5):
+        assert number(loss(best + np.float32(step))) > entropy
+    # Far off, the gradient is the difference between the sigmoid, 0 or 1, and the share.
+    np.testing.assert_allclose(gradients(loss, 0 * best + 50)[0], (1 - share) / 3, rtol=1e-5)
+    np.testing.assert_allclose(gradients(loss, 0 * best - 50)[0], -share / 3, rtol=1e-5)
+
+
+def test_selector_loss_is_the_mean_over_valid_regions() -> None:
+    share = np.array([[[0.5, 1.0], [0.0, 0.0]]], "float32")
+    importance = np.zeros((1, 2, 2), "float32")
+    two = np.array([[[1, 0], [0, 1]]], "float32")
+    assert number(selector_loss(*tensors(share, two, importance))) == pytest.approx(np.log(2))
+    assert number(selector_loss(*tensors(share, 0 * two, importance + 9))) == 0
+
+
+def test_subsampled_labels_lie_in_the_middle_of_their_cells() -> None:
+    """A label that says where it is: `100 * row + column`."""
+    places = np.add.outer(100 * np.arange(8), np.arange(12))[None]
+    sampled = ops.convert_to_numpy(subsample_labels(places, 2, 3, stride=4))
+    assert sampled.tolist() == [[[202, 206, 210], [602, 606, 610]]]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 9), (6, 7), (8, 12)])
+def test_cells_beyond_the_image_are_ignored(size: tuple[int, int]) -> None:
+    sampled = ops.convert_to_numpy(subsample_labels(np.ones((2, *size), "int32"), 8, 8, stride=4))
+    # The middle of cell i is pixel 4 i + 2.
+    expected = np.full((2, 8, 8), IGNORE)
+    expected[:, : (size[0] + 1) // 4, : (size[1] + 1) // 4] = 1
+    np.testing.assert_array_equal(sampled, expected)
+
+
+def outputs() -> dict[str, Any]:
+    """Of a network on images of 30×62 pixels: regions of 32, so 8×16 cells of stride 4."""
+    importance = np.random.default_rng(2).normal(size=(2, 1, 2)).astype("float32")
+    arrays = {"logits": logits(30, 62), "coarse_logits": logits(8, 16), "importance": importance}
+    return {name: ops.convert_to_tensor(array) for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32"])
+def test_fornet_loss_is_the_sum_of_its_parts(dtype: str) -> None:
+    loss = FoRNetLoss(WEIGHTS, coarse_weight=0.3, selector_weight=0.7, label_smoothing=0.1)
+    label = labels(30, 62).astype(dtype)
+    sampled = np.full((2, 8, 16), IGNORE, "int32")
+    sampled[:, :7, :15] = labels(30, 62)[:, 2::4, 2::4]
+    share, valid = region_error_share(sampled, outputs()["coarse_logits"], 1, 2)
+    expected = {
+        "logits_loss": cross_entropy(labels(30, 62), outputs()["logits"], WEIGHTS, 0.1),
+        "coarse_loss": 0.3 * cross_entropy(sampled, outputs()["coarse_logits"], WEIGHTS, 0.1),
+        "selector_loss": 0.7 * selector_loss(share, valid, outputs()["importance"]),
+    }
+    parts = loss.parts(label, outputs())
+    assert {name: number(part) for name, part in parts.items()} == pytest.approx(
+        {name: number(part) for name, part in expected.items()}
+    )
+    assert number(loss(label, outputs())) == pytest.approx(sum(number(part) for part in expected.values()))
+
+
+def test_fornet_loss_round_trip() -> None:
+    loss = FoRNetLoss(np.array(WEIGHTS), 0.1, 0.2, 0.3, 0.4)
+    twin = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert twin.get_config() == loss.get_config()
+    assert twin.class_weights == WEIGHTS

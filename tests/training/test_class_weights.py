@@ -1,0 +1,38 @@
+import math
+
+import pytest
+
+from fornet_keras.training.class_weights import class_weights
+
+
+def test_none_is_no_weights() -> None:
+    assert class_weights("none", [3, 1]) is None
+
+
+def test_inverse_log_by_hand() -> None:
+    """Shares 3/4 and 1/4: 1 / ln 1.85 and 1 / ln 1.35, divided by their mean; an absent class has 1."""
+    common, rare = 1 / math.log(1.85), 1 / math.log(1.35)
+    mean = (common + rare) / 2
+    assert class_weights("inverse_log", [3, 0, 1]) == pytest.approx([common / mean, 1, rare / mean])
+
+
+def test_median_frequency_by_hand() -> None:
+    """Shares .5, .3, .2 with median .3: 3/5, 1 and 3/2, whose mean is 31/30; an absent class has 1."""
+    assert class_weights("median_frequency", [5, 3, 0, 2]) == pytest.approx([18 / 31, 30 / 31, 1, 45 / 31])
+
+
+def test_median_frequency_is_capped() -> None:
+    """Ratios 1, 1 and 1000, of which 10 is left: the mean is 4."""
+    assert class_weights("median_frequency", [1000, 1000, 1]) == pytest.approx([0.25, 0.25, 2.5])
+
+
+@pytest.mark.parametrize("method", ["inverse_log", "median_frequency"])
+def test_a_rarer_class_weighs_more_and_the_mean_is_one(method: str) -> None:
+    weights = class_weights(method, [10**9, 10**6, 2 * 10**6])  # type: ignore[arg-type]
+    assert weights is not None
+    assert weights[0] < weights[2] < weights[1]
+    assert sum(weights) == pytest.approx(3)
+
+
+def test_one_class_alone_weighs_one() -> None:
+    assert class_weights("inverse_log", [0, 7]) == pytest.approx([1, 1])

@@ -1,0 +1,37 @@
+import pytest
+
+pytestmark = pytest.mark.backend
+
+
+def rates(steps: list[int], **options: float) -> list[float]:
+    import keras
+
+    from fornet_keras.training.schedule import WarmupPolynomialDecay
+
+    schedule = WarmupPolynomialDecay(**options)
+    values = [float(keras.ops.convert_to_numpy(schedule(step))) for step in steps]
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    assert again.get_config() == schedule.get_config()
+    assert [float(keras.ops.convert_to_numpy(again(step))) for step in steps] == values
+    return values
+
+
+def test_rises_in_equal_steps_then_falls_to_zero() -> None:
+    """Four steps of warm-up: fifths of 0.1; then a straight line over the other six steps."""
+    found = rates([0, 1, 2, 3, 4, 7, 9, 10, 11], learning_rate=0.1, total_steps=10, warmup_steps=4, power=1.0)
+    expected = [0.02, 0.04, 0.06, 0.08, 0.1, 0.1 * 3 / 6, 0.1 * 1 / 6, 0, 0]
+    assert found == pytest.approx(expected, abs=1e-8)
+
+
+def test_power_bends_the_decay() -> None:
+    found = rates([0, 5, 9], learning_rate=1.0, total_steps=10, power=2.0)
+    assert found == pytest.approx([1.0, 0.5**2, 0.1**2])
+
+
+def test_a_warm_up_longer_than_the_run_ends_with_it() -> None:
+    found = rates([0, 1, 2, 3], learning_rate=0.3, total_steps=3, warmup_steps=200, power=0.9)
+    assert found == pytest.approx([0.1, 0.2, 0.3, 0])
+
+
+def test_a_run_of_one_step_learns() -> None:
+    assert rates([0], learning_rate=0.3, total_steps=1, warmup_steps=200) == pytest.approx([0.3])

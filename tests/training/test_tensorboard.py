@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fornet_keras.training.tensorboard import EventLog
+
+
+def test_tensorboard_reads_back_what_was_written(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
+    log = EventLog(tmp_path / "events")
+    for step, value in ((1, 0.5), (2, 0.25)):
+        log.scalar("loss", value, step)
+    log.picture("val/0", picture, 2)
+    log.close()
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 0.5), (2, 0.25)]
+    (image,) = events.Images("val/0")
+    assert (image.step, image.height, image.width) == (2, 8, 12)
+    decoded = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(decoded, picture)
+
+
+def test_flushed_events_are_readable_while_the_run_goes_on(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    log.scalar("loss", 1.0, 1)
+    log.flush()
+    assert EventAccumulator(str(tmp_path)).Reload().Scalars("loss")[0].value == 1.0
+    log.close()

@@ -1,0 +1,206 @@
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fornet_keras.config import Config, read_config
+from fornet_keras.data.sources import open_dataset
+from fornet_keras.errors import ConfigError, DataError
+
+Train = Callable[..., Any]
+MakeConfig = Callable[..., Config]
+
+
+def read_log(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+# === A finished run ===
+
+
+@pytest.mark.backend
+def test_the_run_folder_is_complete(run: SimpleNamespace) -> None:
+    names = {path.name for path in run.folder.iterdir()}
+    assert names == {"config.yaml", "log.csv", "result.json", "best", "last", "tensorboard", "pictures"}
+    assert read_config(run.folder / "config.yaml") == run.config
+
+
+@pytest.mark.backend
+def test_the_log_has_a_row_an_epoch(run: SimpleNamespace) -> None:
+    rows = read_log(run.folder)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert [bool(row["val_miou"]) for row in rows] == [False, True, True], "every second and the last"
+    for row in rows:
+        parts = [float(row[name]) for name in ("logits_loss", "coarse_loss", "selector_loss")]
+        assert all(part > 0 for part in parts)
+        assert float(row["loss"]) == pytest.approx(sum(parts), rel=1e-4)
+        assert float(row["images_per_second"]) > 0
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert 3e-3 > rates[0] > rates[1] > rates[2] == 0
+
+
+@pytest.mark.backend
+def test_the_result_has_what_others_build_on(run: SimpleNamespace) -> None:
+    written = json.loads((run.folder / "result.json").read_text("utf-8"), parse_constant=pytest.fail)
+    assert written == json.loads(json.dumps(run.result))
+    assert {"backend", "epochs", "steps", "best_miou", "seconds", "model"} <= set(written)
+    import keras
+
+    assert written["backend"] == keras.backend.backend()
+    assert (written["epochs"], written["steps"]) == (3, 9)
+    assert Path(written["model"]) == run.folder / "best"
+    scores = {int(row["epoch"]): float(row["val_miou"]) for row in read_log(run.folder) if row["val_miou"]}
+    assert written["best_miou"] == pytest.approx(max(scores.values()), rel=1e-4)
+    assert scores[written["best_epoch"]] == max(scores.values())
+
+
+@pytest.mark.backend
+def test_the_best_model_on_disk_scores_what_it_scored_in_training(run: SimpleNamespace) -> None:
+    val = run.result["val"]
+    assert val["miou"] == pytest.approx(run.result["best_miou"], abs=2e-3)
+    assert (val["num_images"], val["top_k"]) == (2, 0.5)
+    assert np.sum(val["confusion_matrix"]) == sum(
+        int((label != 255).sum()) for label in val_labels(run.config)
+    ), "every pixel that is not void, once"
+
+
+def val_labels(config: Config) -> list[np.ndarray]:
+    from fornet_keras.data.pipeline import read_sample
+
+    assert config.data.root is not None
+    dataset = open_dataset("camvid", Path(config.data.root), "val")
+    return [read_sample(sample, dataset.table)[1] for sample in dataset.samples]
+
+
+@pytest.mark.backend
+def test_tensorboard_shows_the_curves_and_the_pictures(run: SimpleNamespace) -> None:
+    events = EventAccumulator(str(run.folder / "tensorboard")).Reload()
+    for name, steps in (("loss", [1, 2, 3]), ("learning_rate", [1, 2, 3]), ("val_miou", [2, 3])):
+        curve = events.Scalars(name)
+        assert [event.step for event in curve] == steps
+        logged = [float(row[name]) for row in read_log(run.folder) if row[name]]
+        assert [event.value for event in curve] == pytest.approx(logged, rel=1e-4)
+    assert events.Tags()["images"] == ["val/0", "val/1"]
+    picture = events.Images("val/0")[-1]
+    assert picture.height == 70 and picture.width > 3 * 90  # label, prediction and regions side by side
+
+
+@pytest.mark.backend
+def test_pictures_are_drawn(run: SimpleNamespace) -> None:
+    for path in (run.folder / "pictures").iterdir():
+        assert path.suffix == ".png" and path.stat().st_size > 500
+
+
+# === The same once more ===
+
+AGAIN = """
+import importlib.machinery, sys
+from pathlib import Path
+
+find_spec = importlib.machinery.PathFinder.find_spec
+importlib.machinery.PathFinder.find_spec = lambda name, *rest: (
+    None if name.partition(".")[0] == "tensorflow" else find_spec(name, *rest)
+)
+from fornet_keras.config import read_config
+from fornet_keras.training.train import train
+
+train(read_config(Path(sys.argv[1]) / "config.yaml"), Path(sys.argv[2]))
+sys.exit("tensorflow" in sys.modules)
+"""
+
+
+@pytest.mark.backend
+def test_a_run_can_be_repeated_even_without_tensorflow(
+    run: SimpleNamespace, train: Train, tmp_path: Path
+) -> None:
+    """The same losses from the run folder's own configuration.
+
+    On JAX and PyTorch the second run is in a process that has no TensorFlow: then the batches come from a
+    PyDataset, and are the same.
+    """
+    import keras
+
+    again = tmp_path / "again"
+    if keras.backend.backend() == "tensorflow":
+        train(read_config(run.folder / "config.yaml"), again)
+    else:
+        command = [sys.executable, "-c", AGAIN, str(run.folder), str(again)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+        assert done.returncode == 0, done.stderr
+    for first, second in zip(read_log(run.folder), read_log(again), strict=True):
+        for name in ("learning_rate", "loss", "logits_loss", "coarse_loss", "selector_loss"):
+            # Six digits are written; compilers may differ in the last one.
+            assert float(second[name]) == pytest.approx(float(first[name]), rel=2e-5), name
+
+
+# === What is refused ===
+
+
+def test_no_data_folder(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no data folder; expected `--data DIR` or `data.root`"):
+        train(make_config(data={"root": None}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_in_use(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("epoch")
+    with pytest.raises(ConfigError, match="the run folder is not empty; choose another one with --output"):
+        train(make_config(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_labels_that_are_all_void(
+    train: Train, make_config: MakeConfig, own_camvid: Path, tmp_path: Path
+) -> None:
+    for path in (own_camvid / "val" / "labels").iterdir():
+        write_label(path, np.full((70, 90), 11, np.uint8))
+    with pytest.raises(DataError, match="no label of split 'val' has a pixel of any class"):
+        train(make_config(data={"root": str(own_camvid)}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_label_is_found_before_training(
+    train: Train, make_config: MakeConfig, own_camvid: Path, tmp_path: Path
+) -> None:
+    write_label(own_camvid / "train" / "labels" / "3.png", np.full((64, 96), 40, np.uint8))
+    with pytest.raises(DataError, match="3.png: value 40"):
+        train(make_config(data={"root": str(own_camvid)}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def write_label(path: Path, label: np.ndarray) -> None:
+    import cv2
+
+    cv2.imwrite(str(path), label)
+
+
+@pytest.mark.backend
+def test_damage_that_is_found_while_training_is_one_line(
+    train: Train,
+    make_config: MakeConfig,
+    own_camvid: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A flipped byte in the middle of an image, which looking through the data does not decode."""
+    for path in (own_camvid / "train" / "images").iterdir():
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content)
+    untrained = SimpleNamespace(fit=lambda x, **_: next(iter(x)))
+    monkeypatch.setattr("fornet_keras.training.train.save_first_batches", lambda *_: None)
+    monkeypatch.setattr("fornet_keras.training.train.build_model", lambda *_: untrained)
+    monkeypatch.setattr("fornet_keras.training.train.compile_model", lambda *_: None)
+    with pytest.raises(DataError, match=r"\d.png: cannot be read .*; copy or download it again") as caught:
+        train(make_config(data={"root": str(own_camvid)}), tmp_path / "run")
+    assert "\n" not in str(caught.value)
