@@ -35,11 +35,10 @@ def start_backend(asked: str | None, reads_batches: bool = False) -> None:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # below, each machine without a GPU gets an error about it
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
     also = ["tensorflow"] if reads_batches and is_installed("tensorflow") else []
-    with _native_messages(dropped=quiet) as terminal:
-        status = Console(file=terminal).status(f"starting {backend} …")
-        with status:
-            for module in ("keras", *also):
-                _import(module, backend)
+    starting = f"starting {backend} …"
+    with _native_messages(quiet) as terminal, Console(file=terminal).status(starting):
+        for module in ("keras", *also):
+            _import(module, backend)
 
 
 def _import(module: str, backend: str) -> None:

@@ -38,7 +38,9 @@ from fornet_keras.data.dataset import Sample
 @config_option
 @backend_option
 @data_option
-@click.option("--split", help="What to score on. Otherwise the configuration's data.val_split.")
+@click.option(
+    "--split", metavar="NAME", help="What to score on. Otherwise the configuration's data.val_split."
+)
 @top_k_option
 @click.option(
     "--save-predictions",

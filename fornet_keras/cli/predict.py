@@ -75,10 +75,8 @@ def predict(
     result = {"model": model, "top_k": network.top_k, "output": output, "classes": table.names}
     result |= {status: counts[status] for status in ("written", "kept", "failed")}
     write_json(json_file, result | {"inputs": [asdict(outcome) for outcome in outcomes]})
-    kept = (
-        f", {counts['kept']} kept (they were there; --overwrite writes them again)" if counts["kept"] else ""
-    )
-    click.echo(f"{counts['written']} predicted{kept}: {output}")
+    kept = f", {counts['kept']} kept (they were there; --overwrite writes them again)"
+    click.echo(f"{counts['written']} predicted{kept if counts['kept'] else ''}: {output}")
     if failed := [outcome.error for outcome in outcomes if outcome.error]:
         click.echo(f"Error: {len(failed)} of {len(outcomes)} inputs failed:", err=True)
         click.echo("\n".join(f"  {error}" for error in failed), err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from fornet_keras.prediction.files import written_whole
@@ -13,6 +13,12 @@ from fornet_keras.prediction.files import written_whole
 def write_json(path: Path | None, result: Mapping[str, Any]) -> None:
     """Write a command's result, whole or not at all; None writes nothing."""
     if path is not None:
-        text = json.dumps(result, indent=2, allow_nan=False, default=str) + "\n"
+        text = json.dumps(result, indent=2, allow_nan=False, default=_path) + "\n"
         with written_whole(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def _path(value: Any) -> str:
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"a result holds plain values and paths; received {type(value).__name__}")

@@ -35,6 +35,8 @@ def save_label_values(folder: Path, dataset: Dataset, sample: Sample, label_ids:
     values = label_values(dataset.table)
     colors = np.zeros((256, 3), np.uint8)
     colors[values] = dataset.table.colors
-    path = folder / sample.image.relative_to(dataset.root).with_suffix(".png")
+    # A dataset.yaml may look outside its folder, as in ../images: predictions stay in theirs.
+    place = [part for part in sample.image.relative_to(dataset.root).parts if part != ".."]
+    path = folder.joinpath(*place).with_suffix(".png")
     write_labels(path, values[label_ids], colors)
     return path

@@ -42,8 +42,8 @@ def test_a_block_adds_to_its_input(backbone: ResidualBackbone) -> None:
     """Block 1 of stride 8 keeps the shape: where its second convolution is silent, features go through."""
     inputs = image(64, 96)
     end = backbone.get_layer("stride_8_block_1_2").normalization
-    layers = {"before": "stride_8_block_0_relu", "after": "stride_8_block_1_relu"}
-    probe = keras.Model(backbone.input, {key: backbone.get_layer(name).output for key, name in layers.items()})
+    before, after = (backbone.get_layer(f"stride_8_block_{index}_relu").output for index in (0, 1))
+    probe = keras.Model(backbone.input, {"before": before, "after": after})
     features = numpy_outputs(probe, inputs)
     assert np.abs(features["after"] - features["before"]).max() > 0.1
     gamma = end.get_weights()[0]

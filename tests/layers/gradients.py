@@ -1,4 +1,4 @@
-"""Gradients as NumPy arrays, the same way on every backend."""
+"""Values and gradients as NumPy arrays, the same way on every backend."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,37 +6,65 @@ from typing import Any
 import keras
 import numpy as np
 
+ValueAndGradients = Callable[..., tuple[float, list[np.ndarray]]]
+
 
 def gradients(loss: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
     """Gradients of the scalar `loss(*arrays)`, one an array; zeros where nothing flows."""
     variables = [keras.Variable(array) for array in arrays]
-    return variable_gradients(lambda: loss(*(variable.value for variable in variables)), variables)
+    return value_and_gradients(lambda: loss(*(variable.value for variable in variables)), variables)()[1]
 
 
-def variable_gradients(loss: Callable[[], Any], variables: list[keras.Variable]) -> list[np.ndarray]:
-    """Gradients of the scalar `loss()` with respect to variables that it reads; zeros where nothing flows."""
-    match keras.backend.backend():
-        case "tensorflow":
-            import tensorflow as tf
+def value_and_gradients(loss: Callable[..., Any], variables: list[keras.Variable]) -> ValueAndGradients:
+    """A function of `loss`'s arguments that gives its value and its gradients.
 
-            with tf.GradientTape() as tape:
-                value = loss()
-            found = tape.gradient(value, [variable.value for variable in variables])
-        case "jax":
-            import jax
+    Args:
+        loss: gives a scalar from arrays and from the variables, which it reads by itself.
+        variables: what the gradients are with respect to; a gradient is zero where nothing flows.
+    """
+    differentiate = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()]
+    differentiated = differentiate(loss, variables)
 
-            def stateless(values: list) -> Any:
-                with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-                    return loss()
+    def call(*arguments: np.ndarray) -> tuple[float, list[np.ndarray]]:
+        value, found = differentiated(*arguments)
+        pairs = zip(variables, found, strict=True)
+        return float(keras.ops.convert_to_numpy(value)), [
+            np.zeros(variable.shape, "float32") if x is None else keras.ops.convert_to_numpy(x)
+            for variable, x in pairs
+        ]
 
-            found = jax.jit(jax.grad(stateless))([variable.value for variable in variables])
-        case "torch":
-            tensors = [variable.value for variable in variables]
-            for tensor in tensors:
-                tensor.grad = None
-            loss().backward()
-            found = [tensor.grad for tensor in tensors]
-    return [
-        np.zeros(variable.shape, "float32") if gradient is None else keras.ops.convert_to_numpy(gradient)
-        for variable, gradient in zip(variables, found, strict=True)
-    ]
+    return call
+
+
+def _tensorflow(loss: Callable[..., Any], variables: list[keras.Variable]) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    def differentiated(*arguments: np.ndarray) -> Any:
+        with tf.GradientTape() as tape:
+            value = loss(*arguments)
+        return value, tape.gradient(value, [variable.value for variable in variables])
+
+    return differentiated
+
+
+def _jax(loss: Callable[..., Any], variables: list[keras.Variable]) -> Callable[..., Any]:
+    import jax
+
+    def stateless(values: list, *arguments: Any) -> Any:
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+            return loss(*arguments)
+
+    compiled = jax.jit(jax.value_and_grad(stateless))
+    return lambda *arguments: compiled([variable.value for variable in variables], *arguments)
+
+
+def _torch(loss: Callable[..., Any], variables: list[keras.Variable]) -> Callable[..., Any]:
+    def differentiated(*arguments: np.ndarray) -> Any:
+        tensors = [variable.value for variable in variables]
+        for tensor in tensors:
+            tensor.grad = None
+        value = loss(*arguments)
+        value.backward()
+        return value, [tensor.grad for tensor in tensors]
+
+    return differentiated

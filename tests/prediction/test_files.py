@@ -57,3 +57,10 @@ def test_prediction_is_saved_where_the_image_is_in_the_data(tmp_path: Path) -> N
     assert path == tmp_path / "out" / "leftImg8bit" / "val" / "ulm" / "ulm_000000_000019_leftImg8bit.png"
     assert read_label(path).tolist() == [[7, 33]]  # road, bicycle
     assert Image.open(path).convert("RGB").getpixel((0, 0)) == TABLE.colors[0]
+
+
+def test_prediction_of_an_image_outside_the_data_stays_in_its_folder(tmp_path: Path) -> None:
+    image = tmp_path / "data" / ".." / "images" / "a.jpg"
+    dataset = Dataset("mine", "val", tmp_path / "data", TABLE, (Sample(image),))
+    path = save_label_values(tmp_path / "out", dataset, dataset.samples[0], np.zeros((1, 2), np.uint8))
+    assert path == tmp_path / "out" / "images" / "a.png"

@@ -1,8 +1,8 @@
 """A tiny data set in CamVid's layout, and one finished run on it that many tests look at."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,20 +67,38 @@ def make_config(camvid: Path) -> Callable[..., Config]:
 
 @pytest.fixture(scope="session")
 def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    """`train`, which remembers data sets outside the user's home, and JAX in a hurry to compile."""
+    """`train`, with what it remembers of a data set outside the user's home."""
     import fornet_keras.training.train as module
 
-    jax = sys.modules["jax"] if os.environ["KERAS_BACKEND"] == "jax" else None
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, _quick_jax(tmp_path_factory.mktemp("jax")) as settings:
         patch.setattr(module, "CACHE", tmp_path_factory.mktemp("cache"))
-        if jax:
-            jax.config.update("jax_disable_most_optimizations", True)
-        # For the processes that a test starts.
+        # The same for the processes that a test starts.
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache_home")))
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        for name, value in settings.items():
+            patch.setenv(name.upper(), str(value))
         yield module.train
-        if jax:
-            jax.config.update("jax_disable_most_optimizations", False)
+
+
+@contextmanager
+def _quick_jax(cache: Path) -> Iterator[dict[str, Any]]:
+    """JAX compiles as fast as it can, and the same function but once."""
+    settings = {
+        "jax_disable_most_optimizations": True,
+        "jax_compilation_cache_dir": str(cache),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    if os.environ["KERAS_BACKEND"] != "jax":
+        yield {}
+        return
+    import jax
+
+    before = {name: jax.config.values[name] for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield settings
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,34 @@
+import os
+
+import pytest
+
+from fornet_keras.cli import backend
+from fornet_keras.cli.backend import start_backend
+from fornet_keras.errors import FoRNetError
+
+
+def write_past_python(module: str) -> None:
+    os.write(2, b"I0000 a message of a native library\n")
+
+
+@pytest.mark.parametrize(("level", "shown"), [("2", False), ("0", True)])
+def test_native_messages_are_seen_only_by_who_asks(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], level: str, shown: bool
+) -> None:
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    monkeypatch.setattr(backend, "import_module", write_past_python)
+    start_backend(None)
+    os.write(2, b"afterwards\n")
+    errors = capfd.readouterr().err
+    assert ("a message of a native library" in errors, "afterwards" in errors) == (shown, True)
+
+
+def test_backend_that_is_installed_but_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(module: str) -> None:
+        raise ImportError("libcuda.so.9 is missing\nand more")
+
+    monkeypatch.setattr(backend, "import_module", fail)
+    name = os.environ["KERAS_BACKEND"]
+    expected = rf"backend '{name}' cannot be imported \(libcuda.so.9 is missing\); install it again, or see"
+    with pytest.raises(FoRNetError, match=expected):
+        start_backend(None)

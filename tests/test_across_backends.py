@@ -1,0 +1,98 @@
+"""The three backends compute the same network: one set of weights, one set of images, one set of logits.
+
+Runs once, whatever backend the tests run on: each backend needs a process of its own.
+"""
+
+import os
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fornet_keras import FoRNet, save_model
+from fornet_keras.data.dataset import IGNORE, LabelTable
+from tests.model.tiny import images, randomize
+
+BACKENDS = ("tensorflow", "jax", "torch")
+SIZES = {"camvid": (360, 480), "odd": (203, 317)}
+RATIOS = (0.25, 1)
+NUM_CLASSES = 5
+
+# Writes every output, and the loss, of the saved model at each ratio for each image of a folder.
+SCRIPT = """
+import sys
+from pathlib import Path
+import keras, numpy as np
+from fornet_keras import FoRNetLoss, load_model
+
+folder = Path(sys.argv[1])
+found = {}
+for ratio in (0.25, 1):
+    model, _ = load_model(folder / "model", top_k=ratio)
+    for path in sorted(folder.glob("*.npz")):
+        data = np.load(path)
+        # On JAX as one program: to compile each operation by itself takes three times as long.
+        call = model.predict_on_batch if keras.backend.backend() == "jax" else model
+        outputs = {name: keras.ops.convert_to_tensor(x) for name, x in call(data["images"]).items()}
+        loss = FoRNetLoss(class_weights=[1, 2, 3, 4, 5], label_smoothing=0.1)(data["labels"], outputs)
+        for name, x in {**outputs, "loss": loss}.items():
+            found[f"{path.stem} {ratio} {name}"] = keras.ops.convert_to_numpy(x)
+np.savez(folder / "found" / keras.backend.backend(), **found)
+"""
+
+
+def random_labels(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(2).choice([*range(NUM_CLASSES), IGNORE], (1, height, width)).astype("uint8")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.ndarray]]:
+    """Backend → size, ratio and name of an output → values."""
+    folder = tmp_path_factory.mktemp("across_backends")
+    table = LabelTable(tuple("abcde"), ((0, 0, 0),) * NUM_CLASSES, {i: i for i in range(NUM_CLASSES)})
+    save_model(randomize(FoRNet.from_preset("nano", NUM_CLASSES)), table, folder / "model")
+    for name, size in SIZES.items():
+        np.savez(folder / name, images=images(*size, batch=1), labels=random_labels(*size))
+    (folder / "found").mkdir()
+    # One thread: torch's spin while they wait, which takes minutes when the cores are busy.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    for backend in BACKENDS:
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT, folder],
+            env={**environment, "KERAS_BACKEND": backend},
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+    return {backend: dict(np.load(folder / "found" / f"{backend}.npz")) for backend in BACKENDS}
+
+
+@pytest.mark.parametrize("pair", combinations(BACKENDS, 2), ids="-".join)
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("size", SIZES)
+def test_backends_agree(
+    found: dict[str, dict[str, np.ndarray]], size: str, ratio: float, pair: tuple[str, str]
+) -> None:
+    ours, theirs = (
+        {name: found[backend][f"{size} {ratio} {name}"] for name in ("logits", "coarse_logits", "importance")}
+        for backend in pair
+    )
+    assert ours["logits"].shape == (1, *SIZES[size], NUM_CLASSES)
+    assert np.abs(ours["logits"]).max() > 1
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=1e-4, err_msg=name)
+    for exact in ("kept",):
+        key = f"{size} {ratio} {exact}"
+        np.testing.assert_array_equal(found[pair[0]][key], found[pair[1]][key])
+    losses = [float(found[backend][f"{size} {ratio} loss"]) for backend in pair]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_the_ratio_matters(found: dict[str, dict[str, np.ndarray]]) -> None:
+    """Otherwise the comparison above would say nothing about the choice of regions."""
+    for outputs in found.values():
+        assert np.abs(outputs["odd 0.25 logits"] - outputs["odd 1 logits"]).max() > 0.1
+        assert outputs["odd 0.25 kept"].sum() == 18  # of 7 × 10 regions, rounded up
