@@ -18,3 +18,7 @@ class DataError(FoRNetError):
 
 class ModelError(FoRNetError):
     """A model folder or file cannot be used, or does not fit the data."""
+
+
+class TrainingError(FoRNetError):
+    """A training run cannot go on."""

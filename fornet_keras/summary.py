@@ -85,7 +85,7 @@ def _calls(model: FoRNet, size: tuple[int, int]) -> list[tuple[str, keras.Layer,
 
 def _layer_macs(layer: keras.Layer, shapes: list[Any]) -> int:
     """Multiply-accumulates of one call for one image; 0 for a layer without convolutions."""
-    _, height, width, *_ = (*shapes[0], 1, 1)
+    height, width = (*shapes[0], 1, 1)[1:3]
     if isinstance(layer, ConvBlock):
         return prod(layer.compute_output_shape(shapes[0])[1:3]) * prod(layer.convolution.kernel.shape)
     if isinstance(layer, keras.layers.Conv2D):

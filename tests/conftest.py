@@ -12,6 +12,7 @@ import pytest
 # the user's own keras.json says.
 _KERAS_HOME = tempfile.TemporaryDirectory(prefix="keras_home_")
 os.environ["KERAS_HOME"] = _KERAS_HOME.name
+os.environ["XDG_CACHE_HOME"] = _KERAS_HOME.name
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

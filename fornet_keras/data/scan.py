@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,9 @@ _TRAIN_IDS = (
     "train ids where label ids are expected; use the original label files "
     "(for Cityscapes *_labelIds.png; train ids belong in *_labelTrainIds.png)"
 )
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fornet_keras"
+"""Where a user's reports are kept: the next run on the same data then starts at once."""
 
 
 def scan(

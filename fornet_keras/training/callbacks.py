@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from fornet_keras.data.dataset import Dataset, Sample
+from fornet_keras.errors import TrainingError
 from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import save_model
@@ -29,21 +30,30 @@ Array = NDArray[Any]
 class Validation(keras.callbacks.Callback):
     """Scores the model on whole images, every label at its own size, and saves the best and the last one.
 
-    Adds `val_miou`, `val_pixel_accuracy` and `val_error_coverage` to the epoch's logs; must come before the
-    callbacks that read them.
+    Adds `val_miou`, `val_best_miou`, `val_pixel_accuracy` and `val_error_coverage` to the epoch's logs; must
+    come before the callbacks that read them.
 
     Args:
         dataset: the `Dataset` to score on.
         folder: where the models are saved, as `folder/best` and `folder/last`.
         every: epochs from one validation to the next; the last epoch is always scored.
+        on_image: called with (images done, images in all) after each, to show progress.
         num_pictures: samples, evenly spread over the data set, whose pictures are kept in `pictures`.
     """
 
-    def __init__(self, dataset: Dataset, folder: Path, every: int = 1, num_pictures: int = 4) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        folder: Path,
+        every: int,
+        on_image: Callable[[int, int], None],
+        num_pictures: int = 4,
+    ) -> None:
         super().__init__()
         self.dataset = dataset
         self.folder = folder
         self.every = every
+        self.on_image = on_image
         self.best_miou = -1.0
         self.best_epoch = 0
         self.pictures: list[Array] = []
@@ -58,19 +68,22 @@ class Validation(keras.callbacks.Callback):
         last = epoch + 1 == self.params["epochs"]
         if (epoch + 1) % self.every and not last:
             return
-        self.pictures = []
-        scores = evaluate(self._predictor, self.dataset, on_image=self._keep_picture)
-        logs["val_miou"] = scores.matrix.miou
-        logs["val_pixel_accuracy"] = scores.matrix.pixel_accuracy
-        logs["val_error_coverage"] = scores.error_coverage
+        self.pictures, self._done = [], 0
+        scores = evaluate(self._predictor, self.dataset, on_image=self._after_image)
         save_model(self.model, self.dataset.table, self.folder / "last")
         if scores.matrix.miou > self.best_miou:
             self.best_miou, self.best_epoch = scores.matrix.miou, epoch + 1
             save_model(self.model, self.dataset.table, self.folder / "best")
+        logs["val_miou"] = scores.matrix.miou
+        logs["val_best_miou"] = self.best_miou
+        logs["val_pixel_accuracy"] = scores.matrix.pixel_accuracy
+        logs["val_error_coverage"] = scores.error_coverage
 
-    def _keep_picture(
+    def _after_image(
         self, sample: Sample, image: Array, label: Array, prediction: Mapping[str, Array]
     ) -> None:
+        self._done += 1
+        self.on_image(self._done, len(self.dataset))
         if sample in self._pictured:
             table = self.dataset.table
             regions = importance_map(
@@ -86,6 +99,7 @@ class RunLog(keras.callbacks.Callback):
     Args:
         folder: the run folder.
         validation: the run's `Validation`.
+        batch_size: images a step.
     """
 
     COLUMNS = (
@@ -104,14 +118,11 @@ class RunLog(keras.callbacks.Callback):
 
     def __init__(self, folder: Path, validation: Validation, batch_size: int) -> None:
         super().__init__()
-        self.folder = folder
         self.validation = validation
         self.batch_size = batch_size
         self.rows: list[dict[str, float]] = []
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._events = EventLog(self.folder / "tensorboard")
-        self._file = (self.folder / "log.csv").open("w", newline="", encoding="utf-8")
+        self._events = EventLog(folder / "tensorboard")
+        self._file = (folder / "log.csv").open("w", newline="", encoding="utf-8")
         self._csv = csv.DictWriter(self._file, self.COLUMNS, restval="", extrasaction="ignore")
         self._csv.writeheader()
 
@@ -141,7 +152,8 @@ class RunLog(keras.callbacks.Callback):
                 self._events.picture(f"val/{index}", picture, epoch + 1)
         self._events.flush()
 
-    def on_train_end(self, logs: Logs | None = None) -> None:
+    def close(self) -> None:
+        """End both files."""
         self._events.close()
         self._file.close()
 
@@ -150,34 +162,50 @@ def _short(value: float) -> str | int:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends the run at the first loss that is not a number, before a model is overwritten with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        if not np.isfinite(logs["loss"]):
+            raise TrainingError(
+                f"the loss became {logs['loss']} in epoch {self._epoch + 1}, step {batch + 1}; expected a "
+                "finite number; lower training.learning_rate, set training.clip_norm, or train in float32"
+            )
+
+
 class ProgressLine(keras.callbacks.Callback):
-    """One live line while an epoch runs, and one lasting line after each.
+    """One live line while an epoch runs and is validated, and one lasting line after each.
 
     Args:
-        console: a `rich.console.Console`.
-        validation: the run's `Validation`.
+        console: where it is shown.
         batch_size: images a step.
     """
 
-    def __init__(self, console: Console, validation: Validation, batch_size: int) -> None:
+    def __init__(self, console: Console, batch_size: int) -> None:
         super().__init__()
         self.console = console
-        self.validation = validation
         self.batch_size = batch_size
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.completed}/{task.total}  {task.fields[losses]}"),
+            TextColumn("{task.completed}/{task.total}  {task.fields[status]}"),
             TimeElapsedColumn(),
             TextColumn("<"),
             TimeRemainingColumn(),
-            console=self.console,
+            console=console,
             transient=True,
         )
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         total = self.params["epochs"] * self.params["steps"]
-        self._task = self._progress.add_task("", total=total, epoch=self._epoch_name(0), losses="starting …")
+        self._task = self._progress.add_task("", total=total, epoch=self._epoch_name(0), status="starting …")
         self._progress.start()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -186,20 +214,23 @@ class ProgressLine(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         rate = (batch + 1) * self.batch_size / (time.perf_counter() - self._started)
-        losses = f"loss {logs['loss']:.3f} (coarse {logs['coarse_loss']:.3f})  {rate:.1f} images/s"
-        self._progress.update(self._task, advance=1, losses=losses)
+        status = f"loss {logs['loss']:.3f} (coarse {logs['coarse_loss']:.3f})  {rate:.1f} images/s"
+        self._progress.update(self._task, advance=1, status=status)
+
+    def on_val_image(self, done: int, total: int) -> None:
+        """Show how far the validation is."""
+        self._progress.update(self._task, status=f"validating {done}/{total}")
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         seconds = time.perf_counter() - self._started
         line = f"epoch {self._epoch_name(epoch)}  loss {logs['loss']:.4f}"
         if "val_miou" in logs:
-            line += (
-                f"  val mIoU {logs['val_miou']:.4f} (best {self.validation.best_miou:.4f})"
-                f"  error coverage {logs['val_error_coverage']:.2f}"
-            )
+            line += f"  val mIoU {logs['val_miou']:.4f} (best {logs['val_best_miou']:.4f})"
+            line += f"  error coverage {logs['val_error_coverage']:.2f}"
         self.console.print(f"{line}  {seconds:.1f} s", highlight=False)
 
-    def on_train_end(self, logs: Logs | None = None) -> None:
+    def close(self) -> None:
+        """Take the live line away."""
         self._progress.stop()
 
     def _epoch_name(self, epoch: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,25 +10,21 @@ from typing import Any
 
 import keras
 from rich.console import Console
+from rich.progress import Progress
 
 from fornet_keras.config import Config, dump_config
 from fornet_keras.data.dataset import Dataset
-from fornet_keras.data.pipeline import TrainingBatches, fit_input
-from fornet_keras.data.scan import scan
+from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
+from fornet_keras.data.scan import CACHE, scan
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import ConfigError, DataError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
-from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model
 from fornet_keras.prediction.predictor import Predictor
-from fornet_keras.training.callbacks import ProgressLine, RunLog, Validation
-from fornet_keras.training.class_weights import class_weights
+from fornet_keras.training.build import build_model, compile_model
+from fornet_keras.training.callbacks import ProgressLine, RunLog, StopOnNaN, Validation
 from fornet_keras.training.report import save_first_batches, save_report
-from fornet_keras.training.schedule import WarmupPolynomialDecay
-
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fornet_keras"
-"""Where the results of looking through a data set are kept, so that the next run starts at once."""
 
 
 def train(config: Config, output: Path, console: Console | None = None) -> tuple[dict[str, Any], Scores]:
@@ -46,6 +41,7 @@ def train(config: Config, output: Path, console: Console | None = None) -> tuple
     Raises:
         ConfigError: no data folder is given, or the run folder is in use.
         DataError: the data cannot be used.
+        TrainingError: the loss became NaN or infinite.
     """
     console = console or Console(quiet=True)
     training = config.training
@@ -55,23 +51,16 @@ def train(config: Config, output: Path, console: Console | None = None) -> tuple
     pictures.mkdir(parents=True)
     (output / "config.yaml").write_text(dump_config(config), encoding="utf-8")
 
-    keras.utils.set_random_seed(training.seed)
-    keras.config.set_dtype_policy(training.precision)
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
     save_first_batches(pictures / "first_batches.png", batches)
-    model = build_model(config, train_set.table.num_classes)
-    compile_model(model, config, pixels, batches.steps_per_epoch)
-    validation = Validation(val_set, output, training.validate_every)
+    line = ProgressLine(console, training.batch_size)
+    validation = Validation(val_set, output, training.validate_every, line.on_val_image)
     log = RunLog(output, validation, training.batch_size)
-    model.fit(
-        fit_input(batches, training.workers),
-        epochs=training.epochs,
-        steps_per_epoch=batches.steps_per_epoch,
-        callbacks=[validation, log, ProgressLine(console, validation, training.batch_size)],
-        shuffle=False,
-        verbose=0,
-    )
-    keras.config.set_dtype_policy("float32")
+    try:
+        model = _fit(config, batches, pixels, [StopOnNaN(), validation, log, line])
+    finally:
+        line.close()
+        log.close()
     scores = evaluate(Predictor(load_model(output / "best")[0]), val_set)
     save_report(pictures, val_set.table, log.rows, scores, validation.pictures)
     result = {
@@ -89,6 +78,32 @@ def train(config: Config, output: Path, console: Console | None = None) -> tuple
     return result, scores
 
 
+def _fit(
+    config: Config,
+    batches: TrainingBatches,
+    pixels: Sequence[int],
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> FoRNet:
+    """A network, built and trained in the configured precision."""
+    keras.utils.set_random_seed(config.training.seed)
+    keras.config.set_dtype_policy(config.training.precision)
+    try:
+        model = build_model(config, batches.dataset.table.num_classes)
+        compile_model(model, config, pixels, batches.steps_per_epoch)
+        with data_errors(batches):
+            model.fit(
+                fit_input(batches, config.training.workers),
+                epochs=config.training.epochs,
+                steps_per_epoch=batches.steps_per_epoch,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=0,
+            )
+    finally:
+        keras.config.set_dtype_policy("float32")
+    return model
+
+
 def _open_data(config: Config, output: Path, console: Console) -> tuple[Dataset, Dataset, Sequence[int]]:
     """The two data sets, looked through, and the training labels' pixels by class."""
     data = config.data
@@ -104,7 +119,9 @@ def _open_data(config: Config, output: Path, console: Console) -> tuple[Dataset,
 
 def _look_through(dataset: Dataset, workers: int, console: Console) -> Sequence[int]:
     """Refuse a data set with problems; return its label pixels by class."""
-    report = scan(dataset, workers, cache=CACHE)
+    with Progress(*Progress.get_default_columns(), console=console, transient=True) as progress:
+        task = progress.add_task(f"looking through {dataset.split}", total=len(dataset))
+        report = scan(dataset, workers, lambda done, _: progress.update(task, completed=done), cache=CACHE)
     console.print(f"{dataset.name} {dataset.split}: {report.summary()}", highlight=False)
     report.raise_if_bad()
     if not any(report.pixels):
@@ -112,50 +129,3 @@ def _look_through(dataset: Dataset, workers: int, console: Console) -> Sequence[
             f"{dataset.root}: no label of split '{dataset.split}' has a pixel of any class; expected some"
         )
     return report.pixels
-
-
-def build_model(config: Config, num_classes: int) -> FoRNet:
-    """A `FoRNet` with random weights, as the configuration's `model` section says."""
-    options = config.model
-    return FoRNet.from_preset(
-        options.preset, num_classes, region_size=options.region_size, top_k=options.top_k
-    )
-
-
-def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], steps_per_epoch: int) -> None:
-    """Give a model its loss, optimizer and schedule.
-
-    Args:
-        model: a `FoRNet`.
-        config: a `Config`.
-        pixel_counts: int `(classes,)`, for the class weights.
-        steps_per_epoch: steps of an epoch, for the schedule.
-    """
-    training, loss = config.training, config.loss
-    schedule = WarmupPolynomialDecay(
-        training.learning_rate,
-        training.epochs * steps_per_epoch,
-        training.warmup_steps,
-        training.decay_power,
-    )
-    options = {"weight_decay": training.weight_decay, "global_clipnorm": training.clip_norm}
-    if training.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(schedule, momentum=training.momentum, nesterov=True, **options)
-    else:
-        optimizer = keras.optimizers.AdamW(schedule, **options)
-    # Decay pulls on kernels only: on biases and normalisation it does harm.
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    if training.precision == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    model.compile(
-        optimizer,
-        loss=FoRNetLoss(
-            class_weights=class_weights(loss.class_weights, pixel_counts),
-            coarse_weight=loss.coarse_weight,
-            selector_weight=loss.selector_weight,
-            label_smoothing=loss.label_smoothing,
-            ohem=loss.ohem,
-        ),
-        # XLA takes twice the time of TensorFlow's own kernels on a CPU; JAX is nothing without it.
-        jit_compile=keras.backend.backend() == "jax",
-    )

@@ -106,7 +106,7 @@ def run(
     train: Callable[..., Any], make_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
 ) -> SimpleNamespace:
     """A finished run of three epochs, of which the second and the last were validated."""
-    config = make_config(training={"epochs": 3, "validate_every": 2})
+    config = make_config(training={"epochs": 3, "validate_every": 2}, model={"top_k": 0.25})
     folder = tmp_path_factory.mktemp("runs") / "run"
     result, scores = train(config, folder)
     return SimpleNamespace(config=config, folder=folder, result=result, scores=scores)

@@ -1,4 +1,4 @@
-"""What `compile_model` makes of a configuration: optimizer, loss and precision."""
+"""What `compile_model` makes of a configuration: optimizer, schedule, loss and precision."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from fornet_keras.config import Config
+from fornet_keras.data.dataset import IGNORE
 
-pytestmark = pytest.mark.backend
+# `train` for how it sets up the backend.
+pytestmark = [pytest.mark.backend, pytest.mark.usefixtures("train")]
 
 MakeConfig = Callable[..., Config]
 PIXELS = [40, 30, 20, 10]
@@ -23,7 +25,7 @@ def small_model() -> Any:
     return FoRNet(4, backbone, context_filters=8, branch_filters=8, dilations=(1, 2))
 
 
-def train_two_steps(config: Config) -> list[float]:
+def compiled(config: Config) -> Any:
     import keras
 
     from fornet_keras.training.train import compile_model
@@ -31,11 +33,19 @@ def train_two_steps(config: Config) -> list[float]:
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(config.training.precision)
     model = small_model()
-    compile_model(model, config, PIXELS, steps_per_epoch=2)
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (2, 64, 96, 3), np.uint8)
-    labels = random.integers(0, 4, (2, 64, 96), np.uint8)
-    return [float(model.train_on_batch(images, labels, return_dict=True)["loss"]) for _ in range(2)]
+    compile_model(model, config, PIXELS, steps_per_epoch=3)
+    return model
+
+
+def step(model: Any, labels: np.ndarray) -> float:
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
+    return float(model.train_on_batch(images, labels, return_dict=True)["loss"])
+
+
+def weights(model: Any) -> dict[str, np.ndarray]:
+    import keras
+
+    return {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights}
 
 
 @pytest.mark.parametrize(
@@ -49,64 +59,41 @@ def train_two_steps(config: Config) -> list[float]:
     ],
     ids=["adamw_float16", "sgd_bfloat16_ohem"],
 )
-@pytest.mark.usefixtures("train")
-def test_every_choice_learns(make_config: MakeConfig, training: dict[str, Any], loss: dict[str, Any]) -> None:
-    losses = train_two_steps(make_config(training=training, loss=loss))
-    assert np.isfinite(losses).all() and losses[0] > 0
-    assert losses[1] != losses[0]
-
-
-def trained_without_gradient(model: Any) -> dict[str, np.ndarray]:
-    """By path: the trainable weights of two layers, that were 1, after a step whose gradients are 0."""
-    import keras
-
-    weights = [*model.get_layer("context").trainable_weights, *model.get_layer("coarse_logits").weights]
-    for weight in weights:
-        weight.assign(np.ones(weight.shape))
-    model.optimizer.apply([keras.ops.zeros(weight.shape) for weight in weights], weights)
-    return {weight.path: keras.ops.convert_to_numpy(weight) for weight in weights}
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "precision"), [("adamw", "float32"), ("sgd", "float32"), ("adamw", "mixed_float16")]
-)
-@pytest.mark.usefixtures("train")
-def test_weight_decay_pulls_on_kernels_alone(
-    make_config: MakeConfig, model: Any, optimizer: str, precision: str
+def test_every_choice_learns_and_decays_kernels_alone(
+    make_config: MakeConfig, training: dict[str, Any], loss: dict[str, Any]
 ) -> None:
-    from fornet_keras.training.train import compile_model
+    decay = {"learning_rate": 0.1, "weight_decay": 0.2, "warmup_steps": 1}
+    model = compiled(make_config(training={**training, **decay}, loss=loss))
+    for weight in model.trainable_weights:
+        if weight.name in ("beta", "bias"):  # 0 at first, and then decay does not show
+            weight.assign(np.full(weight.shape, 0.5, np.float32))
 
-    training = {"learning_rate": 0.5, "weight_decay": 0.1, "warmup_steps": 0}
-    config = make_config(training={**training, "optimizer": optimizer, "precision": precision})
-    compile_model(model, config, PIXELS, steps_per_epoch=2)
-    found = trained_without_gradient(model)
-    assert {path.rpartition("/")[2] for path in found} == {"kernel", "gamma", "beta", "bias"}
-    for path, weight in found.items():
-        left = 1 - 0.5 * 0.1 if path.endswith("kernel") else 1
-        np.testing.assert_allclose(weight, left, rtol=1e-6, err_msg=path)
+    # A batch that is all void: no gradient, so that decay alone moves the weights.
+    before = weights(model)
+    assert step(model, np.full((2, 64, 96), IGNORE, np.uint8)) == 0
+    for path, weight in weights(model).items():
+        left = 1 - 0.05 * 0.2 if path.endswith("/kernel") else 1  # half the rate in the first step
+        np.testing.assert_allclose(weight, left * before[path], rtol=1e-5, err_msg=path)
+    assert {path.rpartition("/")[2] for path in before} == {"kernel", "gamma", "beta", "bias"}
+
+    labels = np.random.default_rng(1).integers(0, 4, (2, 64, 96), np.uint8)
+    losses = [step(model, labels) for _ in range(2)]
+    assert np.isfinite(losses).all() and losses[0] > 0 and losses[1] != losses[0]
 
 
-@pytest.fixture(scope="module")
-def model(train: Any) -> Any:
-    return small_model()
-
-
-@pytest.mark.usefixtures("train")
-def test_the_model_and_the_schedule_are_as_configured(make_config: MakeConfig, model: Any) -> None:
+def test_loss_and_schedule_are_as_configured(make_config: MakeConfig) -> None:
     import keras
 
-    from fornet_keras.training.train import build_model, compile_model
-
-    config = make_config(
-        model={"top_k": 0.25, "region_size": 64},
-        training={"epochs": 5, "learning_rate": 0.01, "warmup_steps": 1, "decay_power": 1.0},
-        loss={"coarse_weight": 0.7, "selector_weight": 0.0, "class_weights": "inverse_log"},
+    model = compiled(
+        make_config(
+            training={"epochs": 5, "learning_rate": 0.01, "warmup_steps": 1, "decay_power": 1.0},
+            loss={"coarse_weight": 0.7, "selector_weight": 0.0, "class_weights": "inverse_log"},
+        )
     )
-    built = build_model(config, num_classes=4)
-    assert (built.num_classes, built.top_k, built.region_size) == (4, 0.25, 64)
-    compile_model(model, config, PIXELS, steps_per_epoch=3)
-    assert model.loss.coarse_weight == 0.7 and model.loss.selector_weight == 0
-    assert model.loss.class_weights == sorted(model.loss.class_weights)
-    schedule = model.optimizer._learning_rate
-    assert (schedule.learning_rate, schedule.total_steps, schedule.power) == (0.01, 15, 1.0)
+    assert (model.loss.coarse_weight, model.loss.selector_weight, model.loss.ohem) == (0.7, 0, None)
+    assert model.loss.class_weights == sorted(model.loss.class_weights), "the rarest weighs most"
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(0.005)
+    model.optimizer.iterations.assign(8)  # 7 of the 14 steps after the warm-up
+    assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(0.005)
+    model.optimizer.iterations.assign(15)
+    assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == 0
