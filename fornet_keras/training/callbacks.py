@@ -201,6 +201,7 @@ class ProgressLine(keras.callbacks.Callback):
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

@@ -119,7 +119,7 @@ def _open_data(config: Config, output: Path, console: Console) -> tuple[Dataset,
 
 def _look_through(dataset: Dataset, workers: int, console: Console) -> Sequence[int]:
     """Refuse a data set with problems; return its label pixels by class."""
-    with Progress(*Progress.get_default_columns(), console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"looking through {dataset.split}", total=len(dataset))
         report = scan(dataset, workers, lambda done, _: progress.update(task, completed=done), cache=CACHE)
     console.print(f"{dataset.name} {dataset.split}: {report.summary()}", highlight=False)

@@ -28,7 +28,7 @@ def small_model() -> Any:
 def compiled(config: Config) -> Any:
     import keras
 
-    from fornet_keras.training.train import compile_model
+    from fornet_keras.training.build import compile_model
 
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(config.training.precision)
