@@ -63,7 +63,7 @@ class TrainingBatches:
         self.options = options
         self.batch_size = batch_size
         self.seed = seed
-        self.error: DataError | None = None
+        self.failures: list[DataError] = []  # on any thread; `data_errors` looks for them
 
     @property
     def steps_per_epoch(self) -> int:
@@ -88,7 +88,7 @@ class TrainingBatches:
         try:
             return self.batch(*divmod(position, self.steps_per_epoch))
         except DataError as error:
-            self.error = error
+            self.failures.append(error)
             raise
 
     def _sample(self, epoch: int, index: int) -> Batch:
@@ -123,9 +123,10 @@ def data_errors(batches: TrainingBatches) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if batches.error is None or str(batches.error) not in str(error):
-            raise
-        raise batches.error from None
+        for failure in batches.failures:
+            if str(failure) in str(error):
+                raise failure from None
+        raise
 
 
 def tf_dataset(batches: TrainingBatches, workers: int) -> tf.data.Dataset:

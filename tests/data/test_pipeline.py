@@ -124,7 +124,11 @@ def test_a_batch_is_a_function_of_seed_epoch_and_step(tmp_path: Path) -> None:
         ):
             np.testing.assert_array_equal(array, again)
             np.testing.assert_array_equal(array, at)
-    assert (first.batch(0, 0)[0] != first.batch(1, 0)[0]).any()
+
+
+def test_a_sample_looks_different_in_every_epoch(tmp_path: Path) -> None:
+    batches = TrainingBatches(write_samples(tmp_path, 1), RANDOM, batch_size=1, seed=0)
+    assert len({batches.batch(epoch, 0)[1].tobytes() for epoch in range(5)}) == 5
 
 
 def test_the_order_and_the_first_sample_draw_other_numbers(tmp_path: Path, monkeypatch: Any) -> None:
@@ -250,12 +254,14 @@ def test_fit_sees_every_batch_once_and_in_order(tmp_path: Path, path: FitInput) 
 @both_paths
 def test_a_broken_file_surfaces_as_its_one_line(tmp_path: Path, path: FitInput) -> None:
     dataset = write_samples(tmp_path, 4)
-    cv2.imwrite(str(tmp_path / "2_label.png"), np.full((64, 96), 1, np.uint8))
+    for sample in dataset.samples:  # all, so that two threads fail at once
+        cv2.imwrite(str(sample.label), np.full((64, 96), 1, np.uint8))
     batches = TrainingBatches(dataset, STILL, batch_size=2, seed=0)
     with pytest.raises(DataError) as caught, data_errors(batches):
         mean_model().fit(path(batches, 2), steps_per_epoch=2, shuffle=False, verbose=0)
+    first = dataset.samples[batches.indices(0, 0)[0]]
     assert str(caught.value) == (
-        f"{tmp_path}/2_label.png: value 1 not in the label table; expected 0, 3, 7; "
+        f"{first.label}: value 1 not in the label table; expected 0, 3, 7; "
         "declare each as ignore or as a class"
     )
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
@@ -265,7 +271,7 @@ def test_other_errors_pass_unchanged(tmp_path: Path) -> None:
     batches = TrainingBatches(write_samples(tmp_path, 1), STILL, batch_size=1, seed=0)
     with pytest.raises(ValueError, match="something else"), data_errors(batches):
         raise ValueError("something else")
-    batches.error = DataError("a.png: is empty")
+    batches.failures.append(DataError("a.png: is empty"))
     with pytest.raises(ValueError, match="something else"), data_errors(batches):
         raise ValueError("something else")
 

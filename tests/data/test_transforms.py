@@ -133,6 +133,16 @@ def test_a_crop_is_a_straight_cut_at_its_scale(scale: float, flip: int) -> None:
     np.testing.assert_allclose(rows[-1, 0] - rows[0, 0], 63 / scale, atol=1)
 
 
+def test_scales_are_spread_over_their_range_as_ratios() -> None:
+    """Twice as large is as frequent as half as large: the median of 0.5…2 is 1."""
+    image, scales = positions(160, 240), []
+    for index in range(200):
+        out, _ = augment(image, image[..., 0], options(scale=(0.5, 2)), random_generator(0, 0, index))
+        scales.append(95 / np.ptp(out[32, :, 0].astype(int)))
+    assert 0.49 < min(scales) < 0.55 and 1.8 < max(scales) < 2.05
+    assert 0.85 < np.median(scales) < 1.15
+
+
 @pytest.mark.parametrize("scale", [0.5, 2])
 def test_pixel_centres_lie_at_half_coordinates(scale: float) -> None:
     """Where the scaled image fills the crop, the middle of the one is the middle of the other."""

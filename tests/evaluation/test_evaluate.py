@@ -1,0 +1,166 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
+from fornet_keras.errors import DataError
+from fornet_keras.evaluation.evaluate import Scores, evaluate
+from fornet_keras.metrics import ConfusionMatrix
+
+VOID = 9  # in the label files
+TABLE = LabelTable(
+    ("left", "right", "nowhere"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)), {0: 0, 1: 1, 2: 2, VOID: IGNORE}
+)
+
+
+class FakePredictor:
+    """Called as a `Predictor`, answers with what it is given, and remembers the images' sizes."""
+
+    top_k = 0.25
+
+    def __init__(self, answer: Callable[[np.ndarray], dict[str, np.ndarray]]) -> None:
+        self.answer = answer
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        self.shapes.append(image.shape)
+        return self.answer(image)
+
+
+def dataset(folder: Path, *labels: np.ndarray) -> Dataset:
+    samples = []
+    for index, label in enumerate(labels):
+        sample = Sample(folder / f"{index}.png", folder / f"{index}_label.png")
+        cv2.imwrite(str(sample.image), np.full((*label.shape, 3), 10 * index, np.uint8))
+        cv2.imwrite(str(sample.label), label)
+        samples.append(sample)
+    return Dataset("test", "val", folder, TABLE, tuple(samples))
+
+
+def halves() -> np.ndarray:
+    """40 x 64 pixels: the left half is class 0, the right half class 1, the six upper rows are void."""
+    label = np.zeros((40, 64), np.uint8)
+    label[:, 32:] = 1
+    label[:6] = VOID
+    return label
+
+
+def answer_halves(image: np.ndarray) -> dict[str, np.ndarray]:
+    """The coarse path sees class 0 everywhere; the one region kept, the upper right one, is corrected."""
+    height, width = image.shape[:2]
+    rows, columns = -(-height // 32), -(-width // 32)
+    label_ids = np.zeros((height, width), np.uint8)
+    label_ids[:32, 32:64] = 1
+    kept = np.zeros((rows, columns), bool)
+    kept[0, 1] = True
+    return {
+        "label_ids": label_ids,
+        "coarse_label_ids": np.zeros((8 * rows, 8 * columns), np.uint8),
+        "importance": np.zeros((rows, columns), np.float32),
+        "kept": kept,
+    }
+
+
+def run(predictor: Any, data: Dataset, **options: Any) -> Scores:
+    return evaluate(predictor, data, **options)
+
+
+def test_scores_by_hand(tmp_path: Path) -> None:
+    """34 rows count. Left: 34·32 = 1088 pixels, all found. Right: 26·32 = 832 found, 8·32 = 256 not.
+
+    IoU of left 1088 / (1088 + 256) = 17/21, of right 832 / 1088 = 13/17.
+    """
+    scores = run(FakePredictor(answer_halves), dataset(tmp_path, halves()))
+    assert scores.matrix.counts.tolist() == [[1088, 0, 0], [256, 832, 0], [0, 0, 0]]
+    assert scores.matrix.iou[:2].tolist() == pytest.approx([17 / 21, 13 / 17])
+    assert scores.matrix.miou == pytest.approx((17 / 21 + 13 / 17) / 2)
+    assert scores.matrix.pixel_accuracy == pytest.approx(1920 / 2176)
+    assert scores.images_with.tolist() == [1, 1, 0]
+    assert (scores.num_images, scores.top_k, scores.class_names) == (1, 0.25, TABLE.names)
+
+
+def test_error_coverage_by_hand(tmp_path: Path) -> None:
+    """At stride 4 the label has 10 x 16 cells, from pixel 2 on; row 0 is void: 9·8 = 72 errors, 7·8 = 56 of them kept."""
+    scores = run(FakePredictor(answer_halves), dataset(tmp_path, halves()))
+    assert (scores.coarse_errors, scores.covered_errors) == (72, 56)
+    assert scores.error_coverage == pytest.approx(56 / 72)
+
+
+def test_each_image_counts_at_its_own_size(tmp_path: Path) -> None:
+    """Sums, not a mean of scores: the second image adds 33·50 pixels of class 0, 32·18 of them wrong.
+
+    Its coarse path is right everywhere and its kept region adds nothing to the coverage.
+    """
+    predictor = FakePredictor(answer_halves)
+    scores = run(predictor, dataset(tmp_path, halves(), np.zeros((33, 50), np.uint8)))
+    assert predictor.shapes == [(40, 64, 3), (33, 50, 3)]
+    assert scores.matrix.counts.tolist() == [[1088 + 1650 - 576, 576, 0], [256, 832, 0], [0, 0, 0]]
+    assert scores.images_with.tolist() == [2, 1, 0]
+    assert (scores.coarse_errors, scores.covered_errors, scores.num_images) == (72, 56, 2)
+
+
+def test_a_prediction_of_another_size_is_refused(tmp_path: Path) -> None:
+    def too_small(image: np.ndarray) -> dict[str, np.ndarray]:
+        return {**answer_halves(image), "label_ids": np.zeros((20, 32), np.uint8)}
+
+    with pytest.raises(ValueError, match=r"labels \(40, 64\) and predictions \(20, 32\) must have one shape"):
+        run(FakePredictor(too_small), dataset(tmp_path, halves()))
+
+
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    data = dataset(tmp_path, halves(), halves())
+    (tmp_path / "1_label.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1_label.png: is empty \(0 bytes\)"):
+        run(FakePredictor(answer_halves), data)
+
+
+def test_each_image_is_handed_on(tmp_path: Path) -> None:
+    seen: list[tuple[Any, ...]] = []
+    data = dataset(tmp_path, halves(), np.zeros((33, 50), np.uint8))
+    run(FakePredictor(answer_halves), data, on_image=lambda *arguments: seen.append(arguments))
+    assert [arguments[0] for arguments in seen] == list(data.samples)
+    _, image, label, prediction = seen[1]
+    assert image.shape == (33, 50, 3) and (image == 10).all()
+    assert label.shape == prediction["label_ids"].shape == (33, 50)
+    assert np.unique(seen[0][2]).tolist() == [0, 1, IGNORE], "train ids"
+
+
+# === As JSON ===
+
+
+def test_json_has_the_keys_that_others_build_on(tmp_path: Path) -> None:
+    found = run(FakePredictor(answer_halves), dataset(tmp_path, halves(), halves())).as_json()
+    assert found["iou"] == {"left": pytest.approx(17 / 21), "right": pytest.approx(13 / 17), "nowhere": None}
+    assert found["miou"] == pytest.approx((17 / 21 + 13 / 17) / 2)
+    assert found["pixel_accuracy"] == pytest.approx(15 / 17)
+    assert found["error_coverage"] == pytest.approx(7 / 9)
+    assert (found["top_k"], found["num_images"]) == (0.25, 2)
+    assert found["milliseconds"] > 0
+    assert found["confusion_matrix"] == [[2176, 0, 0], [512, 1664, 0], [0, 0, 0]]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_what_cannot_be_scored_is_null(tmp_path: Path) -> None:
+    """All is void: no class, no pixel and no error; and one image has no time beside the first's."""
+    found = run(FakePredictor(answer_halves), dataset(tmp_path, np.full((40, 64), VOID, np.uint8))).as_json()
+    assert found["iou"] == dict.fromkeys(TABLE.names)
+    for name in ("miou", "pixel_accuracy", "error_coverage", "milliseconds"):
+        assert found[name] is None, name
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_first_prediction_does_not_count_for_time() -> None:
+    scores = Scores(
+        class_names=TABLE.names,
+        top_k=0.5,
+        matrix=ConfusionMatrix(3),
+        images_with=np.zeros(3, np.int64),
+        num_images=4,
+        predict_seconds=[9.0, 0.1, 0.3, 0.2],
+    )
+    assert scores.milliseconds == pytest.approx(200)
