@@ -15,6 +15,8 @@ os.environ["KERAS_HOME"] = _KERAS_HOME.name
 os.environ["XDG_CACHE_HOME"] = _KERAS_HOME.name
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# The tests run each compiled function once or twice: XLA's optimisation takes longer than it saves.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
 def pytest_report_header() -> str:

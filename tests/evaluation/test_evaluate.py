@@ -85,7 +85,7 @@ def test_scores_by_hand(tmp_path: Path) -> None:
 
 
 def test_error_coverage_by_hand(tmp_path: Path) -> None:
-    """At stride 4 the label has 10 x 16 cells, from pixel 2 on; row 0 is void: 9·8 = 72 errors, 7·8 = 56 of them kept."""
+    """At stride 4, from pixel 2 on, the label has 10 x 16 cells, row 0 void: 9·8 errors, 7·8 of them kept."""
     scores = run(FakePredictor(answer_halves), dataset(tmp_path, halves()))
     assert (scores.coarse_errors, scores.covered_errors) == (72, 56)
     assert scores.error_coverage == pytest.approx(56 / 72)
