@@ -58,3 +58,5 @@ def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], st
         # XLA takes twice the time of TensorFlow's own kernels on a CPU; JAX is nothing without it.
         jit_compile=keras.backend.backend() == "jax",
     )
+    # Else TensorFlow traces the step twice: once to make the optimizer's variables, once to use them.
+    model.optimizer.build(model.trainable_variables)

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -159,7 +160,9 @@ def test_usage_names_what_was_typed() -> None:
 def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     output = tmp_path / "city"
     command = [sys.executable, "cli.py", "data", "synthesize", "--output", str(output), "--train", "100000"]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    # A job in the background of a script starts with SIGINT ignored, and hands that down.
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:
         while not list(tmp_path.glob(".city.*/city/leftImg8bit")) and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
