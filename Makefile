@@ -37,7 +37,8 @@ $(INSTALLED): pyproject.toml
 
 # --- Try it ---
 
-demo: $(INSTALLED) ## a made-up city, a small network trained on it, and its pictures (under demo/)
+demo: $(INSTALLED) ## a made-up city, a small network trained on it, and its pictures (all anew, under demo/)
+	rm -rf demo
 	$(BIN)/python cli.py data synthesize --output demo/city
 	$(BIN)/python cli.py train --config configs/synthetic.yaml --backend $(BACKEND) --data demo/city --output demo/run
 	$(BIN)/python cli.py evaluate demo/run --config configs/synthetic.yaml --data demo/city --json demo/scores.json

@@ -18,11 +18,14 @@ def cross_entropy(labels, logits, class_weights=None, label_smoothing=0.0, ohem=
             mining, arXiv 1604.03540); None counts all.
 
     Returns:
-        float32 scalar; 0 where every pixel is ignored.
+        float32 scalar; 0 where every pixel is ignored, NaN where a label is neither a class nor `IGNORE`:
+        such a label would otherwise count for nothing without a word.
     """
     num_classes = logits.shape[-1]
-    valid = ops.cast(ops.not_equal(labels, IGNORE), "float32")
-    target = ops.one_hot(ops.where(labels == IGNORE, 0, labels), num_classes, dtype="float32")
+    known = ops.logical_and(labels >= 0, labels < num_classes)
+    unknown = ops.any(ops.logical_not(ops.logical_or(known, labels == IGNORE)))
+    valid = ops.cast(known, "float32")
+    target = ops.one_hot(ops.where(known, labels, 0), num_classes, dtype="float32")
     weights = [1.0] * num_classes if class_weights is None else class_weights
     weights = ops.convert_to_tensor(weights, dtype="float32")
     # The weight of a pixel is that of its class, also where smoothing spreads the target.
@@ -32,7 +35,8 @@ def cross_entropy(labels, logits, class_weights=None, label_smoothing=0.0, ohem=
     losses = -ops.sum(target * log_probability, axis=-1)
     if ohem is not None:
         weights = weights * _hardest(losses * valid, ohem)
-    return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-6)
+    loss = ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-6)
+    return ops.where(unknown, float("nan"), loss)
 
 
 def _hardest(losses, share):

@@ -102,8 +102,9 @@ class MeanIoU(keras.metrics.Metric):
     def update_state(self, y_true, y_pred, sample_weight=None):
         labels = ops.reshape(ops.cast(y_true, "int32"), (-1,))
         predictions = ops.reshape(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), (-1,))
-        # Ignored pixels go to a cell of their own, which is cut off.
-        cell = ops.where(labels == IGNORE, self.num_classes**2, labels * self.num_classes + predictions)
+        # Ignored pixels, and labels that are no class, go to a cell of their own, which is cut off.
+        known = ops.logical_and(labels >= 0, labels < self.num_classes)
+        cell = ops.where(known, labels * self.num_classes + predictions, self.num_classes**2)
         ones = ops.ones_like(cell, dtype="int32")
         counts = ops.segment_sum(ones, cell, num_segments=self.num_classes**2 + 1)[:-1]
         low = self.low + ops.reshape(counts, self.low.shape)

@@ -144,12 +144,20 @@ class FoRNet(keras.Model):
         return model
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The compiled `FoRNetLoss`, or one with default weights where `compile` was given none."""
+        """The compiled `FoRNetLoss`, or one with default weights where `compile` was given none.
+
+        Raises:
+            ValueError: another loss was compiled, or samples are weighted.
+        """
         loss = self.loss or FoRNetLoss()
+        if not isinstance(loss, FoRNetLoss):
+            raise ValueError(f"loss must be a FoRNetLoss, or None for the default one; received {loss!r}")
+        if sample_weight is not None:
+            raise ValueError("samples cannot be weighted; weight classes with FoRNetLoss(class_weights=…)")
         parts = loss.parts(y, y_pred)
         for tracker in self.loss_parts:
             tracker.update_state(parts[tracker.name])
-        return sum(parts.values())
+        return sum(parts.values()) + sum(self.losses)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return super().compute_metrics(x, y, y_pred["logits"], sample_weight)

@@ -42,7 +42,7 @@ def summarize(model: FoRNet, size: tuple[int, int], top_k: float | None = None) 
     macs["branch"] = round(share * macs["branch"])
     parameters: dict[str, int] = defaultdict(int)
     for layer in model.layers:
-        parameters[_part(layer.name)] += layer.count_params()
+        parameters[_part(model, layer)] += layer.count_params()
     return {
         "parameters": model.count_params(),
         "macs": sum(macs.values()),
@@ -53,10 +53,12 @@ def summarize(model: FoRNet, size: tuple[int, int], top_k: float | None = None) 
     }
 
 
-def _part(layer_name: str) -> str:
-    if layer_name in ("backbone", "selector", "branch"):
-        return layer_name
-    return "branch input" if layer_name.startswith("detail") else "coarse path"
+def _part(model: FoRNet, layer: keras.Layer) -> str:
+    if layer is model.backbone:
+        return "backbone"
+    if layer.name in ("selector", "branch"):
+        return str(layer.name)
+    return "branch input" if layer.name.startswith("detail") else "coarse path"
 
 
 def _calls(model: FoRNet, size: tuple[int, int]) -> list[tuple[str, keras.Layer, list[Any]]]:
@@ -65,7 +67,7 @@ def _calls(model: FoRNet, size: tuple[int, int]) -> list[tuple[str, keras.Layer,
 
     def follow(network: keras.Model, shape: tuple[int, ...], part: str | None) -> None:
         def record(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
-            owner = part or _part(layer.name)
+            owner = part or _part(model, layer)
             if isinstance(layer, keras.Model):
                 follow(layer, args[0].shape, owner)
             else:

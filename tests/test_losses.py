@@ -202,3 +202,12 @@ def test_fornet_loss_round_trip() -> None:
     twin = keras.losses.deserialize(keras.losses.serialize(loss))
     assert twin.get_config() == loss.get_config()
     assert twin.class_weights == WEIGHTS
+
+
+@pytest.mark.parametrize("label", [3, 33, -1])
+def test_a_label_that_is_no_class_makes_the_loss_nan(label: int) -> None:
+    """It would count for nothing otherwise, and training on label ids would look perfect."""
+    labels = np.full((1, 4, 6), label, "int32")
+    labels[0, 0, 0] = 1
+    loss = cross_entropy(keras.ops.convert_to_tensor(labels), keras.ops.zeros((1, 4, 6, 3)))
+    assert np.isnan(keras.ops.convert_to_numpy(loss))

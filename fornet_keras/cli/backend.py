@@ -6,13 +6,13 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TextIO
 
 from rich.console import Console
 
-from fornet_keras.doctor import choose_backend, is_installed
+from fornet_keras.doctor import choose_backend
 from fornet_keras.errors import FoRNetError
 
 
@@ -34,16 +34,17 @@ def start_backend(asked: str | None, reads_batches: bool = False) -> None:
     if quiet:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # below, each machine without a GPU gets an error about it
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    also = ["tensorflow"] if reads_batches and is_installed("tensorflow") else []
     starting = f"starting {backend} …"
     with _native_messages(quiet) as terminal, Console(file=terminal).status(starting):
-        for module in ("keras", *also):
-            _import(module, backend)
+        _import_keras(backend)
+        if reads_batches:
+            with suppress(ImportError):  # without it, batches are read without it
+                import_module("tensorflow")
 
 
-def _import(module: str, backend: str) -> None:
+def _import_keras(backend: str) -> None:
     try:
-        import_module(module)
+        import_module("keras")
     except ImportError as error:
         reason = str(error).strip().partition("\n")[0]
         raise FoRNetError(

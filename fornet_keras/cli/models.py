@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import fornet_keras
@@ -18,7 +19,7 @@ def find_model(name: str) -> Path:
     Raises:
         ModelError: there is none.
     """
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         return folder
     shipped = sorted(entry.name for entry in SHIPPED.glob("[!.]*") if entry.is_dir())

@@ -13,8 +13,9 @@ from fornet_keras.cli.options import Size, backend_option, json_option, top_k_op
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import show_table
 from fornet_keras.config import read_config
+from fornet_keras.data import camvid, cityscapes
 
-DEFAULT_CLASSES = 19
+NUM_CLASSES = {"cityscapes": cityscapes.TABLE.num_classes, "camvid": camvid.TABLE.num_classes}
 
 
 @click.command(
@@ -40,7 +41,7 @@ DEFAULT_CLASSES = 19
     "--num-classes",
     type=click.IntRange(2, 255),
     metavar="N",
-    help=f"Classes of a CONFIG's network.  [default: {DEFAULT_CLASSES}]",
+    help="Classes of a CONFIG's network. Otherwise those of its data's format.",
 )
 @json_option
 def summary(
@@ -59,19 +60,26 @@ def summary(
     folder = find_model(model) if config is None else Path()
     if num_classes and config is None:
         raise click.UsageError("--num-classes is for a CONFIG (.yaml): a MODEL has its own classes")
+    if config and config.data.format not in NUM_CLASSES and not num_classes:
+        raise click.UsageError(f"{model} does not say how many classes its data has: add --num-classes N")
     start_backend(backend)
     from fornet_keras.model_folder import load_model
     from fornet_keras.summary import summarize
-    from fornet_keras.training.train import build_model
+    from fornet_keras.training.build import build_model
 
-    network = build_model(config, num_classes or DEFAULT_CLASSES) if config else load_model(folder)[0]
+    if config:
+        network = build_model(config, num_classes or NUM_CLASSES[config.data.format])
+    else:
+        network = load_model(folder)[0]
     costs = summarize(network, size, top_k)
     write_json(json_file, costs)
     parts = {**costs["by_part"], "all": costs}
     height, width = size
     rows = [(part, *_millions_and_billions(cost)) for part, cost in parts.items()]
     columns = ("part", "M parameters", f"G multiply-accumulates at {height}x{width}")
-    show_table(f"{model}, top-k {costs['top_k']:g}", columns, rows, footer=True)
+    show_table(
+        f"{model}, {network.num_classes} classes, top-k {costs['top_k']:g}", columns, rows, footer=True
+    )
     click.echo(f"With every region refined (top-k 1): {costs['dense_macs'] / 1e9:.2f} G multiply-accumulates")
 
 

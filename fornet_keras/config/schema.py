@@ -100,7 +100,11 @@ class ModelConfig(Section):
 
     preset: Literal["nano", "s", "m"] = Field(default="s", description="nano, s or m (size of the network)")
     region_size: int = Field(
-        default=32, ge=32, multiple_of=32, description="a multiple of 32 (side of a square region in pixels)"
+        default=32,
+        ge=32,
+        le=1024,
+        multiple_of=32,
+        description="a multiple of 32 up to 1024 (side of a square region in pixels)",
     )
     top_k: float = Field(
         default=0.5,

@@ -66,7 +66,7 @@ class FolderDescription(_Strict):
     """The contents of a `dataset.yaml`; the keys are explained at the top of this file."""
 
     name: _Name
-    classes: Annotated[list[ClassDescription], Field(min_length=1, max_length=IGNORE)]
+    classes: Annotated[list[ClassDescription], Field(min_length=2, max_length=IGNORE)]
     ignore: list[_Byte] = []
     images: _FolderPattern = "images/{split}"
     labels: _FolderPattern = "labels/{split}"

@@ -27,7 +27,7 @@ _TRAIN_IDS = (
     "(for Cityscapes *_labelIds.png; train ids belong in *_labelTrainIds.png)"
 )
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fornet_keras"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "fornet_keras"
 """Where a user's reports are kept: the next run on the same data then starts at once."""
 
 
@@ -51,7 +51,8 @@ def scan(
     report = load_report(cached) if cached else None
     if report is None:
         report = _report(dataset, _read_all(dataset, workers, on_sample))
-        if cached:
+        if cached and not report.problems:
+            # A problem may go without a trace in a file's size or time of change: a mode, a disk that failed.
             store_report(report, cached)
     return report
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -44,7 +45,7 @@ def open_dataset(format: str, root: Path, split: str, exclude: Sequence[str] = (
     """
     if format not in FORMATS:
         raise DataError(f"data format '{format}' is unknown; expected one of {', '.join(FORMATS)}")
-    root = root.expanduser()
+    root = Path(os.path.expanduser(root))
     try:
         source, samples = _find(format, root, split)
     except OSError as error:

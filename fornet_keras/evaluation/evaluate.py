@@ -31,7 +31,8 @@ class Scores:
         num_images: images scored.
         coarse_errors: pixels that the coarse path got wrong, at stride 4.
         covered_errors: those of them that lie in kept regions.
-        read_seconds, predict_seconds: time spent reading, and predicting with the first image left out.
+        read_seconds: time spent reading all images and labels.
+        predict_seconds: time spent predicting each image; the first is slow, as it compiles.
     """
 
     class_names: tuple[str, ...]

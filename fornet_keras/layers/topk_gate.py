@@ -45,7 +45,8 @@ class TopKGate(keras.layers.Layer):
         for name, value in (("ratio", ratio), ("min_train_ratio", min_train_ratio)):
             if not 0 < value <= 1:
                 raise ValueError(f"{name} must be in (0, 1]; received {value}; use 1 to keep every region")
-        super().__init__(**kwargs)
+        # float32, or a mixed policy would round the scores before they are ranked.
+        super().__init__(**{**kwargs, "dtype": "float32"})
         self.ratio = ratio
         self.min_train_ratio = min_train_ratio
         self.seed = seed

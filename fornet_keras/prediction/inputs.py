@@ -72,7 +72,7 @@ def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
 
 
 def _expand(argument: str, output: Path) -> Iterator[_Found]:
-    path = Path(argument).expanduser()
+    path = Path(os.path.expanduser(argument))
     is_glob = glob.has_magic(argument) and not path.exists()
     if is_glob:
         matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]

@@ -8,13 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from fornet_keras.data.dataset import IGNORE, LabelTable
 
 Picture = NDArray[np.uint8]
 
 VOID_COLOR = (0, 0, 0)
-FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def palette(table: LabelTable) -> Picture:
@@ -72,17 +72,17 @@ def _paint(values: NDArray[Any], size: int) -> NDArray[Any]:
     return np.repeat(np.repeat(values, size, axis=0), size, axis=1)
 
 
-def legend(table: LabelTable, row_height: int = 24, columns: int = 1) -> Picture:
+def legend(table: LabelTable, row_height: int = 24) -> Picture:
     """The class names beside their colours."""
-    rows = -(-table.num_classes // columns)
-    column_width = 40 + 10 * max(map(len, table.names))
-    picture = np.full((rows * row_height + 8, columns * column_width, 3), 255, dtype=np.uint8)
+    font = ImageFont.load_default(15)
+    width = 50 + round(max(font.getlength(name) for name in table.names))
+    picture = Image.new("RGB", (width, table.num_classes * row_height + 8), "white")
+    draw = ImageDraw.Draw(picture)
     for index, (name, color) in enumerate(zip(table.names, table.colors, strict=True)):
-        left = 8 + (index // rows) * column_width
-        top = 6 + (index % rows) * row_height
-        cv2.rectangle(picture, (left, top), (left + 18, top + row_height - 8), color, -1)
-        cv2.putText(picture, name, (left + 26, top + row_height - 11), FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
-    return picture
+        top = 6 + index * row_height
+        draw.rectangle((8, top, 26, top + row_height - 8), fill=tuple(color))
+        draw.text((34, top + row_height / 2 - 4), name, fill="black", font=font, anchor="lm")
+    return np.asarray(picture)
 
 
 def side_by_side(rows: Sequence[Sequence[Picture]], gap: int = 4) -> Picture:

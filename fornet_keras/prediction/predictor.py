@@ -1,4 +1,4 @@
-"""Predictor: label ids of whole images, at the image's own size, without full-size tensors leaving Keras."""
+"""Predictor: label ids of whole images, at the image's own size, without full-size logits leaving Keras."""
 
 from typing import Any
 
@@ -16,6 +16,10 @@ MAX_SIZES = 8
 @keras.saving.register_keras_serializable("fornet_keras")
 class LabelIds(keras.layers.Layer):
     """The class with the highest logit: `(…, classes)` to int32 `(…)`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        # float32, or a mixed policy would round the logits before they are compared.
+        super().__init__(**{**kwargs, "dtype": "float32"})
 
     def call(self, logits: Any) -> Any:
         return ops.cast(ops.argmax(logits, axis=-1), "int32")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
+from fornet_keras.errors import DataError
 from fornet_keras.prediction.files import write_labels
 
 
@@ -31,6 +32,9 @@ def save_label_values(folder: Path, dataset: Dataset, sample: Sample, label_ids:
 
     Returns:
         The file.
+
+    Raises:
+        DataError: the file is the image itself.
     """
     values = label_values(dataset.table)
     colors = np.zeros((256, 3), np.uint8)
@@ -38,5 +42,10 @@ def save_label_values(folder: Path, dataset: Dataset, sample: Sample, label_ids:
     # A dataset.yaml may look outside its folder, as in ../images: predictions stay in theirs.
     place = [part for part in sample.image.relative_to(dataset.root).parts if part != ".."]
     path = folder.joinpath(*place).with_suffix(".png")
+    if path.resolve() == sample.image.resolve():
+        raise DataError(
+            f"{path}: is the image itself, which the prediction would overwrite; "
+            "expected a folder other than the data's own; choose another one"
+        )
     write_labels(path, values[label_ids], colors)
     return path

@@ -26,6 +26,10 @@ from fornet_keras.training.tensorboard import EventLog
 Logs = dict[str, float]
 Array = NDArray[Any]
 
+STEADIER = (
+    "expected finite numbers; lower training.learning_rate, set training.clip_norm, or train in float32"
+)
+
 
 class Validation(keras.callbacks.Callback):
     """Scores the model on whole images, every label at its own size, and saves the best and the last one.
@@ -38,7 +42,8 @@ class Validation(keras.callbacks.Callback):
         folder: where the models are saved, as `folder/best` and `folder/last`.
         every: epochs from one validation to the next; the last epoch is always scored.
         on_image: called with (images done, images in all) after each, to show progress.
-        num_pictures: samples, evenly spread over the data set, whose pictures are kept in `pictures`.
+        num_pictures: samples, evenly spread over the data set, whose pictures are kept, in `pictures` of the
+            last validation and in `best_pictures` of the best one.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Validation(keras.callbacks.Callback):
         self.best_miou = -1.0
         self.best_epoch = 0
         self.pictures: list[Array] = []
+        self.best_pictures: list[Array] = []
         spread = np.linspace(0, len(dataset) - 1, num_pictures).astype(int)
         self._pictured = {dataset.samples[index] for index in spread}
 
@@ -69,10 +75,14 @@ class Validation(keras.callbacks.Callback):
         if (epoch + 1) % self.every and not last:
             return
         self.pictures, self._done = [], 0
+        # The loss of the last step was computed before its update.
+        if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
+            raise TrainingError(f"a weight is not a finite number after epoch {epoch + 1}; {STEADIER}")
         scores = evaluate(self._predictor, self.dataset, on_image=self._after_image)
         save_model(self.model, self.dataset.table, self.folder / "last")
         if scores.matrix.miou > self.best_miou:
             self.best_miou, self.best_epoch = scores.matrix.miou, epoch + 1
+            self.best_pictures = self.pictures
             save_model(self.model, self.dataset.table, self.folder / "best")
         logs["val_miou"] = scores.matrix.miou
         logs["val_best_miou"] = self.best_miou
@@ -174,10 +184,8 @@ class StopOnNaN(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         if not np.isfinite(logs["loss"]):
-            raise TrainingError(
-                f"the loss became {logs['loss']} in epoch {self._epoch + 1}, step {batch + 1}; expected a "
-                "finite number; lower training.learning_rate, set training.clip_norm, or train in float32"
-            )
+            where = f"epoch {self._epoch + 1}, step {batch + 1}"
+            raise TrainingError(f"the loss became {logs['loss']} in {where}; {STEADIER}")
 
 
 class ProgressLine(keras.callbacks.Callback):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,16 +59,21 @@ def train(config: Config, output: Path, console: Console | None = None) -> tuple
     log = RunLog(output, validation, training.batch_size)
     try:
         model = _fit(config, batches, pixels, [StopOnNaN(), validation, log, line])
+    except BaseException:
+        if not log.rows:
+            # Nothing was learnt: the corrected command may use the same folder.
+            shutil.rmtree(output)
+        raise
     finally:
         line.close()
         log.close()
     scores = evaluate(Predictor(load_model(output / "best")[0]), val_set)
-    save_report(pictures, val_set.table, log.rows, scores, validation.pictures)
+    save_report(pictures, val_set.table, log.rows, scores, validation.best_pictures)
     result = {
         "backend": keras.backend.backend(),
         "epochs": training.epochs,
         "steps": training.epochs * batches.steps_per_epoch,
-        "best_miou": validation.best_miou,
+        "best_miou": scores.matrix.miou,
         "best_epoch": validation.best_epoch,
         "seconds": time.perf_counter() - started,
         "model": str(output / "best"),
@@ -86,6 +92,7 @@ def _fit(
 ) -> FoRNet:
     """A network, built and trained in the configured precision."""
     keras.utils.set_random_seed(config.training.seed)
+    policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.training.precision)
     try:
         model = build_model(config, batches.dataset.table.num_classes)
@@ -100,7 +107,7 @@ def _fit(
                 verbose=0,
             )
     finally:
-        keras.config.set_dtype_policy("float32")
+        keras.config.set_dtype_policy(policy)
     return model
 
 

@@ -55,7 +55,7 @@ def test_backend_that_is_not_installed_names_its_extra(
     run: Run, monkeypatch: pytest.MonkeyPatch, config: Path
 ) -> None:
     monkeypatch.setattr(doctor, "is_installed", lambda backend: backend == "tensorflow")
-    result = run("summary", config, "--backend", "jax")
+    result = run("summary", config, "--num-classes", 3, "--backend", "jax")
     assert result.exit_code == 1
     assert only_line(result.stderr) == (
         "Error: backend 'jax' (--backend) is not installed; "

@@ -65,3 +65,11 @@ def test_folder_without_a_model(run: Run, config: Path, data: Path) -> None:
     result = run("evaluate", data, "--config", config, "--data", data)
     assert result.exit_code == 1
     assert f"Error: {data}: no model.json in it; expected a run folder" in only_line(result.stderr)
+
+
+def test_predictions_never_overwrite_the_images(run: Run, model: Path, config: Path, data: Path) -> None:
+    images = {path: path.read_bytes() for path in (data / "images").rglob("*.png")}
+    result = run("evaluate", model, "--config", config, "--data", data, "--save-predictions", data)
+    assert result.exit_code == 1
+    assert "is the image itself, which the prediction would overwrite" in only_line(result.stderr)
+    assert images and {path: path.read_bytes() for path in images} == images

@@ -96,7 +96,7 @@ def test_wrong_layout_names_the_patterns(tmp_path: Path) -> None:
         ("", "expected keys and values, such as 'name: harbour'"),
         ("- water", "expected keys and values"),
         ("name: harbour", "classes: is missing; add it"),
-        ("name: harbour\nclasses: []", "classes: List should have at least 1 item"),
+        ("name: harbour\nclasses: []", "classes: List should have at least 2 items"),
         (f"{MINIMAL}\nnames: x", "names: unknown key; expected one of name, classes, .*; did you mean name?"),
         (f"{MINIMAL}\nzzz: x", "zzz: unknown key; expected one of name, .*; remove it"),
         (

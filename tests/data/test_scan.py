@@ -87,7 +87,8 @@ def test_bad_data_is_refused_in_one_line(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, [LABEL, None, None, LABEL + 200])
     message = (
         r"^harbour train: 4 images, 2 missing labels, 0 corrupt, 1 wrong label; "
-        r"no label in 2 of 4 images; .* \(1.jpg, 2.jpg\) \(3 more\); see all with `python cli.py data check`$"
+        r"no label in 2 of 4 images; .* \(1.jpg, 2.jpg\) \(3 more\); "
+        r"see all with `python cli.py data check --config FILE --data DIR`$"
     )
     with pytest.raises(DataError, match=message):
         scan(dataset).raise_if_bad()
@@ -152,12 +153,25 @@ def test_files_of_train_ids_are_not_mapped(tmp_path: Path) -> None:
 
 
 def test_a_report_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = make_dataset(tmp_path, [LABEL, None, LABEL + 1])
+    dataset = make_dataset(tmp_path, [LABEL, LABEL])
     cache = tmp_path / "new" / "cache"
     report = scan(dataset, cache=cache)
     assert len(list(cache.iterdir())) == 1
     monkeypatch.setattr(scan_module, "verify_image", None)
     assert scan(dataset, cache=cache) == report
+
+
+def test_a_report_of_problems_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mending may leave a file's size and time of change as they were: a mode, a disk that failed."""
+    dataset = make_dataset(tmp_path, [LABEL])
+
+    def unreadable(path: Path) -> None:
+        raise DataError(f"{path}: no permission to read it; change its mode")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scan_module, "verify_image", unreadable)
+        assert len(scan(dataset, cache=tmp_path / "cache").problems) == 1
+    assert not scan(dataset, cache=tmp_path / "cache").problems
 
 
 def test_a_report_is_not_used_after_a_change(tmp_path: Path) -> None:

@@ -111,3 +111,10 @@ def test_scores_in_half_precision_are_ranked_in_float32() -> None:
     mask, indices = TopKGate(0.5)(random(1, 2, 2))
     assert keras.backend.standardize_dtype(mask.dtype) == "float32"
     assert keras.backend.standardize_dtype(indices.dtype) == "int32"
+
+
+def test_a_mixed_policy_does_not_round_the_scores() -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    scores = keras.ops.reshape(1 + keras.ops.arange(8, dtype="float32") * 1e-4, (1, 2, 4))
+    _, kept = TopKGate(0.5)(scores)
+    assert keras.ops.convert_to_numpy(kept).tolist() == [[7, 6, 5, 4]]

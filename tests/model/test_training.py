@@ -114,3 +114,14 @@ def test_a_mixed_precision_step_with_a_loss_of_ones_own() -> None:
     assert found["coarse_loss"] == found["selector_loss"] == 0
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     assert any((old != new).any() for old, new in zip(before, model.get_weights(), strict=True))
+
+
+def test_what_would_be_ignored_is_refused() -> None:
+    image, labels = easy_problem()
+    model = tiny_model()
+    model.compile("sgd", jit_compile=False, run_eagerly=keras.backend.backend() != "jax")
+    with pytest.raises(ValueError, match="samples cannot be weighted"):
+        model.fit(image, labels, sample_weight=np.ones(2), verbose=0)
+    model.compile("sgd", loss="mse", jit_compile=False, run_eagerly=keras.backend.backend() != "jax")
+    with pytest.raises(ValueError, match="loss must be a FoRNetLoss, or None"):
+        model.fit(image, labels, verbose=0)

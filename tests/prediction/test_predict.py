@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +11,7 @@ from fornet_keras.model import FoRNet
 from fornet_keras.prediction import predictor
 from fornet_keras.prediction.inputs import KINDS, find_inputs
 from fornet_keras.prediction.predict import FolderPrediction, Outcome
-from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.prediction.predictor import LabelIds, Predictor
 from tests.model.tiny import images, numpy_outputs, randomize, tiny_model
 from tests.prediction.test_video import read_video, write_video
 
@@ -107,3 +108,9 @@ def test_video_becomes_an_overlay_video(predict: Predictor, picture: Path) -> No
     frames, _ = read_video(outcome.files["overlay"])
     assert (len(frames), frames[0].shape) == (3, (64, 96, 3))
     assert run(predict, video)[0].status == "kept"
+
+
+def test_a_mixed_policy_does_not_round_the_logits() -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    logits = keras.ops.convert_to_tensor([[[[1.0, 1.0001]]]])
+    assert keras.ops.convert_to_numpy(LabelIds()(logits)).tolist() == [[[1]]]

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fornet_keras.config import Config, read_config
 from fornet_keras.data.sources import open_dataset
-from fornet_keras.errors import ConfigError, DataError
+from fornet_keras.errors import ConfigError, DataError, TrainingError
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -204,3 +204,13 @@ def test_damage_that_is_found_while_training_is_one_line(
     with pytest.raises(DataError, match=r"\d.png: cannot be read .*; copy or download it again") as caught:
         train(make_config(data={"root": str(own_camvid)}), tmp_path / "run")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.backend
+def test_a_run_that_learnt_nothing_leaves_its_folder_free(
+    train: Train, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(training={"learning_rate": 1e30, "epochs": 2})
+    with pytest.raises(TrainingError, match=r"in epoch 1, step \d; expected finite numbers; lower training"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
