@@ -22,6 +22,7 @@ from fornet_keras.config import read_config
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.pipeline import read_sample
 from fornet_keras.data.sources import open_dataset
+from fornet_keras.errors import FoRNetError
 from fornet_keras.layers.resize import UpsampleToImage
 from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.model_folder import load_model
@@ -93,7 +94,7 @@ def measure(model, dataset):
             "choice": choice,
             "ratio": ratio,
             "miou": matrices[choice, ratio].miou,
-            "error_coverage": covered[choice, ratio] / errors,
+            "error_coverage": covered[choice, ratio] / max(errors, 1.0),
         }
         for choice, ratio in cells
     ]
@@ -160,4 +161,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FoRNetError as error:
+        raise SystemExit(f"Error: {error}") from None

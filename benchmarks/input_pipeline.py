@@ -27,7 +27,7 @@ from rich.table import Table
 from fornet_keras.config import read_config
 from fornet_keras.data.pipeline import BatchSequence, TrainingBatches, read_sample, tf_dataset
 from fornet_keras.data.sources import open_dataset
-from fornet_keras.errors import DataError
+from fornet_keras.errors import FoRNetError
 
 Batches = Generator[object, None, None]
 
@@ -128,7 +128,7 @@ def main() -> None:
         parser.error("no data folder; add --data DIR")
     try:
         dataset = open_dataset(config.data.format, root, config.data.train_split, config.data.exclude)
-    except DataError as error:
+    except FoRNetError as error:
         parser.error(str(error))
     training = config.training
     batches = TrainingBatches(dataset, config.augment, training.batch_size, training.seed)
