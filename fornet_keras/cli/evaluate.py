@@ -31,7 +31,7 @@ from fornet_keras.data.dataset import Sample
     short_help="Score a model on a data set.",
     examples=[
         "evaluate runs/city --config configs/synthetic.yaml --data city",
-        "evaluate fornet_s_camvid --config configs/camvid.yaml --data DIR --top-k 0.1 --json scores.json",
+        "evaluate runs/camvid --config configs/camvid.yaml --data DIR --top-k 0.1 --json scores.json",
     ],
 )
 @model_argument

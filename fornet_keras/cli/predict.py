@@ -21,7 +21,7 @@ from fornet_keras.prediction.inputs import find_inputs
     short_help="Predict images, folders, globs and videos.",
     examples=[
         "predict runs/city street.jpg --output pictures --overlay --importance",
-        'predict fornet_s_camvid frames "more/*.png" drive.mp4 --output pictures --top-k 0.25',
+        'predict runs/camvid frames "more/*.png" drive.mp4 --output pictures --top-k 0.25',
     ],
 )
 @model_argument

@@ -25,7 +25,9 @@ def show_scores(scores: Scores, title: str) -> None:
         strict=True,
     )
     show_table(title, ("class", "images", "pixels", "IoU", "accuracy"), rows)
-    click.echo(f"mIoU            {_score(matrix.miou)}   (mean over the classes that occur)")
+    click.echo(
+        f"mIoU            {_score(matrix.miou)}   (mean over the classes in the labels or the predictions)"
+    )
     click.echo(f"pixel accuracy  {_score(matrix.pixel_accuracy)}")
     click.echo(
         f"error coverage  {_score(scores.error_coverage)}   "

@@ -23,7 +23,7 @@ NUM_CLASSES = {"cityscapes": cityscapes.TABLE.num_classes, "camvid": camvid.TABL
     short_help="Parameters and multiply-accumulates by part.",
     examples=[
         "summary configs/cityscapes.yaml --size 1024x2048 --top-k 0.25",
-        "summary fornet_s_camvid --size 360x480",
+        "summary runs/camvid --size 360x480",
     ],
 )
 @click.argument("model", metavar="MODEL|CONFIG")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.images import read_image
 from fornet_keras.errors import DataError
@@ -65,9 +67,23 @@ class FolderPrediction:
     track: Track = untracked
 
     def __call__(self, inputs: Sequence[Input]) -> list[Outcome]:
-        """Predict all inputs; a file that cannot be used is an `Outcome`, not an error."""
-        write_picture(self.output / LEGEND, legend(self.table))
+        """Predict all inputs; a file that cannot be used is an `Outcome`, not an error.
+
+        Raises:
+            DataError: the folder holds predictions of a model with other classes.
+        """
+        self._write_legend()
         return [self._one(entry) for entry in self.track(inputs, len(inputs), "images")]
+
+    def _write_legend(self) -> None:
+        """Write the legend, which would explain none of the pictures of a model with other classes."""
+        path, picture = self.output / LEGEND, legend(self.table)
+        if path.exists() and not self.overwrite and not np.array_equal(read_image(path), picture):
+            raise DataError(
+                f"{self.output}: holds predictions of a model with other classes; expected a folder of this "
+                "model's; choose another one, or write all again with --overwrite"
+            )
+        write_picture(path, picture)
 
     def _one(self, entry: Input) -> Outcome:
         kinds, suffix = (("overlay",), ".mp4") if entry.is_video else (self.kinds, ".png")

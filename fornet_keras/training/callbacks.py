@@ -106,6 +106,8 @@ class Validation(keras.callbacks.Callback):
 class RunLog(keras.callbacks.Callback):
     """Writes each epoch's numbers to `log.csv` and TensorBoard, and the validation's pictures to TensorBoard.
 
+    The learning rate is that of the epoch's first step.
+
     Args:
         folder: the run folder.
         validation: the run's `Validation`.
@@ -137,6 +139,7 @@ class RunLog(keras.callbacks.Callback):
         self._csv.writeheader()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
@@ -147,7 +150,7 @@ class RunLog(keras.callbacks.Callback):
         row = {
             **logs,
             "epoch": epoch + 1,
-            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+            "learning_rate": self._learning_rate,
             "images_per_second": images / (self._trained - self._started),
             "seconds": time.perf_counter() - self._started,
         }

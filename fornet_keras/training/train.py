@@ -50,7 +50,11 @@ def train(config: Config, output: Path, console: Console | None = None) -> tuple
     train_set, val_set, pixels = _open_data(config, output, console)
     pictures = output / "pictures"
     pictures.mkdir(parents=True)
-    (output / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    # An absolute folder: the run's own configuration then works from anywhere.
+    located = config.data.model_copy(update={"root": str(train_set.root.absolute())})
+    (output / "config.yaml").write_text(
+        dump_config(config.model_copy(update={"data": located})), encoding="utf-8"
+    )
 
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
     save_first_batches(pictures / "first_batches.png", batches)

@@ -23,7 +23,7 @@ def test_costs_of_a_configuration_by_part(run: Run, config: Path, tmp_path: Path
 @pytest.mark.backend
 def test_costs_of_a_model_at_its_own_top_k(run: Run, model: Path) -> None:
     result = run("summary", model, "--size", "64×96")
-    assert (result.exit_code, f"{model}, top-k 0.5" in result.stdout) == (0, True)
+    assert (result.exit_code, f"{model}, 3 classes, top-k 0.5" in result.stdout) == (0, True)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.yaml"])

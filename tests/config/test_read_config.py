@@ -113,8 +113,8 @@ def test_shipped_configuration(file: Path) -> None:
     assert "Expected result" in opening
 
 
-def test_three_configurations_are_shipped() -> None:
-    assert [file.stem for file in SHIPPED] == ["camvid", "cityscapes", "synthetic"]
+def test_a_configuration_for_each_kind_of_data_is_shipped() -> None:
+    assert [file.stem for file in SHIPPED] == ["camvid", "cityscapes", "folder", "synthetic"]
 
 
 @pytest.mark.parametrize("section", SECTIONS)

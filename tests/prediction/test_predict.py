@@ -7,6 +7,7 @@ from PIL import Image
 
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.images import image_size, read_image, read_label
+from fornet_keras.errors import DataError
 from fornet_keras.model import FoRNet
 from fornet_keras.prediction import predictor
 from fornet_keras.prediction.inputs import KINDS, find_inputs
@@ -114,3 +115,12 @@ def test_a_mixed_policy_does_not_round_the_logits() -> None:
     keras.config.set_dtype_policy("mixed_bfloat16")
     logits = keras.ops.convert_to_tensor([[[[1.0, 1.0001]]]])
     assert keras.ops.convert_to_numpy(LabelIds()(logits)).tolist() == [[[1]]]
+
+
+def test_a_folder_of_another_model_is_refused(predict: Predictor, picture: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    FolderPrediction(predict, TABLE, output)(find_inputs([str(picture)], output))
+    other = LabelTable(("road", "quay", "sky"), TABLE.colors, TABLE.train_ids)
+    with pytest.raises(DataError, match="holds predictions of a model with other classes; .* --overwrite"):
+        FolderPrediction(predict, other, output)(find_inputs([str(picture)], output))
+    FolderPrediction(predict, other, output, overwrite=True)(find_inputs([str(picture)], output))
