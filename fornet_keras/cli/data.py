@@ -12,8 +12,9 @@ from fornet_keras.cli.group import FAILED, Group
 from fornet_keras.cli.options import Size, config_option, data_option, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import counting, show_table
-from fornet_keras.cli.settings import look_through, open_split, read_settings
+from fornet_keras.cli.settings import look_through, read_settings
 from fornet_keras.data.scan_report import ScanReport
+from fornet_keras.data.sources import open_split
 
 MAX_SIZES = 5  # image sizes in a line
 
@@ -95,7 +96,7 @@ def check(
     """Read every label of both splits, count the classes, and list what is wrong."""
     config = read_settings(config_file, data_folder)
     splits = ((config.data.train_split, config.data.exclude), (config.data.val_split, ()))
-    datasets = [open_split(config, split, exclude) for split, exclude in splits]
+    datasets = [open_split(config.data, split, exclude) for split, exclude in splits]
     reports = [look_through(dataset) for dataset in datasets]
     write_json(json_file, {"splits": [asdict(report) for report in reports]})
     _show(reports)

@@ -22,8 +22,9 @@ from fornet_keras.cli.options import (
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.scores import show_scores
 from fornet_keras.cli.screen import counting
-from fornet_keras.cli.settings import look_through, open_split, read_settings
+from fornet_keras.cli.settings import look_through, read_settings
 from fornet_keras.data.dataset import Sample
+from fornet_keras.data.sources import open_split
 
 
 @click.command(
@@ -65,7 +66,7 @@ def evaluate(
     MODEL is a run folder, a saved model's folder, or the name of a shipped model.
     """
     config = read_settings(config_file, data_folder)
-    dataset = open_split(config, split or config.data.val_split)
+    dataset = open_split(config.data, split or config.data.val_split)
     look_through(dataset).raise_if_bad()
     start_backend(backend)
     from fornet_keras.evaluation.evaluate import evaluate as score

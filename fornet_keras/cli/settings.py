@@ -10,8 +10,6 @@ from fornet_keras.config import Config, read_config
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.scan import scan
 from fornet_keras.data.scan_report import ScanReport
-from fornet_keras.data.sources import open_dataset
-from fornet_keras.errors import ConfigError
 
 
 def read_settings(config_file: Path, data_folder: Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -24,18 +22,6 @@ def read_settings(config_file: Path, data_folder: Path | None, overrides: Sequen
     if data_folder is None:
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"root": str(data_folder)})})
-
-
-def open_split(config: Config, split: str, exclude: Sequence[str] = ()) -> Dataset:
-    """Open one split of the configured data.
-
-    Raises:
-        ConfigError: no folder is given.
-        DataError: the data cannot be used.
-    """
-    if config.data.root is None:
-        raise ConfigError("no data folder; expected `--data DIR` or `data.root` in the configuration")
-    return open_dataset(config.data.format, Path(config.data.root), split, exclude)
 
 
 def look_through(dataset: Dataset) -> ScanReport:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from fornet_keras.config import DataConfig
 from fornet_keras.data import camvid, cityscapes, folder
 from fornet_keras.data.dataset import Dataset, LabelTable, Sample
-from fornet_keras.errors import DataError
+from fornet_keras.errors import ConfigError, DataError
 
 FORMATS = ("cityscapes", "camvid", "folder")
 
@@ -59,6 +60,18 @@ def open_dataset(format: str, root: Path, split: str, exclude: Sequence[str] = (
             "expected some to be left; shorten the list"
         )
     return Dataset(source.name, split, root, source.table, kept)
+
+
+def open_split(data: DataConfig, split: str, exclude: Sequence[str] = ()) -> Dataset:
+    """`open_dataset` as a configuration says.
+
+    Raises:
+        ConfigError: the configuration names no folder.
+        DataError: as `open_dataset`.
+    """
+    if data.root is None:
+        raise ConfigError("no data folder; expected `--data DIR` or `data.root` in the configuration")
+    return open_dataset(data.format, Path(data.root), split, exclude)
 
 
 def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:

@@ -17,7 +17,7 @@ from fornet_keras.config import Config, dump_config
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.data.scan import CACHE, scan
-from fornet_keras.data.sources import open_dataset
+from fornet_keras.data.sources import open_split
 from fornet_keras.errors import ConfigError, DataError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.model import FoRNet
@@ -118,12 +118,10 @@ def _fit(
 def _open_data(config: Config, output: Path, console: Console) -> tuple[Dataset, Dataset, Sequence[int]]:
     """The two data sets, looked through, and the training labels' pixels by class."""
     data = config.data
-    if data.root is None:
-        raise ConfigError("no data folder; expected `--data DIR` or `data.root` in the configuration")
     if output.exists() and any(output.iterdir()):
         raise ConfigError(f"{output}: the run folder is not empty; choose another one with --output")
-    train_set = open_dataset(data.format, Path(data.root), data.train_split, data.exclude)
-    val_set = open_dataset(data.format, Path(data.root), data.val_split)
+    train_set = open_split(data, data.train_split, data.exclude)
+    val_set = open_split(data, data.val_split)
     pixels = [_look_through(dataset, config.training.workers, console) for dataset in (train_set, val_set)]
     return train_set, val_set, pixels[0]
 
