@@ -57,16 +57,16 @@ def train(config: Config, output: Path, console: Console | None = None) -> tuple
     )
 
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
-    save_first_batches(pictures / "first_batches.png", batches)
     line = ProgressLine(console, training.batch_size)
     validation = Validation(val_set, output, training.validate_every, line.on_val_image)
     log = RunLog(output, validation, training.batch_size)
     try:
+        save_first_batches(pictures / "first_batches.png", batches)
         model = _fit(config, batches, pixels, [StopOnNaN(), validation, log, line])
     except BaseException:
         if not log.rows:
             # Nothing was learnt: the corrected command may use the same folder.
-            shutil.rmtree(output)
+            shutil.rmtree(output, ignore_errors=True)
         raise
     finally:
         line.close()

@@ -186,7 +186,9 @@ def write_label(path: Path, label: np.ndarray) -> None:
 
 
 @pytest.mark.backend
+@pytest.mark.parametrize("draws_first_batches", [True, False], ids=["first batches", "fit"])
 def test_damage_that_is_found_while_training_is_one_line(
+    draws_first_batches: bool,
     train: Train,
     make_config: MakeConfig,
     own_camvid: Path,
@@ -199,12 +201,14 @@ def test_damage_that_is_found_while_training_is_one_line(
         content[len(content) // 2] ^= 0xFF
         path.write_bytes(content)
     untrained = SimpleNamespace(fit=lambda x, **_: next(iter(x)))
-    monkeypatch.setattr("fornet_keras.training.train.save_first_batches", lambda *_: None)
+    if not draws_first_batches:
+        monkeypatch.setattr("fornet_keras.training.train.save_first_batches", lambda *_: None)
     monkeypatch.setattr("fornet_keras.training.train.build_model", lambda *_: untrained)
     monkeypatch.setattr("fornet_keras.training.train.compile_model", lambda *_: None)
     with pytest.raises(DataError, match=r"\d.png: cannot be read .*; copy or download it again") as caught:
         train(make_config(data={"root": str(own_camvid)}), tmp_path / "run")
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.backend
