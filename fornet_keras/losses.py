@@ -39,6 +39,32 @@ def cross_entropy(labels, logits, class_weights=None, label_smoothing=0.0, ohem=
     return ops.where(unknown, float("nan"), loss)
 
 
+def dice_loss(labels, logits):
+    """One minus the Dice coefficient (F1 score) of the probabilities, averaged over the classes of the batch.
+
+    Every class that occurs counts the same, however few its pixels, and a pixel given to it wrongly costs as
+    much as one of its own missed.
+
+    Args:
+        labels: int `(batch, height, width)`, train ids or `IGNORE`.
+        logits: float `(batch, height, width, classes)`; computed in float32.
+
+    Returns:
+        float32 scalar, 0…1; 0 where every pixel is ignored.
+
+    Reference: V-Net (arXiv 1606.04797).
+    """
+    num_classes = logits.shape[-1]
+    valid = ops.expand_dims(ops.cast(ops.logical_and(labels >= 0, labels < num_classes), "float32"), -1)
+    target = ops.one_hot(labels, num_classes, dtype="float32") * valid
+    probability = ops.softmax(ops.cast(logits, "float32"), axis=-1) * valid
+    pixels = ops.sum(target, axis=(0, 1, 2))
+    overlap = ops.sum(target * probability, axis=(0, 1, 2))
+    dice = 2 * overlap / ops.maximum(pixels + ops.sum(probability, axis=(0, 1, 2)), 1e-6)
+    occurs = ops.cast(pixels > 0, "float32")
+    return ops.sum((1 - dice) * occurs) / ops.maximum(ops.sum(occurs), 1.0)
+
+
 def _hardest(losses, share):
     """1 where a loss is among the `share` highest of the batch, else 0."""
     flat = ops.reshape(ops.stop_gradient(losses), (-1,))
@@ -96,11 +122,12 @@ def subsample_labels(labels, height, width, stride):
 
 @keras.saving.register_keras_serializable("fornet_keras")
 class FoRNetLoss(keras.losses.Loss):
-    """Cross-entropy of the logits, plus that of the coarse logits, plus the Selector's loss.
+    """Cross-entropy and Dice loss of the logits, plus those of the coarse logits, plus the Selector's loss.
 
     Args:
         class_weights: one positive weight a class, or None for equal weights.
-        coarse_weight: weight of the coarse path's cross-entropy.
+        coarse_weight: weight of the coarse path's cross-entropy and Dice loss.
+        dice_weight: weight of the Dice loss, beside a cross-entropy of weight 1.
         selector_weight: weight of the Selector's loss.
         label_smoothing: share of the target spread over all classes, 0…1.
         ohem: share in (0, 1) of the hardest pixels that count in the logits' term; None counts all.
@@ -112,6 +139,7 @@ class FoRNetLoss(keras.losses.Loss):
         self,
         class_weights=None,
         coarse_weight=0.4,
+        dice_weight=0.0,
         selector_weight=0.2,
         label_smoothing=0.0,
         ohem=None,
@@ -120,23 +148,27 @@ class FoRNetLoss(keras.losses.Loss):
         super().__init__(name=name, dtype="float32")
         self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
         self.coarse_weight = coarse_weight
+        self.dice_weight = dice_weight
         self.selector_weight = selector_weight
         self.label_smoothing = label_smoothing
         self.ohem = ohem
 
     def parts(self, labels, outputs):
         """The weighted terms, as a dict of float32 scalars: `logits_loss`, `coarse_loss`, `selector_loss`."""
-        options = {"class_weights": self.class_weights, "label_smoothing": self.label_smoothing}
         labels = ops.cast(labels, "int32")
         coarse, importance = outputs["coarse_logits"], outputs["importance"]
         _, height, width, _ = coarse.shape
         sampled = subsample_labels(labels, height, width, stride=4)
         errors, valid = region_error_share(sampled, coarse, *importance.shape[1:])
         return {
-            "logits_loss": cross_entropy(labels, outputs["logits"], ohem=self.ohem, **options),
-            "coarse_loss": self.coarse_weight * cross_entropy(sampled, coarse, **options),
+            "logits_loss": self._pixel_loss(labels, outputs["logits"], self.ohem),
+            "coarse_loss": self.coarse_weight * self._pixel_loss(sampled, coarse),
             "selector_loss": self.selector_weight * selector_loss(errors, valid, importance),
         }
+
+    def _pixel_loss(self, labels, logits, ohem=None):
+        loss = cross_entropy(labels, logits, self.class_weights, self.label_smoothing, ohem)
+        return loss + self.dice_weight * dice_loss(labels, logits) if self.dice_weight else loss
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         return sum(self.parts(y_true, y_pred).values())
@@ -146,6 +178,7 @@ class FoRNetLoss(keras.losses.Loss):
             "name": self.name,
             "class_weights": self.class_weights,
             "coarse_weight": self.coarse_weight,
+            "dice_weight": self.dice_weight,
             "selector_weight": self.selector_weight,
             "label_smoothing": self.label_smoothing,
             "ohem": self.ohem,

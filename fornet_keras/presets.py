@@ -5,18 +5,18 @@ PRESETS = {
     "nano": {
         "backbone": {"widths": (24, 48, 64, 64), "depths": (0, 1, 2, 1)},
         "context_filters": 48,
-        "branch_filters": 48,
+        "branch_filters": 56,
     },
     # About 1.2 M parameters.
     "s": {
         "backbone": {"widths": (32, 64, 128, 128), "depths": (0, 2, 2, 1)},
         "context_filters": 64,
-        "branch_filters": 64,
+        "branch_filters": 72,
     },
     # About 4 M parameters.
     "m": {
         "backbone": {"widths": (48, 96, 192, 256), "depths": (0, 2, 2, 2)},
         "context_filters": 96,
-        "branch_filters": 96,
+        "branch_filters": 104,
     },
 }

@@ -34,7 +34,7 @@ class ResidualBackbone(keras.Model):
             raise ValueError(f"depths must be at least 1 from stride 8 on; received {tuple(depths)}")
         # === Layers and functional model ===
         inputs = keras.Input((None, None, 3), name="normalized")
-        x = ConvBlock(widths[0], strides=2, name="stem_1")(inputs)
+        x = ConvBlock(widths[0] // 2, strides=2, name="stem_1")(inputs)
         x = ConvBlock(widths[0], strides=2, name="stem_2")(x)
         outputs = {}
         for stride, width, depth in zip(STRIDES, widths, depths, strict=True):

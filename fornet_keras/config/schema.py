@@ -117,9 +117,9 @@ class ModelConfig(Section):
 class LossConfig(Section):
     """What training minimises."""
 
-    class_weights: Literal["none", "inverse_log", "median_frequency"] = Field(
+    class_weights: Literal["none", "inverse_log", "inverse_sqrt", "median_frequency"] = Field(
         default="inverse_log",
-        description="none, inverse_log or median_frequency (how rare classes gain weight in the loss)",
+        description="none, inverse_log, inverse_sqrt or median_frequency (how rare classes gain weight in the loss)",
     )
     ohem: float | None = Field(
         default=None,
@@ -132,6 +132,11 @@ class LossConfig(Section):
         default=0.4,
         ge=0,
         description="a number >= 0 (weight of the coarse path's loss; the final loss has 1)",
+    )
+    dice_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="a number >= 0 (weight of the Dice loss, which favours rare classes; cross-entropy has 1)",
     )
     selector_weight: float = Field(
         default=0.2, ge=0, description="a number >= 0 (weight of the selector's loss; the final loss has 1)"
@@ -167,6 +172,14 @@ class TrainingConfig(Section):
     )
     clip_norm: float | None = Field(
         default=None, gt=0, description="null or a number > 0 (largest norm of the gradient)", examples=[1.0]
+    )
+    ema_momentum: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="null or a number > 0 and < 1 (momentum of the weights' moving average, which is what is "
+        "validated and saved; null keeps the weights as they are)",
+        examples=[0.998],
     )
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
         default="float32",

@@ -42,7 +42,7 @@ class ConvBlock(keras.layers.Layer):
             name="convolution",
         )
         self.normalization = keras.layers.BatchNormalization(
-            momentum=0.95, epsilon=1e-3, dtype=self.dtype_policy, name="normalization"
+            momentum=0.98, epsilon=1e-3, dtype=self.dtype_policy, name="normalization"
         )
 
     def build(self, input_shape):

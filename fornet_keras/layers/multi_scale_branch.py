@@ -50,7 +50,7 @@ class MultiScaleBranch(keras.layers.Layer):
 
     def _normalization(self, name):
         return keras.layers.BatchNormalization(
-            momentum=0.95, epsilon=1e-3, dtype=self.dtype_policy, name=name
+            momentum=0.98, epsilon=1e-3, dtype=self.dtype_policy, name=name
         )
 
     def build(self, input_shape):

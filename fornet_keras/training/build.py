@@ -37,7 +37,12 @@ def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], st
         training.warmup_steps,
         training.decay_power,
     )
-    options = {"weight_decay": training.weight_decay, "global_clipnorm": training.clip_norm}
+    options = {
+        "weight_decay": training.weight_decay,
+        "global_clipnorm": training.clip_norm,
+        "use_ema": training.ema_momentum is not None,
+        "ema_momentum": training.ema_momentum or 0.0,
+    }
     if training.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(schedule, momentum=training.momentum, nesterov=True, **options)
     else:
@@ -51,6 +56,7 @@ def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], st
         loss=FoRNetLoss(
             class_weights=class_weights(loss.class_weights, pixel_counts),
             coarse_weight=loss.coarse_weight,
+            dice_weight=loss.dice_weight,
             selector_weight=loss.selector_weight,
             label_smoothing=loss.label_smoothing,
             ohem=loss.ohem,

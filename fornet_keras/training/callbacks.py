@@ -21,6 +21,7 @@ from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import save_model
 from fornet_keras.prediction.pictures import colorize, importance_map, overlay, side_by_side
 from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.training.ema import averaged_weights
 from fornet_keras.training.tensorboard import EventLog
 
 Logs = dict[str, float]
@@ -78,12 +79,13 @@ class Validation(keras.callbacks.Callback):
         # The loss of the last step was computed before its update.
         if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
             raise TrainingError(f"a weight is not a finite number after epoch {epoch + 1}; {STEADIER}")
-        scores = evaluate(self._predictor, self.dataset, on_image=self._after_image)
-        save_model(self.model, self.dataset.table, self.folder / "last")
-        if scores.matrix.miou > self.best_miou:
-            self.best_miou, self.best_epoch = scores.matrix.miou, epoch + 1
-            self.best_pictures = self.pictures
-            save_model(self.model, self.dataset.table, self.folder / "best")
+        with averaged_weights(self.model):
+            scores = evaluate(self._predictor, self.dataset, on_image=self._after_image)
+            save_model(self.model, self.dataset.table, self.folder / "last")
+            if scores.matrix.miou > self.best_miou:
+                self.best_miou, self.best_epoch = scores.matrix.miou, epoch + 1
+                self.best_pictures = self.pictures
+                save_model(self.model, self.dataset.table, self.folder / "best")
         logs["val_miou"] = scores.matrix.miou
         logs["val_best_miou"] = self.best_miou
         logs["val_pixel_accuracy"] = scores.matrix.pixel_accuracy
