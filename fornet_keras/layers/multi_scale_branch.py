@@ -6,13 +6,22 @@ from keras import ops
 from fornet_keras.layers.regions import gather_regions, pad_halo, paint_regions, scatter_regions
 
 
+DENSE_ABOVE = 0.6
+"""Share of the regions above which computing all of them takes less time than gathering."""
+
+
+def runs_dense(kept, count):
+    """Whether the dense form is taken where `kept` of `count` regions are kept."""
+    return kept > DENSE_ABOVE * count
+
+
 @keras.saving.register_keras_serializable("fornet_keras")
 class MultiScaleBranch(keras.layers.Layer):
     """Parallel dilated 3×3 convolutions, fused by 1×1 convolutions, whose output is zero in dropped regions.
 
     Only the first layer looks beyond a cell, so a region needs a halo of `max(dilations)` cells and no cell
-    is ever computed twice. Two forms give the same numbers: *dense* computes the whole map and multiplies by
-    the mask (training, and a ratio of 1), *gathered* computes the kept regions alone (inference). Both run
+    is ever computed twice. Two forms give the same numbers: *gathered* computes the kept regions alone, *dense*
+    computes the whole map and multiplies by the mask, which is quicker where most regions are kept. Both run
     `_refine`: the dense form is the gathered one with a single region as large as the map.
 
     Args:
@@ -70,12 +79,16 @@ class MultiScaleBranch(keras.layers.Layer):
         _, rows, columns = mask.shape
         cells = features.shape[1] // rows
         padded = pad_halo(features, self.halo)
-        if training or indices.shape[1] == rows * columns:
+        if runs_dense(indices.shape[1], rows * columns):
             refined = self._refine(padded, training)
             mask = ops.cast(paint_regions(mask, cells), refined.dtype)
             return refined * ops.expand_dims(mask, -1)
-        tiles = gather_regions(padded, indices, cells, self.halo)
-        return scatter_regions(self._refine(tiles, training), indices, rows, columns)
+        tiles = self._refine(gather_regions(padded, indices, cells, self.halo), training)
+        if training:
+            # 1 in value: only for its gradient, which tells the gate what the region is worth.
+            kept = ops.take_along_axis(ops.reshape(mask, (-1, rows * columns)), indices, axis=1)
+            tiles = tiles * ops.cast(ops.reshape(kept, (-1, 1, 1, 1)), tiles.dtype)
+        return scatter_regions(tiles, indices, rows, columns)
 
     def _refine(self, padded, training):
         """Map a tile or map that is padded by the halo to its refinement, without the halo."""

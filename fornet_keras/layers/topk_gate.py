@@ -16,18 +16,21 @@ class TopKGate(keras.layers.Layer):
     """Keeps the share `ratio` of the regions of each image that score highest; ties go by position.
 
     The mask is 0 or 1 in value, and carries the gradient of `sigmoid(score)` (straight-through), so that what
-    the branch gains or loses in a region reaches the Selector. In training the share is drawn for each batch
-    from `[min_train_ratio, 1]`: one set of weights then serves every ratio.
+    the branch gains or loses in a region reaches the Selector.
+
+    In training `train_ratio` of the regions are kept: a share of the best that is drawn for each batch, from
+    none to all of them, and random ones in place of the rest. Every region is learnt from that way, the hard
+    ones most, so one set of weights serves every ratio; and training pays for no more than it keeps.
 
     Args:
         ratio: share of regions kept at inference, in (0, 1].
-        min_train_ratio: smallest share drawn in training, in (0, 1].
-        seed: seed of the draw; int or None.
+        train_ratio: share of regions kept in training, in (0, 1].
+        seed: seed of the draws; int or None.
 
     Input shape: scores `(batch, rows, columns)`, any real numbers.
 
     Output shape: mask float32 `(batch, rows, columns)`, and int32 `(batch, kept)`, the numbers of the kept
-        regions, best first; `kept = ceil(ratio * rows * columns)`.
+        regions, best first; `kept = ceil(ratio * rows * columns)`, in training that of `train_ratio`.
 
     Raises:
         ValueError: a ratio outside (0, 1].
@@ -41,14 +44,14 @@ class TopKGate(keras.layers.Layer):
         (arXiv 1308.3432).
     """
 
-    def __init__(self, ratio=0.5, min_train_ratio=0.1, seed=None, **kwargs):
-        for name, value in (("ratio", ratio), ("min_train_ratio", min_train_ratio)):
+    def __init__(self, ratio=0.5, train_ratio=0.5, seed=None, **kwargs):
+        for name, value in (("ratio", ratio), ("train_ratio", train_ratio)):
             if not 0 < value <= 1:
                 raise ValueError(f"{name} must be in (0, 1]; received {value}; use 1 to keep every region")
         # float32, or a mixed policy would round the scores before they are ranked.
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.ratio = ratio
-        self.min_train_ratio = min_train_ratio
+        self.train_ratio = train_ratio
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -56,20 +59,23 @@ class TopKGate(keras.layers.Layer):
         _, rows, columns = scores.shape
         count = rows * columns
         scores = ops.reshape(ops.cast(scores, "float32"), (-1, count))
-        # Not ops.top_k: its order among equal scores is the backend's own. argsort is stable on all of them.
-        order = ops.cast(ops.argsort(ops.negative(scores), axis=-1), "int32")
-        kept = num_kept(self.ratio, count)
+        order = _descending(scores)
+        kept = num_kept(self.train_ratio if training else self.ratio, count)
         if training:
-            share = keras.random.uniform((), self.min_train_ratio, 1.0, seed=self.seed_generator)
-            threshold = ops.cast(ops.ceil(share * count), "int32")
-        else:
-            threshold = kept
-        rank = ops.argsort(order, axis=-1)
-        hard = ops.cast(ops.cast(rank, "int32") < threshold, "float32")
+            order = self._explore(order, kept)
+        hard = ops.cast(_ascending(order) < kept, "float32")
         soft = ops.sigmoid(scores)
         # In brackets: exactly 0 in value, where `hard + soft - soft` would round to 0.99999994.
         mask = hard + (soft - ops.stop_gradient(soft))
         return ops.reshape(mask, (-1, rows, columns)), order[:, :kept]
+
+    def _explore(self, order, kept):
+        """Put random regions in the places of some of the best."""
+        draw = keras.random.uniform(ops.shape(order), seed=self.seed_generator)
+        best = keras.random.uniform((), 0.0, 1.0, seed=self.seed_generator) * kept
+        rank = ops.cast(_ascending(order), "float32")
+        # The best keep their order before all others, which a draw below 1 puts into any order.
+        return _descending(ops.where(rank < best, 1.0 + ops.shape(order)[-1] - rank, draw))
 
     def compute_output_shape(self, input_shape):
         batch, rows, columns = input_shape
@@ -84,6 +90,16 @@ class TopKGate(keras.layers.Layer):
         return {
             **super().get_config(),
             "ratio": self.ratio,
-            "min_train_ratio": self.min_train_ratio,
+            "train_ratio": self.train_ratio,
             "seed": self.seed,
         }
+
+
+def _ascending(values):
+    """Positions of the values in ascending order. On a permutation: its inverse."""
+    # Not ops.top_k: its order among equal values is the backend's own. argsort is stable on all of them.
+    return ops.cast(ops.argsort(values, axis=-1), "int32")
+
+
+def _descending(values):
+    return _ascending(ops.negative(values))
