@@ -22,3 +22,16 @@ class ModelError(FoRNetError):
 
 class TrainingError(FoRNetError):
     """A training run cannot go on."""
+
+
+class RunInterrupted(FoRNetError):
+    """A training run was asked to stop, and has saved where it is.
+
+    Args:
+        message: one line.
+        signal_number: the signal that asked; the process exits with 128 more than it.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number

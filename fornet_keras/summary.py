@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from fornet_keras.layers.conv_block import ConvBlock
-from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
+from fornet_keras.layers.multi_scale_branch import MultiScaleBranch, runs_dense
 from fornet_keras.layers.selector import Selector
 from fornet_keras.layers.topk_gate import num_kept
 from fornet_keras.model import FoRNet
@@ -34,7 +34,8 @@ def summarize(model: FoRNet, size: tuple[int, int], top_k: float | None = None) 
     """
     top_k = model.top_k if top_k is None else top_k
     regions = prod(-(-side // model.region_size) for side in size)
-    share = num_kept(top_k, regions) / regions
+    kept = num_kept(top_k, regions)
+    share = 1 if runs_dense(kept, regions) else kept / regions
     macs: dict[str, int] = defaultdict(int)
     for part, layer, shapes in _calls(model, size):
         macs[part] += _layer_macs(layer, shapes)

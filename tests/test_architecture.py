@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "fornet_keras"
 LEVELS = {
     "": 5,
     "config": 0,
+    "atomic": 0,
     "errors": 0,
     "version": 0,
     "data": 0,

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from fornet_keras.errors import FoRNetError
+from fornet_keras.errors import FoRNetError, RunInterrupted
 
 FAILED = 1
 INTERRUPTED = 130
@@ -45,6 +45,8 @@ class Group(Command, click.Group):
         except click.ClickException as error:
             error.show()
             code = error.exit_code
+        except RunInterrupted as error:
+            code = _failed(str(error), 128 + error.signal_number)
         except FoRNetError as error:
             code = _failed(f"Error: {error}")
         except OSError as error:

@@ -13,6 +13,7 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.scores import show_scores
 from fornet_keras.cli.screen import ERRORS
 from fornet_keras.cli.settings import read_settings
+from fornet_keras.errors import RunInterrupted
 
 
 @click.command(
@@ -21,6 +22,7 @@ from fornet_keras.cli.settings import read_settings
     examples=[
         "train --config configs/synthetic.yaml --data city --output runs/city",
         "train --config configs/camvid.yaml --data DIR --backend jax --set training.epochs=5",
+        "train --config runs/city/config.yaml --output runs/city --resume",
     ],
 )
 @config_option
@@ -39,6 +41,11 @@ from fornet_keras.cli.settings import read_settings
     metavar="KEY=VALUE",
     help="Change one setting, such as training.epochs=5. Can be given several times.",
 )
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in the run folder, step for step as if it had never stopped.",
+)
 @json_option
 @click.pass_context
 def train(
@@ -48,18 +55,27 @@ def train(
     data_folder: Path | None,
     output: Path | None,
     overrides: tuple[str, ...],
+    resume: bool,
     json_file: Path | None,
 ) -> None:
     """Train a network and leave a run folder with models, curves and pictures."""
     config = read_settings(config_file, data_folder, overrides)
     run_folder = output or Path("runs") / config_file.stem
     start_backend(backend, reads_batches=True)
+    import keras
+
     from fornet_keras.training.train import train as run
 
-    result, scores = run(config, run_folder, ERRORS)
+    program = context.find_root().command_path
+    try:
+        result, scores = run(config, run_folder, ERRORS, resume)
+    except RunInterrupted as stopped:
+        command = f"{program} train --config {run_folder / 'config.yaml'} --output {run_folder} --resume"
+        raise RunInterrupted(
+            f"{stopped}; continue with: {command} --backend {keras.backend.backend()}", stopped.signal_number
+        ) from None
     write_json(json_file, result)
     show_scores(scores, f"Best model (epoch {result['best_epoch']}) on {config.data.val_split}")
-    program = context.find_root().command_path
     click.echo(
         f"\nThe run is in {run_folder}, {result['seconds']:.0f} s. Next:\n"
         f"  {program} evaluate {run_folder} --config {run_folder / 'config.yaml'} --top-k 0.25\n"

@@ -119,7 +119,7 @@ class LossConfig(Section):
 
     class_weights: Literal["none", "inverse_log", "inverse_sqrt", "median_frequency"] = Field(
         default="inverse_log",
-        description="none, inverse_log, inverse_sqrt or median_frequency (how rare classes gain weight in the loss)",
+        description="none, inverse_log, inverse_sqrt or median_frequency (how rare classes gain weight)",
     )
     ohem: float | None = Field(
         default=None,
@@ -136,7 +136,7 @@ class LossConfig(Section):
     dice_weight: float = Field(
         default=0.0,
         ge=0,
-        description="a number >= 0 (weight of the Dice loss, which favours rare classes; cross-entropy has 1)",
+        description="a number >= 0 (weight of the Dice loss, good for rare classes; cross-entropy has 1)",
     )
     selector_weight: float = Field(
         default=0.2, ge=0, description="a number >= 0 (weight of the selector's loss; the final loss has 1)"
@@ -191,6 +191,18 @@ class TrainingConfig(Section):
     validate_every: int = Field(
         default=1, ge=1, description="an int >= 1 (epochs from one validation to the next)"
     )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="null or an int >= 1 (validations without a better mIoU after which training stops)",
+        examples=[10],
+    )
+    checkpoint_minutes: float = Field(
+        default=5.0,
+        ge=0,
+        description="a number >= 0 (minutes from one checkpoint to the next; 0 saves after every step)",
+    )
+    keep_checkpoints: int = Field(default=2, ge=1, description="an int >= 1 (checkpoints that are kept)")
     workers: int = Field(default=2, ge=1, description="an int >= 1 (threads that decode images)")
 
 

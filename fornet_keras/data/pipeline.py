@@ -96,7 +96,7 @@ class TrainingBatches:
         return augment(image, label, self.options, random_generator(self.seed, epoch, index))
 
 
-def fit_input(batches: TrainingBatches, workers: int) -> tf.data.Dataset | BatchSequence:
+def fit_input(batches: TrainingBatches, workers: int, start: int = 0) -> tf.data.Dataset | BatchSequence:
     """What `fit(x)` takes: tf.data where TensorFlow can be imported, else a PyDataset.
 
     Both are endless and begin anew with each `fit`, which therefore needs `steps_per_epoch`.
@@ -104,11 +104,12 @@ def fit_input(batches: TrainingBatches, workers: int) -> tf.data.Dataset | Batch
     Args:
         batches: `TrainingBatches`.
         workers: threads that read and augment.
+        start: position of the first batch in the endless row of all epochs.
     """
     try:
-        return tf_dataset(batches, workers)
+        return tf_dataset(batches, workers, start)
     except ImportError:
-        return BatchSequence(batches, workers)
+        return BatchSequence(batches, workers, start)
 
 
 @contextmanager
@@ -129,8 +130,8 @@ def data_errors(batches: TrainingBatches) -> Iterator[None]:
         raise
 
 
-def tf_dataset(batches: TrainingBatches, workers: int) -> tf.data.Dataset:
-    """An endless `tf.data.Dataset` of the batches, epoch after epoch."""
+def tf_dataset(batches: TrainingBatches, workers: int, start: int = 0) -> tf.data.Dataset:
+    """An endless `tf.data.Dataset` of the batches from `start` on, epoch after epoch."""
     import tensorflow as tf
 
     if keras.backend.backend() != "tensorflow":
@@ -145,7 +146,7 @@ def tf_dataset(batches: TrainingBatches, workers: int) -> tf.data.Dataset:
         shape = (batches.batch_size, *batches.options.crop)
         return tf.ensure_shape(images, (*shape, 3)), tf.ensure_shape(labels, shape)
 
-    positions = tf.data.Dataset.counter()
+    positions = tf.data.Dataset.counter(start)
     return positions.map(load, num_parallel_calls=workers, deterministic=True).prefetch(2)
 
 
@@ -158,18 +159,21 @@ class BatchSequence(keras.utils.PyDataset):
     Args:
         batches: `TrainingBatches`.
         workers: threads that read and augment.
+        start: position of the first batch in the endless row of all epochs.
     """
 
     num_batches = None
 
-    def __init__(self, batches: TrainingBatches, workers: int) -> None:
+    def __init__(self, batches: TrainingBatches, workers: int, start: int = 0) -> None:
         super().__init__()
         self.batches = batches
+        self.start = start
         self.read_ahead = workers
         self._pool = ThreadPoolExecutor(workers)
         self._pending: dict[int, Future[Batch]] = {}
 
     def __getitem__(self, position: int) -> Batch:
+        position += self.start
         wanted = range(position, position + self.read_ahead + 1)
         self._pending = {
             at: self._pending.get(at) or self._pool.submit(self.batches.batch_at, at) for at in wanted

@@ -5,7 +5,6 @@ from keras import ops
 
 from fornet_keras.layers.regions import gather_regions, pad_halo, paint_regions, scatter_regions
 
-
 DENSE_ABOVE = 0.6
 """Share of the regions above which computing all of them takes less time than gathering."""
 
@@ -20,9 +19,9 @@ class MultiScaleBranch(keras.layers.Layer):
     """Parallel dilated 3×3 convolutions, fused by 1×1 convolutions, whose output is zero in dropped regions.
 
     Only the first layer looks beyond a cell, so a region needs a halo of `max(dilations)` cells and no cell
-    is ever computed twice. Two forms give the same numbers: *gathered* computes the kept regions alone, *dense*
-    computes the whole map and multiplies by the mask, which is quicker where most regions are kept. Both run
-    `_refine`: the dense form is the gathered one with a single region as large as the map.
+    is ever computed twice. Two forms give the same numbers: *gathered* computes the kept regions alone,
+    *dense* computes the whole map and multiplies by the mask, which is quicker where most regions are kept.
+    Both run `_refine`: the dense form is the gathered one with a single region as large as the map.
 
     Args:
         filters: channels of each parallel convolution; their fusion has twice as many.

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
@@ -35,6 +35,12 @@ class EventLog:
             height=height, width=width, colorspace=channels, encoded_image_string=encoded.tobytes()
         )
         self._add(Summary.Value(tag=tag, image=image), step)
+
+    def forget_from(self, step: int) -> None:
+        """Make TensorBoard drop what an interrupted run has logged from `step` on: it comes again."""
+        self._writer.add_event(
+            Event(wall_time=time.time(), step=step, session_log=SessionLog(status=SessionLog.START))
+        )
 
     def flush(self) -> None:
         """Bring everything to disk."""

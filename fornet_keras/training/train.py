@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,113 +12,156 @@ import keras
 from rich.console import Console
 from rich.progress import Progress
 
-from fornet_keras.config import Config, dump_config
+from fornet_keras.atomic import write_text
+from fornet_keras.config import Config
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.data.scan import CACHE, scan
 from fornet_keras.data.sources import open_split
-from fornet_keras.errors import ConfigError, DataError
-from fornet_keras.evaluation.evaluate import Scores, evaluate
+from fornet_keras.errors import DataError
+from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.model import FoRNet
-from fornet_keras.model_folder import load_model
-from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.build import build_model, compile_model
-from fornet_keras.training.callbacks import ProgressLine, RunLog, StopOnNaN, Validation
+from fornet_keras.training.checkpoint import Checkpoint, newest
+from fornet_keras.training.checkpointing import Checkpointing
+from fornet_keras.training.finite import StopOnNaN
+from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.report import save_first_batches, save_report
+from fornet_keras.training.run_folder import check_run_folder, write_config
+from fornet_keras.training.run_log import RunLog
+from fornet_keras.training.validation import Validation
 
 
-def train(config: Config, output: Path, console: Console | None = None) -> tuple[dict[str, Any], Scores]:
+def train(
+    config: Config, output: Path, console: Console | None = None, resume: bool = False
+) -> tuple[dict[str, Any], Scores]:
     """Train a `FoRNet` as a configuration says.
 
     Args:
         config: a `Config` whose `data.root` is set.
         output: path of the run folder; made new.
         console: where progress is shown; None shows none.
+        resume: go on with the run in `output`, from its newest checkpoint that is whole, as if it had never
+            stopped; a run that was not there or had saved nothing yet begins anew.
 
     Returns:
         The result that is also written to `result.json`, and the `Scores` of the best model.
 
     Raises:
-        ConfigError: no data folder is given, or the run folder is in use.
+        ConfigError: no data folder is given, or the run folder is in use or of another configuration.
         DataError: the data cannot be used.
-        TrainingError: the loss became NaN or infinite.
+        TrainingError: the loss became NaN or infinite, or a checkpoint could not be written.
+        RunInterrupted: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
     console = console or Console(quiet=True)
     training = config.training
-    started = time.perf_counter()
-    train_set, val_set, pixels = _open_data(config, output, console)
+    check_run_folder(output, config, resume)
+    train_set, val_set, pixels = _open_data(config, console)
+    resumed = _find_checkpoint(output, console)
     pictures = output / "pictures"
-    pictures.mkdir(parents=True)
-    # An absolute folder: the run's own configuration then works from anywhere.
-    located = config.data.model_copy(update={"root": str(train_set.root.absolute())})
-    (output / "config.yaml").write_text(
-        dump_config(config.model_copy(update={"data": located})), encoding="utf-8"
-    )
+    pictures.mkdir(parents=True, exist_ok=True)
+    write_config(output, config, train_set.root)
 
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
-    line = ProgressLine(console, training.batch_size)
-    validation = Validation(val_set, output, training.validate_every, line.on_val_image)
-    log = RunLog(output, validation, training.batch_size)
+    steps = batches.steps_per_epoch
+    line = ProgressLine(console, training.batch_size, training.epochs, steps)
+    validation = Validation(
+        val_set, output, training.epochs, training.validate_every, training.patience, line.on_val_image
+    )
+    log = RunLog(output, validation, training.batch_size, steps)
+    saver = Checkpointing(
+        output / "checkpoints",
+        steps,
+        training.epochs,
+        training.checkpoint_minutes,
+        training.keep_checkpoints,
+        {"validation": validation, "log": log},
+        resumed,
+    )
     try:
         save_first_batches(pictures / "first_batches.png", batches)
-        model = _fit(config, batches, pixels, [StopOnNaN(), validation, log, line])
+        line.begin(saver.step)
+        with saver.listening():
+            model = _make_model(config, batches, pixels)
+            callbacks = [StopOnNaN(batches), validation, log, line, saver]
+            _fit(model, config, batches, callbacks, validation, saver)
     except BaseException:
-        if not log.rows:
+        if not log.rows and not saver.saved_step:
             # Nothing was learnt: the corrected command may use the same folder.
             shutil.rmtree(output, ignore_errors=True)
         raise
     finally:
         line.close()
         log.close()
-    scores = evaluate(Predictor(load_model(output / "best")[0]), val_set)
-    save_report(pictures, val_set.table, log.rows, scores, validation.best_pictures)
+    scores = validation.score_best()
+    save_report(pictures, val_set.table, log.rows, scores, validation.pictures)
     result = {
         "backend": keras.backend.backend(),
-        "epochs": training.epochs,
-        "steps": training.epochs * batches.steps_per_epoch,
+        "epochs": len(log.rows),
+        "steps": saver.step,
         "best_miou": scores.matrix.miou,
         "best_epoch": validation.best_epoch,
-        "seconds": time.perf_counter() - started,
+        "seconds": saver.seconds,
         "model": str(output / "best"),
         "parameters": model.count_params(),
         "val": scores.as_json(),
     }
-    (output / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_text(output / "result.json", json.dumps(result, indent=2) + "\n")
     return result, scores
 
 
-def _fit(
-    config: Config,
-    batches: TrainingBatches,
-    pixels: Sequence[int],
-    callbacks: Sequence[keras.callbacks.Callback],
-) -> FoRNet:
-    """A network, built and trained in the configured precision."""
+def _make_model(config: Config, batches: TrainingBatches, pixels: Sequence[int]) -> FoRNet:
+    """A compiled network with random weights, in the configured precision."""
     keras.utils.set_random_seed(config.training.seed)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.training.precision)
     try:
         model = build_model(config, batches.dataset.table.num_classes)
         compile_model(model, config, pixels, batches.steps_per_epoch)
-        with data_errors(batches):
-            model.fit(
-                fit_input(batches, config.training.workers),
-                epochs=config.training.epochs,
-                steps_per_epoch=batches.steps_per_epoch,
-                callbacks=callbacks,
-                shuffle=False,
-                verbose=0,
-            )
     finally:
         keras.config.set_dtype_policy(policy)
     return model
 
 
-def _open_data(config: Config, output: Path, console: Console) -> tuple[Dataset, Dataset, Sequence[int]]:
+def _fit(
+    model: FoRNet,
+    config: Config,
+    batches: TrainingBatches,
+    callbacks: Sequence[keras.callbacks.Callback],
+    validation: Validation,
+    saver: Checkpointing,
+) -> None:
+    """Train from where `saver` stands to the end."""
+    steps = batches.steps_per_epoch
+    while saver.step < saver.total_steps and not validation.out_of_patience:
+        epoch, done = divmod(saver.step, steps)
+        saver.restore(model)
+        with data_errors(batches):
+            model.fit(
+                fit_input(batches, config.training.workers, saver.step),
+                initial_epoch=epoch,
+                # The rest of an epoch that was broken off comes by itself: one `fit`, one number of steps.
+                epochs=epoch + 1 if done else config.training.epochs,
+                steps_per_epoch=steps - done,
+                callbacks=[*callbacks],
+                shuffle=False,
+                verbose=0,
+            )
+
+
+def _find_checkpoint(output: Path, console: Console) -> Checkpoint | None:
+    """The newest checkpoint of the run folder, and a line about it and each that was rejected."""
+    checkpoint, rejected = newest(output / "checkpoints")
+    for line in rejected:
+        console.print(f"not used: {line}", highlight=False)
+    if checkpoint:
+        console.print(f"going on after step {checkpoint.step}", highlight=False)
+    return checkpoint
+
+
+def _open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, Sequence[int]]:
     """The two data sets, looked through, and the training labels' pixels by class."""
     data = config.data
-    if output.exists() and any(output.iterdir()):
-        raise ConfigError(f"{output}: the run folder is not empty; choose another one with --output")
     train_set = open_split(data, data.train_split, data.exclude)
     val_set = open_split(data, data.val_split)
     pixels = [_look_through(dataset, config.training.workers, console) for dataset in (train_set, val_set)]

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
+from fornet_keras.layers import multi_scale_branch
+from fornet_keras.layers.multi_scale_branch import MultiScaleBranch, runs_dense
 from fornet_keras.layers.topk_gate import TopKGate
 from tests.check_layer import check_layer, run
 from tests.layers.gradients import gradients
@@ -58,7 +59,9 @@ def masked(branch: MultiScaleBranch, maps: np.ndarray, indices: np.ndarray) -> n
 def gathered(branch: MultiScaleBranch, maps: np.ndarray, indices: np.ndarray) -> np.ndarray:
     """The form that computes the kept regions alone, and has no use for the mask."""
     assert indices.shape[1] < REGIONS
-    return run(branch, [maps, np.full((len(maps), ROWS, COLUMNS), np.nan, "float32"), indices])[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multi_scale_branch, "DENSE_ABOVE", 1)
+        return run(branch, [maps, np.full((len(maps), ROWS, COLUMNS), np.nan, "float32"), indices])[0]
 
 
 def assert_same_function(branch: MultiScaleBranch, indices: np.ndarray) -> None:
@@ -173,9 +176,11 @@ def test_a_new_branch_corrects_nothing() -> None:
     assert not output.any()
 
 
-def test_training_tells_the_mask_what_every_region_is_worth(branch: MultiScaleBranch) -> None:
-    """The gradient of the mask is what a region would add, dropped ones included: the gate learns from it."""
-    indices = np.array([[1], [5]], "int32")
+@pytest.mark.parametrize("kept", [1, REGIONS])
+def test_training_tells_the_mask_what_the_kept_regions_are_worth(branch: MultiScaleBranch, kept: int) -> None:
+    """In both forms: from the gradient of the mask the gate learns, which is what a region adds."""
+    assert runs_dense(kept, REGIONS) == (kept == REGIONS)
+    indices = np.array([[1, 0, 2, 3, 4, 5], [5, 0, 1, 2, 3, 4]], "int32")[:, :kept]
     mask = mask_of(indices)
     before = branch.get_weights()
 
@@ -184,7 +189,7 @@ def test_training_tells_the_mask_what_every_region_is_worth(branch: MultiScaleBr
 
     (gradient,) = gradients(loss, mask)
     branch.set_weights(before)
-    assert (gradient != 0).all()
+    np.testing.assert_array_equal(gradient != 0, mask > 0)
 
 
 def test_arguments_stay_as_given() -> None:

@@ -1,0 +1,137 @@
+"""When a run's state is saved, and what a signal does to a run."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+
+from fornet_keras.errors import RunInterrupted
+from fornet_keras.training.checkpoint import Checkpoint, capture, restore, save_checkpoint
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Remembers(Protocol):
+    """A callback with state that a run needs to go on."""
+
+    memory: dict[str, Any]
+
+
+class Checkpointing(keras.callbacks.Callback):
+    """Saves the run's state from time to time, at its end, and when the process is asked to stop.
+
+    Must be the last of the callbacks: at the end of an epoch the others' work belongs to the state.
+
+    Args:
+        folder: where the checkpoints are kept.
+        steps_per_epoch: steps of an epoch.
+        epochs: epochs of the run.
+        minutes: time from one checkpoint to the next; 0 saves after every step.
+        keep: checkpoints kept.
+        parts: name → callback whose `memory` is saved too.
+        resumed: the checkpoint that the run goes on from, or None.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        steps_per_epoch: int,
+        epochs: int,
+        minutes: float,
+        keep: int,
+        parts: dict[str, Remembers],
+        resumed: Checkpoint | None = None,
+    ) -> None:
+        super().__init__()
+        self.folder = folder
+        self.steps_per_epoch = steps_per_epoch
+        self.total_steps = epochs * steps_per_epoch
+        self.minutes = minutes
+        self.keep = keep
+        self.parts = parts
+        self.resumed = resumed
+        self.step = resumed.step if resumed else 0
+        self.saved_step = self.step
+        self.latest = resumed
+        self._started = time.perf_counter()
+        self._seconds_before = 0.0
+        self._last_save = self._started
+        self._asked_to_stop: signal.Signals | None = None
+        if resumed:
+            self._seconds_before = resumed.memory["seconds"]
+            for name, part in parts.items():
+                part.memory = resumed.memory[name]
+
+    @property
+    def seconds(self) -> float:
+        """Time that the run has taken, that before it was interrupted included."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def restore(self, model: keras.Model) -> None:
+        """Bring a model to where the run stands; one of a run that begins is left as it is."""
+        if self.latest:
+            restore(model, self.latest)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if self.step % self.steps_per_epoch:
+            # `fit` has just put the metrics back to zero, in the middle of an epoch.
+            self.restore(self.model)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        self.step += 1
+        # The last step of an epoch is saved at its end, with what validation finds.
+        if self.step % self.steps_per_epoch:
+            self._save_if_due()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        ends = self.step >= self.total_steps or self.model.stop_training
+        # After the rest of a broken-off epoch, Keras puts its moving average in the place of the weights.
+        broken_off = self.params["steps"] < self.steps_per_epoch
+        if broken_off:
+            self.latest = self._capture()
+        self._save_if_due(now=ends)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """In the block, Ctrl-C and SIGTERM let the step end and be saved; a second one stops at once."""
+        try:
+            before = {number: signal.getsignal(number) for number in SIGNALS}
+            for number in SIGNALS:
+                signal.signal(number, self._on_signal)
+        except ValueError:  # not the main thread, which alone hears signals
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _: Any) -> None:
+        if self._asked_to_stop:
+            raise KeyboardInterrupt
+        self._asked_to_stop = signal.Signals(number)
+
+    def _save_if_due(self, now: bool = False) -> None:
+        due = time.perf_counter() - self._last_save >= 60 * self.minutes
+        if now or due or self._asked_to_stop:
+            self.latest = self._capture()
+            save_checkpoint(self.latest, self.folder, self.keep)
+            self.saved_step = self.step
+            self._last_save = time.perf_counter()
+        if self._asked_to_stop:
+            raise RunInterrupted(
+                f"stopped by {self._asked_to_stop.name} after step {self.step} of {self.total_steps}, "
+                "which is saved",
+                self._asked_to_stop,
+            )
+
+    def _capture(self) -> Checkpoint:
+        memory = {name: part.memory for name, part in self.parts.items()}
+        return capture(self.model, self.step, {**memory, "seconds": self.seconds})

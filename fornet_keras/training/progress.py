@@ -1,0 +1,73 @@
+"""What a person sees of a run while it goes on."""
+
+from __future__ import annotations
+
+import time
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class ProgressLine(keras.callbacks.Callback):
+    """One live line while an epoch runs and is validated, and one lasting line after each.
+
+    Args:
+        console: where it is shown.
+        batch_size: images a step.
+        epochs: epochs of the run.
+        steps_per_epoch: steps of each.
+    """
+
+    def __init__(self, console: Console, batch_size: int, epochs: int, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.console = console
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total}  {task.fields[status]}"),
+            TimeElapsedColumn(),
+            TextColumn("<"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task(
+            "", total=epochs * steps_per_epoch, epoch=self._epoch_name(0), status="starting …"
+        )
+
+    def begin(self, step: int) -> None:
+        """Show the line, with so many steps done."""
+        self._progress.start()
+        self._progress.update(self._task, completed=step)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._started = time.perf_counter()
+        self._progress.update(self._task, epoch=self._epoch_name(epoch))
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        rate = (batch + 1) * self.batch_size / (time.perf_counter() - self._started)
+        status = f"loss {logs['loss']:.3f} (coarse {logs['coarse_loss']:.3f})  {rate:.1f} images/s"
+        self._progress.update(self._task, advance=1, status=status)
+
+    def on_val_image(self, done: int, total: int) -> None:
+        """Show how far the validation is."""
+        self._progress.update(self._task, status=f"validating {done}/{total}")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        seconds = time.perf_counter() - self._started
+        line = f"epoch {self._epoch_name(epoch)}  loss {logs['loss']:.4f}"
+        if "val_miou" in logs:
+            line += f"  val mIoU {logs['val_miou']:.4f} (best {logs['val_best_miou']:.4f})"
+            line += f"  error coverage {logs['val_error_coverage']:.2f}"
+        self.console.print(f"{line}  {seconds:.1f} s", highlight=False)
+
+    def close(self) -> None:
+        """Take the live line away."""
+        self._progress.stop()
+
+    def _epoch_name(self, epoch: int) -> str:
+        return f"{epoch + 1}/{self.epochs}"

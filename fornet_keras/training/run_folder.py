@@ -1,0 +1,60 @@
+"""The folder of a run: made for a new one, checked for one that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fornet_keras.atomic import write_text
+from fornet_keras.config import Config, dump_config, read_config
+from fornet_keras.errors import ConfigError
+
+CONFIG = "config.yaml"
+FREE_KEYS = {"data.root", "training.workers", "training.checkpoint_minutes", "training.keep_checkpoints"}
+"""What may change when a run goes on: it does not change what is learnt."""
+
+
+def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
+    """Refuse a folder that another run is in.
+
+    Args:
+        folder: the run folder; need not exist.
+        config: configuration of the run.
+        resume: whether a run in the folder goes on; without one, a new run begins.
+
+    Raises:
+        ConfigError: the folder is in use, or its run has another configuration.
+    """
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not resume:
+        raise ConfigError(
+            f"{folder}: the run folder is not empty; choose another one with --output, or continue its run "
+            "with --resume"
+        )
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"{folder}: no {CONFIG} in it, so no run to resume; choose another --output")
+    found, wanted = (dict(_keys(c.model_dump())) for c in (read_config(folder / CONFIG), config))
+    changed = [key for key in wanted if wanted[key] != found[key] and key not in FREE_KEYS]
+    if changed:
+        listed = "; ".join(f"{key} is {found[key]} there and {wanted[key]} here" for key in changed)
+        raise ConfigError(
+            f"{folder}: its run has another configuration: {listed}; resume with --config {folder / CONFIG}, "
+            "or choose another --output"
+        )
+
+
+def write_config(folder: Path, config: Config, root: Path) -> None:
+    """Write the run's own configuration, which works from anywhere: its data folder is absolute."""
+    located = config.data.model_copy(update={"root": str(root.absolute())})
+    write_text(folder / CONFIG, dump_config(config.model_copy(update={"data": located})))
+
+
+def _keys(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting as "section.name" and its value."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,126 @@
+"""Validation at label size, which also saves the best and the last model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.data.dataset import Dataset, Sample
+from fornet_keras.errors import TrainingError
+from fornet_keras.evaluation.evaluate import Scores, evaluate
+from fornet_keras.model_folder import load_model, save_model
+from fornet_keras.prediction.pictures import colorize, importance_map, overlay, side_by_side
+from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.training.ema import averaged_weights
+from fornet_keras.training.finite import STEADIER
+
+Array = NDArray[Any]
+
+
+class Validation(keras.callbacks.Callback):
+    """Scores the model on whole images, every label at its own size, and saves the best and the last one.
+
+    Adds `val_miou`, `val_best_miou`, `val_pixel_accuracy` and `val_error_coverage` to the epoch's logs; must
+    come before the callbacks that read them.
+
+    Args:
+        dataset: the `Dataset` to score on.
+        folder: where the models are saved, as `folder/best` and `folder/last`.
+        epochs: epochs of the run; the last one is always scored.
+        every: epochs from one validation to the next.
+        patience: validations without a better score after which training stops; None never stops.
+        on_image: called with (images done, images in all) after each, to show progress.
+        num_pictures: samples, evenly spread over the data set, whose pictures are kept in `pictures`.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        folder: Path,
+        epochs: int,
+        every: int,
+        patience: int | None,
+        on_image: Callable[[int, int], None],
+        num_pictures: int = 4,
+    ) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self.folder = folder
+        self.epochs = epochs
+        self.every = every
+        self.patience = patience
+        self.on_image = on_image
+        self.best_miou = -1.0
+        self.best_epoch = 0
+        self.since_best = 0
+        self.pictures: list[Array] = []
+        self._predictor: Predictor | None = None
+        spread = np.linspace(0, len(dataset) - 1, num_pictures).astype(int)
+        self._pictured = {dataset.samples[index] for index in spread}
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What a run that goes on must still know."""
+        return {"best_miou": self.best_miou, "best_epoch": self.best_epoch, "since_best": self.since_best}
+
+    @memory.setter
+    def memory(self, memory: dict[str, Any]) -> None:
+        self.best_miou = memory["best_miou"]
+        self.best_epoch = memory["best_epoch"]
+        self.since_best = memory["since_best"]
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the score has not risen for so long that training stops."""
+        return self.patience is not None and self.since_best >= self.patience
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        if (epoch + 1) % self.every and epoch + 1 < self.epochs:
+            return
+        # The loss of the last step was computed before its update.
+        if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
+            raise TrainingError(f"a weight is not a finite number after epoch {epoch + 1}; {STEADIER}")
+        self._predictor = self._predictor or Predictor(self.model)
+        with averaged_weights(self.model):
+            scores = self._score(self._predictor)
+            save_model(self.model, self.dataset.table, self.folder / "last")
+            self.since_best += 1
+            if scores.matrix.miou > self.best_miou:
+                self.best_miou, self.best_epoch, self.since_best = scores.matrix.miou, epoch + 1, 0
+                save_model(self.model, self.dataset.table, self.folder / "best")
+        logs["val_miou"] = scores.matrix.miou
+        logs["val_best_miou"] = self.best_miou
+        logs["val_pixel_accuracy"] = scores.matrix.pixel_accuracy
+        logs["val_error_coverage"] = scores.error_coverage
+        if self.out_of_patience:
+            self.model.stop_training = True
+
+    def score_best(self) -> Scores:
+        """Score the best model as it was saved, and keep its pictures."""
+        return self._score(Predictor(load_model(self.folder / "best")[0]))
+
+    def _score(self, predictor: Predictor) -> Scores:
+        self.pictures, done = [], 0
+
+        def after_image(sample: Sample, image: Array, label: Array, prediction: Mapping[str, Array]) -> None:
+            nonlocal done
+            done += 1
+            self.on_image(done, len(self.dataset))
+            if sample in self._pictured:
+                self.pictures.append(self._picture(image, label, prediction, predictor.region_size))
+
+        return evaluate(predictor, self.dataset, on_image=after_image)
+
+    def _picture(
+        self, image: Array, label: Array, prediction: Mapping[str, Array], region_size: int
+    ) -> Array:
+        """The label, the prediction, and the importance with the kept regions, side by side."""
+        table = self.dataset.table
+        regions = importance_map(image, prediction["importance"], prediction["kept"], region_size)
+        final = overlay(image, prediction["label_ids"], table)
+        return side_by_side([[colorize(label, table), final, regions]])

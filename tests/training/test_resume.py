@@ -1,0 +1,185 @@
+"""A run that was interrupted ends as the run that was not, to the last bit."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fornet_keras.config import Config
+from fornet_keras.errors import ConfigError
+from fornet_keras.training.checkpoint import Checkpoint, newest
+
+Train = Callable[..., Any]
+MakeConfig = Callable[..., Config]
+
+ROOT = Path(__file__).parents[2]
+TIMES = {"images_per_second", "seconds"}  # all else in a log is exact
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def whole(train: Train, make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Two epochs of three steps that nothing interrupts, with all their checkpoints."""
+    config = make_config(
+        training={"epochs": 2, "ema_momentum": 0.9, "checkpoint_minutes": 0, "keep_checkpoints": 9},
+        loss={"dice_weight": 0.5},
+        model={"top_k": 0.25},
+    )
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    train(config, folder)
+    return SimpleNamespace(config=config, folder=folder)
+
+
+def read_log(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
+        return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
+
+
+def last(folder: Path) -> Checkpoint:
+    found, rejected = newest(folder / "checkpoints")
+    assert found is not None and not rejected
+    return found
+
+
+def without_times(memory: dict[str, Any]) -> dict[str, Any]:
+    rows = [{k: v for k, v in row.items() if k not in TIMES} for row in memory["log"]["rows"]]
+    return {"validation": memory["validation"], "rows": rows}
+
+
+def assert_same_run(folder: Path, whole: Path) -> None:
+    ours, theirs = last(folder), last(whole)
+    assert ours.step == theirs.step == STEPS
+    assert without_times(ours.memory) == without_times(theirs.memory)
+    assert ours.arrays.keys() == theirs.arrays.keys()
+    for name, array in theirs.arrays.items():
+        np.testing.assert_array_equal(ours.arrays[name], array, err_msg=name)
+    assert read_log(folder) == read_log(whole)
+    for model in ("best", "last"):
+        path = Path(model) / "weights.safetensors"
+        assert (folder / path).read_bytes() == (whole / path).read_bytes(), model
+    scores = [json.loads((run / "result.json").read_text())["val"] for run in (folder, whole)]
+    for score in scores:
+        del score["milliseconds"]
+    assert scores[0] == scores[1]
+
+
+def cut_off(whole: Path, folder: Path, step: int) -> None:
+    """What a run leaves that is killed right after the checkpoint of a step."""
+    shutil.copytree(whole, folder)
+    (folder / "result.json").unlink()
+    for path in (folder / "checkpoints").iterdir():
+        if int(path.name.removeprefix("step_")) > step:
+            shutil.rmtree(path)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("step", [0, 1, 3, 5, STEPS])
+def test_resumed_after_any_step(step: int, train: Train, whole: SimpleNamespace, tmp_path: Path) -> None:
+    """Before the first checkpoint, in the middle of an epoch, at its end, and after the last step."""
+    cut_off(whole.folder, tmp_path / "run", step)
+    train(whole.config, tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "run", whole.folder)
+
+
+@pytest.mark.backend
+def test_a_damaged_checkpoint_is_passed_over(train: Train, whole: SimpleNamespace, tmp_path: Path) -> None:
+    cut_off(whole.folder, tmp_path / "run", 4)
+    state = tmp_path / "run" / "checkpoints" / "step_000000004" / "state.safetensors"
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    state.write_bytes(content)
+    train(whole.config, tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "run", whole.folder)
+
+
+def test_another_configuration_is_refused(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
+    from fornet_keras.training.run_folder import write_config
+
+    tmp_path.joinpath("run").mkdir()
+    write_config(tmp_path / "run", make_config(), Path("somewhere"))
+    changed = make_config(training={"learning_rate": 0.1, "workers": 5}, model={"preset": "s"})
+    with pytest.raises(
+        ConfigError, match="another configuration: model.preset is nano there and s here; "
+    ) as e:
+        train(changed, tmp_path / "run", resume=True)
+    assert "training.learning_rate is 0.003 there and 0.1 here; resume with --config" in str(e.value)
+    assert "workers" not in str(e.value) and "data.root" not in str(e.value)
+
+
+def test_a_folder_without_a_run_is_refused(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"no config.yaml in it, so no run to resume"):
+        train(make_config(), tmp_path, resume=True)
+
+
+# === Real processes ===
+
+
+def start(whole: SimpleNamespace, folder: Path) -> subprocess.Popen[str]:
+    """The command line's `train --resume`, as a user starts it."""
+    command = [sys.executable, "cli.py", "train", "--config", str(whole.folder / "config.yaml"), "--resume"]
+    return subprocess.Popen(
+        [*command, "--output", str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
+    path = folder / "checkpoints" / f"step_{step:09d}"
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+
+
+@pytest.mark.backend
+def test_killed_at_a_random_step(train: Train, whole: SimpleNamespace, tmp_path: Path) -> None:
+    """`kill -9`, again and again; FORNET_KILLS kills (1 of them in the usual run of the tests)."""
+    chance = np.random.default_rng()
+    for _ in range(int(os.environ.get("FORNET_KILLS", "1"))):
+        folder = tmp_path / "run"
+        step = int(chance.integers(1, STEPS))
+        with start(whole, folder) as process:
+            wait_for_step(folder, step, process)
+            time.sleep(chance.uniform(0, 0.3))
+            process.kill()
+        train(whole.config, folder, resume=True)
+        assert_same_run(folder, whole.folder)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_asked_to_stop(
+    number: signal.Signals, code: int, train: Train, whole: SimpleNamespace, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    with start(whole, folder) as process:
+        wait_for_step(folder, 1, process)
+        process.send_signal(number)
+        _, errors = process.communicate()
+    if process.returncode == 0:
+        pytest.fail("the run ended before it heard the signal")
+    assert process.returncode == code
+    line = errors.splitlines()[-1]
+    step = last(folder).step
+    saved = f"stopped by {number.name} after step {step} of {STEPS}, which is saved; continue with:"
+    assert line.startswith(saved)
+    assert f"train --config {folder}/config.yaml --output {folder} --resume --backend " in line
+    assert not (folder / "result.json").exists()
+    train(whole.config, folder, resume=True)
+    assert_same_run(folder, whole.folder)
