@@ -9,6 +9,7 @@ from fornet_keras.data.dataset import IGNORE
 from fornet_keras.losses import (
     FoRNetLoss,
     cross_entropy,
+    dice_loss,
     region_error_share,
     selector_loss,
     subsample_labels,
@@ -82,6 +83,43 @@ def test_all_ignored_costs_exactly_nothing(ohem: float | None) -> None:
     assert number(cross_entropy(void, logits(), WEIGHTS, 0.1, ohem)) == 0
     (gradient,) = gradients(lambda x: cross_entropy(void, x, WEIGHTS, 0.1, ohem), logits())
     assert not gradient.any()
+
+
+def test_dice_by_hand() -> None:
+    """One pixel of class 0 at 0.8, three of class 1 at 0.6: 2·0.8 / (1 + 2) and 2·1.8 / (3 + 2)."""
+    truth = np.array([[[0, 1, 1, 1, IGNORE]]], "int32")
+    first = np.array([0.8, 0.4, 0.4, 0.4, 0.9])
+    scores = np.log(np.stack([first, 1 - first], axis=-1))[None, None].astype("float32")
+    loss = dice_loss(truth, scores)
+    assert number(loss) == pytest.approx(1 - (1.6 / 3 + 3.6 / 5) / 2, rel=1e-5)
+    assert keras.backend.standardize_dtype(loss.dtype) == "float32"
+
+
+def test_dice_counts_only_the_classes_that_occur() -> None:
+    truth = np.zeros((1, 2, 2), "int32")
+    certain = np.zeros((1, 2, 2, 4), "float32")
+    certain[..., 0] = 100
+    assert number(dice_loss(truth, certain)) == pytest.approx(0, abs=1e-6)
+    assert number(dice_loss(truth, 0 * certain)) == pytest.approx(1 - 2 * 1 / (4 + 1))
+    assert number(dice_loss(np.full_like(truth, IGNORE), certain)) == 0
+    (gradient,) = gradients(lambda x: dice_loss(np.full_like(truth, IGNORE), x), certain)
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("dice_weight", [0.0, 0.5])
+def test_the_loss_adds_dice_at_both_resolutions(dice_weight: float) -> None:
+    outputs = {
+        "logits": logits(64, 64),
+        "coarse_logits": logits(16, 16),
+        "importance": np.zeros((2, 2, 2), "float32"),
+    }
+    truth = labels(64, 64)
+    parts = FoRNetLoss(coarse_weight=0.4, dice_weight=dice_weight).parts(*tensors(truth), outputs)
+    sampled = subsample_labels(*tensors(truth), 16, 16, 4)
+    fine = cross_entropy(truth, outputs["logits"]) + dice_weight * dice_loss(truth, outputs["logits"])
+    coarse = [loss(sampled, outputs["coarse_logits"]) for loss in (cross_entropy, dice_loss)]
+    assert number(parts["logits_loss"]) == pytest.approx(number(fine))
+    assert number(parts["coarse_loss"]) == pytest.approx(0.4 * number(coarse[0] + dice_weight * coarse[1]))
 
 
 def test_half_precision_logits_are_summed_in_float32() -> None:

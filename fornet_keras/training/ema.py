@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import keras
+import numpy as np
 
 
 @contextmanager
@@ -22,10 +23,13 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
     if not optimizer.use_ema:
         yield
         return
-    swap = keras.callbacks.SwapEMAWeights()
-    swap.set_model(model)
-    swap.on_test_begin()
+    # Not keras.callbacks.SwapEMAWeights: on TensorFlow it adds and subtracts, and the last bit changes.
+    weights = model.trainable_variables
+    trained = [np.array(keras.ops.convert_to_numpy(weight)) for weight in weights]
+    for weight, average in zip(weights, optimizer._model_variables_moving_average, strict=True):
+        weight.assign(average)
     try:
         yield
     finally:
-        swap.on_test_end()
+        for weight, value in zip(weights, trained, strict=True):
+            weight.assign(value)

@@ -16,6 +16,11 @@ def test_inverse_log_by_hand() -> None:
     assert class_weights("inverse_log", [3, 0, 1]) == pytest.approx([common / mean, 1, rare / mean])
 
 
+def test_inverse_sqrt_by_hand() -> None:
+    """Shares 0.8 and 0.2: 1 / √0.8 and 1 / √0.2 stand as 1 to 2; divided by their mean."""
+    assert class_weights("inverse_sqrt", [4, 0, 1]) == pytest.approx([2 / 3, 1, 4 / 3])
+
+
 def test_median_frequency_by_hand() -> None:
     """Shares .5, .3, .2 with median .3: 3/5, 1 and 3/2, whose mean is 31/30; an absent class has 1."""
     assert class_weights("median_frequency", [5, 3, 0, 2]) == pytest.approx([18 / 31, 30 / 31, 1, 45 / 31])
@@ -26,7 +31,7 @@ def test_median_frequency_is_capped() -> None:
     assert class_weights("median_frequency", [1000, 1000, 1]) == pytest.approx([0.25, 0.25, 2.5])
 
 
-@pytest.mark.parametrize("method", ["inverse_log", "median_frequency"])
+@pytest.mark.parametrize("method", ["inverse_log", "inverse_sqrt", "median_frequency"])
 def test_a_rarer_class_weighs_more_and_the_mean_is_one(method: str) -> None:
     weights = class_weights(method, [10**9, 10**6, 2 * 10**6])  # type: ignore[arg-type]
     assert weights is not None

@@ -97,3 +97,33 @@ def test_loss_and_schedule_are_as_configured(make_config: MakeConfig) -> None:
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(0.005)
     model.optimizer.iterations.assign(15)
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == 0
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_the_moving_average_is_lent_to_the_model(make_config: MakeConfig, precision: str) -> None:
+    """After two steps: m · w₁ + (1 - m) · w₂ in the block, w₂ before and after it."""
+    from fornet_keras.training.ema import averaged_weights
+
+    model = compiled(make_config(training={"ema_momentum": 0.75, "precision": precision}))
+    labels = np.random.default_rng(1).integers(0, 4, (2, 64, 96), np.uint8)
+    after = []
+    for _ in range(2):
+        step(model, labels)
+        after.append(weights(model))
+    with averaged_weights(model):
+        lent = weights(model)
+    for path, weight in weights(model).items():
+        np.testing.assert_array_equal(weight, after[1][path])
+        expected = 0.75 * after[0][path] + 0.25 * after[1][path]
+        np.testing.assert_allclose(lent[path], expected, rtol=1e-5, atol=1e-7, err_msg=path)
+    assert any((lent[path] != after[1][path]).any() for path in lent)
+
+
+def test_without_a_moving_average_the_model_stays_as_it_is(make_config: MakeConfig) -> None:
+    from fornet_keras.training.ema import averaged_weights
+
+    model = compiled(make_config())
+    before = weights(model)
+    with averaged_weights(model):
+        for path, weight in weights(model).items():
+            np.testing.assert_array_equal(weight, before[path])

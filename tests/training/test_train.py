@@ -30,7 +30,10 @@ def read_log(folder: Path) -> list[dict[str, str]]:
 @pytest.mark.backend
 def test_the_run_folder_is_complete(run: SimpleNamespace) -> None:
     names = {path.name for path in run.folder.iterdir()}
-    assert names == {"config.yaml", "log.csv", "result.json", "best", "last", "tensorboard", "pictures"}
+    assert names == {
+        *("config.yaml", "log.csv", "result.json"),
+        *("best", "last", "checkpoints", "tensorboard", "pictures"),
+    }
     assert read_config(run.folder / "config.yaml") == run.config
 
 
@@ -155,7 +158,9 @@ def test_no_data_folder(train: Train, make_config: MakeConfig, tmp_path: Path) -
 
 def test_a_run_folder_in_use(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("epoch")
-    with pytest.raises(ConfigError, match="the run folder is not empty; choose another one with --output"):
+    with pytest.raises(
+        ConfigError, match="the run folder is not empty; .* --output, or continue its run with --resume"
+    ):
         train(make_config(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
 
