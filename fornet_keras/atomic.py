@@ -44,9 +44,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        for file in temporary.iterdir():
-            _sync(file)
-        _sync(temporary)
+        for written in (*temporary.rglob("*"), temporary):
+            _sync(written)
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

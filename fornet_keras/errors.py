@@ -35,3 +35,7 @@ class RunInterrupted(FoRNetError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.signal_number = signal_number
+
+
+class ExportError(FoRNetError):
+    """A model cannot be exported, or an exported one is not what its manifest says."""

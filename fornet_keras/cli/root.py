@@ -10,6 +10,7 @@ import click
 from fornet_keras.cli.data import data
 from fornet_keras.cli.doctor import doctor
 from fornet_keras.cli.evaluate import evaluate
+from fornet_keras.cli.export import export
 from fornet_keras.cli.group import Group
 from fornet_keras.cli.predict import predict
 from fornet_keras.cli.summary import summary
@@ -31,7 +32,7 @@ def root() -> None:
     """FoR-Net: semantic segmentation that spends its computation on the hard regions of an image."""
 
 
-for _command in (data, train, evaluate, predict, summary, doctor):
+for _command in (data, train, evaluate, predict, export, summary, doctor):
     root.add_command(_command)
 
 

@@ -48,8 +48,8 @@ class Selector(keras.layers.Layer):
 
     def call(self, inputs):
         features, logits = (ops.stop_gradient(x) for x in inputs)
-        entropy = _entropy(logits)
         probability = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+        entropy = _entropy(probability)
         x = [ops.cast(part, self.compute_dtype) for part in (features, probability, entropy)]
         x = self.look(self.reduce(ops.concatenate(x, axis=-1)))
         x = ops.cast(x, "float32")
@@ -74,9 +74,8 @@ class Selector(keras.layers.Layer):
         return {**super().get_config(), "region_cells": self.region_cells, "filters": self.filters}
 
 
-def _entropy(logits):
-    """Entropy of the softmax of `logits`, as a share of its maximum (0…1), with a channel axis kept."""
-    logits = ops.cast(logits, "float32")
-    log_probability = ops.log_softmax(logits, axis=-1)
-    entropy = -ops.sum(ops.exp(log_probability) * log_probability, axis=-1, keepdims=True)
-    return entropy / math.log(logits.shape[-1])
+def _entropy(probability):
+    """Entropy as a share of its maximum (0…1), with a channel axis kept."""
+    # Not log_softmax: OpenVINO 2026.4 computes it wrongly where a pooling follows.
+    entropy = -ops.sum(probability * ops.log(probability + 1e-9), axis=-1, keepdims=True)
+    return entropy / math.log(probability.shape[-1])

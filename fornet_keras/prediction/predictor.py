@@ -22,7 +22,12 @@ class LabelIds(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
 
     def call(self, logits: Any) -> Any:
-        return ops.cast(ops.argmax(logits, axis=-1), "int32")
+        if keras.backend.backend() != "tensorflow":
+            return ops.cast(ops.argmax(logits, axis=-1), "int32")
+        import tensorflow as tf
+
+        # ops.argmax tells -0.0 from 0.0, which takes as long again and is not among LiteRT's operations.
+        return tf.argmax(logits, axis=-1, output_type=tf.int32)
 
     def compute_output_spec(self, logits: Any) -> Any:
         return keras.KerasTensor(logits.shape[:-1], "int32")

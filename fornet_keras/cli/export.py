@@ -1,0 +1,112 @@
+"""`export`: a model for phones and servers."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from fornet_keras.cli.backend import start_backend
+from fornet_keras.cli.group import Command
+from fornet_keras.cli.options import Size, json_option, model_argument, top_k_option
+from fornet_keras.cli.result import write_json
+from fornet_keras.cli.screen import OUTPUT, show_table
+from fornet_keras.errors import ExportError
+from fornet_keras.export.manifest import Format, Precision
+
+FORMATS = get_args(Format)
+PRECISIONS = get_args(Precision)
+
+
+@click.command(
+    cls=Command,
+    short_help="Write a model for phones and servers, and prove it.",
+    examples=[
+        "export runs/city --format litert --size 512x1024 --output phone",
+        "export runs/city --format litert --precision int8 --size 512x1024 --calibration IMAGES --output i8",
+        "export runs/city --format saved_model --size 512x1024 --top-k 0.25 --output serving/city",
+    ],
+)
+@model_argument
+@click.option("--format", "format_name", type=click.Choice(FORMATS), required=True, help="What is written.")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="float32",
+    show_default=True,
+    help="Number format; not every format has each.",
+)
+@click.option("--size", type=Size(), required=True, help="Size of the images, such as 512x1024.")
+@top_k_option
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder of the artifact, which must not exist; a SavedModel becomes the next version in it.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Folder of images like those it will see: int8 needs them, and the proof is taken on them.",
+)
+@click.option("--logits", is_flag=True, help="The artifact also gives the logits.")
+@click.option("--importance", is_flag=True, help="The artifact also gives importance and kept regions.")
+@json_option
+def export(
+    model: Path,
+    format_name: Format,
+    precision: Precision,
+    size: tuple[int, int],
+    top_k: float | None,
+    output: Path,
+    calibration: Path | None,
+    logits: bool,
+    importance: bool,
+    json_file: Path | None,
+) -> None:
+    """Write MODEL for another runtime; raw RGB images in, label ids out.
+
+    The artifact is loaded in its own runtime and compared with Keras before it is there; without
+    --calibration on made-up street scenes. manifest.json beside it says how to call it and what was proven.
+    """
+    if find_spec("tensorflow") is None:
+        raise ExportError("export needs TensorFlow, whatever trained the model; pip install tensorflow")
+    start_backend("tensorflow")
+    from fornet_keras.export.export import as_json, export_model
+    from fornet_keras.export.images import calibration_images, proof_images
+    from fornet_keras.model_folder import load_model
+
+    network, table = load_model(model, top_k)
+    outputs = ["label_ids", *["logits"] * logits, *["importance", "kept"] * importance]
+    images = calibration_images(calibration, size) if calibration else []
+    with OUTPUT.status(f"writing and proving {format_name} …"):
+        folder, manifest = export_model(
+            network,
+            table,
+            output,
+            format_name,
+            size,
+            proof_images(calibration, images, size),
+            precision,
+            outputs,
+            images,
+        )
+    write_json(json_file, as_json(folder, manifest))
+    rows = [
+        [
+            f"batch {check.batch}",
+            f"{check.label_agreement:.4%}",
+            "–" if check.region_agreement is None else f"{check.region_agreement:.2%}",
+            "–" if check.largest_logit_difference is None else f"{check.largest_logit_difference:.1e}",
+        ]
+        for check in manifest.proof.at_top_k
+    ]
+    show_table(
+        f"{folder}: compared with Keras on {manifest.proof.images}",
+        ("", "same labels", "same regions", "largest logit difference"),
+        rows,
+    )

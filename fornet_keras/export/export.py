@@ -1,0 +1,157 @@
+"""From a model to an artifact that runs elsewhere, written only after it was run and compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import keras
+
+from fornet_keras.atomic import new_folder
+from fornet_keras.data.dataset import LabelTable
+from fornet_keras.errors import ExportError
+from fornet_keras.export import formats
+from fornet_keras.export.deployment import OUTPUTS, deployment_model
+from fornet_keras.export.manifest import (
+    ClassEntry,
+    Format,
+    Manifest,
+    Precision,
+    Tensor,
+    file_sums,
+    write_manifest,
+)
+from fornet_keras.export.proof import Proof, ProofImages, Reference, prove
+from fornet_keras.export.runtimes import open_runtime
+from fornet_keras.export.warmup import write_warmup
+from fornet_keras.model import FoRNet
+
+PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "tf2onnx", "onnxruntime", "openvino")
+
+
+def export_model(
+    model: FoRNet,
+    table: LabelTable,
+    output: Path,
+    format: Format,
+    size: tuple[int, int],
+    images: ProofImages,
+    precision: Precision = "float32",
+    outputs: Sequence[str] = ("label_ids",),
+    calibration: formats.Images = (),
+) -> tuple[Path, Manifest]:
+    """Write a model in another format, and prove that it is the same model. On the TensorFlow backend only.
+
+    Args:
+        model: a `FoRNet`; its `top_k` is the artifact's.
+        table: its classes.
+        output: a folder that does not exist yet; of a SavedModel, the folder of its numbered versions, to
+            which one is added.
+        format: a key of `formats.PRECISIONS`.
+        size: height and width of the images in pixels.
+        images: what the proof is taken on, of that size.
+        precision: one of the format's.
+        outputs: what the artifact gives, of `OUTPUTS`.
+        calibration: images of that size for int8.
+
+    Returns:
+        The folder of the artifact, and its manifest.
+
+    Raises:
+        ExportError: it cannot be written here, or it is not the same model; nothing is left behind.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(
+            "an export needs the TensorFlow backend; use the command `export`, or KERAS_BACKEND=tensorflow"
+        )
+    formats.check_format(format, precision, calibration)
+    folder = _target(output, format)
+    batches = (1,) if format == "litert" else (1, 2)
+    reference = Reference(model, size, images)
+    with new_folder(folder) as writing:
+        _write(model, size, outputs, writing, format, precision, calibration)
+        proof = prove(open_runtime(writing, format), reference, batches, precision)
+        if set(OUTPUTS) - set(outputs):
+            # The same once more with every output: what the artifact does not show is compared too.
+            with TemporaryDirectory() as name:
+                _write(model, size, OUTPUTS, Path(name), format, precision, calibration)
+                proof = prove(open_runtime(Path(name), format), reference, batches, precision)
+        if format == "saved_model":
+            write_warmup(writing, images.images[0])
+        manifest = _manifest(model, table, writing, format, precision, size, outputs, proof)
+        write_manifest(manifest, writing)
+    return folder, manifest
+
+
+def _target(output: Path, format: str) -> Path:
+    """Where the artifact will be."""
+    if format != "saved_model":
+        if output.exists():
+            raise ExportError(f"{output}: is there already; choose another --output, or remove it")
+        return output
+    taken = [int(path.name) for path in output.glob("[0-9]*") if path.name.isdecimal()]
+    return output / str(max(taken, default=0) + 1)
+
+
+def _write(
+    model: FoRNet,
+    size: tuple[int, int],
+    outputs: Sequence[str],
+    folder: Path,
+    format: str,
+    precision: str,
+    calibration: formats.Images,
+) -> None:
+    if format == "saved_model":
+        formats.write_saved_model(model, size, outputs, folder)
+    elif format == "litert":
+        formats.write_litert(model, size, outputs, folder, precision, calibration)
+    elif format == "onnx":
+        formats.write_onnx(model, size, outputs, folder)
+    else:
+        formats.write_openvino(model, size, outputs, folder, precision)
+
+
+def _manifest(
+    model: FoRNet,
+    table: LabelTable,
+    folder: Path,
+    format: Format,
+    precision: Precision,
+    size: tuple[int, int],
+    outputs: Sequence[str],
+    proof: Proof,
+) -> Manifest:
+    deployed = deployment_model(model, size, outputs, 1 if format == "litert" else None)
+    tensors = {name: (x.dtype, tuple(x.shape)) for name, x in deployed.output.items()}
+    classes = zip(table.names, table.colors, strict=True)
+    return Manifest(
+        format=format,
+        precision=precision,
+        size=size,
+        top_k=model.top_k,
+        inputs=(Tensor(name="image", dtype="uint8", shape=tuple(deployed.input.shape)),),
+        outputs=tuple(Tensor(name=n, dtype=dtype, shape=shape) for n, (dtype, shape) in tensors.items()),
+        classes=tuple(ClassEntry(name=name, color=color) for name, color in classes),
+        versions=_versions(),
+        proof=proof,
+        sha256=file_sums(folder),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("fornet_keras", *PACKAGES):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def as_json(folder: Path, manifest: Manifest) -> dict[str, object]:
+    """The result for `--json`."""
+    return {"artifact": str(folder), **json.loads(manifest.model_dump_json())}

@@ -1,0 +1,168 @@
+"""One writer a format. Each takes the deployment model's graph from TensorFlow, whatever trained it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.errors import ExportError
+from fornet_keras.export.deployment import deployment_model
+from fornet_keras.model import FoRNet
+
+PRECISIONS = {
+    "saved_model": ("float32",),
+    "litert": ("float32", "float16", "dynamic_int8", "int8"),
+    "onnx": ("float32",),
+    "openvino": ("float32", "float16"),
+}
+"""Format → the precisions it can be written in."""
+
+NEEDS = {
+    "litert": ("ai_edge_litert", "litert"),
+    "onnx": ("tf2onnx", "onnx"),
+    "openvino": ("openvino", "openvino"),
+}
+"""Format → the package that it needs beside TensorFlow, and the extra that installs it."""
+
+ENCODED = "serving_encoded"
+LITERT_FILE = "model.tflite"
+ONNX_FILE = "model.onnx"
+OPENVINO_FILE = "model.xml"
+ONNX_OPSET = 18
+
+Images = Sequence[NDArray[np.uint8]]
+
+
+def check_format(name: str, precision: str, calibration: Images) -> None:
+    """Refuse what cannot be written here, before anything is computed.
+
+    Raises:
+        ExportError: the precision is not one of the format's, a package or the calibration images are
+            missing.
+    """
+    if precision not in PRECISIONS[name]:
+        raise ExportError(
+            f"{name} cannot be written in {precision}; expected one of {', '.join(PRECISIONS[name])}"
+        )
+    package, extra = NEEDS.get(name, ("tensorflow", ""))
+    if find_spec(package) is None:
+        raise ExportError(f"{name} needs the package {package}: pip install 'fornet_keras[{extra}]'")
+    if precision == "int8" and not calibration:
+        raise ExportError("int8 needs images like those it will see; name their folder with --calibration")
+
+
+def write_saved_model(model: FoRNet, size: tuple[int, int], outputs: Sequence[str], folder: Path) -> None:
+    """Write a TensorFlow SavedModel that takes any number of images of one size.
+
+    Its signatures: `serving_default` takes `image`, uint8 `(batch, height, width, 3)`; `serving_encoded`
+    takes `encoded`, strings `(batch)`, each a JPEG or PNG of that size.
+    """
+    import tensorflow as tf
+
+    run, deployed = _function(model, size, outputs, batch=None)
+
+    def decode(encoded: Any) -> Any:
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        return tf.ensure_shape(image, (*size, 3))
+
+    @tf.function
+    def run_encoded(encoded: Any) -> Any:
+        return deployed(tf.map_fn(decode, encoded, fn_output_signature=tf.uint8), training=False)
+
+    encoded = run_encoded.get_concrete_function(tf.TensorSpec((None,), tf.string, name="encoded"))
+    _save(run, deployed, folder, {ENCODED: encoded})
+
+
+def write_litert(
+    model: FoRNet,
+    size: tuple[int, int],
+    outputs: Sequence[str],
+    folder: Path,
+    precision: str,
+    calibration: Images,
+) -> None:
+    """Write `model.tflite` for one image a call, with LiteRT's built-in operations only."""
+    import tensorflow as tf
+
+    # Full int8 quantises a float input itself; `_with_full_range` sees to it that this changes no value.
+    run, deployed = _function(model, size, outputs, 1, "float32" if precision == "int8" else "uint8")
+    with TemporaryDirectory() as saved_model:
+        _save(run, deployed, Path(saved_model))
+        converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
+        if precision != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if precision == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if precision == "int8":
+            converter.representative_dataset = lambda: _with_full_range(calibration)
+            converter.target_spec.supported_ops = [
+                tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
+                tf.lite.OpsSet.TFLITE_BUILTINS,
+            ]
+            converter.inference_input_type = tf.uint8
+        (folder / LITERT_FILE).write_bytes(converter.convert())
+
+
+def write_onnx(model: FoRNet, size: tuple[int, int], outputs: Sequence[str], folder: Path) -> None:
+    """Write `model.onnx`, which takes any number of images."""
+    import tf2onnx
+
+    run, deployed = _function(model, size, outputs, batch=None)
+    path = str(folder / ONNX_FILE)
+    tf2onnx.convert.from_function(run, [_specification(deployed)], opset=ONNX_OPSET, output_path=path)
+
+
+def write_openvino(
+    model: FoRNet, size: tuple[int, int], outputs: Sequence[str], folder: Path, precision: str
+) -> None:
+    """Write `model.xml` and `model.bin`, which take any number of images."""
+    import openvino
+
+    run, deployed = _function(model, size, outputs, batch=None)
+    converted = openvino.convert_model(run.get_concrete_function(_specification(deployed)))
+    openvino.save_model(converted, folder / OPENVINO_FILE, compress_to_fp16=precision == "float16")
+
+
+def _function(
+    model: FoRNet, size: tuple[int, int], outputs: Sequence[str], batch: int | None, dtype: str = "uint8"
+) -> tuple[Any, keras.Model]:
+    """The deployment model, as a TensorFlow function and as it is."""
+    import tensorflow as tf
+
+    deployed = deployment_model(model, size, outputs, batch, dtype)
+    return tf.function(lambda image: deployed(image, training=False)), deployed
+
+
+def _specification(deployed: keras.Model) -> Any:
+    import tensorflow as tf
+
+    return tf.TensorSpec(deployed.input.shape, deployed.input.dtype, name="image")
+
+
+def _save(run: Any, deployed: keras.Model, folder: Path, more: dict[str, Any] | None = None) -> None:
+    """Write a SavedModel."""
+    import tensorflow as tf
+
+    # Not `keras.export`: it also traces the model inside at unknown sizes, which a FoR-Net refuses.
+    module = tf.Module()
+    module.weights = [weight.value for weight in deployed.variables]
+    signatures = {"serving_default": run.get_concrete_function(_specification(deployed)), **(more or {})}
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+def _with_full_range(images: Images) -> Iterable[list[NDArray[np.float32]]]:
+    """The calibration images, each with a black and a white pixel.
+
+    The input is then quantised with a step of exactly 1 from 0: a raw image stays as it is.
+    """
+    for image in images:
+        values = image.astype(np.float32)
+        values[0, 0], values[0, 1] = 0, 255
+        yield [values[None]]

@@ -1,0 +1,49 @@
+"""The images that an export is calibrated with and proven on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.data.images import SUFFIXES, read_image
+from fornet_keras.data.synthetic import render_scene
+from fornet_keras.errors import ExportError
+from fornet_keras.export.proof import ProofImages
+
+MOST_CALIBRATION = 64
+MOST_PROOF = 4
+
+
+def calibration_images(folder: Path, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """Images of a folder, evenly picked, at a size.
+
+    Raises:
+        ExportError: there is none.
+        DataError: one cannot be read.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise ExportError(f"{folder}: no image in it; expected {', '.join(SUFFIXES)} files")
+    picked = np.unique(np.linspace(0, len(paths) - 1, MOST_CALIBRATION).astype(int))
+    return [cv2.resize(read_image(paths[i]), size[::-1], interpolation=cv2.INTER_AREA) for i in picked]
+
+
+def proof_images(
+    folder: Path | None, calibration: Sequence[NDArray[np.uint8]], size: tuple[int, int]
+) -> ProofImages:
+    """Some of the user's images where there are any, else made-up street scenes.
+
+    Raises:
+        ExportError: the size is too small for a scene.
+    """
+    if calibration:
+        picked = np.unique(np.linspace(0, len(calibration) - 1, MOST_PROOF).astype(int))
+        return ProofImages(f"of {folder}", [calibration[i] for i in picked])
+    if min(size) < 64:
+        raise ExportError(f"{size[0]}x{size[1]}: expected at least 64 pixels a side")
+    scenes = [render_scene(seed, size).image for seed in range(MOST_PROOF)]
+    return ProofImages("made-up street scenes", scenes)

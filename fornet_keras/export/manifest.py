@@ -1,0 +1,128 @@
+"""What an exported model is, beside it as `manifest.json`: how to call it, and what was proven."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fornet_keras.atomic import write_text
+from fornet_keras.errors import ExportError
+
+MANIFEST = "manifest.json"
+MAX_BYTES = 1_000_000
+
+Byte = int
+Format = Literal["saved_model", "litert", "onnx", "openvino"]
+Precision = Literal["float32", "float16", "dynamic_int8", "int8"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tensor(_Strict):
+    """An input or output: its name, its type, and its shape, in which None is any number."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+class Check(_Strict):
+    """One comparison of the exported model with Keras, over all images.
+
+    Args:
+        batch: images a call.
+        label_agreement: share of the pixels with the same label, 0…1.
+        region_agreement: share of the regions on whose refinement both agree, 0…1.
+        largest_logit_difference: over the regions on which both agree; None where logits were not written.
+        miou: of the exported model, 0…1; None without labels.
+        miou_keras: of Keras, on the same images.
+    """
+
+    batch: int
+    label_agreement: float
+    region_agreement: float | None = None
+    largest_logit_difference: float | None = None
+    miou: float | None = None
+    miou_keras: float | None = None
+
+
+class Proof(_Strict):
+    """How the exported model compares with Keras.
+
+    Args:
+        images: where the images came from, and how many they are.
+        at_top_k: both at the model's top-k.
+        keras_at_1: label agreement of Keras at a top-k of 1 with Keras at the model's own.
+        exported_at_1: label agreement of Keras at a top-k of 1 with the exported model: one that had lost
+            its mask would refine every region, and be nearer to this one than to `at_top_k`.
+    """
+
+    images: str
+    at_top_k: tuple[Check, ...]
+    keras_at_1: float
+    exported_at_1: float
+
+
+class ClassEntry(_Strict):
+    """One class: its label id is its position."""
+
+    name: str
+    color: tuple[Byte, Byte, Byte]
+
+
+class Manifest(_Strict):
+    """The content of `manifest.json`."""
+
+    format: Format
+    precision: Precision
+    size: tuple[int, int]
+    top_k: float
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    classes: tuple[ClassEntry, ...]
+    versions: dict[str, str]
+    proof: Proof
+    sha256: dict[str, str] = Field(description="file, relative to the manifest → SHA-256")
+
+
+def file_sums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder but the manifest, by relative path."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
+    }
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write `manifest.json`."""
+    write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of an exported model, and check its files.
+
+    Raises:
+        ExportError: there is none, it is not one, or a file is not what it says.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ExportError(f"{folder}: no {MANIFEST} in it; expected a folder that `export` has written")
+    if path.stat().st_size > MAX_BYTES:
+        raise ExportError(f"{path}: larger than {MAX_BYTES} bytes; expected what `export` writes")
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ExportError(f"{path}: {where}: {first['msg']}; expected what `export` writes") from None
+    found = file_sums(folder)
+    for name, expected in manifest.sha256.items():
+        if found.get(name) != expected:
+            state = "missing" if name not in found else "not the one that was exported (SHA-256)"
+            raise ExportError(f"{folder / name}: {state}; export it again or copy the whole folder")
+    return manifest

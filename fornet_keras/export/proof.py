@@ -1,0 +1,193 @@
+"""Is an exported model the model? It is run in its own runtime on images, beside Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.errors import ExportError
+from fornet_keras.export.deployment import OUTPUTS, deployment_model
+from fornet_keras.export.manifest import Check, Proof
+from fornet_keras.export.runtimes import Run
+from fornet_keras.metrics import ConfusionMatrix
+from fornet_keras.model import FoRNet
+
+Outputs = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an exported model may be from Keras.
+
+    Args:
+        labels: smallest share of pixels with the same label.
+        regions: smallest share of regions on whose refinement both agree.
+        logits: largest difference of a logit in those regions; None where rounding makes it meaningless.
+        miou: largest loss of mIoU, where labels are given.
+    """
+
+    labels: float
+    regions: float
+    logits: float | None
+    miou: float
+
+
+TOLERANCES = {
+    "float32": Tolerance(labels=0.9995, regions=0.99, logits=1e-3, miou=0.001),
+    "float16": Tolerance(labels=0.995, regions=0.97, logits=0.25, miou=0.005),
+    "dynamic_int8": Tolerance(labels=0.95, regions=0.9, logits=None, miou=0.02),
+    "int8": Tolerance(labels=0.9, regions=0.8, logits=None, miou=0.05),
+}
+"""Precision → tolerance."""
+
+
+@dataclass(frozen=True)
+class ProofImages:
+    """What a proof is taken on.
+
+    Args:
+        source: where the images come from, in words.
+        images: uint8 `(height, width, 3)`, of the exported size.
+        labels: train ids `(height, width)`, one an image; None without labels.
+    """
+
+    source: str
+    images: Sequence[NDArray[np.uint8]]
+    labels: Sequence[NDArray[np.uint8]] | None = None
+
+
+class Reference:
+    """What Keras finds in the images, at the model's top-k and at 1.
+
+    Args:
+        model: a `FoRNet`.
+        size: height and width of the images.
+        images: what the proof is taken on.
+    """
+
+    def __init__(self, model: FoRNet, size: tuple[int, int], images: ProofImages) -> None:
+        self.images = images
+        self.num_classes = model.num_classes
+        self.region_size = model.region_size
+        self.at_top_k, self.at_1 = (
+            self._outputs(deployment_model(network, size, OUTPUTS, batch=1))
+            for network in (model, model.with_top_k(1.0))
+        )
+
+    def _outputs(self, deployed: Any) -> list[Outputs]:
+        found = [deployed.predict_on_batch(image[None]) for image in self.images.images]
+        return [{name: np.asarray(value)[0] for name, value in outputs.items()} for outputs in found]
+
+    def miou(self, outputs: Sequence[Outputs]) -> float | None:
+        """MIoU of label ids, 0…1; None without labels."""
+        if self.images.labels is None:
+            return None
+        matrix = ConfusionMatrix(self.num_classes)
+        for label, found in zip(self.images.labels, outputs, strict=True):
+            matrix.add(label, found["label_ids"])
+        return matrix.miou
+
+
+def prove(run: Run, reference: Reference, batches: Sequence[int], precision: str) -> Proof:
+    """Compare an exported model with Keras.
+
+    Args:
+        run: the exported model in its runtime.
+        reference: what Keras finds.
+        batches: images a call that are tried.
+        precision: decides the tolerance.
+
+    Raises:
+        ExportError: the two differ by more than the tolerance; names the check.
+    """
+    tolerance = TOLERANCES[precision]
+    checks = []
+    for batch in batches:
+        found = _run_all(run, reference.images.images, batch)
+        checks.append(_compare(found, reference, batch))
+        _judge(checks[-1], tolerance, precision)
+    keras_at_1 = _agreement(reference.at_top_k, reference.at_1)
+    exported_at_1 = _agreement(found, reference.at_1)
+    if exported_at_1 > max(checks[-1].label_agreement, keras_at_1):
+        raise ExportError(
+            f"{precision}: the exported model is nearer to one that refines every region "
+            f"({exported_at_1:.4%} of the labels) than to its own top-k ({checks[-1].label_agreement:.4%}): "
+            "it has lost its selection; nothing is written"
+        )
+    source = f"{len(reference.images.images)} images, {reference.images.source}"
+    return Proof(images=source, at_top_k=tuple(checks), keras_at_1=keras_at_1, exported_at_1=exported_at_1)
+
+
+def _run_all(run: Run, images: Sequence[NDArray[np.uint8]], batch: int) -> list[Outputs]:
+    """The outputs of each image, asked for `batch` images at a time."""
+    found: list[Outputs] = []
+    for first in range(0, len(images), batch):
+        together = list(images[first : first + batch])
+        together += [images[0]] * (batch - len(together))
+        outputs = run(np.stack(together))
+        found += [{name: value[i] for name, value in outputs.items()} for i in range(batch)]
+    return found[: len(images)]
+
+
+def _compare(found: Sequence[Outputs], reference: Reference, batch: int) -> Check:
+    expected = reference.at_top_k
+    region_agreement = logit_difference = None
+    if "kept" in found[0]:
+        same = [a["kept"] == b["kept"] for a, b in zip(found, expected, strict=True)]
+        region_agreement = float(np.mean(same))
+        if "logits" in found[0]:
+            differences = [
+                _logit_difference(a["logits"], b["logits"], agrees, reference.region_size)
+                for a, b, agrees in zip(found, expected, same, strict=True)
+            ]
+            logit_difference = max(differences)
+    return Check(
+        batch=batch,
+        label_agreement=_agreement(found, expected),
+        region_agreement=region_agreement,
+        largest_logit_difference=logit_difference,
+        miou=reference.miou(found),
+        miou_keras=reference.miou(expected),
+    )
+
+
+def _logit_difference(
+    found: NDArray[Any], expected: NDArray[Any], agrees: NDArray[np.bool_], region_size: int
+) -> float:
+    """Largest difference away from regions that only one of the two refines."""
+    # Upsampling reaches from a region into its neighbours.
+    near = np.pad(~agrees, 1)
+    rows, columns = agrees.shape
+    spread = np.any([near[i : i + rows, j : j + columns] for i in range(3) for j in range(3)], axis=0)
+    apart = spread.repeat(region_size, 0).repeat(region_size, 1)[: found.shape[0], : found.shape[1]]
+    differences = np.abs(found - expected).max(axis=-1)
+    return float(differences[~apart].max(initial=0.0))
+
+
+def _agreement(found: Sequence[Outputs], expected: Sequence[Outputs]) -> float:
+    return float(np.mean([a["label_ids"] == b["label_ids"] for a, b in zip(found, expected, strict=True)]))
+
+
+def _judge(check: Check, tolerance: Tolerance, precision: str) -> None:
+    """Refuse what is beyond the tolerance."""
+    lost = None if check.miou is None or check.miou_keras is None else check.miou_keras - check.miou
+    findings = (
+        ("of the labels agree with Keras", check.label_agreement, tolerance.labels, True),
+        ("of the regions are chosen as by Keras", check.region_agreement, tolerance.regions, True),
+        ("is the largest difference of a logit", check.largest_logit_difference, tolerance.logits, False),
+        ("mIoU is lost", lost, tolerance.miou, False),
+    )
+    for what, value, limit, at_least in findings:
+        if value is None or limit is None:
+            continue
+        # Written so that NaN fails.
+        if not (value >= limit if at_least else value <= limit):
+            bound = "at least" if at_least else "at most"
+            raise ExportError(
+                f"{precision}, batch {check.batch}: {value:.5g} {what}; expected {bound} {limit:g}; "
+                "nothing is written; export in a higher precision"
+            )

@@ -1,0 +1,80 @@
+"""An exported model in its own runtime, as a function from images to outputs. Keras is not imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.export.formats import LITERT_FILE, ONNX_FILE, OPENVINO_FILE
+
+Run = Callable[[NDArray[np.uint8]], dict[str, NDArray[Any]]]
+"""From images uint8 `(batch, height, width, 3)` to the outputs by name."""
+
+
+def open_runtime(folder: Path, format: str, threads: int | None = None) -> Run:
+    """Load an exported model.
+
+    Args:
+        folder: what `export` has written.
+        format: one of the export formats.
+        threads: threads of the runtime; None leaves it to the runtime. A SavedModel has TensorFlow's.
+    """
+    if format == "saved_model":
+        return _saved_model(folder)
+    if format == "litert":
+        return _litert(folder / LITERT_FILE, threads)
+    if format == "onnx":
+        return _onnx(folder / ONNX_FILE, threads)
+    return _openvino(folder / OPENVINO_FILE, threads)
+
+
+def _saved_model(folder: Path) -> Run:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+    signature = loaded.signatures["serving_default"]
+
+    def run(images: NDArray[np.uint8], _owner: Any = loaded) -> dict[str, NDArray[Any]]:
+        return {name: x.numpy() for name, x in signature(image=tf.constant(images)).items()}
+
+    return run
+
+
+def _litert(path: Path, threads: int | None) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=threads)
+    runner = interpreter.get_signature_runner("serving_default")
+    return lambda images: dict(runner(image=images))
+
+
+def _onnx(path: Path, threads: int | None) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda images: dict(zip(names, session.run(names, {"image": images}), strict=True))
+
+
+def _openvino(path: Path, threads: int | None) -> Run:
+    import openvino
+
+    # Else OpenVINO computes in bfloat16 where the processor can, and the proof would be of something else.
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    known = ("label_ids", "logits", "importance", "kept")
+    names = [next(n for n in known if n in output.get_names()) for output in compiled.outputs]
+
+    def run(images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        found = compiled(images)
+        return {name: np.array(found[number]) for number, name in enumerate(names)}
+
+    return run

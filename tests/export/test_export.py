@@ -1,0 +1,227 @@
+"""Exported models are run in their own runtimes. On TensorFlow, which does every export."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from fornet_keras.data.dataset import LabelTable
+from fornet_keras.errors import ExportError
+
+SIZE = (96, 160)  # 3×5 regions
+TABLE = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {})
+ROOT = Path(__file__).parents[2]
+ARTIFACTS = [
+    ("saved_model", "float32"),
+    ("litert", "float32"),
+    ("litert", "float16"),
+    ("litert", "dynamic_int8"),
+    ("litert", "int8"),
+    ("onnx", "float32"),
+    ("openvino", "float32"),
+    ("openvino", "float16"),
+]
+
+
+def scenes(count: int) -> list[np.ndarray]:
+    from fornet_keras.data.synthetic import render_scene
+
+    return [render_scene(seed, SIZE).image for seed in range(100, 100 + count)]
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    """Random weights, and corrections so large that a lost selection shows."""
+    from tests.model.tiny import randomize, tiny_model
+
+    model = randomize(tiny_model()).with_top_k(0.25)
+    project = model.get_layer("branch").project
+    project.bias.assign(np.array([9, -9, 0], "float32"))
+    return model
+
+
+@pytest.fixture
+def export(network: Any, tmp_path: Path) -> Callable[..., Any]:
+    """Export the network into `tmp_path / "artifact"`."""
+    from fornet_keras.export.export import export_model
+    from fornet_keras.export.proof import ProofImages
+
+    def run(format: Any, precision: Any = "float32", **options: Any) -> Any:
+        images = scenes(3)
+        options.setdefault("calibration", images)
+        proof = ProofImages("scenes", images)
+        output = options.pop("output", tmp_path / "artifact")
+        model = options.pop("model", network)
+        return export_model(model, TABLE, output, format, SIZE, proof, precision, **options)
+
+    return run
+
+
+def keras_labels(network: Any, images: list[np.ndarray]) -> np.ndarray:
+    return np.argmax(np.asarray(network(np.stack(images))["logits"]), axis=-1)
+
+
+@pytest.mark.parametrize(("format", "precision"), ARTIFACTS)
+def test_an_artifact_is_the_model(
+    export: Callable[..., Any], network: Any, format: str, precision: str
+) -> None:
+    """On images that neither calibration nor proof has seen."""
+    from fornet_keras.export.manifest import read_manifest
+    from fornet_keras.export.runtimes import open_runtime
+
+    folder, manifest = export(format, precision)
+    assert read_manifest(folder) == manifest
+    run = open_runtime(folder, format, threads=1)
+    images = scenes(2)
+    found = np.concatenate([run(image[None])["label_ids"] for image in images])
+    assert (found.dtype, found.shape) == (np.uint8, (2, *SIZE))
+    agreement = (found == keras_labels(network, images)).mean()
+    assert agreement > {"float32": 0.9999, "float16": 0.995, "dynamic_int8": 0.95, "int8": 0.9}[precision]
+    assert manifest.proof.at_top_k[0].region_agreement is not None, "proven with every output"
+    assert [(x.name, x.dtype) for x in manifest.outputs] == [("label_ids", "uint8")]
+    assert manifest.top_k == 0.25
+    assert manifest.proof.keras_at_1 < 0.9, "or else this test could not see a lost selection"
+
+
+@pytest.mark.parametrize("format", ["saved_model", "onnx", "openvino"])
+def test_other_batches_and_all_outputs(export: Callable[..., Any], network: Any, format: str) -> None:
+    from fornet_keras.export.runtimes import open_runtime
+
+    folder, manifest = export(format, outputs=("label_ids", "logits", "importance", "kept"))
+    found = open_runtime(folder, format)(np.stack(scenes(3)))
+    expected = network(np.stack(scenes(3)))
+    np.testing.assert_allclose(found["logits"], np.asarray(expected["logits"]), atol=1e-3)
+    sigmoid = 1 / (1 + np.exp(-np.asarray(expected["importance"])))
+    np.testing.assert_allclose(found["importance"], sigmoid, atol=1e-4)
+    np.testing.assert_array_equal(found["kept"], np.asarray(expected["kept"]))
+    assert [check.batch for check in manifest.proof.at_top_k] == [1, 2]
+
+
+@pytest.mark.parametrize("format", ["litert", "onnx"])
+def test_a_lost_selection_is_found_and_leaves_nothing(
+    export: Callable[..., Any], network: Any, format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The artifact refines every region: more accurate, and not what was asked for."""
+    from fornet_keras.export import formats, proof
+
+    write = getattr(formats, f"write_{format}")
+    monkeypatch.setattr(formats, f"write_{format}", lambda model, *rest: write(model.with_top_k(1.0), *rest))
+    with pytest.raises(ExportError, match="of the labels agree with Keras; expected at least"):
+        export(format)
+    anything = proof.Tolerance(labels=0, regions=0, logits=None, miou=1)
+    monkeypatch.setitem(proof.TOLERANCES, "float32", anything)
+    with pytest.raises(ExportError, match="it has lost its selection; nothing is written"):
+        export(format)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_weights_are_found(
+    export: Callable[..., Any], network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fornet_keras.export import formats
+    from tests.model.tiny import tiny_model
+
+    write = formats.write_onnx
+    monkeypatch.setattr(formats, "write_onnx", lambda model, *rest: write(tiny_model(), *rest))
+    with pytest.raises(
+        ExportError, match=r"^float32, batch 1: 0.\d+ of the labels agree with Keras; expected"
+    ):
+        export("onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_needs_images(export: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="int8 needs images like those it will see; .* --calibration"):
+        export("litert", "int8", calibration=())
+    assert not (tmp_path / "artifact").exists()
+
+
+def test_a_precision_that_the_format_does_not_have(export: Callable[..., Any]) -> None:
+    with pytest.raises(ExportError, match="onnx cannot be written in int8; expected one of float32"):
+        export("onnx", "int8")
+
+
+@pytest.mark.parametrize(
+    ("format", "extra"), [("litert", "litert"), ("onnx", "onnx"), ("openvino", "openvino")]
+)
+def test_a_missing_package_names_the_extra(
+    export: Callable[..., Any], format: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fornet_keras.export.formats.find_spec", lambda name: None)
+    with pytest.raises(ExportError, match=rf"pip install 'fornet_keras\[{extra}\]'"):
+        export(format)
+
+
+def test_a_folder_that_is_there_is_left_alone(export: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "artifact").mkdir()
+    with pytest.raises(ExportError, match="is there already; choose another --output"):
+        export("litert")
+
+
+def test_a_changed_artifact_is_refused(export: Callable[..., Any]) -> None:
+    from fornet_keras.export.manifest import read_manifest
+
+    folder, _ = export("litert")
+    content = bytearray((folder / "model.tflite").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "model.tflite").write_bytes(content)
+    with pytest.raises(ExportError, match=r"model.tflite: not the one that was exported \(SHA-256\)"):
+        read_manifest(folder)
+
+
+def test_versions_for_serving(export: Callable[..., Any], network: Any, tmp_path: Path) -> None:
+    """The next version each time; images as bytes too; and requests to warm up with."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    for version in ("1", "2"):
+        folder, _ = export("saved_model", output=tmp_path / "city")
+        assert folder == tmp_path / "city" / version
+    images = scenes(2)
+    encoded = [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
+    signature = tf.saved_model.load(str(folder)).signatures["serving_encoded"]
+    found = signature(encoded=tf.constant(encoded))["label_ids"].numpy()
+    np.testing.assert_array_equal(found, keras_labels(network, images))
+
+    records = tf.data.TFRecordDataset(str(folder / "assets.extra" / "tf_serving_warmup_requests"))
+    logs = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]
+    tensors = [tf.make_ndarray(log.predict_log.request.inputs["image"]) for log in logs]
+    assert [tensor.shape for tensor in tensors] == [(1, *SIZE, 3), (2, *SIZE, 3)]
+
+
+def test_the_command_from_any_backend(network: Any, tmp_path: Path) -> None:
+    """JAX is asked for; TensorFlow exports; the proof is taken on the user's images."""
+    from fornet_keras.model_folder import save_model
+
+    save_model(network, TABLE, tmp_path / "model")
+    (tmp_path / "images").mkdir()
+    for number, image in enumerate(scenes(3)):
+        cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), image[..., ::-1])
+    options = [
+        "--format",
+        "litert",
+        "--size",
+        "96x160",
+        "--calibration",
+        tmp_path / "images",
+        "--top-k",
+        "0.5",
+    ]
+    paths = ["--output", tmp_path / "phone", "--json", tmp_path / "result.json"]
+    command = [sys.executable, "cli.py", "export", tmp_path / "model", *options, *paths]
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    manifest = json.loads((tmp_path / "phone" / "manifest.json").read_text())
+    assert result == {"artifact": str(tmp_path / "phone"), **manifest}
+    assert (manifest["top_k"], manifest["size"]) == (0.5, [96, 160])
+    assert manifest["proof"]["images"] == f"3 images, of {tmp_path / 'images'}"
+    assert "100.0000%" in done.stdout
