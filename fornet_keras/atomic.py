@@ -9,23 +9,34 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """The temporary path to write to; it takes the place of `path` where the block ends without an error.
+
+    Missing folders are made. The temporary file has the same suffix, which image and video writers look at.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a file in UTF-8, in the place of an older one only when it is on disk as a whole.
+    """Write a file in UTF-8; it is on the disk, and not only in the system's memory, when this returns.
 
     Args:
-        path: the file; its folder exists.
+        path: the file.
         text: the whole content.
 
     Raises:
         OSError: it could not be written; an older file is as it was.
     """
-    temporary = path.with_name(f".{path.name}.writing")
-    try:
+    with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
         _sync(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     _sync(path.parent)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from fornet_keras.prediction.files import written_whole
+from fornet_keras.atomic import written_whole
 
 
-def write_json(path: Path | None, result: Mapping[str, Any]) -> None:
+def write_json(path: Path | None, result: Mapping[str, Any] | Sequence[Any]) -> None:
     """Write a command's result, whole or not at all; None writes nothing."""
     if path is not None:
         text = json.dumps(result, indent=2, allow_nan=False, default=_path) + "\n"

@@ -7,6 +7,7 @@ import warnings
 
 import click
 
+from fornet_keras.cli.benchmark import benchmark
 from fornet_keras.cli.data import data
 from fornet_keras.cli.doctor import doctor
 from fornet_keras.cli.evaluate import evaluate
@@ -32,7 +33,7 @@ def root() -> None:
     """FoR-Net: semantic segmentation that spends its computation on the hard regions of an image."""
 
 
-for _command in (data, train, evaluate, predict, export, summary, doctor):
+for _command in (data, train, evaluate, predict, export, benchmark, summary, doctor):
     root.add_command(_command)
 
 

@@ -1,30 +1,14 @@
-"""Files that appear whole or not at all: written beside their place, then renamed."""
+"""The picture files that a prediction writes, each whole or not at all."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """The temporary path to write to; it takes the place of `path` where the block ends without an error.
-
-    Missing folders are made. The temporary file has the same suffix, which image and video writers look at.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from fornet_keras.atomic import written_whole
 
 
 def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import cv2
 
+from fornet_keras.atomic import written_whole
 from fornet_keras.errors import DataError
-from fornet_keras.prediction.files import written_whole
 from fornet_keras.prediction.pictures import Picture
 
 # What FFmpeg finds in a damaged file would be many lines on standard error; ours is one.

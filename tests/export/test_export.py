@@ -225,3 +225,17 @@ def test_the_command_from_any_backend(network: Any, tmp_path: Path) -> None:
     assert (manifest["top_k"], manifest["size"]) == (0.5, [96, 160])
     assert manifest["proof"]["images"] == f"3 images, of {tmp_path / 'images'}"
     assert "100.0000%" in done.stdout
+
+
+def test_an_artifact_is_timed(export: Callable[..., Any]) -> None:
+    from fornet_keras.benchmark import candidates, measure
+
+    folder, _ = export("litert", "dynamic_int8")
+    rounds = []
+    (row,) = measure(candidates([folder], (1, 1), (), threads=1), 2, lambda: rounds.append(1))
+    assert (row["runtime"], row["precision"], row["size"], row["top_k"]) == (
+        *("litert", "dynamic_int8"),
+        *(list(SIZE), 0.25),
+    )
+    assert 0.9 < row["label_agreement"] <= 1 and row["median_ms"] > 0
+    assert len(rounds) == 4, "two more to warm up"

@@ -1,34 +1,13 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from fornet_keras.data.cityscapes import LABEL_IDS, TABLE
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import read_image, read_label
-from fornet_keras.prediction.files import write_labels, write_picture, written_whole
+from fornet_keras.prediction.files import write_labels, write_picture
 from fornet_keras.prediction.submission import label_values, save_label_values
-
-
-def test_file_replaces_the_old_one_when_it_is_complete(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "a.txt"
-    with written_whole(path) as temporary:
-        temporary.write_text("new")
-        assert temporary.suffix == ".txt"
-        assert not path.exists()
-    assert path.read_text() == "new"
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    with pytest.raises(OSError, match="full"), written_whole(path) as temporary:
-        temporary.write_text("ne")
-        raise OSError("disk full")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_labels_are_values_for_programs_and_colours_for_people(tmp_path: Path) -> None:

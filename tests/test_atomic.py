@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from fornet_keras.atomic import new_folder, write_text, written_whole
+
+
+def test_file_replaces_the_old_one_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with written_whole(path) as temporary:
+        temporary.write_text("new")
+        assert temporary.suffix == ".txt"
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(OSError, match="full"), written_whole(path) as temporary:
+        temporary.write_text("ne")
+        raise OSError("disk full")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_text_takes_the_place_of_older_text(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    write_text(tmp_path / "a.txt", "né")
+    assert (tmp_path / "a.txt").read_bytes() == "né".encode()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_is_there_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder"
+    with new_folder(path) as writing:
+        (writing / "below").mkdir()
+        (writing / "below" / "a.txt").write_text("a")
+        assert not path.exists()
+    assert (path / "below" / "a.txt").read_text() == "a"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_nothing_is_left_of_a_folder_that_failed(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="full"), new_folder(tmp_path / "folder") as writing:
+        (writing / "a.txt").write_text("a")
+        raise OSError("disk full")
+    assert list(tmp_path.iterdir()) == []
