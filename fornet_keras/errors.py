@@ -39,3 +39,7 @@ class RunInterrupted(FoRNetError):
 
 class ExportError(FoRNetError):
     """A model cannot be exported, or an exported one is not what its manifest says."""
+
+
+class ServingError(FoRNetError):
+    """A server does not answer as it should."""

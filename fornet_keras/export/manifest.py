@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fornet_keras.atomic import write_text
+from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ExportError
 
 MANIFEST = "manifest.json"
@@ -88,6 +89,14 @@ class Manifest(_Strict):
     versions: dict[str, str]
     proof: Proof
     sha256: dict[str, str] = Field(description="file, relative to the manifest → SHA-256")
+
+    def table(self) -> LabelTable:
+        """The classes as a `LabelTable` of train ids."""
+        return LabelTable(
+            names=tuple(entry.name for entry in self.classes),
+            colors=tuple(entry.color for entry in self.classes),
+            train_ids={i: i for i in range(len(self.classes))},
+        )
 
 
 def file_sums(folder: Path) -> dict[str, str]:

@@ -1,0 +1,70 @@
+"""`request`: pictures from a model that TensorFlow Serving runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fornet_keras.cli.group import Command
+from fornet_keras.cli.options import json_option
+from fornet_keras.cli.result import write_json
+from fornet_keras.cli.screen import tracking
+from fornet_keras.prediction.inputs import find_inputs
+
+
+@click.command(
+    cls=Command,
+    short_help="Ask a running TensorFlow Serving for label ids.",
+    examples=["request serving/city/1 street.jpg --server localhost:8500 --output pictures"],
+)
+@click.argument("artifact", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--server", default="localhost:8500", show_default=True, metavar="HOST:PORT")
+@click.option("--name", metavar="NAME", help="Model at the server. Otherwise the name of ARTIFACT's parent.")
+@click.option("--rest", is_flag=True, help="Use REST (port 8501) in the place of gRPC.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder of the label PNGs.",
+)
+@json_option
+def request(
+    artifact: Path,
+    images: tuple[str, ...],
+    server: str,
+    name: str | None,
+    rest: bool,
+    output: Path,
+    json_file: Path | None,
+) -> None:
+    """Predict images at a server that runs ARTIFACT, a SavedModel that `export` has written.
+
+    Its manifest says which size the images are brought to and what colours the classes have. Of each image,
+    NAME_labels.png holds the class ids at the image's own size.
+    """
+    import cv2
+
+    from fornet_keras.data.images import read_image
+    from fornet_keras.export.manifest import read_manifest
+    from fornet_keras.prediction.files import write_labels
+    from fornet_keras.prediction.pictures import palette
+    from fornet_keras.serving.client import request_grpc, request_rest
+
+    manifest = read_manifest(artifact)
+    colors = palette(manifest.table())
+    ask = request_rest if rest else request_grpc
+    found = [entry for entry in find_inputs(images, output) if not entry.is_video]
+    written = []
+    with tracking() as track:
+        for entry in track(found, len(found), "asking"):
+            image = read_image(entry.path)
+            fitting = cv2.resize(image, manifest.size[::-1], interpolation=cv2.INTER_AREA)
+            labels = ask(server, name or artifact.absolute().parent.name, fitting[None])[0]
+            labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+            written.append(output / f"{entry.name}_labels.png")
+            write_labels(written[-1], labels, colors)
+    write_json(json_file, {"server": server, "written": written})
+    click.echo(f"{len(written)} predicted: {output}")

@@ -1,0 +1,100 @@
+"""A client of TensorFlow Serving, over gRPC or REST, for the SavedModels that `export` writes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.error
+import urllib.request
+from importlib.util import find_spec
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.errors import ServingError
+
+
+def request_grpc(
+    server: str, name: str, images: NDArray[np.uint8], version: int | None = None, timeout: float = 30.0
+) -> NDArray[np.uint8]:
+    """Ask for label ids through gRPC, the faster way: pixels travel as they are.
+
+    Args:
+        server: `host:port`; TensorFlow Serving listens on 8500.
+        name: name of the model there.
+        images: uint8 `(batch, height, width, 3)`, of the exported size.
+        version: None takes the newest.
+        timeout: seconds.
+
+    Returns:
+        uint8 `(batch, height, width)`.
+
+    Raises:
+        ServingError: tensorflow-serving-api is missing, or the server is not there or refuses.
+    """
+    if find_spec("tensorflow_serving") is None:
+        raise ServingError(
+            "gRPC needs tensorflow-serving-api: pip install 'fornet_keras[serving]'; or --rest"
+        )
+    import grpc
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    request.model_spec.signature_name = "serving_default"
+    if version is not None:
+        request.model_spec.version.value = version
+    request.inputs["image"].CopyFrom(tf.make_tensor_proto(images))
+    request.output_filter.append("label_ids")
+    # As large as an image of 16 megapixels with its label ids; gRPC's own limit is 4 MB.
+    options = [("grpc.max_send_message_length", 2**26), ("grpc.max_receive_message_length", 2**26)]
+    with grpc.insecure_channel(server, options) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        try:
+            response = stub.Predict(request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise ServingError(_refused(server, name, f"{error.code().name}: {error.details()}")) from None
+    found: NDArray[np.uint8] = tf.make_ndarray(response.outputs["label_ids"])
+    return found
+
+
+def request_rest(
+    server: str, name: str, images: NDArray[np.uint8], version: int | None = None, timeout: float = 30.0
+) -> NDArray[np.uint8]:
+    """Ask for label ids through REST, which needs no package: images travel as PNG.
+
+    Args and result as of `request_grpc`; TensorFlow Serving's REST listens on 8501.
+
+    Raises:
+        ServingError: the server is not there or refuses.
+    """
+    encoded = [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
+    content = {
+        "signature_name": "serving_encoded",
+        "instances": [{"encoded": {"b64": base64.b64encode(image).decode()}} for image in encoded],
+    }
+    path = f"v1/models/{name}" + (f"/versions/{version}" if version is not None else "")
+    request = urllib.request.Request(
+        f"http://{server}/{path}:predict",
+        data=json.dumps(content).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            predictions = json.load(response)["predictions"]
+    except urllib.error.HTTPError as error:
+        with error:
+            reason = error.read(1000).decode(errors="replace")
+        raise ServingError(_refused(server, name, reason)) from None
+    except (OSError, ValueError, KeyError) as error:
+        raise ServingError(_refused(server, name, str(error))) from None
+    # One output is given as it is, several by name.
+    rows = [row["label_ids"] if isinstance(row, dict) else row for row in predictions]
+    return np.array(rows, dtype=np.uint8)
+
+
+def _refused(server: str, name: str, reason: str) -> str:
+    reason = " ".join(reason.split())
+    return f"{server}: model '{name}' did not answer ({reason}); expected TensorFlow Serving with that model"

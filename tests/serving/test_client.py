@@ -1,0 +1,149 @@
+"""The client against servers on loopback that speak TensorFlow Serving's protocols over a SavedModel."""
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from fornet_keras.data.dataset import LabelTable
+from fornet_keras.data.images import read_label
+from fornet_keras.errors import ServingError
+from tests.cli.conftest import only_line, run
+
+__all__ = ["run"]
+
+SIZE = (64, 96)
+TABLE = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {})
+
+
+def picture(size: tuple[int, int] = SIZE) -> np.ndarray:
+    return cv2.resize(np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8), size[::-1])
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from fornet_keras.export.export import export_model
+    from fornet_keras.export.proof import ProofImages
+    from tests.model.tiny import randomize, tiny_model
+
+    output = tmp_path_factory.mktemp("serving") / "city"
+    images = ProofImages("noise", [picture()])
+    return export_model(randomize(tiny_model()), TABLE, output, "saved_model", SIZE, images)[0]
+
+
+@pytest.fixture(scope="module")
+def expected(artifact: Path) -> np.ndarray:
+    from fornet_keras.export.runtimes import open_runtime
+
+    found: np.ndarray = open_runtime(artifact, "saved_model")(picture()[None])["label_ids"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def grpc_server(artifact: Path) -> Iterator[str]:
+    import grpc
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    loaded = tf.saved_model.load(str(artifact))
+
+    class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
+        def Predict(self, request: Any, context: Any) -> Any:
+            if request.model_spec.name != "city":
+                context.abort(grpc.StatusCode.NOT_FOUND, "Servable not found for request")
+            signature = loaded.signatures[request.model_spec.signature_name]
+            inputs = {name: tf.constant(tf.make_ndarray(x)) for name, x in request.inputs.items()}
+            response = predict_pb2.PredictResponse()
+            for name, value in signature(**inputs).items():
+                if name in request.output_filter:
+                    response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+            return response
+
+    server = grpc.server(ThreadPoolExecutor(2))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Service(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None)
+
+
+@pytest.fixture(scope="module")
+def rest_server(artifact: Path) -> Iterator[str]:
+    import tensorflow as tf
+
+    signature = tf.saved_model.load(str(artifact)).signatures["serving_encoded"]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            known = self.path == "/v1/models/city:predict"
+            images = [base64.b64decode(instance["encoded"]["b64"]) for instance in content["instances"]]
+            answer: dict[str, Any] = {"error": "Servable not found\nfor request"}
+            if known:
+                found = signature(encoded=tf.constant(images))["label_ids"].numpy()
+                answer = {"predictions": found.tolist()}
+            self.send_response(200 if known else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("rest", [False, True], ids=["grpc", "rest"])
+def test_a_server_answers_as_the_model_does(
+    rest: bool, grpc_server: str, rest_server: str, expected: np.ndarray
+) -> None:
+    from fornet_keras.serving.client import request_grpc, request_rest
+
+    images = np.concatenate([picture()[None]] * 2)
+    found = request_rest(rest_server, "city", images) if rest else request_grpc(grpc_server, "city", images)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, np.concatenate([expected] * 2))
+
+
+@pytest.mark.parametrize("rest", [False, True], ids=["grpc", "rest"])
+def test_a_model_that_the_server_does_not_have(rest: bool, grpc_server: str, rest_server: str) -> None:
+    from fornet_keras.serving.client import request_grpc, request_rest
+
+    with pytest.raises(ServingError, match="model 'town' did not answer .*not found") as error:
+        if rest:
+            request_rest(rest_server, "town", picture()[None])
+        else:
+            request_grpc(grpc_server, "town", picture()[None])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("options", [(), ("--rest",)], ids=["grpc", "rest"])
+def test_no_server(options: tuple[str, ...], run: Any, artifact: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    where = ("--server", "127.0.0.1:9", "--output", tmp_path / "out")
+    result = run("request", artifact, tmp_path / "a.png", *where, *options)
+    assert result.exit_code == 1
+    assert only_line(result.stderr).startswith("Error: 127.0.0.1:9: model 'city' did not answer (")
+
+
+def test_the_command_writes_labels_at_the_image_s_own_size(
+    run: Any, artifact: Path, grpc_server: str, expected: np.ndarray, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "same.png"), picture()[..., ::-1])
+    cv2.imwrite(str(tmp_path / "larger.png"), picture((130, 200))[..., ::-1])
+    images = (tmp_path / "same.png", tmp_path / "larger.png")
+    result = run("request", artifact, *images, "--server", grpc_server, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    np.testing.assert_array_equal(read_label(tmp_path / "out" / "same_labels.png"), expected[0])
+    assert read_label(tmp_path / "out" / "larger_labels.png").shape == (130, 200)
