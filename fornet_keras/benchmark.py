@@ -12,12 +12,15 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.errors import BudgetError
 from fornet_keras.export.manifest import MANIFEST, read_manifest
 from fornet_keras.export.runtimes import open_runtime
 from fornet_keras.model_folder import load_model
 from fornet_keras.prediction.predictor import Predictor
 
 WARM_UP = 2
+BUDGET_RATIOS = (0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 1.0)
+BUDGET_ROUNDS = 7
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,32 @@ def measure(found: Sequence[Candidate], repeats: int, on_round: Callable[[], Non
                 times.append(1000 * (time.perf_counter() - started))
         on_round()
     return [_row(candidate, times) for candidate, times in zip(found, milliseconds, strict=True)]
+
+
+def fit_budget(folder: Path, size: tuple[int, int], milliseconds: float) -> tuple[float, float]:
+    """The largest share of the regions that this machine refines within a budget.
+
+    Args:
+        folder: a model.
+        size: height and width of the images in pixels.
+        milliseconds: most that a prediction may take; the median counts.
+
+    Returns:
+        The share, of `BUDGET_RATIOS`, and the milliseconds that a prediction took at it.
+
+    Raises:
+        BudgetError: even the smallest share takes longer.
+    """
+    rows = measure(candidates([folder], size, BUDGET_RATIOS, None), BUDGET_ROUNDS, lambda: None)
+    within = [row for row in rows if row["median_ms"] <= milliseconds]
+    if not within:
+        raise BudgetError(
+            f"a budget of {milliseconds:g} ms is too small: at {size[0]}x{size[1]} this model takes "
+            f"{rows[0]['median_ms']:.1f} ms here with {BUDGET_RATIOS[0]:.0%} of the regions; "
+            "allow more, or take smaller images or a smaller preset"
+        )
+    best = within[-1]
+    return best["top_k"], best["median_ms"]
 
 
 def _row(candidate: Candidate, milliseconds: Sequence[float]) -> dict[str, Any]:

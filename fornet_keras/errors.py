@@ -43,3 +43,7 @@ class ExportError(FoRNetError):
 
 class ServingError(FoRNetError):
     """A server does not answer as it should."""
+
+
+class BudgetError(FoRNetError):
+    """A prediction cannot be had in the time that it may take."""

@@ -9,10 +9,12 @@ from typing import Any
 import click
 
 from fornet_keras.cli.backend import start_backend
+from fornet_keras.cli.budget import top_k_within
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import require_classes
 from fornet_keras.cli.options import (
     backend_option,
+    budget_option,
     config_option,
     data_option,
     json_option,
@@ -24,6 +26,7 @@ from fornet_keras.cli.scores import show_scores
 from fornet_keras.cli.screen import counting
 from fornet_keras.cli.settings import look_through, read_settings
 from fornet_keras.data.dataset import Sample
+from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_split
 
 
@@ -43,6 +46,7 @@ from fornet_keras.data.sources import open_split
     "--split", metavar="NAME", help="What to score on. Otherwise the configuration's data.val_split."
 )
 @top_k_option
+@budget_option
 @click.option(
     "--save-predictions",
     "save_folder",
@@ -58,6 +62,7 @@ def evaluate(
     data_folder: Path | None,
     split: str | None,
     top_k: float | None,
+    budget_ms: float | None,
     save_folder: Path | None,
     json_file: Path | None,
 ) -> None:
@@ -74,6 +79,7 @@ def evaluate(
     from fornet_keras.prediction.predictor import Predictor
     from fornet_keras.prediction.submission import save_label_values
 
+    top_k = top_k_within(budget_ms, top_k, model, lambda: image_size(dataset.samples[0].image))
     network, table = load_model(model, top_k)
     require_classes(model, table, dataset)
     with counting("evaluating", len(dataset)) as advance:

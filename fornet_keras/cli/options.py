@@ -90,6 +90,13 @@ top_k_option = click.option(
     help="Share of the regions that is refined, above 0 and up to 1. Otherwise the model's own.",
 )
 
+budget_option = click.option(
+    "--budget-ms",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MS",
+    help="Measure here, and refine as many regions as a prediction of so many milliseconds allows.",
+)
+
 json_option = click.option(
     "--json",
     "json_file",

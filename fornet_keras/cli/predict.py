@@ -9,8 +9,15 @@ from pathlib import Path
 import click
 
 from fornet_keras.cli.backend import start_backend
+from fornet_keras.cli.budget import top_k_within
 from fornet_keras.cli.group import FAILED, Command
-from fornet_keras.cli.options import backend_option, json_option, model_argument, top_k_option
+from fornet_keras.cli.options import (
+    backend_option,
+    budget_option,
+    json_option,
+    model_argument,
+    top_k_option,
+)
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
 from fornet_keras.prediction.inputs import find_inputs
@@ -35,6 +42,7 @@ from fornet_keras.prediction.inputs import find_inputs
 )
 @backend_option
 @top_k_option
+@budget_option
 @click.option("--overlay", is_flag=True, help="Also write the image under its class colours.")
 @click.option(
     "--importance", is_flag=True, help="Also write how hard each region looks, and which were refined."
@@ -49,6 +57,7 @@ def predict(
     output: Path,
     backend: str | None,
     top_k: float | None,
+    budget_ms: float | None,
     overlay: bool,
     importance: bool,
     overwrite: bool,
@@ -65,7 +74,9 @@ def predict(
     from fornet_keras.model_folder import load_model
     from fornet_keras.prediction.predict import FolderPrediction
     from fornet_keras.prediction.predictor import Predictor
+    from fornet_keras.prediction.video import input_size
 
+    top_k = top_k_within(budget_ms, top_k, model, lambda: input_size(found[0]))
     network, table = load_model(model, top_k)
     asked = {"labels": True, "overlay": overlay, "importance": importance}
     kinds = [kind for kind, wanted in asked.items() if wanted]

@@ -9,7 +9,9 @@ from pathlib import Path
 import cv2
 
 from fornet_keras.atomic import written_whole
+from fornet_keras.data.images import image_size
 from fornet_keras.errors import DataError
+from fornet_keras.prediction.inputs import Input
 from fornet_keras.prediction.pictures import Picture
 
 # What FFmpeg finds in a damaged file would be many lines on standard error; ours is one.
@@ -20,6 +22,9 @@ CODEC = "mp4v"
 
 USUAL_RATE = 25.0
 """Frames a second, where a file does not say or says nonsense."""
+
+MOSTLY = 0.95
+"""Share of the announced frames that must be there: files count their frames, but not always exactly."""
 
 Track = Callable[[Iterable[Picture], int | None], Iterable[Picture]]
 
@@ -37,7 +42,7 @@ def transform_video(source: Path, target: Path, transform: Callable[[Picture], P
         The number of frames.
 
     Raises:
-        DataError: no frame can be read, or the video cannot be written.
+        DataError: no frame can be read, many are missing, or the video cannot be written.
     """
     capture = cv2.VideoCapture(str(source))
     try:
@@ -49,9 +54,32 @@ def transform_video(source: Path, target: Path, transform: Callable[[Picture], P
             num_frames = _write(temporary, pictures, rate if 1 <= rate <= 240 else USUAL_RATE)
             if not num_frames:
                 raise DataError(f"{source}: no frame in it can be read; expected a video; copy it again")
+            if num_frames < MOSTLY * announced:
+                raise DataError(
+                    f"{source}: cut short or damaged: {num_frames} of {announced} frames can be read; "
+                    "copy it again"
+                )
             return num_frames
     finally:
         capture.release()
+
+
+def input_size(entry: Input) -> tuple[int, int]:
+    """Height and width in pixels of an image, or of the frames of a video.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if not entry.is_video:
+        return image_size(entry.path)
+    capture = cv2.VideoCapture(str(entry.path))
+    try:
+        size = capture.get(cv2.CAP_PROP_FRAME_HEIGHT), capture.get(cv2.CAP_PROP_FRAME_WIDTH)
+    finally:
+        capture.release()
+    if not all(size):
+        raise DataError(f"{entry.path}: no frame in it can be read; expected a video; copy it again")
+    return int(size[0]), int(size[1])
 
 
 def _frames(capture: cv2.VideoCapture) -> Iterator[Picture]:

@@ -34,3 +34,33 @@ def test_a_folder_that_is_neither(run: Run, tmp_path: Path) -> None:
     result = run("benchmark", tmp_path)
     assert result.exit_code == 1
     assert only_line(result.stderr).startswith(f"Error: {tmp_path}: no model.json in it")
+
+
+@pytest.mark.backend
+def test_a_budget_chooses_the_ratio(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:
+    images, scores = data / "images" / "test", tmp_path / "scores.json"
+    result = run("predict", model, images, "--output", tmp_path / "out", "--budget-ms", 60_000)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("top-k 1: ")
+    options = ("--config", config, "--data", data, "--json", scores)
+    result = run("evaluate", model, *options, "--budget-ms", 60_000)
+    assert result.exit_code == 0
+    assert json.loads(scores.read_text())["top_k"] == 1
+
+
+@pytest.mark.backend
+def test_a_budget_that_is_too_small_says_what_it_costs(
+    run: Run, model: Path, data: Path, tmp_path: Path
+) -> None:
+    result = run("predict", model, data / "images", "--output", tmp_path / "out", "--budget-ms", 1e-3)
+    assert result.exit_code == 1
+    line = only_line(result.stderr)
+    assert line.startswith("Error: a budget of 0.001 ms is too small: at 64x96 this model takes ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_budget_and_a_ratio(run: Run, data: Path, tmp_path: Path) -> None:
+    options = ("--output", tmp_path / "out", "--budget-ms", 5, "--top-k", 0.5)
+    result = run("predict", tmp_path, data / "images", *options)
+    assert result.exit_code == 2
+    assert "--budget-ms chooses the top-k: give one of the two" in result.stderr

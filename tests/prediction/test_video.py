@@ -88,3 +88,15 @@ def test_failure_in_the_middle_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         transform_video(source, tmp_path / "b.mp4", fail_at_the_third, untracked)
     assert [path.name for path in tmp_path.iterdir()] == ["a.avi"]
+
+
+def test_a_video_cut_short_is_not_written(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "a.avi", 60, 48, 64)
+    capture = cv2.VideoCapture(str(source))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 60
+    capture.release()
+    content = source.read_bytes()
+    source.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"a.avi: cut short or damaged: \d+ of 60 frames can be read"):
+        transform_video(source, tmp_path / "b.mp4", lambda frame: frame, untracked)
+    assert list(tmp_path.iterdir()) == [source]
