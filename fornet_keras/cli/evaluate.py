@@ -29,6 +29,9 @@ from fornet_keras.data.dataset import Sample
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_split
 
+BANDS = (1, 3, 5)
+"""Radii in pixels of the bands around label borders."""
+
 
 @click.command(
     cls=Command,
@@ -89,6 +92,6 @@ def evaluate(
                 save_label_values(save_folder, dataset, sample, prediction["label_ids"])
             advance()
 
-        scores = score(Predictor(network), dataset, on_image)
+        scores = score(Predictor(network), dataset, on_image, bands=BANDS)
     write_json(json_file, {"model": model, "data": dataset.root, "split": dataset.split} | scores.as_json())
     show_scores(scores, f"{model} on {dataset.name} {dataset.split}")

@@ -28,6 +28,11 @@ def show_scores(scores: Scores, title: str) -> None:
     click.echo(
         f"mIoU            {_score(matrix.miou)}   (mean over the classes in the labels or the predictions)"
     )
+    if scores.thin:
+        click.echo(f"thin classes    {_score(scores.thin_miou)}   (mIoU of {', '.join(scores.thin)})")
+    if scores.bands:
+        bands = ", ".join(f"{_score(band.miou)} at {radius} px" for radius, band in scores.bands.items())
+        click.echo(f"near borders    {bands}   (mIoU where another class is that near)")
     click.echo(f"pixel accuracy  {_score(matrix.pixel_accuracy)}")
     click.echo(
         f"error coverage  {_score(scores.error_coverage)}   "

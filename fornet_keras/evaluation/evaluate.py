@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import IGNORE, Dataset, Sample
 from fornet_keras.data.pipeline import read_sample
+from fornet_keras.evaluation.borders import border_band
 from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.prediction.predictor import Predictor
 
@@ -33,6 +34,8 @@ class Scores:
         covered_errors: those of them that lie in kept regions.
         read_seconds: time spent reading all images and labels.
         predict_seconds: time spent predicting each image; the first is slow, as it compiles.
+        bands: radius in pixels → confusion matrix of the pixels with another class that near.
+        thin: names of the classes that are thin structures.
     """
 
     class_names: tuple[str, ...]
@@ -44,11 +47,22 @@ class Scores:
     covered_errors: int = 0
     read_seconds: float = 0.0
     predict_seconds: list[float] = field(default_factory=list)
+    bands: dict[int, ConfusionMatrix] = field(default_factory=dict)
+    thin: tuple[str, ...] = ()
 
     @property
     def error_coverage(self) -> float:
         """Share of the coarse path's wrong pixels that lie in the kept regions, 0…1."""
         return self.covered_errors / self.coarse_errors if self.coarse_errors else float("nan")
+
+    @property
+    def thin_miou(self) -> float:
+        """Mean IoU of the thin classes that occur, 0…1; NaN without any."""
+        iou = [
+            value for name, value in zip(self.class_names, self.matrix.iou, strict=True) if name in self.thin
+        ]
+        known = [value for value in iou if not np.isnan(value)]
+        return float(np.mean(known)) if known else float("nan")
 
     @property
     def milliseconds(self) -> float:
@@ -62,6 +76,8 @@ class Scores:
             "miou": _number(self.matrix.miou),
             "iou": {name: _number(value) for name, value in iou},
             "pixel_accuracy": _number(self.matrix.pixel_accuracy),
+            "thin_miou": _number(self.thin_miou),
+            "band_miou": {str(radius): _number(band.miou) for radius, band in self.bands.items()},
             "error_coverage": _number(self.error_coverage),
             "top_k": self.top_k,
             "num_images": self.num_images,
@@ -78,6 +94,7 @@ def evaluate(
     predictor: Predictor,
     dataset: Dataset,
     on_image: Callable[[Sample, NDArray[np.uint8], NDArray[np.uint8], Prediction], None] | None = None,
+    bands: Sequence[int] = (),
 ) -> Scores:
     """Score a `Predictor` on every sample of a data set.
 
@@ -85,6 +102,7 @@ def evaluate(
         predictor: a `Predictor`.
         dataset: a `Dataset` with the model's classes, whose samples all have labels.
         on_image: called after each image as `on_image(sample, image, label, prediction)`, or None.
+        bands: radii in pixels of the bands around label borders that are scored by themselves.
 
     Returns:
         `Scores`.
@@ -98,6 +116,8 @@ def evaluate(
         top_k=predictor.top_k,
         matrix=ConfusionMatrix(table.num_classes),
         images_with=np.zeros(table.num_classes, dtype=np.int64),
+        bands={radius: ConfusionMatrix(table.num_classes) for radius in bands},
+        thin=table.thin,
     )
     for sample in dataset.samples:
         started = time.perf_counter()
@@ -108,6 +128,9 @@ def evaluate(
         scores.read_seconds += read - started
         scores.num_images += 1
         scores.matrix.add(label, prediction["label_ids"])
+        for radius, band in scores.bands.items():
+            near = border_band(label, radius)
+            band.add(label[near], prediction["label_ids"][near])
         present = np.unique(label)
         scores.images_with[present[present != IGNORE]] += 1
         _count_coverage(scores, label, prediction)

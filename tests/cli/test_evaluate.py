@@ -23,6 +23,8 @@ def test_scores_of_every_class(run: Run, model: Path, config: Path, data: Path, 
     assert rows["water"][:3] == ["2", "4,560", f"{scores['iou']['water']:.4f}"]  # 2 images of 24 x 95 pixels
     assert rows["mIoU"][0] == f"{scores['miou']:.4f}"
     assert "in the 25% of regions that were refined" in result.stdout
+    assert [*scores["band_miou"]] == ["1", "3", "5"]
+    assert f"{scores['band_miou']['3']:.4f} at 3 px" in result.stdout
 
     # The saved predictions hold the data's own values, and give the same confusion matrix.
     counts = np.zeros((3, 3), int)

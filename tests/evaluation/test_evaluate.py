@@ -164,3 +164,23 @@ def test_the_first_prediction_does_not_count_for_time() -> None:
         predict_seconds=[9.0, 0.1, 0.3, 0.2],
     )
     assert scores.milliseconds == pytest.approx(200)
+
+
+def test_bands_and_thin_classes_are_scored_by_themselves(tmp_path: Path) -> None:
+    """Of each half two columns lie near the border; the answer is wrong in the lower 8 of 34 rows."""
+    data = dataset(tmp_path, halves())
+    thin = LabelTable(TABLE.names, TABLE.colors, TABLE.train_ids, thin=("right",))
+    data = Dataset(data.name, data.split, data.root, thin, data.samples)
+    predictor: Any = FakePredictor(answer_halves)
+    scores = evaluate(predictor, data, bands=(2,))
+    assert scores.bands[2].counts.tolist() == [[68, 0, 0], [16, 52, 0], [0, 0, 0]]
+    assert scores.thin_miou == pytest.approx(scores.matrix.iou[1]) == pytest.approx(26 / 34)
+    content = scores.as_json()
+    assert content["band_miou"] == {"2": pytest.approx((68 / 84 + 52 / 68) / 2)}
+    assert content["thin_miou"] == pytest.approx(26 / 34)
+
+
+def test_without_thin_classes_there_is_no_thin_score(tmp_path: Path) -> None:
+    predictor: Any = FakePredictor(answer_halves)
+    content = evaluate(predictor, dataset(tmp_path, halves())).as_json()
+    assert (content["thin_miou"], content["band_miou"]) == (None, {})
