@@ -55,8 +55,10 @@ def dice_loss(labels, logits):
     Reference: V-Net (arXiv 1606.04797).
     """
     num_classes = logits.shape[-1]
-    valid = ops.expand_dims(ops.cast(ops.logical_and(labels >= 0, labels < num_classes), "float32"), -1)
-    target = ops.one_hot(labels, num_classes, dtype="float32") * valid
+    known = ops.logical_and(labels >= 0, labels < num_classes)
+    valid = ops.expand_dims(ops.cast(known, "float32"), -1)
+    # torch's one_hot refuses the ignore label.
+    target = ops.one_hot(ops.where(known, labels, 0), num_classes, dtype="float32") * valid
     probability = ops.softmax(ops.cast(logits, "float32"), axis=-1) * valid
     pixels = ops.sum(target, axis=(0, 1, 2))
     overlap = ops.sum(target * probability, axis=(0, 1, 2))

@@ -83,16 +83,18 @@ class Description(_Strict):
         )
 
 
-def save_model(model: FoRNet, table: LabelTable, folder: Path) -> None:
+def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = False) -> None:
     """Write a model and its classes into `folder`, replacing what was there only when all is written.
 
     Args:
         model: a `FoRNet` with a `ResidualBackbone`.
         table: the `LabelTable` it was trained with.
         folder: path of the folder.
+        half: store the weights as float16, in half the space; they are float32 again when loaded.
 
     Raises:
-        ModelError: the table has another number of classes than the model.
+        ModelError: the table has another number of classes than the model, or a weight is too large for
+            float16.
     """
     folder = Path(folder)
     if table.num_classes != model.num_classes:
@@ -104,14 +106,20 @@ def save_model(model: FoRNet, table: LabelTable, folder: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        _write(model, table, temporary)
+        _write(model, table, temporary, half)
         _replace(folder, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write(model: FoRNet, table: LabelTable, folder: Path) -> None:
-    save_file({weight.path: np.asarray(weight) for weight in model.weights}, folder / WEIGHTS)
+def _write(model: FoRNet, table: LabelTable, folder: Path, half: bool) -> None:
+    arrays = {weight.path: np.asarray(weight) for weight in model.weights}
+    if half:
+        for name, array in arrays.items():
+            if np.abs(array).max() > np.finfo(np.float16).max:
+                raise ModelError(f"{folder}: '{name}' is too large for float16; save it without half")
+        arrays = {name: array.astype(np.float16) for name, array in arrays.items()}
+    save_file(arrays, folder / WEIGHTS)
     entries = zip(table.names, table.colors, strict=True)
     description = Description(
         fornet_keras=__version__,

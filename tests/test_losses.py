@@ -108,11 +108,12 @@ def test_dice_counts_only_the_classes_that_occur() -> None:
 
 @pytest.mark.parametrize("dice_weight", [0.0, 0.5])
 def test_the_loss_adds_dice_at_both_resolutions(dice_weight: float) -> None:
-    outputs = {
+    arrays = {
         "logits": logits(64, 64),
         "coarse_logits": logits(16, 16),
         "importance": np.zeros((2, 2, 2), "float32"),
     }
+    outputs = {name: ops.convert_to_tensor(array) for name, array in arrays.items()}
     truth = labels(64, 64)
     parts = FoRNetLoss(coarse_weight=0.4, dice_weight=dice_weight).parts(*tensors(truth), outputs)
     sampled = subsample_labels(*tensors(truth), 16, 16, 4)

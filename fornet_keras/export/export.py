@@ -136,13 +136,14 @@ def _manifest(
         inputs=(Tensor(name="image", dtype="uint8", shape=tuple(deployed.input.shape)),),
         outputs=tuple(Tensor(name=n, dtype=dtype, shape=shape) for n, (dtype, shape) in tensors.items()),
         classes=tuple(ClassEntry(name=name, color=color) for name, color in classes),
-        versions=_versions(),
+        versions=versions(),
         proof=proof,
         sha256=file_sums(folder),
     )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The installed versions of what an export is made with."""
     found = {}
     for package in ("fornet_keras", *PACKAGES):
         try:

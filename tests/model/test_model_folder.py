@@ -74,6 +74,24 @@ def test_round_trip(model: FoRNet, saved: Path) -> None:
     assert sorted(content(saved)) == ["saved/model.json", "saved/weights.safetensors"]
 
 
+def test_half_the_bytes(model: FoRNet, saved: Path, tmp_path: Path) -> None:
+    save_model(model, TABLE, tmp_path / "half", half=True)
+    sizes = [(folder / "weights.safetensors").stat().st_size for folder in (tmp_path / "half", saved)]
+    assert sizes[0] < 0.6 * sizes[1]
+    loaded, _ = load_model(tmp_path / "half")
+    for weight, original in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        assert weight.dtype == np.float32
+        np.testing.assert_array_equal(weight, original.astype("float16").astype("float32"))
+
+
+def test_a_weight_too_large_for_half_is_refused(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.weights[0].assign(np.full(model.weights[0].shape, 1e5, "float32"))
+    with pytest.raises(ModelError, match="is too large for float16; save it without half"):
+        save_model(model, TABLE, tmp_path / "half", half=True)
+    assert not [*tmp_path.iterdir()]
+
+
 def test_weights_have_the_names_that_saved_models_use(saved: Path) -> None:
     """However the model was made: a name that changes makes every saved model unreadable."""
     names = set(load_file(saved / "weights.safetensors"))

@@ -1,0 +1,88 @@
+"""Make a shipped model of a run: half-size weights, its scores, its log and its card.
+
+    python saved_models/ship.py RUN --name fornet_s_camvid --config configs/camvid.yaml --data DIR
+
+What is scored is what is shipped: the weights as they are read back from float16.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from PIL import Image
+
+from fornet_keras.config import read_config
+from fornet_keras.data.sources import open_dataset
+from fornet_keras.evaluation.evaluate import evaluate
+from fornet_keras.export.export import versions
+from fornet_keras.model_folder import load_model, save_model
+from fornet_keras.prediction.pictures import colorize, overlay, side_by_side
+from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.summary import summarize
+
+FOLDER = Path(__file__).parent
+RATIOS = (0.25, 0.5, 1.0)
+BANDS = (1, 3, 5)
+
+
+def score(folder, dataset):
+    """Scores at each ratio, and the images by their own mIoU, the worst first."""
+    results, worst = {}, []
+    for ratio in RATIOS:
+        model, table = load_model(folder, ratio)
+
+        def after(sample, image, label, prediction, ratio=ratio, table=table):
+            if ratio == RATIOS[-1]:
+                right = (label == prediction["label_ids"])[label != 255].mean()
+                parts = [image, colorize(label, table), overlay(image, prediction["label_ids"], table)]
+                worst.append((right, parts))
+
+        results[str(ratio)] = evaluate(Predictor(model), dataset, after, bands=BANDS).as_json()
+    worst.sort(key=lambda entry: entry[0])
+    return results, [parts for _, parts in worst[:3]]
+
+
+def main():
+    """Read the arguments and write the folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    arguments = parser.parse_args()
+    config = read_config(arguments.config)
+    folder = FOLDER / arguments.name
+    model, table = load_model(arguments.run)
+    save_model(model, table, folder, half=True)
+    dataset = open_dataset(config.data.format, arguments.data, config.data.val_split)
+    results, worst = score(folder, dataset)
+    run = json.loads((arguments.run / "result.json").read_text())
+    cost = summarize(model, (360, 480), 1.0)
+    metrics = {
+        "split": dataset.split,
+        "num_images": len(dataset),
+        "parameters": model.count_params(),
+        "macs_360x480_top_k_1": cost["macs"],
+        "by_top_k": results,
+        "best_epoch": run["best_epoch"],
+        "epochs": run["epochs"],
+        "seconds": run["seconds"],
+        "versions": versions(),
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    shutil.copy(arguments.run / "log.csv", folder / "log.csv")
+    shutil.copy(arguments.run / "pictures" / "curves.png", folder / "curves.png")
+    print(f"{folder}: mIoU " + ", ".join(f"{k}: {v['miou']:.4f}" for k, v in results.items()))
+    return worst
+
+
+if __name__ == "__main__":
+    pictures = main()
+    if pictures:
+        Image.fromarray(side_by_side(pictures)).save("worst.png")
+        print("the three worst images are in worst.png: look at them and describe them in the card")
