@@ -20,7 +20,7 @@ import numpy as np
 
 from fornet_keras.config import read_config
 from fornet_keras.data.dataset import IGNORE
-from fornet_keras.data.pipeline import read_sample
+from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import FoRNetError
 from fornet_keras.layers.resize import UpsampleToImage

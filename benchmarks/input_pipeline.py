@@ -1,4 +1,4 @@
-"""How fast training images come: bare decoding, augmented batches, tf.data and the PyDataset, in one run.
+"""How fast training images come: bare decoding, batches with and without the cache, tf.data, PyDataset.
 
     python benchmarks/input_pipeline.py --config FILE --data DIR [--workers 2] [--json FILE]
 
@@ -16,6 +16,7 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -25,7 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fornet_keras.config import read_config
-from fornet_keras.data.pipeline import BatchSequence, TrainingBatches, read_sample, tf_dataset
+from fornet_keras.data.decoded import decoded_samples
+from fornet_keras.data.pipeline import BatchSequence, TrainingBatches, tf_dataset
+from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import FoRNetError
 
@@ -55,14 +58,15 @@ def from_tf_data(batches: TrainingBatches, workers: int) -> Batches:
     return (tensors for tensors in tf_dataset(batches, workers))
 
 
-def rows(batches: TrainingBatches, workers: int) -> dict[str, Batches]:
+def rows(batches: TrainingBatches, cached: TrainingBatches, workers: int) -> dict[str, Batches]:
     """By name, an endless iterator over batches; the first is what the others are compared with."""
     found = {"bare decoding, 1 thread": decoded(batches, 1)}
     if workers > 1:
         found[f"bare decoding, {workers} threads"] = decoded(batches, workers)
     positions = range(10**9)
     return found | {
-        "TrainingBatches.batch, 1 thread": (batches.batch_at(position) for position in positions),
+        "TrainingBatches, 1 thread": (batches.batch_at(position) for position in positions),
+        "TrainingBatches from data.cache, 1 thread": (cached.batch_at(position) for position in positions),
         f"PyDataset, {workers} threads": from_sequence(batches, workers),
         f"tf.data, {workers} threads": from_tf_data(batches, workers),
     }
@@ -77,12 +81,14 @@ def timed(endless: Batches, num_images: int, batch_size: int) -> tuple[float, fl
     return (time.perf_counter() - clock) / num_images, (time.process_time() - processor) / num_images
 
 
-def measure(batches: TrainingBatches, workers: int, num_batches: int, rounds: int) -> list[dict[str, Any]]:
+def measure(
+    batches: TrainingBatches, cached: TrainingBatches, workers: int, num_batches: int, rounds: int
+) -> list[dict[str, Any]]:
     """One row an input, with the medians over the rounds, and its rate in terms of the first row's."""
     seconds: dict[str, list[tuple[float, float]]] = {}
     size = batches.batch_size
     for _ in range(rounds):
-        for name, endless in rows(batches, workers).items():
+        for name, endless in rows(batches, cached, workers).items():
             with closing(endless):
                 seconds.setdefault(name, []).append(timed(endless, num_batches * size, size))
     clock, processor = (
@@ -133,7 +139,10 @@ def main() -> None:
     training = config.training
     batches = TrainingBatches(dataset, config.augment, training.batch_size, training.seed)
     workers = arguments.workers or training.workers
-    found = measure(batches, workers, arguments.batches, arguments.rounds)
+    with TemporaryDirectory() as folder:
+        decoded = decoded_samples(dataset, Path(folder), workers, print)
+        cached = TrainingBatches(dataset, config.augment, training.batch_size, training.seed, decoded)
+        found = measure(batches, cached, workers, arguments.batches, arguments.rounds)
     height, width = config.augment.crop
     crop = f"{height}x{width}"
     show(found, f"{dataset.name}, batches of {training.batch_size} crops of {crop}, {os.cpu_count()} CPUs")

@@ -1,4 +1,4 @@
-"""`data`: make a data set, or look through one."""
+"""`data`: make a data set, look through one, or decode it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_SIZES = 5  # image sizes in a line
     examples=["data synthesize --output city", "data check --config configs/synthetic.yaml --data city"],
 )
 def data() -> None:
-    """Make a data set, or look through one."""
+    """Make a data set, look through one, or decode it."""
 
 
 @data.command(
@@ -102,6 +102,31 @@ def check(
     _show(reports)
     if any(report.problems for report in reports):
         context.exit(FAILED)
+
+
+@data.command(
+    short_help="Decode the training images once.",
+    examples=["data cache --config configs/cityscapes.yaml --data DIR --output /scratch/decoded"],
+)
+@config_option
+@data_option
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the cache."
+)
+@json_option
+def cache(config_file: Path, data_folder: Path | None, output: Path, json_file: Path | None) -> None:
+    """Decode the training split once into memory-mapped files, for --set data.cache=DIR in training.
+
+    Training does the same by itself where the folder has no decoded samples, or those of other files.
+    """
+    from fornet_keras.data.decoded import decoded_samples
+
+    config = read_settings(config_file, data_folder)
+    dataset = open_split(config.data, config.data.train_split, config.data.exclude)
+    look_through(dataset).raise_if_bad()
+    decoded_samples(dataset, output, config.training.workers, click.echo)
+    write_json(json_file, {"output": output, "samples": len(dataset)})
+    click.echo(f"{len(dataset)} decoded samples are in {output}; train with: --set data.cache={output}")
 
 
 def _show(reports: Sequence[ScanReport]) -> None:

@@ -44,6 +44,12 @@ class DataConfig(Section):
         description="a list of quoted strings (beginnings of the file names left out of training)",
         examples=[["0001TP"]],
     )
+    cache: Prefix | None = Field(
+        default=None,
+        description="null or a str (folder for the training images decoded once, which saves decoding them "
+        "in each epoch; null decodes anew)",
+        examples=["/scratch/decoded"],
+    )
 
 
 class AugmentConfig(Section):

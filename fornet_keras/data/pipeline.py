@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.config import AugmentConfig
-from fornet_keras.data.dataset import Dataset, LabelTable, Sample
-from fornet_keras.data.images import read_image, read_label, to_train_ids
+from fornet_keras.data.dataset import Dataset
+from fornet_keras.data.decoded import DecodedSamples
+from fornet_keras.data.samples import read_sample
 from fornet_keras.data.transforms import augment, random_generator
 from fornet_keras.errors import DataError
 
@@ -25,24 +26,6 @@ if TYPE_CHECKING:
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Images `(batch, height, width, 3)` and labels `(batch, height, width)`."""
-
-
-def read_sample(sample: Sample, table: LabelTable) -> Batch:
-    """Read one pair: uint8 RGB `(height, width, 3)` and uint8 train ids `(height, width)`.
-
-    Raises:
-        DataError: a file cannot be used, the sizes differ, or a label value is unknown.
-    """
-    if sample.label is None:
-        raise DataError(f"{sample.image}: no label; expected one to train or score on; add its label file")
-    image, label = read_image(sample.image), read_label(sample.label)
-    if image.shape[:2] != label.shape:
-        sizes = ["x".join(map(str, array.shape[:2])) for array in (label, image)]
-        raise DataError(
-            f"{sample.label}: the label is {sizes[0]} and its image {sample.image.name} {sizes[1]} pixels "
-            "(height x width); expected one size; resize the label with nearest neighbours"
-        )
-    return image, to_train_ids(label, table, sample.label, holds_train_ids=sample.label_holds_train_ids)
 
 
 class TrainingBatches:
@@ -56,13 +39,22 @@ class TrainingBatches:
         options: a `config.AugmentConfig`.
         batch_size: samples a batch.
         seed: decides order and augmentation.
+        decoded: the same samples, decoded already; None decodes them anew each time.
     """
 
-    def __init__(self, dataset: Dataset, options: AugmentConfig, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        options: AugmentConfig,
+        batch_size: int,
+        seed: int,
+        decoded: DecodedSamples | None = None,
+    ) -> None:
         self.dataset = dataset
         self.options = options
         self.batch_size = batch_size
         self.seed = seed
+        self.decoded = decoded
         self.failures: list[DataError] = []  # on any thread; `data_errors` looks for them
 
     @property
@@ -92,7 +84,10 @@ class TrainingBatches:
             raise
 
     def _sample(self, epoch: int, index: int) -> Batch:
-        image, label = read_sample(self.dataset.samples[index], self.dataset.table)
+        if self.decoded:
+            image, label = self.decoded.read(index)
+        else:
+            image, label = read_sample(self.dataset.samples[index], self.dataset.table)
         return augment(image, label, self.options, random_generator(self.seed, epoch, index))
 
 

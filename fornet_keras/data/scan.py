@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
+from fornet_keras.data.fingerprint import fingerprint
 from fornet_keras.data.images import WrongLabelError, read_label, train_id_lookup, verify_image
 from fornet_keras.data.scan_report import OF_LABELS, Kind, Problem, ScanReport, load_report, store_report
 from fornet_keras.errors import DataError
@@ -47,7 +46,7 @@ def scan(
         cache: a folder that keeps reports. One is used again while no file's name, size and time of change
             and no class differs; a folder that cannot be written is no error.
     """
-    cached = cache and cache / f"scan-{_fingerprint(dataset)}.json"
+    cached = cache and cache / f"scan-{fingerprint(dataset, _VERSION)}.json"
     report = load_report(cached) if cached else None
     if report is None:
         report = _report(dataset, _read_all(dataset, workers, on_sample))
@@ -181,28 +180,3 @@ def _problems(findings: Iterable[_Finding], num_images: int, num_labels: int) ->
         total = num_labels if kind in OF_LABELS else num_images
         problems.append(Problem(kind, finding, fix, tuple(paths), total))
     return tuple(sorted(problems, key=lambda problem: -len(problem.paths)))
-
-
-# === Cache ===
-
-
-def _fingerprint(dataset: Dataset) -> str:
-    """Changes when a file's name, size or time of change does, or a class."""
-    table = dataset.table
-    samples = [
-        (str(path), *_state(path), sample.label_holds_train_ids)
-        for sample in dataset.samples
-        for path in (sample.image, sample.label)
-        if path
-    ]
-    classes = (table.names, sorted(table.train_ids.items()))
-    content = (_VERSION, dataset.name, dataset.split, classes, samples)
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-
-
-def _state(path: Path) -> tuple[int, int]:
-    try:
-        state = path.stat()
-    except OSError:
-        return -1, -1
-    return state.st_size, state.st_mtime_ns

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import IGNORE, Dataset, Sample
-from fornet_keras.data.pipeline import read_sample
+from fornet_keras.data.samples import read_sample
 from fornet_keras.evaluation.borders import border_band
 from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.prediction.predictor import Predictor

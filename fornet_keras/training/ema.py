@@ -25,8 +25,12 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
         return
     # Not keras.callbacks.SwapEMAWeights: on TensorFlow it adds and subtracts, and the last bit changes.
     weights = model.trainable_variables
-    trained = [np.array(keras.ops.convert_to_numpy(weight)) for weight in weights]
-    for weight, average in zip(weights, optimizer._model_variables_moving_average, strict=True):
+    # Copies: JAX would take an average itself for the weight, and give its memory away when it predicts.
+    trained, averages = (
+        [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+        for variables in (weights, optimizer._model_variables_moving_average)
+    )
+    for weight, average in zip(weights, averages, strict=True):
         weight.assign(average)
     try:
         yield

@@ -11,7 +11,13 @@ from fornet_keras.config import Config, dump_config, read_config
 from fornet_keras.errors import ConfigError
 
 CONFIG = "config.yaml"
-FREE_KEYS = {"data.root", "training.workers", "training.checkpoint_minutes", "training.keep_checkpoints"}
+FREE_KEYS = {
+    "data.root",
+    "data.cache",
+    "training.workers",
+    "training.checkpoint_minutes",
+    "training.keep_checkpoints",
+}
 """What may change when a run goes on: it does not change what is learnt."""
 
 

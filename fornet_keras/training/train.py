@@ -15,6 +15,7 @@ from rich.progress import Progress
 from fornet_keras.atomic import write_text
 from fornet_keras.config import Config
 from fornet_keras.data.dataset import Dataset
+from fornet_keras.data.decoded import decoded_samples
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.data.scan import CACHE, scan
 from fornet_keras.data.sources import open_split
@@ -62,7 +63,10 @@ def train(
     pictures.mkdir(parents=True, exist_ok=True)
     write_config(output, config, train_set.root)
 
-    batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
+    decoded = None
+    if config.data.cache:
+        decoded = decoded_samples(train_set, Path(config.data.cache), training.workers, console.print)
+    batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed, decoded)
     steps = batches.steps_per_epoch
     line = ProgressLine(console, training.batch_size, training.epochs, steps)
     validation = Validation(

@@ -76,6 +76,14 @@ def test_check_without_data(run: Run, config: Path, arguments: tuple[str, ...], 
     assert only_line(result.stderr).startswith(message)
 
 
+def test_cache_is_what_training_reads(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "decoded"
+    result = run("data", "cache", "--config", config, "--data", data, "--output", cache)
+    assert result.exit_code == 0
+    assert "decoding" in result.output and f"train with: --set data.cache={cache}" in result.output
+    assert len([*cache.iterdir()]) == 1
+
+
 def test_commands_are_in_the_order_of_work() -> None:
     expected = "data train evaluate predict export request benchmark summary doctor"
     assert [*root.commands] == expected.split()

@@ -49,7 +49,7 @@ def test_every_command_can_write_json() -> None:
         for path, command in COMMANDS.items()
         if not isinstance(command, click.Group)
     }
-    assert len(options) == 10
+    assert len(options) == 11
     assert all("--json" in names for names in options.values())
 
 
@@ -61,7 +61,7 @@ def test_version(run: Run) -> None:
     ("arguments", "message"),
     [
         (("evalute",), "No such command 'evalute'. Did you mean 'evaluate'?"),
-        (("data", "chek"), "No such command 'chek'. Did you mean 'check'?"),
+        (("data", "chek"), "No such command 'chek'. (Did you mean one of: 'cache', 'check'?)"),
         (("train", "--ouput", "x"), "No such option '--ouput'. Did you mean '--output'?"),
         (("train",), "Missing option '--config'"),
         (("predict", ".", "--output", "x"), "Missing argument 'INPUT...'"),

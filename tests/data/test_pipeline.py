@@ -16,9 +16,9 @@ from fornet_keras.data.pipeline import (
     TrainingBatches,
     data_errors,
     fit_input,
-    read_sample,
     tf_dataset,
 )
+from fornet_keras.data.samples import read_sample
 from fornet_keras.errors import DataError
 
 STILL = AugmentConfig(crop=(64, 96), scale=(1, 1), flip=0, brightness=0, contrast=0, saturation=0, hue=0)

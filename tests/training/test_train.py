@@ -79,7 +79,7 @@ def test_the_best_model_on_disk_scores_what_it_scored_in_training(run: SimpleNam
 
 
 def val_labels(config: Config) -> list[np.ndarray]:
-    from fornet_keras.data.pipeline import read_sample
+    from fornet_keras.data.samples import read_sample
 
     assert config.data.root is not None
     dataset = open_dataset("camvid", Path(config.data.root), "val")

@@ -1,0 +1,114 @@
+"""Samples decoded once into memory-mapped files, for training that would else wait for PNG decoding."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.atomic import new_folder
+from fornet_keras.data.dataset import Dataset
+from fornet_keras.data.fingerprint import fingerprint
+from fornet_keras.data.images import image_size
+from fornet_keras.data.samples import read_sample
+from fornet_keras.errors import DataError
+
+_VERSION = 1  # of the files' layout
+_IMAGES, _LABELS, _SIZES = "images.bin", "labels.bin", "sizes.json"
+
+Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+class DecodedSamples:
+    """The samples of a data set as they are after decoding, on disk: a crop reads only its own part.
+
+    Args:
+        folder: what `write_decoded` made.
+
+    Raises:
+        DataError: a file is missing or of another length than it was written with.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self._sizes = [tuple(size) for size in json.loads((folder / _SIZES).read_bytes())]
+            self._starts = np.cumsum([0, *map(math.prod, self._sizes)])
+            pixels = int(self._starts[-1])
+            self._images = np.memmap(folder / _IMAGES, np.uint8, "r")
+            self._labels = np.memmap(folder / _LABELS, np.uint8, "r")
+            intact = (self._images.size, self._labels.size) == (3 * pixels, pixels)
+        except (OSError, ValueError, TypeError):
+            intact = False
+        if not intact:
+            raise DataError(f"{folder}: is damaged; expected decoded samples; delete it, it is made again")
+
+    def read(self, index: int) -> Pair:
+        """What `read_sample` returns for a sample, to the last bit; read-only."""
+        height, width = self._sizes[index]
+        start, stop = (int(at) for at in self._starts[index : index + 2])
+        image = self._images[3 * start : 3 * stop].reshape(height, width, 3)
+        return image, self._labels[start:stop].reshape(height, width)
+
+
+def decoded_samples(
+    dataset: Dataset, folder: Path, workers: int, tell: Callable[[str], None]
+) -> DecodedSamples:
+    """Open the decoded samples of a data set; write them first where there are none of it as it is now.
+
+    Args:
+        dataset: a `Dataset` whose samples all have labels.
+        folder: where decoded data sets are kept; those of an earlier state of this split are removed.
+        workers: threads that decode.
+        tell: called with a line that says how large they will be, before they are written.
+
+    Raises:
+        DataError: a sample cannot be read, or the disk is too small.
+    """
+    stem = f"{dataset.name}-{dataset.split}-"
+    path = folder / f"{stem}{fingerprint(dataset, _VERSION)}"
+    if not path.exists():
+        sizes = [image_size(sample.image) for sample in dataset.samples]
+        size = 4 * sum(map(math.prod, sizes))
+        tell(f"decoding {len(dataset)} samples of {dataset.split} once: {size / 1e9:.2f} GB in {folder}")
+        outdated = [old for old in folder.glob(f"{stem}*") if old.is_dir()]
+        try:
+            _write(dataset, path, sizes, size, workers)
+        except OSError as error:
+            raise DataError(
+                f"{folder}: cannot be written ({error.strerror or error}); expected room for "
+                f"{size / 1e9:.2f} GB; name another folder, or leave data.cache out"
+            ) from error
+        for old in outdated:
+            shutil.rmtree(old)
+    return DecodedSamples(path)
+
+
+def _write(dataset: Dataset, path: Path, sizes: list[tuple[int, int]], size: int, workers: int) -> None:
+    with new_folder(path) as writing:
+        free = shutil.disk_usage(writing).free
+        if free < size:
+            raise OSError(f"{free / 1e9:.2f} GB are free")
+        with (writing / _IMAGES).open("wb") as images, (writing / _LABELS).open("wb") as labels:
+            for image, label in _decode(dataset, workers):
+                images.write(image.data)
+                labels.write(label.data)
+        (writing / _SIZES).write_text(json.dumps(sizes), encoding="utf-8")
+
+
+def _decode(dataset: Dataset, workers: int) -> Iterator[Pair]:
+    """The samples in order; only a few wait in memory, however slow the disk."""
+    read = partial(read_sample, table=dataset.table)
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = deque(pool.submit(read, sample) for sample in dataset.samples[: 2 * workers])
+        for sample in (*dataset.samples[2 * workers :], *[None] * len(waiting)):
+            yield waiting.popleft().result()
+            if sample:
+                waiting.append(pool.submit(read, sample))

@@ -1,0 +1,36 @@
+"""Whether a data set is still the one that something was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from fornet_keras.data.dataset import Dataset
+
+
+def fingerprint(dataset: Dataset, version: int) -> str:
+    """16 characters that change when a file's name, size or time of change does, or a class.
+
+    Args:
+        dataset: the samples; their content is not read.
+        version: of what is made from them.
+    """
+    table = dataset.table
+    samples = [
+        (str(path), *_state(path), sample.label_holds_train_ids)
+        for sample in dataset.samples
+        for path in (sample.image, sample.label)
+        if path
+    ]
+    classes = (table.names, sorted(table.train_ids.items()))
+    content = (version, dataset.name, dataset.split, classes, samples)
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        state = path.stat()
+    except OSError:
+        return -1, -1
+    return state.st_size, state.st_mtime_ns

@@ -1,0 +1,84 @@
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fornet_keras.config import AugmentConfig
+from fornet_keras.data import decoded as decoded_module
+from fornet_keras.data.dataset import Dataset, LabelTable, Sample
+from fornet_keras.data.decoded import decoded_samples
+from fornet_keras.data.pipeline import TrainingBatches
+from fornet_keras.data.samples import read_sample
+from fornet_keras.errors import DataError
+
+TABLE = LabelTable(("a", "b"), ((0, 0, 0), (1, 1, 1)), {0: 0, 1: 1})
+SIZES = [(64, 96), (70, 130), (65, 64), (128, 64), (64, 64)]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    random = np.random.default_rng(0)
+    samples = []
+    for index, size in enumerate(SIZES):
+        sample = Sample(tmp_path / f"{index}.png", tmp_path / f"{index}_label.png")
+        cv2.imwrite(str(sample.image), random.integers(0, 256, (*size, 3), np.uint8))
+        cv2.imwrite(str(sample.label), random.integers(0, 2, size, np.uint8))
+        samples.append(sample)
+    return Dataset("test", "train", tmp_path, TABLE, tuple(samples))
+
+
+def test_the_same_batches_to_the_last_bit(dataset: Dataset, tmp_path: Path) -> None:
+    decoded = decoded_samples(dataset, tmp_path / "cache", 2, print)
+    for index, sample in enumerate(dataset.samples):
+        for ours, theirs in zip(decoded.read(index), read_sample(sample, TABLE), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    options = AugmentConfig(crop=(64, 96))
+    ours, theirs = (TrainingBatches(dataset, options, 2, 0, source) for source in (decoded, None))
+    for position in range(4):
+        for found, wanted in zip(ours.batch_at(position), theirs.batch_at(position), strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_written_once_and_again_when_a_file_changes(dataset: Dataset, tmp_path: Path) -> None:
+    said: list[str] = []
+    cache = tmp_path / "cache"
+    for _ in range(2):
+        decoded_samples(dataset, cache, 2, said.append)
+    assert said == [f"decoding 5 samples of train once: 0.00 GB in {cache}"]
+    (first,) = cache.iterdir()
+    (cache / "other-train-1").mkdir()
+    black = np.zeros((64, 96, 3), np.uint8)
+    cv2.imwrite(str(dataset.samples[0].image), black)
+    np.testing.assert_array_equal(decoded_samples(dataset, cache, 2, said.append).read(0)[0], black)
+    assert len(said) == 2 and not first.exists()
+    assert len([*cache.iterdir()]) == 2, "another data set's samples stay"
+
+
+def test_a_damaged_cache_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    decoded_samples(dataset, tmp_path / "cache", 2, print)
+    (folder,) = (tmp_path / "cache").iterdir()
+    images = folder / "images.bin"
+    images.write_bytes(images.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"is damaged; expected decoded samples; delete it"):
+        decoded_samples(dataset, tmp_path / "cache", 2, print)
+
+
+def test_nothing_is_left_of_a_cache_that_could_not_be_written(dataset: Dataset, tmp_path: Path) -> None:
+    sample = dataset.samples[-1]
+    sample.image.write_bytes(sample.image.read_bytes()[:-200])
+    with pytest.raises(DataError, match=f"{sample.image.name}: cannot be read"):
+        decoded_samples(dataset, tmp_path / "cache", 2, print)
+    assert not [*(tmp_path / "cache").iterdir()]
+
+
+def test_a_disk_that_is_too_small(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000_000)
+    monkeypatch.setattr(decoded_module.shutil, "disk_usage", lambda _: usage)
+    big = [(20_000, 40_000)] * len(SIZES)
+    monkeypatch.setattr(decoded_module, "image_size", lambda path: big[0])
+    message = r"cannot be written \(0.01 GB are free\); expected room for 16.00 GB; name another folder"
+    with pytest.raises(DataError, match=message):
+        decoded_samples(dataset, tmp_path / "cache", 2, print)
+    assert not [*(tmp_path / "cache").iterdir()]
