@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help .venv demo test lint format clean test-once test-tensorflow test-jax test-torch
+.PHONY: help .venv demo test lint format clean test-faults test-once test-tensorflow test-jax test-torch
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,9 @@ test-once: $(INSTALLED) ## tests and docstring examples that do not depend on th
 test-torch: export OMP_NUM_THREADS = 1
 test-tensorflow test-jax test-torch: test-%: $(INSTALLED)
 	KERAS_BACKEND=$* $(PYTEST) -m backend tests
+
+test-faults: $(INSTALLED) ## runs killed at 20 random steps and resumed, on the backend of BACKEND (minutes)
+	KERAS_BACKEND=$(BACKEND) FORNET_KILLS=20 $(PYTEST) tests/training/test_resume.py tests/training/test_checkpoint.py
 
 format: $(INSTALLED) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

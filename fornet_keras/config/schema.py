@@ -118,6 +118,15 @@ class ModelConfig(Section):
         le=1,
         description="a number > 0 and <= 1 (share of the regions refined at inference)",
     )
+    weights: Prefix | None = Field(
+        default=None,
+        description="null or a str (folder of a model to begin with: its weights instead of random ones, the "
+        "layers that name the classes excepted where the classes are others)",
+        examples=["saved_models/fornet_s_camvid"],
+    )
+    freeze_backbone: bool = Field(
+        default=False, description="a bool (keep the backbone as it is and train the rest)"
+    )
 
 
 class LossConfig(Section):
@@ -187,9 +196,16 @@ class TrainingConfig(Section):
         "validated and saved; null keeps the weights as they are)",
         examples=[0.998],
     )
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        description="an int >= 1 (steps whose gradients are averaged before the weights change: as if the "
+        "batch were so many times as large, in the memory of one)",
+    )
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16", "auto"] = Field(
         default="float32",
-        description="float32, mixed_bfloat16 or mixed_float16 (number format of the computation)",
+        description="float32, mixed_bfloat16, mixed_float16 or auto (number format of the computation; auto "
+        "is mixed_bfloat16 on a GPU or TPU that has bfloat16, else float32)",
     )
     seed: int = Field(
         default=0, ge=0, le=2**32 - 1, description="an int in 0..4294967295 (start of every random choice)"

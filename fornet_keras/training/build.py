@@ -3,22 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 
 from fornet_keras.config import Config
+from fornet_keras.errors import ModelError
 from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model import FoRNet
+from fornet_keras.model_folder import load_model
 from fornet_keras.training.class_weights import class_weights
 from fornet_keras.training.schedule import WarmupPolynomialDecay
 
 
 def build_model(config: Config, num_classes: int) -> FoRNet:
-    """A `FoRNet` with random weights, as the configuration's `model` section says."""
+    """A `FoRNet` as the configuration's `model` section says, its weights random or another model's.
+
+    Raises:
+        ModelError: the model that its weights are to come from cannot be read or is another network.
+    """
     options = config.model
-    return FoRNet.from_preset(
+    model = FoRNet.from_preset(
         options.preset, num_classes, region_size=options.region_size, top_k=options.top_k
     )
+    if options.weights:
+        _take_weights(model, Path(options.weights))
+    model.backbone.trainable = not options.freeze_backbone
+    return model
+
+
+def _take_weights(model: FoRNet, folder: Path) -> None:
+    """Copy the weights of a saved model; what depends on the classes stays where their number differs."""
+    source, _ = load_model(folder)
+    given = {weight.path: weight for weight in source.weights}
+    of_classes = set()
+    if source.num_classes != model.num_classes:
+        layers = (
+            model.get_layer("coarse_logits"),
+            model.get_layer("branch").project,
+            model.get_layer("selector"),
+        )
+        of_classes = {weight.path for layer in layers for weight in layer.weights}
+    for weight in model.weights:
+        wanted, found = (tuple(w.shape) if w is not None else None for w in (weight, given.get(weight.path)))
+        if found == wanted:
+            weight.assign(given[weight.path])
+        elif weight.path not in of_classes:
+            raise ModelError(
+                f"{folder}: '{weight.path}' is {found}; expected {wanted}; set model.preset to that of the "
+                "model whose weights are taken"
+            )
 
 
 def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], steps_per_epoch: int) -> None:
@@ -42,6 +76,7 @@ def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], st
         "global_clipnorm": training.clip_norm,
         "use_ema": training.ema_momentum is not None,
         "ema_momentum": training.ema_momentum or 0.0,
+        "gradient_accumulation_steps": training.accumulate if training.accumulate > 1 else None,
     }
     if training.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(schedule, momentum=training.momentum, nesterov=True, **options)
@@ -49,7 +84,7 @@ def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], st
         optimizer = keras.optimizers.AdamW(schedule, **options)
     # Decay pulls on kernels only: on biases and normalisation it does harm.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    if training.precision == "mixed_float16":
+    if model.dtype_policy.compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
         optimizer,

@@ -26,6 +26,7 @@ from fornet_keras.training.build import build_model, compile_model
 from fornet_keras.training.checkpoint import Checkpoint, newest
 from fornet_keras.training.checkpointing import Checkpointing
 from fornet_keras.training.finite import StopOnNaN
+from fornet_keras.training.precision import dtype_policy
 from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.report import save_first_batches, save_report
 from fornet_keras.training.run_folder import check_run_folder, write_config
@@ -118,7 +119,7 @@ def _make_model(config: Config, batches: TrainingBatches, pixels: Sequence[int])
     """A compiled network with random weights, in the configured precision."""
     keras.utils.set_random_seed(config.training.seed)
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.training.precision)
+    keras.config.set_dtype_policy(dtype_policy(config.training.precision))
     try:
         model = build_model(config, batches.dataset.table.num_classes)
         compile_model(model, config, pixels, batches.steps_per_epoch)

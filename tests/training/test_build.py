@@ -1,0 +1,91 @@
+"""What a network begins with: random weights, those of another model, a backbone that stays."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from fornet_keras.config import Config
+from fornet_keras.data.dataset import LabelTable
+from fornet_keras.errors import ModelError
+from fornet_keras.model import FoRNet
+from fornet_keras.model_folder import save_model
+from fornet_keras.training.build import build_model, compile_model
+from fornet_keras.training.precision import dtype_policy
+
+pytestmark = pytest.mark.backend
+
+MakeConfig = Callable[..., Config]
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> tuple[FoRNet, Path]:
+    """A saved nano of three classes."""
+    keras.utils.set_random_seed(7)
+    model = FoRNet.from_preset("nano", 3)
+    folder = tmp_path_factory.mktemp("models") / "other"
+    save_model(model, LabelTable(("a", "b", "c"), ((0, 0, 0),) * 3, {0: 0, 1: 1, 2: 2}), folder)
+    return model, folder
+
+
+def by_path(model: FoRNet) -> dict[str, np.ndarray]:
+    return {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+
+
+@pytest.mark.parametrize("num_classes", [3, 5])
+def test_begins_with_another_models_weights(
+    num_classes: int, other: tuple[FoRNet, Path], make_config: MakeConfig
+) -> None:
+    keras.utils.set_random_seed(0)
+    model = build_model(make_config(model={"weights": str(other[1])}), num_classes)
+    theirs = by_path(other[0])
+    new = {path for path, weight in by_path(model).items() if not np.array_equal(weight, theirs[path])}
+    of_classes = {
+        "coarse_logits/kernel",
+        "coarse_logits/bias",
+        "branch/project/kernel",
+        "selector/reduce/kernel",
+    }
+    assert new == (set() if num_classes == 3 else of_classes)
+
+
+def test_another_networks_weights_are_refused(other: tuple[FoRNet, Path], make_config: MakeConfig) -> None:
+    with pytest.raises(ModelError, match=r"other: 'stem_1/.*; expected \(.*; set model.preset to"):
+        build_model(make_config(model={"preset": "s", "weights": str(other[1])}), 3)
+
+
+def test_a_frozen_backbone_stays(make_config: MakeConfig) -> None:
+    config = make_config(model={"freeze_backbone": True}, training={"warmup_steps": 0})
+    model = build_model(config, 4)
+    compile_model(model, config, [1, 1, 1, 1], steps_per_epoch=3)
+    before = by_path(model)
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    model.train_on_batch(images, np.random.default_rng(1).integers(0, 4, (2, 64, 64), np.uint8))
+    moved = {path for path, weight in by_path(model).items() if not np.array_equal(weight, before[path])}
+    assert moved and not moved & {weight.path for weight in model.backbone.weights}
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_accumulated_steps_are_one_large_batch(make_config: MakeConfig, precision: str) -> None:
+    """The weights change at every second step only, and by the mean of both gradients."""
+    config = make_config(
+        training={"accumulate": 2, "warmup_steps": 0, "precision": precision, "optimizer": "sgd"}
+    )
+    keras.config.set_dtype_policy(dtype_policy(precision))
+    model = build_model(config, 4)
+    compile_model(model, config, [1, 1, 1, 1], steps_per_epoch=4)
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    labels = np.random.default_rng(1).integers(0, 4, (2, 64, 64), np.uint8)
+    trained: list[Any] = [[np.array(w) for w in map(keras.ops.convert_to_numpy, model.trainable_weights)]]
+    for _ in range(2):
+        model.train_on_batch(images, labels)
+        trained.append([np.array(w) for w in map(keras.ops.convert_to_numpy, model.trainable_weights)])
+    assert all(np.array_equal(a, b) for a, b in zip(trained[0], trained[1], strict=True))
+    assert any((a != b).any() for a, b in zip(trained[1], trained[2], strict=True))
+
+
+def test_auto_is_float32_on_a_cpu() -> None:
+    assert [dtype_policy(choice) for choice in ("auto", "mixed_float16")] == ["float32", "mixed_float16"]
