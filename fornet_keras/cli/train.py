@@ -11,8 +11,9 @@ from fornet_keras.cli.group import Command
 from fornet_keras.cli.options import backend_option, config_option, data_option, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.scores import show_scores
-from fornet_keras.cli.screen import ERRORS
+from fornet_keras.cli.screen import ERRORS, show_table
 from fornet_keras.cli.settings import read_settings
+from fornet_keras.config import Config
 from fornet_keras.errors import RunInterrupted
 
 
@@ -23,6 +24,7 @@ from fornet_keras.errors import RunInterrupted
         "train --config configs/synthetic.yaml --data city --output runs/city",
         "train --config configs/camvid.yaml --data DIR --backend jax --set training.epochs=5",
         "train --config runs/city/config.yaml --output runs/city --resume",
+        "train --config configs/cityscapes.yaml --data DIR --dry-run",
     ],
 )
 @config_option
@@ -46,6 +48,11 @@ from fornet_keras.errors import RunInterrupted
     is_flag=True,
     help="Go on with the run in the run folder, step for step as if it had never stopped.",
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="One step of everything, nothing kept: what the run will take in time, memory and disk.",
+)
 @json_option
 @click.pass_context
 def train(
@@ -56,12 +63,16 @@ def train(
     output: Path | None,
     overrides: tuple[str, ...],
     resume: bool,
+    dry_run: bool,
     json_file: Path | None,
 ) -> None:
     """Train a network and leave a run folder with models, curves and pictures."""
     config = read_settings(config_file, data_folder, overrides)
     run_folder = output or Path("runs") / config_file.stem
     start_backend(backend, reads_batches=True)
+    if dry_run:
+        _show_estimate(config, json_file)
+        return
     import keras
 
     from fornet_keras.training.train import train as run
@@ -81,3 +92,21 @@ def train(
         f"  {program} evaluate {run_folder} --config {run_folder / 'config.yaml'} --top-k 0.25\n"
         f"  {program} predict {run_folder} IMAGE --output pictures --overlay --importance"
     )
+
+
+def _show_estimate(config: Config, json_file: Path | None) -> None:
+    from fornet_keras.training.dry_run import dry_run
+
+    found = dry_run(config, ERRORS)
+    write_json(json_file, found)
+    minutes = found["seconds"] / 60
+    time = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    rows = [
+        ("time of the whole run", f"{time} ({found['steps']} steps, {config.training.epochs} epochs)"),
+        ("a training step", f"{found['seconds_per_step']:.2f} s, {found['images_per_second']:.1f} images/s"),
+        ("a validation image", f"{1000 * found['seconds_per_validation_image']:.0f} ms"),
+    ]
+    memory = {"peak memory": "peak_memory_bytes", "peak memory of the GPU": "device_memory_bytes"}
+    rows += [(name, f"{found[key] / 1e9:.1f} GB") for name, key in memory.items() if found[key]]
+    rows.append(("a checkpoint", f"{found['checkpoint_bytes'] / 1e6:.0f} MB"))
+    show_table("Estimate", ("what", "it takes"), rows, numbers=False)

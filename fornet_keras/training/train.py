@@ -58,7 +58,7 @@ def train(
     console = console or Console(quiet=True)
     training = config.training
     check_run_folder(output, config, resume)
-    train_set, val_set, pixels = _open_data(config, console)
+    train_set, val_set, pixels = open_data(config, console)
     resumed = _find_checkpoint(output, console)
     pictures = output / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def train(
         save_first_batches(pictures / "first_batches.png", batches)
         line.begin(saver.step)
         with saver.listening():
-            model = _make_model(config, batches, pixels)
+            model = make_model(config, batches, pixels)
             callbacks = [StopOnNaN(batches), validation, log, line, saver]
             _fit(model, config, batches, callbacks, validation, saver)
     except BaseException:
@@ -115,7 +115,7 @@ def train(
     return result, scores
 
 
-def _make_model(config: Config, batches: TrainingBatches, pixels: Sequence[int]) -> FoRNet:
+def make_model(config: Config, batches: TrainingBatches, pixels: Sequence[int]) -> FoRNet:
     """A compiled network with random weights, in the configured precision."""
     keras.utils.set_random_seed(config.training.seed)
     policy = keras.config.dtype_policy()
@@ -164,7 +164,7 @@ def _find_checkpoint(output: Path, console: Console) -> Checkpoint | None:
     return checkpoint
 
 
-def _open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, Sequence[int]]:
+def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, Sequence[int]]:
     """The two data sets, looked through, and the training labels' pixels by class."""
     data = config.data
     train_set = open_split(data, data.train_split, data.exclude)

@@ -69,3 +69,15 @@ def test_data_that_cannot_be_used(run: Run, config: Path, data: Path) -> None:
     assert error.startswith("Error: harbour train: 2 images, 1 missing label, 0 corrupt; ")
     assert error.endswith("see all with `python cli.py data check --config FILE --data DIR`")
     assert not (data.parent / "run").exists()
+
+
+@pytest.mark.backend
+def test_a_dry_run_estimates_and_leaves_nothing(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
+    output, result_file = tmp_path / "run", tmp_path / "estimate.json"
+    options = ("--output", output, "--dry-run", "--json", result_file)
+    result = run("train", "--config", config, "--data", data, *options)
+    assert result.exit_code == 0, result.stderr
+    assert "time of the whole run" in result.stdout and not output.exists()
+    found = json.loads(result_file.read_text())
+    assert found["seconds"] >= found["steps"] * found["seconds_per_step"] > 0
+    assert found["checkpoint_bytes"] > 1_000_000 and found["peak_memory_bytes"] > 10_000_000

@@ -47,6 +47,7 @@ def test_begins_with_another_models_weights(
         "coarse_logits/kernel",
         "coarse_logits/bias",
         "branch/project/kernel",
+        "branch/project/bias",
         "selector/reduce/kernel",
     }
     assert new == (set() if num_classes == 3 else of_classes)

@@ -1,0 +1,105 @@
+"""One step of everything, and what the whole run will take: time, memory, disk."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import keras
+from rich.console import Console
+
+from fornet_keras.config import Config
+from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
+from fornet_keras.data.samples import read_sample
+from fornet_keras.model_folder import save_model
+from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.training.checkpoint import capture, save_checkpoint
+from fornet_keras.training.train import make_model, open_data
+
+TIMED_STEPS = 5
+"""Training steps that are timed, after the one in which the backend compiles."""
+
+
+def dry_run(config: Config, console: Console) -> dict[str, Any]:
+    """Read, train, validate and save a little, and leave nothing behind.
+
+    Args:
+        config: a `Config` whose `data.root` is set.
+        console: where progress is shown.
+
+    Returns:
+        dict for `json.dump`: `seconds_per_step`, `images_per_second`, `seconds_per_validation_image`,
+        `seconds` (estimate for the whole run), `steps`, `peak_memory_bytes` (of this process, or None),
+        `device_memory_bytes` (peak of the GPU, or None), `checkpoint_bytes`.
+
+    Raises:
+        As `train`.
+    """
+    training = config.training
+    train_set, val_set, pixels = open_data(config, console)
+    batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
+    model = make_model(config, batches, pixels)
+    source = fit_input(batches, training.workers)
+    with data_errors(batches):
+        _fit(model, source, 1)
+        started = time.perf_counter()
+        _fit(model, source, TIMED_STEPS)
+    step_seconds = (time.perf_counter() - started) / TIMED_STEPS
+
+    predictor = Predictor(model)
+    image, _ = read_sample(val_set.samples[0], val_set.table)
+    predictor(image)
+    started = time.perf_counter()
+    predictor(read_sample(val_set.samples[0], val_set.table)[0])
+    val_seconds = time.perf_counter() - started
+    with TemporaryDirectory() as folder:
+        saved = save_checkpoint(capture(model, 1, {}), Path(folder) / "checkpoints", 1)
+        checkpoint_bytes = sum(file.stat().st_size for file in saved.iterdir())
+        save_model(model, train_set.table, Path(folder) / "model")
+
+    total_steps = training.epochs * batches.steps_per_epoch
+    validations = -(-training.epochs // training.validate_every)
+    return {
+        "steps": total_steps,
+        "seconds_per_step": step_seconds,
+        "images_per_second": training.batch_size / step_seconds,
+        "seconds_per_validation_image": val_seconds,
+        "seconds": total_steps * step_seconds + validations * len(val_set) * val_seconds,
+        "peak_memory_bytes": _peak_memory(),
+        "device_memory_bytes": _device_memory(),
+        "checkpoint_bytes": checkpoint_bytes,
+    }
+
+
+def _fit(model: keras.Model, source: Any, steps: int) -> None:
+    model.fit(source, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
+
+
+def _peak_memory() -> int | None:
+    """Of this process, in bytes; None on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _device_memory() -> int | None:
+    """Peak of the first GPU's memory, in bytes; None without one."""
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    if backend == "jax":
+        import jax
+
+        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    import tensorflow as tf
+
+    gpus = tf.config.list_logical_devices("GPU")
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"] if gpus else None
