@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.data.dataset import LabelTable
@@ -119,7 +119,7 @@ def _write(model: FoRNet, table: LabelTable, folder: Path, half: bool) -> None:
             if np.abs(array).max() > np.finfo(np.float16).max:
                 raise ModelError(f"{folder}: '{name}' is too large for float16; save it without half")
         arrays = {name: array.astype(np.float16) for name, array in arrays.items()}
-    save_file(arrays, folder / WEIGHTS)
+    (folder / WEIGHTS).write_bytes(save(arrays))
     entries = zip(table.names, table.colors, strict=True)
     description = Description(
         fornet_keras=__version__,

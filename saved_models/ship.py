@@ -75,6 +75,7 @@ def main():
         "versions": versions(),
     }
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    shutil.copy(arguments.config, folder / "config.yaml")
     shutil.copy(arguments.run / "log.csv", folder / "log.csv")
     shutil.copy(arguments.run / "pictures" / "curves.png", folder / "curves.png")
     print(f"{folder}: mIoU " + ", ".join(f"{k}: {v['miou']:.4f}" for k, v in results.items()))
