@@ -22,7 +22,7 @@ from fornet_keras.cli.options import (
     top_k_option,
 )
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.scores import show_scores
+from fornet_keras.cli.scores import show_official_scores, show_scores
 from fornet_keras.cli.screen import counting
 from fornet_keras.cli.settings import look_through, read_settings
 from fornet_keras.data.dataset import Sample
@@ -38,6 +38,7 @@ BANDS = (1, 3, 5)
     short_help="Score a model on a data set.",
     examples=[
         "evaluate runs/city --config configs/synthetic.yaml --data city",
+        "evaluate runs/cityscapes --config configs/cityscapes.yaml --data DIR --save-predictions submission",
         "evaluate runs/camvid --config configs/camvid.yaml --data DIR --top-k 0.1 --json scores.json",
     ],
 )
@@ -55,7 +56,8 @@ BANDS = (1, 3, 5)
     "save_folder",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Also write each prediction as a PNG of the data's own label values.",
+    help="Also write each prediction as a PNG of the data's own label values, which is what Cityscapes' "
+    "test server takes.",
 )
 @json_option
 def evaluate(
@@ -71,12 +73,14 @@ def evaluate(
 ) -> None:
     """Score MODEL on whole images, each label at its own size.
 
-    MODEL is a run folder, a saved model's folder, or the name of a shipped model.
+    MODEL is a run folder, a saved model's folder, or the name of a shipped model. On data in the layout of
+    Cityscapes also the benchmark's own scores, as cityscapesScripts gives them.
     """
     config = read_settings(config_file, data_folder)
     dataset = open_split(config.data, split or config.data.val_split)
     look_through(dataset).raise_if_bad()
     start_backend(backend)
+    from fornet_keras.evaluation.cityscapes import OfficialScores, find_label_files
     from fornet_keras.evaluation.evaluate import evaluate as score
     from fornet_keras.model_folder import load_model
     from fornet_keras.prediction.predictor import Predictor
@@ -85,13 +89,22 @@ def evaluate(
     top_k = top_k_within(budget_ms, top_k, model, lambda: image_size(dataset.samples[0].image))
     network, table = load_model(model, top_k)
     require_classes(model, table, dataset)
+    label_files = find_label_files(dataset)
+    official = OfficialScores()
     with counting("evaluating", len(dataset)) as advance:
 
         def on_image(sample: Sample, image: Any, label: Any, prediction: Mapping[str, Any]) -> None:
             if save_folder:
                 save_label_values(save_folder, dataset, sample, prediction["label_ids"])
+            if label_files:
+                official.add(label_files[sample], prediction["label_ids"])
             advance()
 
         scores = score(Predictor(network), dataset, on_image, bands=BANDS)
-    write_json(json_file, {"model": model, "data": dataset.root, "split": dataset.split} | scores.as_json())
+    found = {"model": model, "data": dataset.root, "split": dataset.split, **scores.as_json()}
+    if label_files:
+        found["cityscapes"] = official.as_json()
+    write_json(json_file, found)
     show_scores(scores, f"{model} on {dataset.name} {dataset.split}")
+    if label_files:
+        show_official_scores(found["cityscapes"])

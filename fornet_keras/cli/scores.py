@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -43,5 +43,24 @@ def show_scores(scores: Scores, title: str) -> None:
     click.echo(f"speed           reading {reading:.1f} ms, inference {inference} an image")
 
 
-def _score(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.4f}"
+def show_official_scores(found: dict[str, Any]) -> None:
+    """Print the Cityscapes benchmark's scores: of each category, and the means over categories and classes.
+
+    Args:
+        found: what `OfficialScores.as_json` returns.
+    """
+    rows = [
+        [name, _score(iou), _score(found["categoryInstScores"][name])]
+        for name, iou in found["categoryScores"].items()
+        if name != "void"
+    ]
+    for name, kind in (("all categories", "Categories"), ("all classes", "Classes")):
+        means = (found[f"averageScore{which}{kind}"] for which in ("", "Inst"))
+        rows.append([name, *map(_score, means)])
+    show_table("As cityscapesScripts scores it", ("category", "IoU", "iIoU"), rows)
+    if found["averageScoreInstClasses"] is None:
+        click.echo("iIoU needs the *_instanceIds.png files beside the labels, or there are no instances")
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.4f}"

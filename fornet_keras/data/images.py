@@ -132,6 +132,22 @@ def read_label(path: Path) -> NDArray[np.uint8]:
     return label.astype(np.uint8, copy=False)
 
 
+def read_instances(path: Path) -> NDArray[np.int64]:
+    """The values of an instance map, such as Cityscapes' `instanceIds`: 8 or 16 bits, one channel.
+
+    Returns:
+        int64 array `(height, width)`.
+
+    Raises:
+        WrongLabelError: the file has several channels.
+        DataError: as `read_image`.
+    """
+    with _opened(path) as image:
+        if image.mode not in ("L", "I", "I;16"):
+            raise WrongLabelError(f"{path}: holds {image.mode} pixels; expected one channel of instance ids")
+        return np.array(image).astype(np.int64)
+
+
 def to_train_ids(
     label: NDArray[np.uint8], table: LabelTable, path: Path, holds_train_ids: bool = False
 ) -> NDArray[np.uint8]:

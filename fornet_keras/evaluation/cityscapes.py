@@ -1,0 +1,188 @@
+"""The Cityscapes benchmark's own scores, as cityscapesScripts computes them, from one pass over the data.
+
+Class and category IoU from the matrix of the 34 label ids; iIoU, in which every instance counts as much as
+one of average size, so that near cars do not hide what becomes of the far ones.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.data.cityscapes import LABEL_IDS, TABLE
+from fornet_keras.data.dataset import Dataset, Sample
+from fornet_keras.data.images import read_instances, read_label
+
+NUM_LABELS = 34
+
+_CATEGORIES = {  # name → its label ids
+    "void": range(0, 7),
+    "flat": range(7, 11),
+    "construction": range(11, 17),
+    "object": range(17, 21),
+    "nature": range(21, 23),
+    "sky": range(23, 24),
+    "human": range(24, 26),
+    "vehicle": range(26, 34),
+}
+_IGNORED_NAMES = {
+    0: "unlabeled",
+    1: "ego vehicle",
+    2: "rectification border",
+    3: "out of roi",
+    4: "static",
+    5: "dynamic",
+    6: "ground",
+    9: "parking",
+    10: "rail track",
+    14: "guard rail",
+    15: "bridge",
+    16: "tunnel",
+    18: "polegroup",
+    29: "caravan",
+    30: "trailer",
+}
+_NAMES = _IGNORED_NAMES | dict(zip(LABEL_IDS, TABLE.names, strict=True))
+
+# Mean pixels of an instance in the training set: the benchmark's constants.
+_INSTANCE_PIXELS = {
+    24: 3462.4756337644,
+    25: 3930.4788056518,
+    26: 12794.0202738185,
+    27: 27855.1264367816,
+    28: 35732.1511111111,
+    31: 67583.7075812274,
+    32: 6298.7200839748,
+    33: 4672.3249222261,
+}
+_SCORED = np.isin(np.arange(NUM_LABELS), LABEL_IDS)
+_TO_LABEL_ID = np.array(LABEL_IDS, np.uint8)
+
+
+class LabelFiles(NamedTuple):
+    """The benchmark's two label files of a frame; `instances` is None where that file is missing."""
+
+    label_ids: Path
+    instances: Path | None
+
+
+def find_label_files(dataset: Dataset) -> dict[Sample, LabelFiles]:
+    """Each frame's files; empty where the data are not Cityscapes or a frame has no label ids."""
+    found = {}
+    for sample in dataset.samples if dataset.table is TABLE else ():
+        if sample.label is None:
+            return {}
+        frame = sample.label.name.rpartition("_")[0]
+        label_ids, instances = (
+            sample.label.with_name(f"{frame}_{kind}.png") for kind in ("labelIds", "instanceIds")
+        )
+        if not label_ids.is_file():
+            return {}
+        found[sample] = LabelFiles(label_ids, instances if instances.is_file() else None)
+    return found
+
+
+class OfficialScores:
+    """Collects frames, and gives the scores that cityscapesScripts gives for them.
+
+    Reference: `evalPixelLevelSemanticLabeling` of cityscapesScripts (Cordts et al., CVPR 2016).
+    """
+
+    def __init__(self) -> None:
+        self.matrix = np.zeros((NUM_LABELS, NUM_LABELS), np.int64)
+        self.with_instances = True
+        # Weighted pixels of the instances of each label id: found, and missed; then by category.
+        self._found, self._missed, self._found_category, self._missed_category = np.zeros((4, NUM_LABELS))
+
+    def add(self, files: LabelFiles, prediction: NDArray[np.uint8]) -> None:
+        """Count one frame.
+
+        Args:
+            files: its label files.
+            prediction: uint8 train ids `(height, width)`, of the label's own size.
+
+        Raises:
+            DataError: a file cannot be used.
+        """
+        label = read_label(files.label_ids).astype(np.int64)
+        label[label >= NUM_LABELS] = 0  # a licence plate, whose id of -1 8-bit tools write as 255: ignored
+        predicted = _TO_LABEL_ID[prediction].astype(np.int64)
+        pairs = np.bincount((NUM_LABELS * label + predicted).ravel(), minlength=NUM_LABELS**2)
+        self.matrix += pairs.reshape(NUM_LABELS, NUM_LABELS)
+        if files.instances is None:
+            self.with_instances = False
+        elif self.with_instances:
+            self._add_instances(read_instances(files.instances), predicted)
+
+    def _add_instances(self, instances: NDArray[np.int64], predicted: NDArray[np.int64]) -> None:
+        inside = instances > 1000  # a smaller value is a label id: a group, or no instance
+        ids, which, sizes = np.unique(instances[inside], return_inverse=True, return_counts=True)
+        predicted = predicted[inside]
+        for index, (label_id, size) in enumerate(zip((ids // 1000).tolist(), sizes.tolist(), strict=True)):
+            if label_id not in _INSTANCE_PIXELS:
+                continue
+            inside_it = predicted[which == index]
+            category = next(ids for ids in _CATEGORIES.values() if label_id in ids)
+            weight = _INSTANCE_PIXELS[label_id] / size
+            found = int((inside_it == label_id).sum())
+            found_category = int(np.isin(inside_it, category).sum())
+            self._found[label_id] += weight * found
+            self._missed[label_id] += weight * (size - found)
+            self._found_category[label_id] += weight * found_category
+            self._missed_category[label_id] += weight * (size - found_category)
+
+    def as_json(self) -> dict[str, Any]:
+        """The mapping that cityscapesScripts writes, with None where it has NaN."""
+        every = range(NUM_LABELS)
+        classes = {_NAMES[i]: self._iou([i]) for i in every}
+        categories = {name: self._iou(ids) for name, ids in _CATEGORIES.items()}
+        class_instances = {_NAMES[i]: self._instance_iou([i], self._found, self._missed) for i in every}
+        category_instances = {
+            name: self._instance_iou(ids, self._found_category, self._missed_category)
+            for name, ids in _CATEGORIES.items()
+        }
+        total = self.matrix.sum()
+        return {
+            "confMatrix": self.matrix.tolist(),
+            "priors": {_NAMES[i]: float(self.matrix[i].sum() / total) if total else None for i in every},
+            "labels": {_NAMES[i]: i for i in every},
+            "classScores": classes,
+            "classInstScores": class_instances,
+            "categoryScores": categories,
+            "categoryInstScores": category_instances,
+            "averageScoreClasses": _mean(classes),
+            "averageScoreInstClasses": _mean(class_instances),
+            "averageScoreCategories": _mean(categories),
+            "averageScoreInstCategories": _mean(category_instances),
+        }
+
+    def _iou(self, ids: list[int] | range) -> float | None:
+        scored = [i for i in ids if _SCORED[i]]
+        true = self.matrix[np.ix_(scored, scored)].sum()
+        missed = self.matrix[scored].sum() - true
+        return _ratio(true, true + missed + self._wrong(scored, ids))
+
+    def _instance_iou(
+        self, ids: list[int] | range, found: NDArray[np.float64], missed: NDArray[np.float64]
+    ) -> float | None:
+        if not self.with_instances or not any(i in _INSTANCE_PIXELS for i in ids):
+            return None
+        true, false = found[ids].sum(), missed[ids].sum()
+        return _ratio(true, true + false + self._wrong(ids, ids))
+
+    def _wrong(self, predicted: list[int] | range, ids: list[int] | range) -> int:
+        """Pixels predicted as one of `predicted` whose true label is scored and not among `ids`."""
+        others = _SCORED & ~np.isin(np.arange(NUM_LABELS), ids)
+        return int(self.matrix[others][:, predicted].sum())
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def _mean(scores: dict[str, float | None]) -> float | None:
+    known = [score for score in scores.values() if score is not None]
+    return float(np.mean(known)) if known else None
