@@ -44,6 +44,12 @@ from fornet_keras.errors import RunInterrupted
     help="Change one setting, such as training.epochs=5. Can be given several times.",
 )
 @click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Spread each batch over N devices of this machine (JAX): --set training.devices=N.",
+)
+@click.option(
     "--resume",
     is_flag=True,
     help="Go on with the run in the run folder, step for step as if it had never stopped.",
@@ -62,11 +68,14 @@ def train(
     data_folder: Path | None,
     output: Path | None,
     overrides: tuple[str, ...],
+    devices: int | None,
     resume: bool,
     dry_run: bool,
     json_file: Path | None,
 ) -> None:
     """Train a network and leave a run folder with models, curves and pictures."""
+    if devices:
+        overrides = (*overrides, f"training.devices={devices}")
     config = read_settings(config_file, data_folder, overrides)
     run_folder = output or Path("runs") / config_file.stem
     start_backend(backend, reads_batches=True)

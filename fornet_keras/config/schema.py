@@ -225,6 +225,9 @@ class TrainingConfig(Section):
         description="a number >= 0 (minutes from one checkpoint to the next; 0 saves after every step)",
     )
     keep_checkpoints: int = Field(default=2, ge=1, description="an int >= 1 (checkpoints that are kept)")
+    devices: int = Field(
+        default=1, ge=1, description="an int >= 1 (devices that share each batch; more than 1 with JAX only)"
+    )
     workers: int = Field(default=2, ge=1, description="an int >= 1 (threads that decode images)")
 
 

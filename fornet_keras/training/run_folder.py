@@ -14,11 +14,12 @@ CONFIG = "config.yaml"
 FREE_KEYS = {
     "data.root",
     "data.cache",
+    "training.devices",
     "training.workers",
     "training.checkpoint_minutes",
     "training.keep_checkpoints",
 }
-"""What may change when a run goes on: it does not change what is learnt."""
+"""What may change when a run goes on: what is learnt is the same, from several devices up to rounding."""
 
 
 def check_run_folder(folder: Path, config: Config, resume: bool) -> None:

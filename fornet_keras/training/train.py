@@ -25,6 +25,7 @@ from fornet_keras.model import FoRNet
 from fornet_keras.training.build import build_model, compile_model
 from fornet_keras.training.checkpoint import Checkpoint, newest
 from fornet_keras.training.checkpointing import Checkpointing
+from fornet_keras.training.devices import on_devices
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.precision import dtype_policy
 from fornet_keras.training.progress import ProgressLine
@@ -86,7 +87,7 @@ def train(
     try:
         save_first_batches(pictures / "first_batches.png", batches)
         line.begin(saver.step)
-        with saver.listening():
+        with saver.listening(), on_devices(training.devices, training.batch_size):
             model = make_model(config, batches, pixels)
             callbacks = [StopOnNaN(batches), validation, log, line, saver]
             _fit(model, config, batches, callbacks, validation, saver)

@@ -16,6 +16,7 @@ from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.prediction.pictures import colorize, importance_map, overlay, side_by_side
 from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.training.devices import whole_on_each
 from fornet_keras.training.ema import averaged_weights
 from fornet_keras.training.finite import STEADIER
 
@@ -86,7 +87,7 @@ class Validation(keras.callbacks.Callback):
         if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
             raise TrainingError(f"a weight is not a finite number after epoch {epoch + 1}; {STEADIER}")
         self._predictor = self._predictor or Predictor(self.model)
-        with averaged_weights(self.model):
+        with averaged_weights(self.model), whole_on_each():
             scores = self._score(self._predictor)
             save_model(self.model, self.dataset.table, self.folder / "last")
             self.since_best += 1
