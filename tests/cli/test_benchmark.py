@@ -36,7 +36,6 @@ def test_a_folder_that_is_neither(run: Run, tmp_path: Path) -> None:
     assert only_line(result.stderr).startswith(f"Error: {tmp_path}: no model.json in it")
 
 
-@pytest.mark.backend
 def test_a_budget_chooses_the_ratio(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:
     images, scores = data / "images" / "test", tmp_path / "scores.json"
     result = run("predict", model, images, "--output", tmp_path / "out", "--budget-ms", 60_000)
@@ -48,7 +47,6 @@ def test_a_budget_chooses_the_ratio(run: Run, model: Path, config: Path, data: P
     assert json.loads(scores.read_text())["top_k"] == 1
 
 
-@pytest.mark.backend
 def test_a_budget_that_is_too_small_says_what_it_costs(
     run: Run, model: Path, data: Path, tmp_path: Path
 ) -> None:

@@ -277,8 +277,9 @@ def fail(*args: Any, **kwargs: Any) -> Any:
     raise OSError(28, "No space left on device")
 
 
-def half_a_file(arrays: dict, path: Path) -> None:
-    path.write_bytes(b"half")
+def half_a_file(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content[: len(content) // 2])
     fail()
 
 
@@ -288,7 +289,7 @@ def rename_that_fails(path: Path, target: Path) -> Path:
 
 
 FAILURES = [
-    (model_folder, "save_file", half_a_file),
+    (Path, "write_bytes", half_a_file),
     (Path, "write_text", fail),
     (Path, "rename", rename_that_fails),
 ]

@@ -123,7 +123,7 @@ def test_a_folder_without_a_run_is_refused(train: Train, make_config: MakeConfig
         train(make_config(), tmp_path, resume=True)
 
 
-# === Real processes ===
+# === Real processes: on TensorFlow here, on every backend in `make test-faults` ===
 
 
 def start(whole: SimpleNamespace, folder: Path) -> subprocess.Popen[str]:
@@ -145,7 +145,6 @@ def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> No
         time.sleep(0.005)
 
 
-@pytest.mark.backend
 def test_killed_at_a_random_step(train: Train, whole: SimpleNamespace, tmp_path: Path) -> None:
     """`kill -9`, again and again; FORNET_KILLS kills (1 of them in the usual run of the tests)."""
     chance = np.random.default_rng()
@@ -161,7 +160,6 @@ def test_killed_at_a_random_step(train: Train, whole: SimpleNamespace, tmp_path:
         shutil.rmtree(folder)
 
 
-@pytest.mark.backend
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_asked_to_stop(
     number: signal.Signals, code: int, train: Train, whole: SimpleNamespace, tmp_path: Path
