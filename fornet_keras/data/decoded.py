@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -72,7 +73,7 @@ def decoded_samples(
     Raises:
         DataError: a sample cannot be read, or the disk is too small.
     """
-    stem = f"{dataset.name}-{dataset.split}-"
+    stem = re.sub(r"[^\w+-]", "_", f"{dataset.name}-{dataset.split}-")
     path = folder / f"{stem}{fingerprint(dataset, _VERSION)}"
     if not path.exists():
         sizes = [image_size(sample.image) for sample in dataset.samples]

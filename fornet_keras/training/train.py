@@ -60,14 +60,14 @@ def train(
     training = config.training
     check_run_folder(output, config, resume)
     train_set, val_set, pixels = open_data(config, console)
+    decoded = None
+    if config.data.cache:
+        decoded = decoded_samples(train_set, Path(config.data.cache), training.workers, console.print)
     resumed = _find_checkpoint(output, console)
     pictures = output / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     write_config(output, config, train_set.root)
 
-    decoded = None
-    if config.data.cache:
-        decoded = decoded_samples(train_set, Path(config.data.cache), training.workers, console.print)
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed, decoded)
     steps = batches.steps_per_epoch
     line = ProgressLine(console, training.batch_size, training.epochs, steps)

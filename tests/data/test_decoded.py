@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -54,6 +55,12 @@ def test_written_once_and_again_when_a_file_changes(dataset: Dataset, tmp_path: 
     np.testing.assert_array_equal(decoded_samples(dataset, cache, 2, said.append).read(0)[0], black)
     assert len(said) == 2 and not first.exists()
     assert len([*cache.iterdir()]) == 2, "another data set's samples stay"
+
+
+def test_a_name_cannot_lead_out_of_the_folder(dataset: Dataset, tmp_path: Path) -> None:
+    decoded_samples(replace(dataset, name="../[ho] me"), tmp_path / "cache", 2, print)
+    (folder,) = (tmp_path / "cache").iterdir()
+    assert folder.name.startswith("____ho__me-train-")
 
 
 def test_a_damaged_cache_is_refused(dataset: Dataset, tmp_path: Path) -> None:

@@ -156,6 +156,13 @@ def test_no_data_folder(train: Train, make_config: MakeConfig, tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
+def test_a_cache_that_cannot_be_written(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(DataError, match=r"cache: cannot be written"):
+        train(make_config(data={"cache": str(tmp_path / "cache")}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_folder_in_use(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("epoch")
     with pytest.raises(
