@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from PIL import Image
 
-from fornet_keras.config import read_config
+from fornet_keras.config import dump_config, read_config
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.export.export import versions
@@ -75,7 +75,10 @@ def main():
         "versions": versions(),
     }
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-    shutil.copy(arguments.config, folder / "config.yaml")
+    settings = read_config(arguments.run / "config.yaml")
+    anywhere = settings.data.model_copy(update={"root": None})
+    text = dump_config(settings.model_copy(update={"data": anywhere}))
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
     shutil.copy(arguments.run / "log.csv", folder / "log.csv")
     shutil.copy(arguments.run / "pictures" / "curves.png", folder / "curves.png")
     print(f"{folder}: mIoU " + ", ".join(f"{k}: {v['miou']:.4f}" for k, v in results.items()))

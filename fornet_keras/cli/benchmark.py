@@ -13,6 +13,8 @@ from fornet_keras.cli.options import Model, Share, Size, backend_option, json_op
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import counting, show_table
 
+NAME_WIDTH = 14  # with it, the table fits a terminal of 80 columns
+
 
 class Shares(click.ParamType):
     """Numbers in (0, 1], with commas between them."""
@@ -76,20 +78,20 @@ def benchmark(
     with counting("timing", WARM_UP + repeats) as advance:
         rows = measure(found, repeats, advance)
     write_json(json_file, rows)
-    cells = [
-        [
-            row["name"],
-            row["runtime"],
-            row["precision"],
-            "x".join(map(str, row["size"])),
-            f"{row['top_k']:g}",
-            f"{row['median_ms']:.1f}",
-            f"{row['p95_ms']:.1f}",
-            f"{row['images_per_second']:.1f}",
-            f"{row['megabytes']:.1f}",
-            "–" if row["label_agreement"] is None else f"{row['label_agreement']:.2%}",
-        ]
-        for row in rows
+    heads = ("", "runtime", "top-k", "ms", "p95", "MB", "same labels")
+    for size in dict.fromkeys(tuple(row["size"]) for row in rows):
+        title = f"One image of {size[0]}x{size[1]} a call, median of {repeats}"
+        show_table(title, heads, (_cells(row) for row in rows if tuple(row["size"]) == size))
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    name = row["name"]
+    return [
+        name if len(name) <= NAME_WIDTH else f"…{name[1 - NAME_WIDTH :]}",
+        f"{row['runtime'].removeprefix('keras ')} {row['precision']}",
+        f"{row['top_k']:g}",
+        f"{row['median_ms']:.1f}",
+        f"{row['p95_ms']:.1f}",
+        f"{row['megabytes']:.1f}",
+        "–" if row["label_agreement"] is None else f"{row['label_agreement']:.1%}",
     ]
-    heads = ("", "runtime", "precision", "size", "top-k", "ms", "p95", "images/s", "MB", "same labels")
-    show_table(f"One image a call, median of {repeats}", heads, cells)
