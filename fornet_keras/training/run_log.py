@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from fornet_keras.training.validation import Validation
 
 
 class RunLog(keras.callbacks.Callback):
-    """Writes each epoch's numbers to `log.csv` and TensorBoard, and the validation's pictures to TensorBoard.
+    """Writes each epoch's numbers to `log.csv` and TensorBoard.
 
-    The learning rate is that of the epoch's first step.
+    TensorBoard also gets each class's IoU and the validation's pictures. The learning rate is that of the
+    epoch's first step.
 
     Args:
         folder: the run folder.
@@ -86,6 +88,9 @@ class RunLog(keras.callbacks.Callback):
             if name in row:
                 self._events.scalar(name, row[name], epoch + 1)
         if "val_miou" in logs:
+            for name, iou in self.validation.class_iou.items():
+                if not math.isnan(iou):
+                    self._events.scalar(f"iou/{name}", iou, epoch + 1)
             for index, picture in enumerate(self.validation.pictures):
                 self._events.picture(f"val/{index}", picture, epoch + 1)
         self._events.flush()

@@ -26,8 +26,8 @@ Array = NDArray[Any]
 class Validation(keras.callbacks.Callback):
     """Scores the model on whole images, every label at its own size, and saves the best and the last one.
 
-    Adds `val_miou`, `val_best_miou`, `val_pixel_accuracy` and `val_error_coverage` to the epoch's logs; must
-    come before the callbacks that read them.
+    Adds `val_miou`, `val_best_miou`, `val_pixel_accuracy` and `val_error_coverage` to the epoch's logs, and
+    keeps the IoU of each class in `class_iou`; must come before the callbacks that read them.
 
     Args:
         dataset: the `Dataset` to score on.
@@ -60,6 +60,7 @@ class Validation(keras.callbacks.Callback):
         self.best_epoch = 0
         self.since_best = 0
         self.pictures: list[Array] = []
+        self.class_iou: dict[str, float] = {}
         self._predictor: Predictor | None = None
         spread = np.linspace(0, len(dataset) - 1, num_pictures).astype(int)
         self._pictured = {dataset.samples[index] for index in spread}
@@ -94,6 +95,7 @@ class Validation(keras.callbacks.Callback):
             if scores.matrix.miou > self.best_miou:
                 self.best_miou, self.best_epoch, self.since_best = scores.matrix.miou, epoch + 1, 0
                 save_model(self.model, self.dataset.table, self.folder / "best")
+        self.class_iou = dict(zip(scores.class_names, map(float, scores.matrix.iou), strict=True))
         logs["val_miou"] = scores.matrix.miou
         logs["val_best_miou"] = self.best_miou
         logs["val_pixel_accuracy"] = scores.matrix.pixel_accuracy

@@ -94,6 +94,10 @@ def test_tensorboard_shows_the_curves_and_the_pictures(run: SimpleNamespace) -> 
         assert [event.step for event in curve] == steps
         logged = [float(row[name]) for row in read_log(run.folder) if row[name]]
         assert [event.value for event in curve] == pytest.approx(logged, rel=1e-4)
+    classes = {tag: events.Scalars(tag)[-1] for tag in events.Tags()["scalars"] if tag.startswith("iou/")}
+    assert {event.step for event in classes.values()} == {3}
+    last_miou = np.mean([event.value for event in classes.values()])
+    assert last_miou == pytest.approx(events.Scalars("val_miou")[-1].value, rel=1e-4)
     assert events.Tags()["images"] == ["val/0", "val/1"]
     picture = events.Images("val/0")[-1]
     assert picture.height == 70 and picture.width > 3 * 90  # label, prediction and regions side by side
