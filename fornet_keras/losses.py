@@ -6,7 +6,12 @@ from keras import ops
 from fornet_keras.data.dataset import IGNORE
 
 
-def cross_entropy(labels, logits, class_weights=None, label_smoothing=0.0, ohem=None):
+def _here(x):
+    """The sum over the devices of a batch that is all on one."""
+    return x
+
+
+def cross_entropy(labels, logits, class_weights=None, label_smoothing=0.0, ohem=None, sum_devices=_here):
     """Weighted mean cross-entropy over the pixels that are not ignored.
 
     Args:
@@ -16,6 +21,7 @@ def cross_entropy(labels, logits, class_weights=None, label_smoothing=0.0, ohem=
         label_smoothing: share of the target spread over all classes, 0…1.
         ohem: share in (0, 1) of the batch's pixels, the hardest ones, that count (online hard example
             mining, arXiv 1604.03540); None counts all.
+        sum_devices: sums a tensor over the devices that the batch is spread over.
 
     Returns:
         float32 scalar; 0 where every pixel is ignored, NaN where a label is neither a class nor `IGNORE`:
@@ -35,11 +41,12 @@ def cross_entropy(labels, logits, class_weights=None, label_smoothing=0.0, ohem=
     losses = -ops.sum(target * log_probability, axis=-1)
     if ohem is not None:
         weights = weights * _hardest(losses * valid, ohem)
-    loss = ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-6)
+    total, weight = (sum_devices(ops.sum(x)) for x in (losses * weights, weights))
+    loss = total / ops.maximum(weight, 1e-6)
     return ops.where(unknown, float("nan"), loss)
 
 
-def dice_loss(labels, logits):
+def dice_loss(labels, logits, sum_devices=_here):
     """One minus the Dice coefficient (F1 score) of the probabilities, averaged over the classes of the batch.
 
     Every class that occurs counts the same, however few its pixels, and a pixel given to it wrongly costs as
@@ -48,6 +55,7 @@ def dice_loss(labels, logits):
     Args:
         labels: int `(batch, height, width)`, train ids or `IGNORE`.
         logits: float `(batch, height, width, classes)`; computed in float32.
+        sum_devices: sums a tensor over the devices that the batch is spread over.
 
     Returns:
         float32 scalar, 0…1; 0 where every pixel is ignored.
@@ -60,9 +68,10 @@ def dice_loss(labels, logits):
     # torch's one_hot refuses the ignore label.
     target = ops.one_hot(ops.where(known, labels, 0), num_classes, dtype="float32") * valid
     probability = ops.softmax(ops.cast(logits, "float32"), axis=-1) * valid
-    pixels = ops.sum(target, axis=(0, 1, 2))
-    overlap = ops.sum(target * probability, axis=(0, 1, 2))
-    dice = 2 * overlap / ops.maximum(pixels + ops.sum(probability, axis=(0, 1, 2)), 1e-6)
+    pixels, overlap, given = (
+        sum_devices(ops.sum(x, axis=(0, 1, 2))) for x in (target, target * probability, probability)
+    )
+    dice = 2 * overlap / ops.maximum(pixels + given, 1e-6)
     occurs = ops.cast(pixels > 0, "float32")
     return ops.sum((1 - dice) * occurs) / ops.maximum(ops.sum(occurs), 1.0)
 
@@ -98,7 +107,7 @@ def region_error_share(labels, coarse_logits, rows, columns):
     return ops.stop_gradient(ops.mean(wrong, axis=(2, 4))), ops.max(valid, axis=(2, 4))
 
 
-def selector_loss(error_share, valid, importance):
+def selector_loss(error_share, valid, importance, sum_devices=_here):
     """Binary cross-entropy that makes `sigmoid(importance)` the expected share of wrong pixels.
 
     Its minimum ranks the regions by the number of errors in them, which is what error coverage asks for.
@@ -107,12 +116,14 @@ def selector_loss(error_share, valid, importance):
         error_share: float32 `(batch, rows, columns)`, 0…1, from `region_error_share`.
         valid: float32 `(batch, rows, columns)`, 0 or 1, from `region_error_share`.
         importance: float32 `(batch, rows, columns)`, any real numbers.
+        sum_devices: sums a tensor over the devices that the batch is spread over.
 
     Returns:
         float32 scalar, the mean over the valid regions; 0 where there is none.
     """
     losses = ops.softplus(importance) - error_share * importance
-    return ops.sum(losses * valid) / ops.maximum(ops.sum(valid), 1.0)
+    total, count = (sum_devices(ops.sum(x)) for x in (losses * valid, valid))
+    return total / ops.maximum(count, 1.0)
 
 
 def subsample_labels(labels, height, width, stride):
@@ -133,6 +144,8 @@ class FoRNetLoss(keras.losses.Loss):
         selector_weight: weight of the Selector's loss.
         label_smoothing: share of the target spread over all classes, 0…1.
         ohem: share in (0, 1) of the hardest pixels that count in the logits' term; None counts all.
+        sum_devices: sums a tensor over the devices that a batch is spread over, such as
+            `training.devices.sum_over_devices`; for batches on one device it need not be given.
 
     Called with labels int `(batch, height, width)` and the outputs of `FoRNet`; returns a float32 scalar.
     """
@@ -145,6 +158,7 @@ class FoRNetLoss(keras.losses.Loss):
         selector_weight=0.2,
         label_smoothing=0.0,
         ohem=None,
+        sum_devices=_here,
         name="fornet_loss",
     ):
         super().__init__(name=name, dtype="float32")
@@ -154,6 +168,7 @@ class FoRNetLoss(keras.losses.Loss):
         self.selector_weight = selector_weight
         self.label_smoothing = label_smoothing
         self.ohem = ohem
+        self.sum_devices = sum_devices
 
     def parts(self, labels, outputs):
         """The weighted terms, as a dict of float32 scalars: `logits_loss`, `coarse_loss`, `selector_loss`."""
@@ -165,12 +180,15 @@ class FoRNetLoss(keras.losses.Loss):
         return {
             "logits_loss": self._pixel_loss(labels, outputs["logits"], self.ohem),
             "coarse_loss": self.coarse_weight * self._pixel_loss(sampled, coarse),
-            "selector_loss": self.selector_weight * selector_loss(errors, valid, importance),
+            "selector_loss": self.selector_weight
+            * selector_loss(errors, valid, importance, self.sum_devices),
         }
 
     def _pixel_loss(self, labels, logits, ohem=None):
-        loss = cross_entropy(labels, logits, self.class_weights, self.label_smoothing, ohem)
-        return loss + self.dice_weight * dice_loss(labels, logits) if self.dice_weight else loss
+        loss = cross_entropy(labels, logits, self.class_weights, self.label_smoothing, ohem, self.sum_devices)
+        if self.dice_weight:
+            loss += self.dice_weight * dice_loss(labels, logits, self.sum_devices)
+        return loss
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         return sum(self.parts(y_true, y_pred).values())

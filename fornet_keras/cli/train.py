@@ -47,7 +47,8 @@ from fornet_keras.errors import RunInterrupted
     "--devices",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Spread each batch over N devices of this machine (JAX): --set training.devices=N.",
+    help="Spread each batch over N devices of this machine, with TensorFlow or JAX. With PyTorch, start N "
+    "processes: torchrun --nproc-per-node N cli.py train …",
 )
 @click.option(
     "--resume",
@@ -84,16 +85,19 @@ def train(
         return
     import keras
 
+    from fornet_keras.training.devices import join_processes
     from fornet_keras.training.train import train as run
 
     program = context.find_root().command_path
     try:
-        result, scores = run(config, run_folder, ERRORS, resume)
+        result, scores = run(config, run_folder, ERRORS, resume, processes := join_processes())
     except RunInterrupted as stopped:
         command = f"{program} train --config {run_folder / 'config.yaml'} --output {run_folder} --resume"
         raise RunInterrupted(
             f"{stopped}; continue with: {command} --backend {keras.backend.backend()}", stopped.signal_number
         ) from None
+    if processes.rank:
+        return
     write_json(json_file, result)
     show_scores(scores, f"Best model (epoch {result['best_epoch']}) on {config.data.val_split}")
     click.echo(

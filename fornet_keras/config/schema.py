@@ -226,7 +226,9 @@ class TrainingConfig(Section):
     )
     keep_checkpoints: int = Field(default=2, ge=1, description="an int >= 1 (checkpoints that are kept)")
     devices: int = Field(
-        default=1, ge=1, description="an int >= 1 (devices that share each batch; more than 1 with JAX only)"
+        default=1,
+        ge=1,
+        description="an int >= 1 (devices that share each batch; with PyTorch 1, and torchrun for more)",
     )
     workers: int = Field(default=2, ge=1, description="an int >= 1 (threads that decode images)")
 

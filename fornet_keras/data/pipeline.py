@@ -40,6 +40,7 @@ class TrainingBatches:
         batch_size: samples a batch.
         seed: decides order and augmentation.
         decoded: the same samples, decoded already; None decodes them anew each time.
+        part: (number of this part, number of parts): which part of each batch this process reads.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class TrainingBatches:
         batch_size: int,
         seed: int,
         decoded: DecodedSamples | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.dataset = dataset
         self.options = options
         self.batch_size = batch_size
         self.seed = seed
         self.decoded = decoded
+        self.part = part
         self.failures: list[DataError] = []  # on any thread; `data_errors` looks for them
 
     @property
@@ -63,10 +66,12 @@ class TrainingBatches:
         return max(1, len(self.dataset) // self.batch_size)
 
     def indices(self, epoch: int, step: int) -> NDArray[np.int64]:
-        """Positions in the data set of the samples of one batch."""
+        """Positions in the data set of the samples of this process' part of one batch."""
         # Drawn for an index that no sample has: NumPy takes (seed, epoch) and (seed, epoch, 0) for the same.
         order = random_generator(self.seed, epoch, len(self.dataset)).permutation(len(self.dataset))
-        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        rank, count = self.part
+        size = self.batch_size // count
+        positions = step * self.batch_size + np.arange(rank * size, (rank + 1) * size)
         return order[positions % len(order)]
 
     def batch(self, epoch: int, step: int) -> Batch:
@@ -138,7 +143,7 @@ def tf_dataset(batches: TrainingBatches, workers: int, start: int = 0) -> tf.dat
 
     def load(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = tf.numpy_function(read, [position], [tf.uint8, tf.uint8], stateful=False)
-        shape = (batches.batch_size, *batches.options.crop)
+        shape = (batches.batch_size // batches.part[1], *batches.options.crop)
         return tf.ensure_shape(images, (*shape, 3)), tf.ensure_shape(labels, shape)
 
     positions = tf.data.Dataset.counter(start)

@@ -13,6 +13,7 @@ from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model
 from fornet_keras.training.class_weights import class_weights
+from fornet_keras.training.devices import sum_over_devices
 from fornet_keras.training.schedule import WarmupPolynomialDecay
 
 
@@ -95,6 +96,7 @@ def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], st
             selector_weight=loss.selector_weight,
             label_smoothing=loss.label_smoothing,
             ohem=loss.ohem,
+            sum_devices=sum_over_devices,
         ),
         # XLA takes twice the time of TensorFlow's own kernels on a CPU; JAX is nothing without it.
         jit_compile=keras.backend.backend() == "jax",

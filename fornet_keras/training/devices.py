@@ -1,55 +1,185 @@
-"""Training on several devices of one machine: each computes its part of every batch."""
+"""Training on several devices, of one machine or more: each computes its part of every batch.
+
+All learn what one device would learn from the whole batch: the statistics of batch normalisation and the
+sums of the loss go over all parts. Only which random regions training keeps is another draw on TensorFlow
+and PyTorch.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 
 from fornet_keras.errors import ConfigError
 
+JAX_LAUNCHER = "KERAS_DISTRIBUTION_NUM_PROCESSES"
+TORCH_LAUNCHER = "WORLD_SIZE"
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train together.
+
+    Attributes:
+        rank: number of this one; 0 alone writes the run folder.
+        count: how many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+
+ALONE = Processes()
+"""A run in this process only."""
+
+
+def join_processes() -> Processes:
+    """Meet the other processes of the run, where a launcher has set its variables.
+
+    Nothing may be computed before. `torchrun` sets them for PyTorch; for JAX they are
+    `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `…_NUM_PROCESSES` and `…_PROCESS_ID`.
+
+    Raises:
+        ConfigError: TensorFlow, or the other backend's launcher.
+    """
+    backend = keras.backend.backend()
+    if "TF_CONFIG" in os.environ and backend == "tensorflow":
+        raise ConfigError(
+            "TF_CONFIG is set, but Keras cannot train in several TensorFlow processes; use --backend jax or "
+            "--backend torch, or one process with --devices"
+        )
+    launched = {"jax": JAX_LAUNCHER, "torch": TORCH_LAUNCHER}
+    for launcher, variable in launched.items():
+        if launcher != backend and int(os.environ.get(variable, 1)) > 1:
+            raise ConfigError(
+                f"{variable} is set, for several processes with {launcher}; use --backend {launcher}"
+            )
+    if int(os.environ.get(launched.get(backend, ""), 1)) == 1:
+        return ALONE
+    if backend == "jax":
+        import jax
+
+        keras.distribution.initialize()
+        return Processes(jax.process_index(), jax.process_count())
+    from fornet_keras.training.torch_processes import join
+
+    return Processes(*join())
+
 
 @contextmanager
-def on_devices(count: int, batch_size: int) -> Iterator[None]:
-    """In the block, a model that is made and trained has its batches spread over `count` devices.
-
-    On JAX, where Keras' `DataParallel` computes what a single device would: the statistics of batch
-    normalisation and the sums of the loss go over the whole batch.
+def on_devices(count: int, batch_size: int, processes: Processes) -> Iterator[None]:
+    """In the block, a model that is made and trained has its batches spread over devices.
 
     Args:
-        count: devices of this machine, GPUs where there are any; 1 changes nothing.
-        batch_size: images a step, over all devices.
+        count: devices of this process, GPUs where there are any; 1 changes nothing.
+        batch_size: images a step, over all devices and processes.
+        processes: those that train together; on JAX each brings all of its devices.
 
     Raises:
         ConfigError: the backend cannot, there are fewer devices, or the batch cannot be divided evenly.
     """
-    if count == 1:
-        yield
-        return
     backend = keras.backend.backend()
-    if backend != "jax":
+    if backend == "torch" and count > 1:
         raise ConfigError(
-            f"training.devices is {count}, but {backend} trains on one device here: batch normalisation and "
-            "loss would differ on several; use --backend jax"
+            f"training.devices is {count}, but a PyTorch process has one; start as many processes instead: "
+            f"torchrun --nproc-per-node {count} cli.py train …"
         )
-    available = keras.distribution.list_devices()
+    available = _list_devices(backend)
+    if processes.count > 1 and backend == "jax":
+        count = len(available)
     if count > len(available):
         raise ConfigError(f"training.devices is {count}; expected at most {len(available)}, the devices here")
-    if batch_size % count:
+    parts = max(count, processes.count)
+    if batch_size % parts:
         raise ConfigError(
-            f"training.batch_size is {batch_size}; expected a multiple of training.devices, {count}"
+            f"training.batch_size is {batch_size}; expected a multiple of {parts}, the devices that share it"
         )
-    with keras.distribution.DataParallel(devices=available[:count], auto_shard_dataset=False).scope():
+    if count == 1:
         yield
+    elif backend == "jax":
+        with keras.distribution.DataParallel(devices=available[:count], auto_shard_dataset=False).scope():
+            yield
+    else:
+        import tensorflow as tf
+
+        with tf.distribute.MirroredStrategy(available[:count]).scope():
+            yield
 
 
-@contextmanager
-def whole_on_each() -> Iterator[None]:
-    """In the block, a model that was made `on_devices` predicts single images, on each device alike."""
+def sum_over_devices(x: Any) -> Any:
+    """The sum of what each device has computed, with its gradient; JAX's own sums go over all already."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce("sum", x) if context and context.num_replicas_in_sync > 1 else x
+    if backend == "torch" and int(os.environ.get(TORCH_LAUNCHER, 1)) > 1:
+        from fornet_keras.training.torch_processes import all_sum
+
+        return all_sum(x)
+    return x
+
+
+def synchronize(model: keras.Model, processes: Processes) -> None:
+    """Make a compiled model learn from all parts of a batch: batch normalisation, and PyTorch's gradients.
+
+    Args:
+        model: compiled, made `on_devices`.
+        processes: those that train together.
+
+    Raises:
+        ConfigError: the loss ranks the pixels of a batch, of which each device has a part.
+    """
+    backend = keras.backend.backend()
+    count = model.distribute_strategy.num_replicas_in_sync if backend == "tensorflow" else processes.count
+    if backend == "jax" or count == 1:
+        return
+    if model.loss.ohem:
+        raise ConfigError(
+            f"loss.ohem is {model.loss.ohem}, but on several devices {backend} cannot rank the pixels of a "
+            "whole batch; use --backend jax, or --set loss.ohem=null"
+        )
+    normalizations = [
+        layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    if backend == "tensorflow":
+        for layer in normalizations:
+            layer.synchronized = True
+        whole = model.compute_loss
+        # Keras adds up the devices' losses, each of which is that of the whole batch.
+        model.compute_loss = lambda *data, **named: whole(*data, **named) / count
+    else:
+        from fornet_keras.training.torch_processes import synchronize
+
+        synchronize(model, normalizations)
+
+
+def alone(model: keras.Model) -> keras.Model:
+    """The model itself or, on JAX, a copy on one device of a model whose weights lie on several."""
     distribution = keras.distribution.distribution()
+    if not distribution:
+        return model
     keras.distribution.set_distribution(None)
     try:
-        yield
+        twin = type(model).from_config(model.get_config())
+        twin.set_weights(model.get_weights())
     finally:
         keras.distribution.set_distribution(distribution)
+    return twin
+
+
+def _list_devices(backend: str) -> list[str]:
+    if backend == "torch":
+        return ["this process' own"]
+    if backend == "jax":
+        return keras.distribution.list_devices()
+    import tensorflow as tf
+
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name for device in devices]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
@@ -25,7 +27,7 @@ from fornet_keras.model import FoRNet
 from fornet_keras.training.build import build_model, compile_model
 from fornet_keras.training.checkpoint import Checkpoint, newest
 from fornet_keras.training.checkpointing import Checkpointing
-from fornet_keras.training.devices import on_devices
+from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.precision import dtype_policy
 from fornet_keras.training.progress import ProgressLine
@@ -36,7 +38,11 @@ from fornet_keras.training.validation import Validation
 
 
 def train(
-    config: Config, output: Path, console: Console | None = None, resume: bool = False
+    config: Config,
+    output: Path,
+    console: Console | None = None,
+    resume: bool = False,
+    processes: Processes = ALONE,
 ) -> tuple[dict[str, Any], Scores]:
     """Train a `FoRNet` as a configuration says.
 
@@ -46,6 +52,7 @@ def train(
         console: where progress is shown; None shows none.
         resume: go on with the run in `output`, from its newest checkpoint that is whole, as if it had never
             stopped; a run that was not there or had saved nothing yet begins anew.
+        processes: those that train together, from `join_processes`.
 
     Returns:
         The result that is also written to `result.json`, and the `Scores` of the best model.
@@ -56,19 +63,35 @@ def train(
         TrainingError: the loss became NaN or infinite, or a checkpoint could not be written.
         RunInterrupted: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    console = console or Console(quiet=True)
-    training = config.training
+    resumed = partial(_find_checkpoint, output / "checkpoints")
+    if processes.rank:
+        # What it learns and decides is what the first process does: nobody looks at its folder.
+        with TemporaryDirectory() as folder:
+            return _train(config, Path(folder), Console(quiet=True), processes, resumed)
     check_run_folder(output, config, resume)
+    return _train(config, output, console or Console(quiet=True), processes, resumed)
+
+
+def _train(
+    config: Config,
+    output: Path,
+    console: Console,
+    processes: Processes,
+    find_checkpoint: Callable[[Console], Checkpoint | None],
+) -> tuple[dict[str, Any], Scores]:
+    """Train in this process, alone or with others."""
+    training = config.training
     train_set, val_set, pixels = open_data(config, console)
     decoded = None
     if config.data.cache:
         decoded = decoded_samples(train_set, Path(config.data.cache), training.workers, console.print)
-    resumed = _find_checkpoint(output, console)
+    resumed = find_checkpoint(console)
     pictures = output / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     write_config(output, config, train_set.root)
 
-    batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed, decoded)
+    part = (processes.rank, processes.count)
+    batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed, decoded, part)
     steps = batches.steps_per_epoch
     line = ProgressLine(console, training.batch_size, training.epochs, steps)
     validation = Validation(
@@ -87,8 +110,9 @@ def train(
     try:
         save_first_batches(pictures / "first_batches.png", batches)
         line.begin(saver.step)
-        with saver.listening(), on_devices(training.devices, training.batch_size):
+        with saver.listening(), on_devices(training.devices, training.batch_size, processes):
             model = make_model(config, batches, pixels)
+            synchronize(model, processes)
             callbacks = [StopOnNaN(batches), validation, log, line, saver]
             _fit(model, config, batches, callbacks, validation, saver)
     except BaseException:
@@ -155,9 +179,9 @@ def _fit(
             )
 
 
-def _find_checkpoint(output: Path, console: Console) -> Checkpoint | None:
-    """The newest checkpoint of the run folder, and a line about it and each that was rejected."""
-    checkpoint, rejected = newest(output / "checkpoints")
+def _find_checkpoint(folder: Path, console: Console) -> Checkpoint | None:
+    """The newest checkpoint in a folder, and a line about it and each that was rejected."""
+    checkpoint, rejected = newest(folder)
     for line in rejected:
         console.print(f"not used: {line}", highlight=False)
     if checkpoint:

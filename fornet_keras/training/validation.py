@@ -16,7 +16,7 @@ from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.prediction.pictures import colorize, importance_map, overlay, side_by_side
 from fornet_keras.prediction.predictor import Predictor
-from fornet_keras.training.devices import whole_on_each
+from fornet_keras.training.devices import alone
 from fornet_keras.training.ema import averaged_weights
 from fornet_keras.training.finite import STEADIER
 
@@ -62,6 +62,7 @@ class Validation(keras.callbacks.Callback):
         self.pictures: list[Array] = []
         self.class_iou: dict[str, float] = {}
         self._predictor: Predictor | None = None
+        self._scored: keras.Model | None = None
         spread = np.linspace(0, len(dataset) - 1, num_pictures).astype(int)
         self._pictured = {dataset.samples[index] for index in spread}
 
@@ -87,9 +88,8 @@ class Validation(keras.callbacks.Callback):
         # The loss of the last step was computed before its update.
         if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
             raise TrainingError(f"a weight is not a finite number after epoch {epoch + 1}; {STEADIER}")
-        self._predictor = self._predictor or Predictor(self.model)
-        with averaged_weights(self.model), whole_on_each():
-            scores = self._score(self._predictor)
+        with averaged_weights(self.model):
+            scores = self._score(self._up_to_date_predictor())
             save_model(self.model, self.dataset.table, self.folder / "last")
             self.since_best += 1
             if scores.matrix.miou > self.best_miou:
@@ -102,6 +102,15 @@ class Validation(keras.callbacks.Callback):
         logs["val_error_coverage"] = scores.error_coverage
         if self.out_of_patience:
             self.model.stop_training = True
+
+    def _up_to_date_predictor(self) -> Predictor:
+        """Predicts on one device what the model, however many it is spread over, has learnt."""
+        if self._predictor is None or self._scored is None:
+            self._scored = alone(self.model)
+            self._predictor = Predictor(self._scored)
+        elif self._scored is not self.model:
+            self._scored.set_weights(self.model.get_weights())
+        return self._predictor
 
     def score_best(self) -> Scores:
         """Score the best model as it was saved, and keep its pictures."""

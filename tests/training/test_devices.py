@@ -1,8 +1,9 @@
-"""Several devices: forced CPU devices in a process of their own, for JAX fixes their number at its start."""
+"""Several devices: forced CPU devices in own processes, for a backend fixes their number at its start."""
 
 import csv
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,14 +13,17 @@ from typing import Any
 import keras
 import pytest
 
-from fornet_keras.config import Config
+from fornet_keras.config import Config, dump_config
 from fornet_keras.errors import ConfigError
-from fornet_keras.training.devices import on_devices
+from fornet_keras.losses import FoRNetLoss
+from fornet_keras.model import FoRNet
+from fornet_keras.training.devices import ALONE, Processes, join_processes, on_devices, synchronize
 
 pytestmark = pytest.mark.backend
 
 ROOT = Path(__file__).parents[2]
-ON_JAX = keras.backend.backend() == "jax"
+SCRIPT = Path(__file__).with_name("without_chance.py")
+BACKEND = keras.backend.backend()
 
 
 def losses(folder: Path) -> list[float]:
@@ -27,43 +31,113 @@ def losses(folder: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-@pytest.mark.skipif(not ON_JAX, reason="several devices are for JAX")
-def test_two_devices_learn_what_one_does_and_either_goes_on(
-    train: Callable[..., Any], make_config: Callable[..., Config], tmp_path: Path
-) -> None:
-    config = make_config(
-        training={"epochs": 2, "ema_momentum": 0.9, "checkpoint_minutes": 0, "keep_checkpoints": 9}
+def start(*command: Any, devices: int = 1, **environment: Any) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        **environment,
+    }
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        env={name: str(value) for name, value in environment.items()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
-    one, two = tmp_path / "one", tmp_path / "two"
-    train(config, one)
-    command = [sys.executable, "cli.py", "train", "--config", str(one / "config.yaml"), "--devices", "2"]
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    subprocess.run(
-        [*command, "--output", str(two)], cwd=ROOT, env=environment, check=True, capture_output=True
-    )
-    assert losses(two) == pytest.approx(losses(one), rel=2e-3)
 
-    for step in (5, 6):
-        shutil.rmtree(two / "checkpoints" / f"step_{step:09d}")
-    train(config, two, resume=True)
-    assert losses(two) == pytest.approx(losses(one), rel=2e-3)
+
+def finish(*processes: subprocess.Popen[str]) -> None:
+    for process in processes:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("localhost", 0))
+        return int(listening.getsockname()[1])
+
+
+@pytest.fixture
+def config_file(train: Callable[..., Any], make_config: Callable[..., Config], tmp_path: Path) -> Path:
+    """A run of two steps; `train` is what sets the environment."""
+    config = make_config(
+        loss={"dice_weight": 0.5},
+        training={
+            "epochs": 2,
+            "batch_size": 4,
+            "ema_momentum": 0.9,
+            "checkpoint_minutes": 0,
+            "keep_checkpoints": 9,
+        },
+    )
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(config), encoding="utf-8")
+    return file
+
+
+def test_several_learn_what_one_does_and_either_goes_on(config_file: Path, tmp_path: Path) -> None:
+    one, several = tmp_path / "one", tmp_path / "several"
+    finish(start(SCRIPT, 1, config_file, one))
+    if BACKEND == "torch":
+        launcher = ("-m", "torch.distributed.run", "--master-port", free_port(), "--nproc-per-node", 2)
+        finish(start(*launcher, SCRIPT, 1, config_file, several))
+    else:
+        finish(start(SCRIPT, 4, config_file, several, devices=4))
+    assert losses(several) == pytest.approx(losses(one), rel=1e-3)
+
+    shutil.rmtree(several / "checkpoints" / f"step_{2:09d}")
+    finish(start(SCRIPT, 1, config_file, several))
+    assert losses(several) == pytest.approx(losses(one), rel=1e-3)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="PyTorch's processes are tested above, TensorFlow has none")
+def test_two_processes_learn_what_one_does(config_file: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    finish(start(SCRIPT, 1, config_file, one))
+    launcher = {
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"localhost:{free_port()}",
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": 2,
+    }
+    finish(
+        *(
+            start(SCRIPT, 1, config_file, two, **launcher, KERAS_DISTRIBUTION_PROCESS_ID=rank)
+            for rank in range(2)
+        )
+    )
+    assert losses(two) == pytest.approx(losses(one), rel=1e-3)
 
 
 def test_what_cannot_be_is_refused() -> None:
-    message = (
-        "expected at most 1, the devices here" if ON_JAX else "trains on one device here: .*--backend jax"
-    )
-    with pytest.raises(ConfigError, match=f"training.devices is 64.*{message}"), on_devices(64, 64):
+    message = "torchrun --nproc-per-node 64" if BACKEND == "torch" else "expected at most 1, the devices here"
+    with pytest.raises(ConfigError, match=f"training.devices is 64.*{message}"), on_devices(64, 64, ALONE):
         pass
-    with on_devices(1, 3):
+    with on_devices(1, 3, ALONE):
         assert keras.distribution.distribution() is None
 
 
-@pytest.mark.skipif(not ON_JAX, reason="several devices are for JAX")
-def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0"] * 2)
-    with (
-        pytest.raises(ConfigError, match="training.batch_size is 3; expected a multiple of .*, 2"),
-        on_devices(2, 3),
-    ):
+def test_a_launcher_of_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert join_processes() is ALONE
+    foreign = {"tensorflow": "TF_CONFIG", "jax": "WORLD_SIZE", "torch": "KERAS_DISTRIBUTION_NUM_PROCESSES"}
+    monkeypatch.setenv(foreign[BACKEND], "2")
+    with pytest.raises(ConfigError, match=f"{foreign[BACKEND]} is set.*use --backend"):
+        join_processes()
+
+
+@pytest.mark.skipif(
+    BACKEND != "torch", reason="on JAX the processes' devices count, TensorFlow has one process"
+)
+def test_a_batch_that_cannot_be_divided_is_refused() -> None:
+    message = "training.batch_size is 3; expected a multiple of 2"
+    with pytest.raises(ConfigError, match=message), on_devices(1, 3, Processes(0, 2)):
         pass
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="JAX ranks the pixels of all devices")
+def test_ranking_the_pixels_of_a_part_is_refused() -> None:
+    model = FoRNet.from_preset("nano", num_classes=2)
+    model.compile("sgd", loss=FoRNetLoss(ohem=0.5))
+    with pytest.raises(ConfigError, match=r"loss.ohem is 0.5.*--set loss.ohem=null"):
+        synchronize(model, Processes(0, 2))

@@ -1,0 +1,33 @@
+"""python without_chance.py DEVICES CONFIG OUTPUT: trains, on forced CPU devices, and keeps no random regions.
+
+Those are another draw on several devices; without them the loss must be that of one.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from fornet_keras.config import read_config
+from fornet_keras.layers.topk_gate import TopKGate
+
+
+def main(devices: int, config_file: str, output: str) -> None:
+    """Train as `cli.py train --resume` does, in this process or with those of the launcher."""
+    if os.environ["KERAS_BACKEND"] == "tensorflow":
+        import tensorflow as tf
+
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        parts = [tf.config.LogicalDeviceConfiguration()] * devices
+        tf.config.set_logical_device_configuration(cpu, parts)
+    from fornet_keras.training.devices import join_processes
+    from fornet_keras.training.train import train
+
+    TopKGate._explore = lambda self, order, kept: order
+    config = read_config(config_file)
+    training = config.training.model_copy(update={"devices": devices})
+    config = config.model_copy(update={"training": training})
+    train(config, Path(output), resume=True, processes=join_processes())
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), *sys.argv[2:])
