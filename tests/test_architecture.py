@@ -143,7 +143,7 @@ def test_network_is_backend_neutral(module: str) -> None:
     assert not roots & BACKENDS, f"fornet_keras.{module} must compute with keras.ops alone"
 
 
-@pytest.mark.parametrize("module", TREES.keys() - OF_ONE_BACKEND)
+@pytest.mark.parametrize("module", sorted(TREES.keys() - OF_ONE_BACKEND))
 def test_heavy_packages_are_imported_inside_functions(module: str) -> None:
     names = imports(module, at_import_time(TREES[module]))
     roots = {name.partition(".")[0] for name in names}
