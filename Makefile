@@ -72,8 +72,8 @@ test-torch: export OMP_NUM_THREADS = 1
 test-tensorflow test-jax test-torch: test-%: $(INSTALLED)
 	KERAS_BACKEND=$* $(PYTEST) -m backend tests
 
-test-faults: $(INSTALLED) ## runs killed at 20 random steps and resumed, on the backend of BACKEND (minutes)
-	KERAS_BACKEND=$(BACKEND) FORNET_KILLS=20 $(PYTEST) tests/training/test_resume.py tests/training/test_checkpoint.py
+test-faults: $(INSTALLED) ## runs killed at 20 random steps and resumed, compiled steps, on the backend of BACKEND (minutes)
+	KERAS_BACKEND=$(BACKEND) FORNET_KILLS=20 $(PYTEST) tests/training/test_{resume,checkpoint,compile}.py
 
 format: $(INSTALLED) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

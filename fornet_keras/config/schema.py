@@ -173,6 +173,13 @@ class TrainingConfig(Section):
     learning_rate: float = Field(
         default=1e-3, gt=0, description="a number > 0 (highest rate, reached after the warm-up)"
     )
+    backbone_lr_mult: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="a number > 0 and <= 1 (the backbone's share of the learning rate, such as 0.1 for a "
+        "pre-trained one)",
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="a number >= 0 and < 1 (sgd only)")
     weight_decay: float = Field(
         default=1e-2, ge=0, description="a number >= 0 (pull of the weights towards 0)"
@@ -206,6 +213,12 @@ class TrainingConfig(Section):
         default="float32",
         description="float32, mixed_bfloat16, mixed_float16 or auto (number format of the computation; auto "
         "is mixed_bfloat16 on a GPU or TPU that has bfloat16, else float32)",
+    )
+    jit_compile: bool | None = Field(
+        default=None,
+        description="null or a bool (compile the training step with XLA, or torch.compile on PyTorch; null "
+        "compiles on JAX alone)",
+        examples=["true"],
     )
     seed: int = Field(
         default=0, ge=0, le=2**32 - 1, description="an int in 0..4294967295 (start of every random choice)"

@@ -5,6 +5,7 @@ A batch is a pure function of (seed, epoch, step). Neither path keeps images: bo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ class TrainingBatches:
         self.decoded = decoded
         self.part = part
         self.failures: list[DataError] = []  # on any thread; `data_errors` looks for them
+        self.ready: dict[int, float] = {}  # position → time.perf_counter() when it was made
 
     @property
     def steps_per_epoch(self) -> int:
@@ -83,10 +85,12 @@ class TrainingBatches:
     def batch_at(self, position: int) -> Batch:
         """The batch at a position in the endless row of all epochs."""
         try:
-            return self.batch(*divmod(position, self.steps_per_epoch))
+            batch = self.batch(*divmod(position, self.steps_per_epoch))
         except DataError as error:
             self.failures.append(error)
             raise
+        self.ready[position] = time.perf_counter()
+        return batch
 
     def _sample(self, epoch: int, index: int) -> Batch:
         if self.decoded:

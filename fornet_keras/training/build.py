@@ -8,10 +8,12 @@ from pathlib import Path
 import keras
 
 from fornet_keras.config import Config
+from fornet_keras.config.schema import TrainingConfig
 from fornet_keras.errors import ModelError
 from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model
+from fornet_keras.training.backbone_rate import scale_rate
 from fornet_keras.training.class_weights import class_weights
 from fornet_keras.training.devices import sum_over_devices
 from fornet_keras.training.schedule import WarmupPolynomialDecay
@@ -66,6 +68,28 @@ def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], st
         steps_per_epoch: steps of an epoch, for the schedule.
     """
     training, loss = config.training, config.loss
+    # XLA takes twice the time of TensorFlow's own kernels on a CPU; JAX is nothing without it.
+    compiled = keras.backend.backend() == "jax" if training.jit_compile is None else training.jit_compile
+    model.compile(
+        _make_optimizer(model, training, steps_per_epoch),
+        loss=FoRNetLoss(
+            class_weights=class_weights(loss.class_weights, pixel_counts),
+            coarse_weight=loss.coarse_weight,
+            dice_weight=loss.dice_weight,
+            selector_weight=loss.selector_weight,
+            label_smoothing=loss.label_smoothing,
+            ohem=loss.ohem,
+            sum_devices=sum_over_devices,
+        ),
+        jit_compile=compiled,
+    )
+    # Else TensorFlow traces the step twice: once to make the optimizer's variables, once to use them.
+    model.optimizer.build(model.trainable_variables)
+
+
+def _make_optimizer(
+    model: FoRNet, training: TrainingConfig, steps_per_epoch: int
+) -> keras.optimizers.Optimizer:
     schedule = WarmupPolynomialDecay(
         training.learning_rate,
         training.epochs * steps_per_epoch,
@@ -85,21 +109,8 @@ def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], st
         optimizer = keras.optimizers.AdamW(schedule, **options)
     # Decay pulls on kernels only: on biases and normalisation it does harm.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if training.backbone_lr_mult != 1:
+        scale_rate(optimizer, model.backbone.trainable_variables, training.backbone_lr_mult)
     if model.dtype_policy.compute_dtype == "float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    model.compile(
-        optimizer,
-        loss=FoRNetLoss(
-            class_weights=class_weights(loss.class_weights, pixel_counts),
-            coarse_weight=loss.coarse_weight,
-            dice_weight=loss.dice_weight,
-            selector_weight=loss.selector_weight,
-            label_smoothing=loss.label_smoothing,
-            ohem=loss.ohem,
-            sum_devices=sum_over_devices,
-        ),
-        # XLA takes twice the time of TensorFlow's own kernels on a CPU; JAX is nothing without it.
-        jit_compile=keras.backend.backend() == "jax",
-    )
-    # Else TensorFlow traces the step twice: once to make the optimizer's variables, once to use them.
-    model.optimizer.build(model.trainable_variables)
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from fornet_keras.atomic import write_text
+from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.training.tensorboard import EventLog
 from fornet_keras.training.validation import Validation
 
@@ -20,13 +21,13 @@ class RunLog(keras.callbacks.Callback):
     """Writes each epoch's numbers to `log.csv` and TensorBoard.
 
     TensorBoard also gets each class's IoU and the validation's pictures. The learning rate is that of the
-    epoch's first step.
+    epoch's first step; `data_wait` is the share of the training time, 0…1, in which the step's batch was not
+    there yet.
 
     Args:
         folder: the run folder.
         validation: the run's `Validation`.
-        batch_size: images a step.
-        steps_per_epoch: steps of a whole epoch.
+        batches: the run's `TrainingBatches`.
     """
 
     COLUMNS = (
@@ -40,14 +41,14 @@ class RunLog(keras.callbacks.Callback):
         "val_pixel_accuracy",
         "val_error_coverage",
         "images_per_second",
+        "data_wait",
         "seconds",
     )
 
-    def __init__(self, folder: Path, validation: Validation, batch_size: int, steps_per_epoch: int) -> None:
+    def __init__(self, folder: Path, validation: Validation, batches: TrainingBatches) -> None:
         super().__init__()
         self.validation = validation
-        self.batch_size = batch_size
-        self.steps_per_epoch = steps_per_epoch
+        self.batches = batches
         self.rows: list[dict[str, float]] = []
         self._learning_rate = 0.0
         self._path = folder / "log.csv"
@@ -66,20 +67,28 @@ class RunLog(keras.callbacks.Callback):
         self._events.forget_from(len(self.rows) + 1)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        if self.params["steps"] == self.steps_per_epoch:  # else the epoch was begun before an interruption
+        steps = self.batches.steps_per_epoch
+        if self.params["steps"] == steps:  # else the epoch was begun before an interruption
             self._learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        self._started = time.perf_counter()
+        self._position = (epoch + 1) * steps - self.params["steps"]
+        self._started = self._trained = time.perf_counter()
+        self._waited = 0.0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        # A batch is asked for when the step before has ended.
+        ready = self.batches.ready.pop(self._position + batch, 0.0)
+        self._waited += max(0.0, ready - self._trained)
         self._trained = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        images = self.params["steps"] * self.batch_size
+        images = self.params["steps"] * self.batches.batch_size
+        seconds = self._trained - self._started
         row = {
             **{name: float(value) for name, value in logs.items()},
             "epoch": epoch + 1,
             "learning_rate": self._learning_rate,
-            "images_per_second": images / (self._trained - self._started),
+            "images_per_second": images / seconds,
+            "data_wait": self._waited / seconds,
             "seconds": time.perf_counter() - self._started,
         }
         self.rows.append(row)

@@ -97,7 +97,7 @@ def _train(
     validation = Validation(
         val_set, output, training.epochs, training.validate_every, training.patience, line.on_val_image
     )
-    log = RunLog(output, validation, training.batch_size, steps)
+    log = RunLog(output, validation, batches)
     saver = Checkpointing(
         output / "checkpoints",
         steps,

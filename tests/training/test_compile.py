@@ -1,5 +1,6 @@
 """What `compile_model` makes of a configuration: optimizer, schedule, loss and precision."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,41 @@ def test_every_choice_learns_and_decays_kernels_alone(
     labels = np.random.default_rng(1).integers(0, 4, (2, 64, 96), np.uint8)
     losses = [step(model, labels) for _ in range(2)]
     assert np.isfinite(losses).all() and losses[0] > 0 and losses[1] != losses[0]
+
+
+@pytest.mark.parametrize("training", [{"optimizer": "sgd"}, {"precision": "mixed_float16"}])
+def test_the_backbone_learns_at_its_share_of_the_rate(
+    make_config: MakeConfig, training: dict[str, Any]
+) -> None:
+    """Updates and decay of the first step are proportional to the rate."""
+    options = {"learning_rate": 0.01, "weight_decay": 0.2, "warmup_steps": 0, **training}
+    labels = np.random.default_rng(1).integers(0, 4, (2, 64, 96), np.uint8)
+    changes = []
+    for factor in (1.0, 0.25):
+        model = compiled(make_config(training={**options, "backbone_lr_mult": factor}))
+        before = weights(model)
+        step(model, labels)
+        changes.append({path: weight - before[path] for path, weight in weights(model).items()})
+    of_backbone = {weight.path for weight in model.backbone.trainable_weights}
+    assert 0 < len(of_backbone) < len(changes[0])
+    for path, change in changes[1].items():
+        expected = changes[0][path] * (0.25 if path in of_backbone else 1)
+        np.testing.assert_allclose(change, expected, rtol=1e-3, atol=1e-6, err_msg=path)
+    assert any(np.abs(changes[1][path]).max() > 1e-4 for path in of_backbone)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
+def test_a_compiled_step_learns_what_a_plain_one_does(make_config: MakeConfig) -> None:
+    import keras
+
+    if keras.backend.backend() == "torch" and "FORNET_KILLS" not in os.environ:
+        pytest.skip("torch.compile takes two minutes; `make test-faults BACKEND=torch` runs it")
+    labels = np.random.default_rng(1).integers(0, 4, (2, 64, 96), np.uint8)
+    losses = []
+    for choice in (True, False):
+        model = compiled(make_config(training={"jit_compile": choice}))
+        losses.append([step(model, labels) for _ in range(3)])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
 def test_loss_and_schedule_are_as_configured(make_config: MakeConfig) -> None:

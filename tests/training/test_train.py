@@ -47,6 +47,7 @@ def test_the_log_has_a_row_an_epoch(run: SimpleNamespace) -> None:
         assert all(part > 0 for part in parts)
         assert float(row["loss"]) == pytest.approx(sum(parts), rel=1e-4)
         assert float(row["images_per_second"]) > 0
+        assert 0 <= float(row["data_wait"]) <= 1
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     rates = [float(row["learning_rate"]) for row in rows]
     # Of the steps 0, 3 and 6 of 9, the first of which is the warm-up's.
