@@ -73,7 +73,7 @@ test-tensorflow test-jax test-torch: test-%: $(INSTALLED)
 	KERAS_BACKEND=$* $(PYTEST) -m backend tests
 
 test-faults: $(INSTALLED) ## runs killed at 20 random steps and resumed, compiled steps, on the backend of BACKEND (minutes)
-	KERAS_BACKEND=$(BACKEND) FORNET_KILLS=20 $(PYTEST) tests/training/test_{resume,checkpoint,compile}.py
+	KERAS_BACKEND=$(BACKEND) FORNET_KILLS=20 $(PYTEST) $(addprefix tests/training/test_,resume.py checkpoint.py compile.py)
 
 format: $(INSTALLED) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
