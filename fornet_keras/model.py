@@ -1,14 +1,19 @@
 """FoRNet: the whole network, from the image to the logits, and what it learns from."""
 
+from pathlib import Path
+
 import keras
+import numpy as np
 
 from fornet_keras.backbones.residual import ResidualBackbone
+from fornet_keras.data.images import read_image
 from fornet_keras.layers.conv_block import ConvBlock
 from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
 from fornet_keras.layers.resize import PadToMultiple, UpsampleToImage
 from fornet_keras.layers.selector import Selector
 from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.losses import FoRNetLoss
+from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.presets import PRESETS
 
 DETAIL_STRIDE = 4
@@ -105,6 +110,7 @@ class FoRNet(keras.Model):
         self.branch_filters = branch_filters
         self.dilations = tuple(dilations)
         self.region_size = region_size
+        self._predictor = None
         self.loss_parts = [
             keras.metrics.Mean(name=name) for name in ("logits_loss", "coarse_loss", "selector_loss")
         ]
@@ -132,6 +138,27 @@ class FoRNet(keras.Model):
     def top_k(self):
         """Share of the regions that is corrected at inference, in (0, 1]."""
         return self.get_layer("gate").ratio
+
+    def predict_image(self, image):
+        """Predict one image of any size.
+
+        Args:
+            image: path of an image file, or an RGB array `(height, width, 3)`, uint8 or float, 0…255.
+
+        Returns:
+            dict of NumPy arrays: `label_ids` uint8 `(height, width)`; `importance` float32 `(rows, columns)`,
+            0…1, the expected share of wrong pixels of each region; `kept` bool `(rows, columns)`; and
+            `coarse_label_ids`, the coarse path's labels at stride 4.
+
+        Raises:
+            DataError: the file cannot be read.
+            ValueError: an array of another shape.
+        """
+        image = read_image(Path(image)) if isinstance(image, str | Path) else np.asarray(image)
+        if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
+            raise ValueError(f"image must be an RGB array (height, width, 3); received shape {image.shape}")
+        self._predictor = self._predictor or Predictor(self)
+        return self._predictor(image)
 
     def with_top_k(self, top_k):
         """The same network, with a copy of the weights, that corrects another share of the regions.

@@ -44,6 +44,7 @@ LEVELS = {
     "training": 4,
     "evaluation": 4,
     "prediction": 4,
+    "prediction.predictor": 2,
     "summary": 4,
     "doctor": 4,
     "export": 4,

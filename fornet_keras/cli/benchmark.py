@@ -9,24 +9,11 @@ import click
 
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import Model, Share, Size, backend_option, json_option
+from fornet_keras.cli.options import Model, Shares, Size, backend_option, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import counting, show_table
 
 NAME_WIDTH = 14  # with it, the table fits a terminal of 80 columns
-
-
-class Shares(click.ParamType):
-    """Numbers in (0, 1], with commas between them."""
-
-    name = "R,R,..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        if isinstance(value, tuple):
-            return value
-        return tuple(Share().convert(part, param, ctx) for part in value.split(","))
 
 
 @click.command(

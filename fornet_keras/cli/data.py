@@ -8,11 +8,13 @@ from pathlib import Path
 
 import click
 
+from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import FAILED, Group
 from fornet_keras.cli.options import Size, config_option, data_option, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import counting, show_table
-from fornet_keras.cli.settings import look_through, read_settings
+from fornet_keras.cli.settings import look_through, look_through_to_use, read_settings
+from fornet_keras.data.scan import usable
 from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_split
 
@@ -123,10 +125,55 @@ def cache(config_file: Path, data_folder: Path | None, output: Path, json_file: 
 
     config = read_settings(config_file, data_folder)
     dataset = open_split(config.data, config.data.train_split, config.data.exclude)
-    look_through(dataset).raise_if_bad()
+    dataset = look_through_to_use(dataset, config)
     decoded_samples(dataset, output, config.training.workers, click.echo)
     write_json(json_file, {"output": output, "samples": len(dataset)})
     click.echo(f"{len(dataset)} decoded samples are in {output}; train with: --set data.cache={output}")
+
+
+@data.command(
+    short_help="See what the network sees.",
+    examples=["data inspect --config configs/camvid.yaml --data DIR --output inspected"],
+)
+@config_option
+@data_option
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder of the picture.",
+)
+@click.option(
+    "--batches",
+    type=click.IntRange(1, 50),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Training batches that are drawn, of which eight samples each.",
+)
+@json_option
+def inspect(
+    config_file: Path, data_folder: Path | None, output: Path, batches: int, json_file: Path | None
+) -> None:
+    """Count the training classes, and draw the first augmented training samples with their labels."""
+    config = read_settings(config_file, data_folder)
+    dataset = open_split(config.data, config.data.train_split, config.data.exclude)
+    report = look_through(dataset)
+    dataset = usable(dataset, report, config.data.on_error)
+    start_backend(None)
+    from fornet_keras.data.pipeline import TrainingBatches
+    from fornet_keras.training.report import save_first_batches
+
+    _show([report])
+    training = config.training
+    output.mkdir(parents=True, exist_ok=True)
+    picture = output / "training_samples.png"
+    save_first_batches(
+        picture, TrainingBatches(dataset, config.augment, training.batch_size, training.seed), batches
+    )
+    write_json(json_file, {"picture": picture, "train": asdict(report)})
+    click.echo(f"training samples as the network sees them, each above its label: {picture}")
 
 
 def _show(reports: Sequence[ScanReport]) -> None:

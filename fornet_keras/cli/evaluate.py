@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,33 +13,44 @@ from fornet_keras.cli.budget import top_k_within
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import require_classes
 from fornet_keras.cli.options import (
+    Shares,
     backend_option,
     budget_option,
     config_option,
     data_option,
     json_option,
     model_argument,
+    on_error_option,
     top_k_option,
 )
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.scores import show_official_scores, show_scores
+from fornet_keras.cli.scores import show_curve, show_official_scores, show_scores
 from fornet_keras.cli.screen import counting
-from fornet_keras.cli.settings import look_through, read_settings
-from fornet_keras.data.dataset import Sample
+from fornet_keras.cli.settings import look_through_to_use, read_settings
+from fornet_keras.cli.views import make_predictor, views_options
+from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_split
 
+if TYPE_CHECKING:  # they import Keras
+    from fornet_keras.evaluation.evaluate import Scores
+    from fornet_keras.prediction.predictor import Predictor
+    from fornet_keras.prediction.views import ViewsPredictor
+
 BANDS = (1, 3, 5)
 """Radii in pixels of the bands around label borders."""
+
+BOUNDARY_RADIUS = 3
+"""How many pixels an outline may be off in the boundary F-score."""
 
 
 @click.command(
     cls=Command,
     short_help="Score a model on a data set.",
     examples=[
-        "evaluate runs/city --config configs/synthetic.yaml --data city",
+        "evaluate runs/city --config configs/synthetic.yaml --data city --report report",
         "evaluate runs/cityscapes --config configs/cityscapes.yaml --data DIR --save-predictions submission",
-        "evaluate runs/camvid --config configs/camvid.yaml --data DIR --top-k 0.1 --json scores.json",
+        "evaluate runs/camvid --config configs/camvid.yaml --data DIR --curve 0.1,0.5,1",
     ],
 )
 @model_argument
@@ -49,8 +60,23 @@ BANDS = (1, 3, 5)
 @click.option(
     "--split", metavar="NAME", help="What to score on. Otherwise the configuration's data.val_split."
 )
+@on_error_option
 @top_k_option
 @budget_option
+@views_options
+@click.option(
+    "--curve",
+    type=Shares(),
+    default=(),
+    help="Also score at these shares of the regions, in the same run.",
+)
+@click.option(
+    "--report",
+    "report_folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Also write a page with all scores, charts and the ten worst images.",
+)
 @click.option(
     "--save-predictions",
     "save_folder",
@@ -66,8 +92,14 @@ def evaluate(
     backend: str | None,
     data_folder: Path | None,
     split: str | None,
+    on_error: str | None,
     top_k: float | None,
     budget_ms: float | None,
+    window: tuple[int, int] | None,
+    flip: bool,
+    scales: tuple[float, ...],
+    curve: tuple[float, ...],
+    report_folder: Path | None,
     save_folder: Path | None,
     json_file: Path | None,
 ) -> None:
@@ -76,19 +108,45 @@ def evaluate(
     MODEL is a run folder, a saved model's folder, or the name of a shipped model. On data in the layout of
     Cityscapes also the benchmark's own scores, as cityscapesScripts gives them.
     """
-    config = read_settings(config_file, data_folder)
-    dataset = open_split(config.data, split or config.data.val_split)
-    look_through(dataset).raise_if_bad()
+    overrides = [f"data.on_error={on_error}"] if on_error else []
+    config = read_settings(config_file, data_folder, overrides)
+    dataset = look_through_to_use(open_split(config.data, split or config.data.val_split), config)
     start_backend(backend)
-    from fornet_keras.evaluation.cityscapes import OfficialScores, find_label_files
-    from fornet_keras.evaluation.evaluate import evaluate as score
+    from fornet_keras.evaluation.report import save_report
     from fornet_keras.model_folder import load_model
-    from fornet_keras.prediction.predictor import Predictor
-    from fornet_keras.prediction.submission import save_label_values
 
     top_k = top_k_within(budget_ms, top_k, model, lambda: image_size(dataset.samples[0].image))
     network, table = load_model(model, top_k)
     require_classes(model, table, dataset)
+    predictor = make_predictor(network, window, flip, scales)
+    scores, official = _score(predictor, dataset, save_folder)
+    others = [
+        _score(make_predictor(network.with_top_k(share), window, flip, scales), dataset)[0] for share in curve
+    ]
+    found = {"model": model, "data": dataset.root, "split": dataset.split, **scores.as_json()}
+    if official:
+        found["cityscapes"] = official
+    if curve:
+        found["curve"] = [other.as_json() for other in others]
+    write_json(json_file, found)
+    title = f"{model} on {dataset.name} {dataset.split}"
+    show_scores(scores, title)
+    if official:
+        show_official_scores(official)
+    show_curve(others)
+    if report_folder:
+        page = save_report(report_folder, title, dataset, predictor, network.region_size, scores, others)
+        click.echo(f"report: {page}")
+
+
+def _score(
+    predictor: Predictor | ViewsPredictor, dataset: Dataset, save_folder: Path | None = None
+) -> tuple[Scores, dict[str, Any] | None]:
+    """The scores, and those that are Cityscapes' own where the data is laid out as it is."""
+    from fornet_keras.evaluation.cityscapes import OfficialScores, find_label_files
+    from fornet_keras.evaluation.evaluate import evaluate as score
+    from fornet_keras.prediction.submission import save_label_values
+
     label_files = find_label_files(dataset)
     official = OfficialScores()
     with counting("evaluating", len(dataset)) as advance:
@@ -100,11 +158,5 @@ def evaluate(
                 official.add(label_files[sample], prediction["label_ids"])
             advance()
 
-        scores = score(Predictor(network), dataset, on_image, bands=BANDS)
-    found = {"model": model, "data": dataset.root, "split": dataset.split, **scores.as_json()}
-    if label_files:
-        found["cityscapes"] = official.as_json()
-    write_json(json_file, found)
-    show_scores(scores, f"{model} on {dataset.name} {dataset.split}")
-    if label_files:
-        show_official_scores(found["cityscapes"])
+        scores = score(predictor, dataset, on_image, BANDS, BOUNDARY_RADIUS)
+    return scores, official.as_json() if label_files else None

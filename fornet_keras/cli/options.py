@@ -31,6 +31,19 @@ class Share(click.ParamType):
         return share
 
 
+class Shares(click.ParamType):
+    """Numbers in (0, 1], with commas between them."""
+
+    name = "R,R,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(Share().convert(part, param, ctx) for part in value.split(","))
+
+
 class Size(click.ParamType):
     """Height and width in pixels, as in 1024x2048."""
 
@@ -74,6 +87,12 @@ config_option = click.option(
     required=True,
     metavar="FILE",
     help="YAML configuration, such as configs/synthetic.yaml.",
+)
+
+on_error_option = click.option(
+    "--on-error",
+    type=click.Choice(("fail", "skip")),
+    help="What becomes of images and labels with a problem. Otherwise the configuration's data.on_error.",
 )
 
 data_option = click.option(

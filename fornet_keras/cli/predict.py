@@ -20,6 +20,7 @@ from fornet_keras.cli.options import (
 )
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
+from fornet_keras.cli.views import make_predictor, views_options
 from fornet_keras.prediction.inputs import find_inputs
 
 
@@ -43,6 +44,7 @@ from fornet_keras.prediction.inputs import find_inputs
 @backend_option
 @top_k_option
 @budget_option
+@views_options
 @click.option("--overlay", is_flag=True, help="Also write the image under its class colours.")
 @click.option(
     "--importance", is_flag=True, help="Also write how hard each region looks, and which were refined."
@@ -58,6 +60,9 @@ def predict(
     backend: str | None,
     top_k: float | None,
     budget_ms: float | None,
+    window: tuple[int, int] | None,
+    flip: bool,
+    scales: tuple[float, ...],
     overlay: bool,
     importance: bool,
     overwrite: bool,
@@ -73,15 +78,15 @@ def predict(
     start_backend(backend)
     from fornet_keras.model_folder import load_model
     from fornet_keras.prediction.predict import FolderPrediction
-    from fornet_keras.prediction.predictor import Predictor
     from fornet_keras.prediction.video import input_size
 
     top_k = top_k_within(budget_ms, top_k, model, lambda: input_size(found[0]))
     network, table = load_model(model, top_k)
+    predictor = make_predictor(network, window, flip, scales)
     asked = {"labels": True, "overlay": overlay, "importance": importance}
     kinds = [kind for kind, wanted in asked.items() if wanted]
     with tracking() as track:
-        outcomes = FolderPrediction(Predictor(network), table, output, kinds, overwrite, track)(found)
+        outcomes = FolderPrediction(predictor, table, output, kinds, overwrite, track)(found)
     counts = Counter(outcome.status for outcome in outcomes)
     result = {"model": model, "top_k": network.top_k, "output": output, "classes": table.names}
     result |= {status: counts[status] for status in ("written", "kept", "failed")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +34,11 @@ def show_scores(scores: Scores, title: str) -> None:
     if scores.bands:
         bands = ", ".join(f"{_score(band.miou)} at {radius} px" for radius, band in scores.bands.items())
         click.echo(f"near borders    {bands}   (mIoU where another class is that near)")
+    if scores.boundary:
+        click.echo(
+            f"boundary F      {_score(scores.boundary.mean)}   "
+            f"(mean over the classes of the outlines' F-score, {scores.boundary.radius} px off at most)"
+        )
     click.echo(f"pixel accuracy  {_score(matrix.pixel_accuracy)}")
     click.echo(
         f"error coverage  {_score(scores.error_coverage)}   "
@@ -41,6 +47,26 @@ def show_scores(scores: Scores, title: str) -> None:
     reading = 1000 * scores.read_seconds / scores.num_images
     inference = "–" if math.isnan(scores.milliseconds) else f"{scores.milliseconds:.1f} ms"
     click.echo(f"speed           reading {reading:.1f} ms, inference {inference} an image")
+
+
+def show_curve(curve: Sequence[Scores]) -> None:
+    """Print what the same model scores at several shares of the regions; nothing for none."""
+    if not curve:
+        return
+    rows = [
+        (
+            f"{scores.top_k:g}",
+            _score(scores.matrix.miou),
+            *(_score(band.miou) for band in scores.bands.values()),
+            _score(scores.thin_miou),
+            _score(scores.error_coverage),
+            f"{scores.milliseconds:.1f}",
+        )
+        for scores in curve
+    ]
+    bands = [f"{radius} px" for radius in curve[0].bands]
+    heads = ("top-k", "mIoU", *bands, "thin", "coverage", "ms")
+    show_table("At each share of the regions", heads, rows)
 
 
 def show_official_scores(found: dict[str, Any]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fornet_keras.cli.screen import counting
+from fornet_keras.cli.screen import ERRORS, counting
 from fornet_keras.config import Config, read_config
 from fornet_keras.data.dataset import Dataset
-from fornet_keras.data.scan import scan
-from fornet_keras.data.scan_report import ScanReport
+from fornet_keras.data.scan import scan, usable
+from fornet_keras.data.scan_report import ScanReport, skipping
 
 
 def read_settings(config_file: Path, data_folder: Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -28,3 +28,16 @@ def look_through(dataset: Dataset) -> ScanReport:
     """Scan a data set behind a progress bar."""
     with counting(f"looking through {dataset.split}", len(dataset)) as advance:
         return scan(dataset, on_sample=advance)
+
+
+def look_through_to_use(dataset: Dataset, config: Config) -> Dataset:
+    """Scan a data set, and refuse it or leave out what has a problem, as `data.on_error` says.
+
+    Raises:
+        DataError: there are problems and they may not be skipped, or nothing is left.
+    """
+    report = look_through(dataset)
+    kept = usable(dataset, report, config.data.on_error)
+    if len(kept) < len(dataset):
+        ERRORS.print(skipping(report, len(dataset) - len(kept)))
+    return kept

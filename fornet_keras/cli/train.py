@@ -8,7 +8,7 @@ import click
 
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import backend_option, config_option, data_option, json_option
+from fornet_keras.cli.options import backend_option, config_option, data_option, json_option, on_error_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.scores import show_scores
 from fornet_keras.cli.screen import ERRORS, show_table
@@ -50,6 +50,7 @@ from fornet_keras.errors import RunInterrupted
     help="Spread each batch over N devices of this machine, with TensorFlow or JAX. With PyTorch, start N "
     "processes: torchrun --nproc-per-node N cli.py train …",
 )
+@on_error_option
 @click.option(
     "--resume",
     is_flag=True,
@@ -70,6 +71,7 @@ def train(
     output: Path | None,
     overrides: tuple[str, ...],
     devices: int | None,
+    on_error: str | None,
     resume: bool,
     dry_run: bool,
     json_file: Path | None,
@@ -77,6 +79,8 @@ def train(
     """Train a network and leave a run folder with models, curves and pictures."""
     if devices:
         overrides = (*overrides, f"training.devices={devices}")
+    if on_error:
+        overrides = (*overrides, f"data.on_error={on_error}")
     config = read_settings(config_file, data_folder, overrides)
     run_folder = output or Path("runs") / config_file.stem
     start_backend(backend, reads_batches=True)

@@ -44,6 +44,11 @@ class DataConfig(Section):
         description="a list of quoted strings (beginnings of the file names left out of training)",
         examples=[["0001TP"]],
     )
+    on_error: Literal["fail", "skip"] = Field(
+        default="fail",
+        description="fail or skip (what becomes of images and labels with a problem: skip trains and scores "
+        "without them, and says how many)",
+    )
     cache: Prefix | None = Field(
         default=None,
         description="null or a str (folder for the training images decoded once, which saves decoding them "

@@ -6,9 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,29 @@ def scan(
             # A problem may go without a trace in a file's size or time of change: a mode, a disk that failed.
             store_report(report, cached)
     return report
+
+
+def usable(dataset: Dataset, report: ScanReport, on_error: Literal["fail", "skip"]) -> Dataset:
+    """The data set without the samples that have a problem.
+
+    Args:
+        dataset: what was scanned.
+        report: what was found.
+        on_error: `fail` refuses a data set with problems.
+
+    Raises:
+        DataError: there are problems and they may not be skipped, or nothing is left.
+    """
+    if on_error == "fail" or not report.problems:
+        report.raise_if_bad()
+        return dataset
+    bad = {path for problem in report.problems for path in problem.paths}
+    samples = tuple(sample for sample in dataset.samples if not {sample.image, sample.label} & bad)
+    if not samples:
+        raise DataError(
+            f"{dataset.root}: no image of split '{dataset.split}' is without a problem: {report.summary()}"
+        )
+    return replace(dataset, samples=samples)
 
 
 # === One sample ===

@@ -96,6 +96,15 @@ class ScanReport:
         return len({path for problem in self.problems if problem.kind in kinds for path in problem.paths})
 
 
+def skipping(report: ScanReport, samples: int) -> str:
+    """The line that says what is left out: how many samples, and the first problem."""
+    more = f" ({len(report.problems) - 1} more problems)" if len(report.problems) > 1 else ""
+    return (
+        f"{report.name} {report.split}: skipped {samples} of {_count(report.num_images, 'image')}: "
+        f"{report.problems[0]}{more}"
+    )
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import IGNORE, Dataset, Sample
 from fornet_keras.data.samples import read_sample
-from fornet_keras.evaluation.borders import border_band
+from fornet_keras.evaluation.borders import BoundaryScore, border_band
 from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.prediction.views import ViewsPredictor
 
 Prediction = dict[str, NDArray[Any]]
 """What a `Predictor` returns."""
@@ -35,7 +37,9 @@ class Scores:
         read_seconds: time spent reading all images and labels.
         predict_seconds: time spent predicting each image; the first is slow, as it compiles.
         bands: radius in pixels → confusion matrix of the pixels with another class that near.
+        boundary: precision and recall of the outlines, or None where they were not scored.
         thin: names of the classes that are thin structures.
+        image_miou: of each image by its file, the mean IoU of the classes in its label or its prediction.
     """
 
     class_names: tuple[str, ...]
@@ -48,7 +52,9 @@ class Scores:
     read_seconds: float = 0.0
     predict_seconds: list[float] = field(default_factory=list)
     bands: dict[int, ConfusionMatrix] = field(default_factory=dict)
+    boundary: BoundaryScore | None = None
     thin: tuple[str, ...] = ()
+    image_miou: dict[Path, float] = field(default_factory=dict)
 
     @property
     def error_coverage(self) -> float:
@@ -78,6 +84,7 @@ class Scores:
             "pixel_accuracy": _number(self.matrix.pixel_accuracy),
             "thin_miou": _number(self.thin_miou),
             "band_miou": {str(radius): _number(band.miou) for radius, band in self.bands.items()},
+            "boundary_f": _number(self.boundary.mean if self.boundary else float("nan")),
             "error_coverage": _number(self.error_coverage),
             "top_k": self.top_k,
             "num_images": self.num_images,
@@ -91,18 +98,20 @@ def _number(value: float) -> float | None:
 
 
 def evaluate(
-    predictor: Predictor,
+    predictor: Predictor | ViewsPredictor,
     dataset: Dataset,
     on_image: Callable[[Sample, NDArray[np.uint8], NDArray[np.uint8], Prediction], None] | None = None,
     bands: Sequence[int] = (),
+    boundary_radius: int | None = None,
 ) -> Scores:
-    """Score a `Predictor` on every sample of a data set.
+    """Score a model on every sample of a data set.
 
     Args:
-        predictor: a `Predictor`.
+        predictor: a `Predictor` or a `ViewsPredictor`.
         dataset: a `Dataset` with the model's classes, whose samples all have labels.
         on_image: called after each image as `on_image(sample, image, label, prediction)`, or None.
         bands: radii in pixels of the bands around label borders that are scored by themselves.
+        boundary_radius: how far in pixels an outline may be off; None does not score outlines.
 
     Returns:
         `Scores`.
@@ -117,6 +126,7 @@ def evaluate(
         matrix=ConfusionMatrix(table.num_classes),
         images_with=np.zeros(table.num_classes, dtype=np.int64),
         bands={radius: ConfusionMatrix(table.num_classes) for radius in bands},
+        boundary=BoundaryScore(table.num_classes, boundary_radius) if boundary_radius else None,
         thin=table.thin,
     )
     for sample in dataset.samples:
@@ -127,7 +137,9 @@ def evaluate(
         scores.predict_seconds.append(time.perf_counter() - read)
         scores.read_seconds += read - started
         scores.num_images += 1
-        scores.matrix.add(label, prediction["label_ids"])
+        scores.image_miou[sample.image] = _add(scores.matrix, label, prediction["label_ids"])
+        if scores.boundary:
+            scores.boundary.add(label, prediction["label_ids"])
         for radius, band in scores.bands.items():
             near = border_band(label, radius)
             band.add(label[near], prediction["label_ids"][near])
@@ -137,6 +149,14 @@ def evaluate(
         if on_image is not None:
             on_image(sample, image, label, prediction)
     return scores
+
+
+def _add(matrix: ConfusionMatrix, label: NDArray[np.uint8], label_ids: NDArray[np.uint8]) -> float:
+    """Add an image to a matrix; return the mIoU of the image alone, NaN where all of it is void."""
+    alone = ConfusionMatrix(len(matrix.counts))
+    alone.add(label, label_ids)
+    matrix.counts += alone.counts
+    return alone.miou
 
 
 def _count_coverage(scores: Scores, label: NDArray[np.uint8], prediction: Prediction) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -66,6 +66,27 @@ def importance_map(
         opposite = (corner[0] + region_size - 1, corner[1] + region_size - 1)
         cv2.rectangle(picture, corner, opposite, (255, 255, 255), 1)
     return picture
+
+
+def compared(
+    image: Picture,
+    label: Picture,
+    prediction: Mapping[str, NDArray[Any]],
+    region_size: int,
+    table: LabelTable,
+) -> Picture:
+    """Side by side: the photograph under its label, under the prediction, and its importance.
+
+    Args:
+        image: uint8 `(height, width, 3)`.
+        label: uint8 train ids `(height, width)`.
+        prediction: what a `Predictor` returned for the image.
+        region_size: edge of a region in pixels.
+        table: the `LabelTable`.
+    """
+    hard = importance_map(image, prediction["importance"], prediction["kept"], region_size)
+    truth, found = (overlay(image, ids, table) for ids in (label, prediction["label_ids"]))
+    return side_by_side([[truth, found, hard]])
 
 
 def _paint(values: NDArray[Any], size: int) -> NDArray[Any]:

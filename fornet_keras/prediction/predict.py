@@ -17,6 +17,7 @@ from fornet_keras.prediction.inputs import KINDS, LEGEND, Input
 from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.prediction.video import transform_video
+from fornet_keras.prediction.views import ViewsPredictor
 
 Track = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
 
@@ -51,7 +52,7 @@ class FolderPrediction:
     `NAME_overlay.png` and `NAME_importance.png`; of a video `NAME_overlay.mp4`; and `legend.png`.
 
     Args:
-        predictor: a `Predictor`.
+        predictor: a `Predictor` or a `ViewsPredictor`.
         table: its model's classes.
         output: the folder.
         kinds: what to write of an image, some of `KINDS`.
@@ -59,7 +60,7 @@ class FolderPrediction:
         track: gets items, their number or None, and a description, and hands the items on: a progress bar.
     """
 
-    predictor: Predictor
+    predictor: Predictor | ViewsPredictor
     table: LabelTable
     output: Path
     kinds: Sequence[str] = KINDS[:1]

@@ -1,13 +1,12 @@
 """Predictor: label ids of whole images, at the image's own size, without full-size logits leaving Keras."""
 
+import threading
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
-
-from fornet_keras.model import FoRNet
 
 MAX_SIZES = 8
 """Image sizes whose compiled functions are kept: each takes megabytes, and a folder may hold any number."""
@@ -33,8 +32,37 @@ class LabelIds(keras.layers.Layer):
         return keras.KerasTensor(logits.shape[:-1], "int32")
 
 
+class PerSize:
+    """A model's outputs for images of any size, each size through a compiled function of its own.
+
+    At a second size TensorFlow would trace again with height and width unknown, on which the number of
+    regions depends. Threads take turns.
+
+    Args:
+        model: a functional model of one image input.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        # XLA takes twice the time of TensorFlow's own kernels on a CPU, and JAX is nothing without it.
+        self._model.compile(jit_compile=keras.backend.backend() == "jax")
+        self._functions: dict[tuple[int, ...], Any] = {}
+        self._turn = threading.Lock()
+
+    def __call__(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """The outputs by name, for images `(batch, height, width, 3)`."""
+        with self._turn:
+            size = batch.shape
+            self._model.predict_function = self._functions.pop(size, None)  # None: Keras makes a new one
+            outputs = self._model.predict_on_batch(batch)
+            self._functions[size] = self._model.predict_function
+            if len(self._functions) > MAX_SIZES:
+                self._functions.pop(next(iter(self._functions)))
+        return {name: np.asarray(output) for name, output in outputs.items()}
+
+
 class Predictor:
-    """Predicts with a `FoRNet`, whose weights it shares: it follows their training.
+    """Predicts with a `FoRNet`, whose weights it shares: it follows their training. Threads may share it.
 
     Args:
         model: a `FoRNet`.
@@ -46,7 +74,7 @@ class Predictor:
         (90, 120)
     """
 
-    def __init__(self, model: FoRNet) -> None:
+    def __init__(self, model: keras.Model) -> None:
         self.top_k = model.top_k
         self.region_size = model.region_size
         outputs = {
@@ -55,10 +83,7 @@ class Predictor:
             "importance": model.output["importance"],
             "kept": model.output["kept"],
         }
-        self._model = keras.Model(model.input, outputs)
-        # XLA takes twice the time of TensorFlow's own kernels on a CPU, and JAX is nothing without it.
-        self._model.compile(jit_compile=keras.backend.backend() == "jax")
-        self._functions: dict[tuple[int, ...], Any] = {}
+        self._predict = PerSize(keras.Model(model.input, outputs))
 
     def __call__(self, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Predict one image.
@@ -71,27 +96,10 @@ class Predictor:
             path's, at stride 4 and padded to whole regions; `importance` float32 `(rows, columns)`, 0…1, the
             expected share of wrong pixels of each region; `kept` bool `(rows, columns)`.
         """
-        outputs = self._predict(np.asarray(image)[None])
-        label_ids, coarse, importance, kept = (
-            np.asarray(outputs[name])[0] for name in ("label_ids", "coarse_label_ids", "importance", "kept")
-        )
+        outputs = {name: output[0] for name, output in self._predict(np.asarray(image)[None]).items()}
         return {
-            "label_ids": label_ids.astype(np.uint8),
-            "coarse_label_ids": coarse.astype(np.uint8),
-            "importance": 1 / (1 + np.exp(-importance)),
-            "kept": kept > 0.5,
+            "label_ids": outputs["label_ids"].astype(np.uint8),
+            "coarse_label_ids": outputs["coarse_label_ids"].astype(np.uint8),
+            "importance": 1 / (1 + np.exp(-outputs["importance"])),
+            "kept": outputs["kept"] > 0.5,
         }
-
-    def _predict(self, batch: NDArray[Any]) -> dict[str, Any]:
-        """Outputs of the model, through a function of this size alone.
-
-        At a second size TensorFlow would trace again with height and width unknown, on which the number of
-        regions depends.
-        """
-        size = batch.shape[1:3]
-        self._model.predict_function = self._functions.pop(size, None)  # None: Keras makes a new one
-        outputs = self._model.predict_on_batch(batch)
-        self._functions[size] = self._model.predict_function
-        if len(self._functions) > MAX_SIZES:
-            self._functions.pop(next(iter(self._functions)))
-        return outputs

@@ -137,7 +137,11 @@ def synchronize(model: keras.Model, processes: Processes) -> None:
         ConfigError: the loss ranks the pixels of a batch, of which each device has a part.
     """
     backend = keras.backend.backend()
-    count = model.distribute_strategy.num_replicas_in_sync if backend == "tensorflow" else processes.count
+    count = processes.count
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        count = tf.distribute.get_strategy().num_replicas_in_sync
     if backend == "jax" or count == 1:
         return
     if model.loss.ohem:

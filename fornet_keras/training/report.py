@@ -13,6 +13,7 @@ from PIL import Image
 
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.pipeline import TrainingBatches
+from fornet_keras.evaluation.charts import save_class_bars, save_confusion_matrix
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.prediction.pictures import colorize, side_by_side
 
@@ -60,45 +61,6 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         axes.legend()
     losses.set_yscale("log")
     scores.set_ylim(0, 1)
-    figure.savefig(path, dpi=100)
-
-
-def save_confusion_matrix(path: Path, scores: Scores) -> None:
-    """Draw which class is taken for which: each row (a true class) sums to 100 %."""
-    counts = scores.matrix.counts
-    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = 3 + 0.45 * len(shares)
-    figure = Figure(figsize=(size + 1, size), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    for (row, column), share in np.ndenumerate(shares):
-        if share >= 0.5:
-            color = "white" if share > 50 else "black"
-            axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=color, fontsize=8)
-    ticks = range(len(shares))
-    axes.set_xticks(ticks, scores.class_names, rotation=60, ha="right")
-    axes.set_yticks(ticks, scores.class_names)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true (rows sum to 100 %)")
-    figure.savefig(path, dpi=100)
-
-
-def save_class_bars(path: Path, scores: Scores, table: LabelTable) -> None:
-    """Draw each class's IoU, in its colour, and its share of the scored pixels."""
-    pixels = scores.matrix.counts.sum(axis=1)
-    shares = 100 * pixels / max(pixels.sum(), 1)
-    figure = Figure(figsize=(10, 1.5 + 0.3 * table.num_classes), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    colors = [tuple(channel / 255 for channel in color) for color in table.colors]
-    left.barh(table.names, np.nan_to_num(scores.matrix.iou), color=colors)
-    left.axvline(scores.matrix.miou, color="black", linewidth=1, label=f"mIoU {scores.matrix.miou:.3f}")
-    left.set_xlim(0, 1)
-    left.set_xlabel("IoU")
-    left.legend()
-    left.invert_yaxis()
-    right.barh(table.names, shares, color=colors)
-    right.set_xscale("log")
-    right.set_xlabel("share of the pixels, %")
     figure.savefig(path, dpi=100)
 
 

@@ -14,7 +14,7 @@ from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.errors import TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.model_folder import load_model, save_model
-from fornet_keras.prediction.pictures import colorize, importance_map, overlay, side_by_side
+from fornet_keras.prediction.pictures import compared
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.devices import alone
 from fornet_keras.training.ema import averaged_weights
@@ -124,15 +124,7 @@ class Validation(keras.callbacks.Callback):
             done += 1
             self.on_image(done, len(self.dataset))
             if sample in self._pictured:
-                self.pictures.append(self._picture(image, label, prediction, predictor.region_size))
+                picture = compared(image, label, prediction, predictor.region_size, self.dataset.table)
+                self.pictures.append(picture)
 
         return evaluate(predictor, self.dataset, on_image=after_image)
-
-    def _picture(
-        self, image: Array, label: Array, prediction: Mapping[str, Array], region_size: int
-    ) -> Array:
-        """The label, the prediction, and the importance with the kept regions, side by side."""
-        table = self.dataset.table
-        regions = importance_map(image, prediction["importance"], prediction["kept"], region_size)
-        final = overlay(image, prediction["label_ids"], table)
-        return side_by_side([[colorize(label, table), final, regions]])

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from fornet_keras.cli.root import root
-from fornet_keras.data.images import image_size
+from fornet_keras.data.images import image_size, read_image
 from fornet_keras.data.sources import open_dataset
 from tests.cli.conftest import Run, only_line
 
@@ -82,6 +82,17 @@ def test_cache_is_what_training_reads(run: Run, config: Path, data: Path, tmp_pa
     assert result.exit_code == 0
     assert "decoding" in result.output and f"train with: --set data.cache={cache}" in result.output
     assert len([*cache.iterdir()]) == 1
+
+
+def test_inspect_draws_what_the_network_sees(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "inspected"
+    result = run("data", "inspect", "--config", config, "--data", data, "--output", output)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "train: 2 images" in result.stdout and "37.11%" in result.stdout
+    picture = read_image(output / "training_samples.png")
+    assert picture.shape[:2] == (64 + 4 + 64, 96 + 4 + 96), "two samples of one batch, each above its label"
+    colors = {tuple(color) for color in picture[68:].reshape(-1, 3)}
+    assert colors <= {(0, 0, 200), (90, 90, 90), (130, 180, 230), (0, 0, 0), (255, 255, 255)}
 
 
 def test_commands_are_in_the_order_of_work() -> None:

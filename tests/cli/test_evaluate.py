@@ -75,3 +75,47 @@ def test_predictions_never_overwrite_the_images(run: Run, model: Path, config: P
     assert result.exit_code == 1
     assert "is the image itself, which the prediction would overwrite" in only_line(result.stderr)
     assert images and {path: path.read_bytes() for path in images} == images
+
+
+def test_problems_are_skipped_where_asked_for(run: Run, model: Path, config: Path, data: Path) -> None:
+    (data / "labels" / "test" / "a.png").write_bytes(b"")
+    result = run("evaluate", model, "--config", config, "--data", data, "--on-error", "skip")
+    assert result.exit_code == 0
+    line = only_line(result.stderr)
+    assert line.startswith("harbour test: skipped 1 of 2 images: ") and "a.png: is empty (0 bytes)" in line
+    assert f"{model} on harbour test" in result.stdout
+    (data / "images" / "test" / "b.png").write_bytes(b"")
+    result = run("evaluate", model, "--config", config, "--data", data, "--on-error", "skip")
+    assert result.exit_code == 1
+    assert "no image of split 'test' is without a problem" in only_line(result.stderr)
+
+
+def test_report_and_curve(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:
+    report, result_file = tmp_path / "report", tmp_path / "scores.json"
+    options = ("--config", config, "--data", data, "--top-k", 0.5)
+    result = run("evaluate", model, *options, "--curve", "0.2,1", "--report", report, "--json", result_file)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.endswith(f"report: {report / 'index.html'}\n")
+    scores = json.loads(result_file.read_text())
+    assert (scores["top_k"], [point["top_k"] for point in scores["curve"]]) == (0.5, [0.2, 1])
+    assert [point["error_coverage"] for point in scores["curve"]][1] == 1
+    for point in scores["curve"]:
+        assert f"{point['miou']:.4f}" in (report / "index.html").read_text("utf-8")
+        assert f"{point['miou']:.4f}" in result.stdout
+
+
+def test_windows_and_views(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:
+    options = ("--config", config, "--data", data, "--json", tmp_path / "scores.json")
+    scores = []
+    for views in ((), ("--window", "64x96"), ("--window", "32x64", "--flip", "--scales", "0.5,1.5")):
+        result = run("evaluate", model, *options, *views)
+        assert (result.exit_code, result.stderr) == (0, "")
+        scores.append(json.loads((tmp_path / "scores.json").read_text())["confusion_matrix"])
+    assert np.abs(np.subtract(scores[0], scores[1])).sum() <= 4, "a window over the whole image"
+    assert scores[2] != scores[0]
+
+
+def test_windows_that_the_model_cannot_take(run: Run, model: Path, config: Path, data: Path) -> None:
+    result = run("evaluate", model, "--config", config, "--data", data, "--window", "48x64")
+    assert result.exit_code == 2
+    assert "--window is 48x64; expected multiples of 32, the model's region size" in result.stderr

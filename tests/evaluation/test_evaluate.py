@@ -34,6 +34,7 @@ class FakePredictor:
 
 def dataset(folder: Path, *labels: np.ndarray) -> Dataset:
     samples = []
+    folder.mkdir(exist_ok=True)
     for index, label in enumerate(labels):
         sample = Sample(folder / f"{index}.png", folder / f"{index}_label.png")
         cv2.imwrite(str(sample.image), np.full((*label.shape, 3), 10 * index, np.uint8))
@@ -184,3 +185,12 @@ def test_without_thin_classes_there_is_no_thin_score(tmp_path: Path) -> None:
     predictor: Any = FakePredictor(answer_halves)
     content = evaluate(predictor, dataset(tmp_path, halves())).as_json()
     assert (content["thin_miou"], content["band_miou"]) == (None, {})
+
+
+def test_each_image_has_a_score_of_its_own(tmp_path: Path) -> None:
+    data = dataset(tmp_path, halves(), np.full((40, 64), VOID, np.uint8))
+    scores = run(FakePredictor(answer_halves), data, boundary_radius=3)
+    alone, void = (scores.image_miou[sample.image] for sample in data.samples)
+    assert alone == pytest.approx(scores.matrix.miou)
+    assert np.isnan(void)
+    assert 0 < scores.as_json()["boundary_f"] < 1

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -124,3 +125,30 @@ def test_a_folder_of_another_model_is_refused(predict: Predictor, picture: Path,
     with pytest.raises(DataError, match="holds predictions of a model with other classes; .* --overwrite"):
         FolderPrediction(predict, other, output)(find_inputs([str(picture)], output))
     FolderPrediction(predict, other, output, overwrite=True)(find_inputs([str(picture)], output))
+
+
+def test_threads_predict_as_one_after_the_other(predict: Predictor) -> None:
+    sizes = [SIZE, (64, 96), (33, 130)]
+    pictures = [np.roll(images(*sizes[index % 3])[0], index) for index in range(32)]
+    expected = [predict(picture) for picture in pictures]
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(predict, pictures))
+    for ours, theirs in zip(found, expected, strict=True):
+        for name in theirs:
+            np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+def test_the_model_itself_predicts_a_file_or_an_array(
+    model: FoRNet, predict: Predictor, picture: Path
+) -> None:
+    expected = predict(read_image(picture))
+    for image in (picture, str(picture), read_image(picture).astype("float32")):
+        found = model.predict_image(image)
+        for name in expected:
+            np.testing.assert_array_equal(found[name], expected[name])
+
+
+@pytest.mark.parametrize("shape", [(70, 100), (70, 100, 4), (1, 70, 100, 3), (0, 100, 3)])
+def test_arrays_that_are_no_rgb_image_are_refused(model: FoRNet, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"RGB array \(height, width, 3\); received shape"):
+        model.predict_image(np.zeros(shape, np.uint8))

@@ -1,0 +1,78 @@
+"""The options that look at an image more than once, and the predictor they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fornet_keras.cli.options import Size
+
+if TYPE_CHECKING:  # they import Keras
+    from fornet_keras.model import FoRNet
+    from fornet_keras.prediction.predictor import Predictor
+    from fornet_keras.prediction.views import ViewsPredictor
+
+
+class Scales(click.ParamType):
+    """Numbers in 0.1…4, with commas between them."""
+
+    name = "S,S,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            scales = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            scales = ()
+        if not scales or not all(0.1 <= scale <= 4 for scale in scales):
+            self.fail(
+                f"{value} is no list of scales; expected numbers in 0.1…4, such as 0.75,1.25", param, ctx
+            )
+        return scales
+
+
+def views_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--window`, `--flip` and `--scales`."""
+    for option in (
+        click.option(
+            "--scales",
+            type=Scales(),
+            default=(),
+            help="Also look at the image at these scales, and average. Its own, 1, always counts.",
+        ),
+        click.option("--flip", is_flag=True, help="Also look at the image mirrored, and average."),
+        click.option(
+            "--window",
+            type=Size(),
+            help="Predict windows of this size, a multiple of the region size, and blend where they overlap: "
+            "for images that are too large for the memory.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def make_predictor(
+    network: FoRNet, window: tuple[int, int] | None, flip: bool, scales: tuple[float, ...]
+) -> Predictor | ViewsPredictor:
+    """The predictor that the options ask for.
+
+    Raises:
+        click.UsageError: the model cannot take such windows.
+    """
+    from fornet_keras.prediction.predictor import Predictor
+    from fornet_keras.prediction.views import ViewsPredictor
+
+    if not (window or flip or scales):
+        return Predictor(network)
+    side = network.region_size
+    if window and any(length < side or length % side for length in window):
+        raise click.UsageError(
+            f"--window is {window[0]}x{window[1]}; expected multiples of {side}, the model's region size"
+        )
+    return ViewsPredictor(network, window, flip=flip, scales=tuple(sorted({1.0, *scales})))

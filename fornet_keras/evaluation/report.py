@@ -1,0 +1,155 @@
+"""An evaluation as a page that opens from disk: scores, charts, and the images that went worst."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+
+import numpy as np
+from PIL import Image
+
+from fornet_keras.atomic import write_text
+from fornet_keras.data.dataset import Dataset
+from fornet_keras.data.samples import read_sample
+from fornet_keras.evaluation.charts import save_class_bars, save_confusion_matrix, save_curve
+from fornet_keras.evaluation.evaluate import Prediction, Scores
+from fornet_keras.prediction.pictures import Picture, compared, legend
+
+PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>$title</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; color: #222 }
+table { border-collapse: collapse } td, th { padding: .2rem .8rem; text-align: right }
+td:first-child, th:first-child { text-align: left } tr { border-bottom: 1px solid #ddd }
+img { max-width: 100% } figure { margin: 1.5rem 0 } figcaption { overflow-wrap: anywhere }
+</style></head><body>
+<h1>$title</h1>
+$summary
+<h2>Classes</h2>
+<p><img src="classes.png" alt="IoU and share of the pixels of each class"></p>
+<p><img src="confusion_matrix.png" alt="confusion matrix"></p>
+$curve
+<h2>The worst images</h2>
+<p>From left to right: label, prediction, importance with the refined regions framed. By the mean IoU of the
+classes in each image's label or prediction.</p>
+<p><img src="legend.png" alt="class colours"></p>
+$worst
+</body></html>
+""")
+
+
+def save_report(
+    folder: Path,
+    title: str,
+    dataset: Dataset,
+    predictor: Callable[[Picture], Prediction],
+    region_size: int,
+    scores: Scores,
+    curve: Sequence[Scores] = (),
+    count: int = 10,
+) -> Path:
+    """Write `index.html` and its pictures into a folder, over those of an earlier report.
+
+    Args:
+        folder: made where it is missing.
+        title: the page's heading.
+        dataset: what was scored.
+        predictor: the `Predictor` that was scored; the worst images are predicted once more.
+        region_size: edge of its regions in pixels.
+        scores: of all images.
+        curve: the same model's scores at several shares of the regions, or none.
+        count: worst images that are shown.
+
+    Returns:
+        The page's file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    save_confusion_matrix(folder / "confusion_matrix.png", scores)
+    save_class_bars(folder / "classes.png", scores, dataset.table)
+    Image.fromarray(legend(dataset.table)).save(folder / "legend.png")
+    page = PAGE.substitute(
+        title=escape(title),
+        summary=_table(("", ""), _summary(scores)),
+        curve=_curve(folder, sorted(curve, key=lambda scores: scores.top_k)),
+        worst=_worst(folder, dataset, predictor, region_size, scores, count),
+    )
+    path = folder / "index.html"
+    write_text(path, page)
+    return path
+
+
+def _summary(scores: Scores) -> list[tuple[str, str]]:
+    rows = [
+        ("images", str(scores.num_images)),
+        ("share of the regions refined", f"{scores.top_k:g}"),
+        ("mIoU", _number(scores.matrix.miou)),
+        ("mIoU of the thin classes", _number(scores.thin_miou)),
+    ]
+    rows += [
+        (f"mIoU within {radius} px of a border", _number(band.miou)) for radius, band in scores.bands.items()
+    ]
+    if scores.boundary:
+        rows.append((f"boundary F-score, {scores.boundary.radius} px", _number(scores.boundary.mean)))
+    rows += [
+        ("pixel accuracy", _number(scores.matrix.pixel_accuracy)),
+        ("error coverage of the refined regions", _number(scores.error_coverage)),
+    ]
+    return rows
+
+
+def _curve(folder: Path, curve: Sequence[Scores]) -> str:
+    if not curve:
+        return ""
+    save_curve(folder / "curve.png", curve)
+    rows = [
+        (
+            f"{scores.top_k:g}",
+            _number(scores.matrix.miou),
+            _number(scores.error_coverage),
+            f"{scores.milliseconds:.1f}",
+        )
+        for scores in curve
+    ]
+    heads = ("share of the regions", "mIoU", "error coverage", "ms an image, here")
+    return (
+        "<h2>What each share of the regions gives</h2>\n"
+        '<p><img src="curve.png" alt="scores over the share of the regions"></p>\n' + _table(heads, rows)
+    )
+
+
+def _worst(
+    folder: Path,
+    dataset: Dataset,
+    predictor: Callable[[Picture], Prediction],
+    region_size: int,
+    scores: Scores,
+    count: int,
+) -> str:
+    known = [
+        sample for sample in dataset.samples if not math.isnan(scores.image_miou.get(sample.image, math.nan))
+    ]
+    worst = sorted(known, key=lambda sample: scores.image_miou[sample.image])[:count]
+    figures = []
+    for number, sample in enumerate(worst, 1):
+        image, label = read_sample(sample, dataset.table)
+        picture = compared(image, label, predictor(image), region_size, dataset.table)
+        name = f"worst_{number:02}.jpg"
+        Image.fromarray(picture).save(folder / name, quality=90)
+        caption = f"mIoU {scores.image_miou[sample.image]:.3f}: {escape(str(sample.image))}"
+        figures.append(f'<figure><img src="{name}" alt=""><figcaption>{caption}</figcaption></figure>')
+    return "\n".join(figures)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = [line(heads, "th")] if any(heads) else []
+    return "<table>\n" + "\n".join([*body, *(line(row, "td") for row in rows)]) + "\n</table>"
+
+
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.4f}"

@@ -1,0 +1,173 @@
+"""Several views of an image, windows of it, mirrored and scaled, whose class probabilities are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.prediction.predictor import LabelIds, PerSize
+
+Floats = NDArray[np.float32]
+
+
+class ViewsPredictor:
+    """Predicts as a `Predictor` does, from more than one look at the image.
+
+    Windows that overlap are blended: a pixel's weight falls towards the edges of a window. Probabilities are
+    kept for one row of windows at a time, so that memory grows with the width of an image and not with its
+    height. Importance, kept regions and coarse labels are those of the windows themselves, not mirrored and
+    not scaled.
+
+    Args:
+        model: a `FoRNet`.
+        window: height and width of the windows in pixels, multiples of the region size; None looks at the
+            whole image.
+        overlap: share of a window that the next one covers too, 0…0.5.
+        flip: look at each window mirrored, too.
+        scales: sizes at which each window is looked at, 1 being its own.
+
+    Raises:
+        ValueError: a window that is no multiple of the region size, or another value outside its range.
+
+    Reference: test-time augmentation as in DeepLab (arXiv 1606.00915).
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        window: tuple[int, int] | None = None,
+        overlap: float = 0.25,
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
+    ) -> None:
+        if window and any(side < model.region_size or side % model.region_size for side in window):
+            raise ValueError(
+                f"window must be multiples of the region size {model.region_size}; received {window}"
+            )
+        if not 0 <= overlap <= 0.5:
+            raise ValueError(f"overlap must be in 0…0.5; received {overlap}")
+        if 1 not in scales or min(scales) <= 0:
+            raise ValueError(f"scales must be numbers > 0, and 1 among them; received {scales}")
+        self.top_k = model.top_k
+        self.region_size = model.region_size
+        self.window = window
+        self.overlap = overlap
+        self.flip = flip
+        self.scales = tuple(scales)
+        outputs = {
+            "probabilities": keras.layers.Softmax(dtype="float32", name="probabilities")(
+                model.output["logits"]
+            ),
+            "coarse_label_ids": LabelIds(name="coarse_label_ids")(model.output["coarse_logits"]),
+            "importance": model.output["importance"],
+            "kept": model.output["kept"],
+        }
+        self._predict = PerSize(keras.Model(model.input, outputs))
+
+    def __call__(self, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Predict one image: arguments and result are those of `Predictor`."""
+        image = np.asarray(image)
+        height, width = image.shape[:2]
+        rows, columns = (-(-side // self.region_size) for side in (height, width))
+        cells = self.region_size // 4
+        found = {
+            "label_ids": np.empty((height, width), np.uint8),
+            "coarse_label_ids": np.empty((rows * cells, columns * cells), np.uint8),
+            "importance": np.zeros((rows, columns), np.float32),
+            "kept": np.zeros((rows, columns), bool),
+        }
+        window = self.window or (rows * self.region_size, columns * self.region_size)
+        tops, lefts = (
+            self._starts(side, length) for side, length in zip((height, width), window, strict=True)
+        )
+        band: Floats | None = None
+        for top, following in zip(tops, [*tops[1:], height], strict=True):
+            band = self._add_row(image, found, band, top, lefts, window)
+            # What no window below touches is decided, and its probabilities are let go.
+            done = min(following, height) - top
+            found["label_ids"][top : top + done] = band[:done].argmax(-1)
+            band = band[done:]
+        return found
+
+    def _starts(self, side: int, length: int) -> list[int]:
+        """Where windows begin: at regions' borders, evenly spread, the last one at the image's end."""
+        regions, long = -(-side // self.region_size), length // self.region_size
+        if regions <= long:
+            return [0]
+        step = max(1, int(long * (1 - self.overlap)))
+        count = -(-(regions - long) // step) + 1
+        return [int(start) * self.region_size for start in np.linspace(0, regions - long, count).round()]
+
+    def _add_row(
+        self,
+        image: NDArray[Any],
+        found: dict[str, NDArray[Any]],
+        band: Floats | None,
+        top: int,
+        lefts: Sequence[int],
+        window: tuple[int, int],
+    ) -> Floats:
+        """The weighted probabilities from `top` down: those of `band`, and those of a row of windows."""
+        height, width = image.shape[:2]
+        bottom = min(top + window[0], height)
+        total: Floats | None = None
+        for left in lefts:
+            right = min(left + window[1], width)
+            probabilities, regions = self._look(image[top:bottom, left:right])
+            if total is None:
+                total = np.zeros((bottom - top, width, probabilities.shape[-1]), np.float32)
+            total[:, left:right] += probabilities * _tent(bottom - top, right - left)
+            self._add_regions(found, regions, top // self.region_size, left // self.region_size)
+        assert total is not None
+        if band is not None:
+            total[: len(band)] += band
+        return total
+
+    def _look(self, tile: NDArray[Any]) -> tuple[Floats, dict[str, NDArray[Any]]]:
+        """The sum of the probabilities over all views, and the outputs of the plain one."""
+        height, width = tile.shape[:2]
+        total = np.zeros(1, np.float32)
+        plain: dict[str, NDArray[Any]] = {}
+        for scale in self.scales:
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            view = tile if scale == 1 else cv2.resize(tile, size, interpolation=cv2.INTER_LINEAR)
+            for mirrored in (False, True)[: 1 + self.flip]:
+                seen = view[:, ::-1] if mirrored else view
+                outputs = {name: output[0] for name, output in self._predict(seen[None]).items()}
+                probabilities = outputs["probabilities"][:, :: -1 if mirrored else 1]
+                if scale == 1 and not mirrored:
+                    plain = outputs
+                elif scale != 1:
+                    probabilities = cv2.resize(
+                        np.ascontiguousarray(probabilities), (width, height), interpolation=cv2.INTER_LINEAR
+                    )
+                total = total + probabilities
+        return total, plain
+
+    def _add_regions(
+        self, found: dict[str, NDArray[Any]], regions: dict[str, NDArray[Any]], row: int, column: int
+    ) -> None:
+        """Put a window's regions into the image's; where windows overlap, the more important wins."""
+        rows, columns = regions["importance"].shape
+        here = np.s_[row : row + rows, column : column + columns]
+        importance = 1 / (1 + np.exp(-regions["importance"]))
+        found["importance"][here] = np.maximum(found["importance"][here], importance)
+        found["kept"][here] |= regions["kept"] > 0.5
+        cells = self.region_size // 4
+        rows, columns = regions["coarse_label_ids"].shape
+        top, left = row * cells, column * cells
+        found["coarse_label_ids"][top : top + rows, left : left + columns] = regions["coarse_label_ids"]
+
+
+def _tent(height: int, width: int) -> Floats:
+    """Weights `(height, width, 1)` of a window's pixels, 1 in the middle and small at the edges."""
+    sides = (
+        np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1)) / (side / 2) for side in (height, width)
+    )
+    rows, columns = (np.asarray(side, np.float32) for side in sides)
+    return (rows[:, None] * columns)[..., None]

@@ -1,0 +1,56 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fornet_keras.data.images import read_image
+from fornet_keras.evaluation.report import save_report
+from tests.evaluation.test_evaluate import FakePredictor, answer_halves, dataset, halves, run
+
+
+class Page(HTMLParser):
+    """What a browser would load and show."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.pictures: list[str] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            self.pictures.append(str(dict(attrs)["src"]))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_the_page_shows_scores_charts_and_the_worst_images_first(tmp_path: Path) -> None:
+    mirrored = np.ascontiguousarray(halves()[:, ::-1])
+    data = dataset(tmp_path / "a <b> & c", halves(), mirrored, np.zeros((33, 50), np.uint8))
+    predictor: Any = FakePredictor(answer_halves)
+    scores = run(predictor, data, bands=(1,), boundary_radius=3)
+    path = save_report(
+        tmp_path / "report", "a <model>", data, predictor, 32, scores, [scores, scores], count=2
+    )
+    page = Page(path.read_text("utf-8"))
+
+    for name in page.pictures:
+        assert read_image(path.parent / name).std() > 0, name
+    charts = {"classes.png", "confusion_matrix.png", "curve.png", "legend.png"}
+    assert charts | {"worst_01.jpg", "worst_02.jpg"} == {*page.pictures}
+    text = "".join(page.texts)
+    assert "a <model>" in text and f"{scores.matrix.miou:.4f}" in text
+    worst = re.findall(r"mIoU (\d\.\d+): (.+)", text)
+    by_score = sorted((value, file) for file, value in scores.image_miou.items())
+    assert worst == [(f"{value:.3f}", str(file)) for value, file in by_score[:2]]
+
+
+def test_without_a_curve_there_is_none(tmp_path: Path) -> None:
+    predictor: Any = FakePredictor(answer_halves)
+    data = dataset(tmp_path / "data", halves())
+    path = save_report(tmp_path / "report", "x", data, predictor, 32, run(predictor, data))
+    assert "curve.png" not in {*Page(path.read_text("utf-8")).pictures}
+    assert not (path.parent / "curve.png").exists()

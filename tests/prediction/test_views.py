@@ -1,0 +1,105 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from fornet_keras.model import FoRNet
+from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.prediction.views import ViewsPredictor
+from tests.model.tiny import images, randomize, tiny_model
+
+pytestmark = pytest.mark.backend
+SIZE = (70, 100)  # 3 x 4 regions
+
+
+@pytest.fixture(scope="module")
+def model() -> FoRNet:
+    return randomize(tiny_model())
+
+
+@pytest.mark.parametrize("window", [None, (96, 128), (128, 160)])
+def test_one_window_over_the_whole_image_is_the_plain_prediction(
+    model: FoRNet, window: tuple[int, int] | None
+) -> None:
+    image = images(*SIZE)[0]
+    expected, found = Predictor(model)(image), ViewsPredictor(model, window)(image)
+    assert {name: (x.shape, x.dtype) for name, x in found.items()} == {
+        name: (x.shape, x.dtype) for name, x in expected.items()
+    }
+    assert np.mean(found["label_ids"] == expected["label_ids"]) > 0.999
+    np.testing.assert_array_equal(found["kept"], expected["kept"])
+    np.testing.assert_array_equal(found["coarse_label_ids"], expected["coarse_label_ids"])
+    np.testing.assert_allclose(found["importance"], expected["importance"], atol=1e-6)
+
+
+def test_windows_side_by_side_are_predictions_of_the_tiles(model: FoRNet) -> None:
+    image = images(128, 192)[0]
+    found = ViewsPredictor(model, (64, 64), overlap=0)(image)["label_ids"]
+    predict = Predictor(model)
+    for top in range(0, 128, 64):
+        for left in range(0, 192, 64):
+            here = np.s_[top : top + 64, left : left + 64]
+            assert np.mean(found[here] == predict(image[here])["label_ids"]) > 0.999
+
+
+def test_overlapping_windows_are_blended(model: FoRNet) -> None:
+    """By hand: two windows of 64 columns, the second 32 to the right, each heaviest in its middle."""
+    image = images(64, 96)[0]
+    softmax = [
+        np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+        for x in (
+            np.asarray(model.predict_on_batch(image[None, :, left : left + 64])["logits"][0])
+            for left in (0, 32)
+        )
+    ]
+    ramp = np.minimum(np.arange(1, 65), np.arange(64, 0, -1))[:, None]
+    total = np.zeros((64, 96, model.num_classes))
+    for left, probabilities in zip((0, 32), softmax, strict=True):
+        total[:, left : left + 64] += probabilities * ramp
+    found = ViewsPredictor(model, (64, 64), overlap=0.5)(image)["label_ids"]
+    assert np.mean(found == total.argmax(-1)) > 0.999
+
+
+def test_a_mirrored_image_gives_the_mirrored_labels(model: FoRNet) -> None:
+    predict = ViewsPredictor(model, flip=True)
+    image = images(64, 96)[0]
+    assert np.mean(predict(image[:, ::-1])["label_ids"][:, ::-1] == predict(image)["label_ids"]) > 0.999
+    assert (Predictor(model)(image)["label_ids"] != predict(image)["label_ids"]).any()
+
+
+def test_scales_are_averaged_at_the_image_size(model: FoRNet) -> None:
+    image = images(*SIZE)[0]
+    predict = ViewsPredictor(model, scales=(0.5, 1, 1.5))
+    found = predict(image)
+    assert found["label_ids"].shape == SIZE
+    assert (found["label_ids"] != Predictor(model)(image)["label_ids"]).any()
+    np.testing.assert_array_equal(found["kept"], Predictor(model)(image)["kept"])
+
+
+def test_memory_does_not_grow_with_the_height(model: FoRNet) -> None:
+    predict = ViewsPredictor(model, (64, 128))
+    peaks = []
+    for height in (128, 128, 1024):
+        image = np.zeros((height, 128, 3), np.uint8)
+        tracemalloc.start()
+        predict(image)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    grown = peaks[2] - peaks[1]
+    labels = (1024 - 128) * 128 * 1.2  # what is returned
+    assert grown < labels + 50_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"window": (48, 64)}, "multiples of the region size 32"),
+        ({"window": (0, 64)}, "multiples of the region size 32"),
+        ({"overlap": 0.6}, "overlap must be in"),
+        ({"scales": (0.5, 2)}, "and 1 among them"),
+        ({"scales": (1, 0)}, "numbers > 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(model: FoRNet, arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ViewsPredictor(model, **arguments)
