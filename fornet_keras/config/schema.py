@@ -223,7 +223,7 @@ class TrainingConfig(Section):
         default=None,
         description="null or a bool (compile the training step with XLA, or torch.compile on PyTorch; null "
         "compiles on JAX alone)",
-        examples=["true"],
+        examples=[True],
     )
     seed: int = Field(
         default=0, ge=0, le=2**32 - 1, description="an int in 0..4294967295 (start of every random choice)"

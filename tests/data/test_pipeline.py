@@ -148,8 +148,9 @@ def test_batches_keep_no_image(tmp_path: Path) -> None:
     batches = TrainingBatches(write_samples(tmp_path, 4), RANDOM, batch_size=2, seed=0)
     before = len(pickle.dumps(batches))
     for position in range(6):
-        batches.batch_at(position)
-    assert len(pickle.dumps(batches)) == before
+        images, _ = batches.batch_at(position)
+    # The time at which each batch was made is all that is kept.
+    assert len(pickle.dumps(batches)) - before < 200 < images.nbytes
 
 
 # === Without TensorFlow ===
