@@ -97,6 +97,13 @@ class AugmentConfig(Section):
         le=0.5,
         description="a number in 0..0.5 (largest turn of the hue, as a fraction of a circle)",
     )
+    gamma: float = Field(
+        default=0.0,
+        ge=0,
+        le=2,
+        description="a number in 0..2 (largest logarithm of the exponent of all values: 0.4 is 0.67 to 1.49, "
+        "lighter to darker)",
+    )
 
     @field_validator("scale")
     @classmethod
