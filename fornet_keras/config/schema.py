@@ -139,6 +139,11 @@ class ModelConfig(Section):
     freeze_backbone: bool = Field(
         default=False, description="a bool (keep the backbone as it is and train the rest)"
     )
+    freeze_epochs: int = Field(
+        default=0,
+        ge=0,
+        description="an int >= 0 (epochs in which the backbone's weights stay, so that a new head learns first)",
+    )
 
 
 class LossConfig(Section):
