@@ -142,7 +142,7 @@ class ModelConfig(Section):
     freeze_epochs: int = Field(
         default=0,
         ge=0,
-        description="an int >= 0 (epochs in which the backbone's weights stay, so that a new head learns first)",
+        description="an int >= 0 (epochs at the beginning in which the backbone's weights stay)",
     )
 
 

@@ -70,7 +70,7 @@ def test_a_frozen_backbone_stays(make_config: MakeConfig) -> None:
 
 
 def test_a_backbone_that_is_freed_after_an_epoch(make_config: MakeConfig) -> None:
-    """An epoch of two steps: the backbone's weights stay in both, neither learn nor decay, then they learn."""
+    """An epoch of two steps: the backbone's weights stay in both, then they learn."""
     config = make_config(model={"freeze_epochs": 1}, training={"warmup_steps": 0, "epochs": 2})
     model = build_model(config, 4)
     compile_model(model, config, [1, 1, 1, 1], steps_per_epoch=2)
