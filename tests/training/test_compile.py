@@ -117,7 +117,7 @@ def test_mixed_precision_trains_as_float32_does(make_config: MakeConfig) -> None
     exact = np.array(curves["float32"])
     assert exact[-1] < 0.8 * exact[0]
     for precision in ("mixed_bfloat16", "mixed_float16"):
-        np.testing.assert_allclose(curves[precision], exact, rtol=0.05, err_msg=precision)
+        np.testing.assert_allclose(curves[precision], exact, rtol=0.1, err_msg=precision)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
