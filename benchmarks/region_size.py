@@ -2,10 +2,10 @@
 
     python benchmarks/region_size.py MODEL --config FILE --data DIR [--json FILE]
 
-The branch's correction of a cell does not depend on which other regions are kept, so one prediction with every
-region refined is enough: the correction is then left out of the regions that a ranking drops, whatever their size.
-The rankings need no training: the coarse path's entropy, the same weighted by the expected class weight (rare
-classes count more), and an oracle that knows the coarse path's errors.
+The branch's correction of a cell does not depend on which other regions are kept, so one prediction with
+every region refined is enough: the correction is then left out of the regions that a ranking drops, whatever
+their size. The rankings need no training: the coarse path's entropy, the same weighted by the expected class
+weight (rare classes count more), and an oracle that knows the coarse path's errors.
 """
 
 import argparse
