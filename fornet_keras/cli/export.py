@@ -10,7 +10,7 @@ import click
 
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import Size, json_option, model_argument, top_k_option
+from fornet_keras.cli.options import Shares, Size, json_option, model_argument
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, show_table
 from fornet_keras.errors import ExportError
@@ -39,7 +39,13 @@ PRECISIONS = get_args(Precision)
     help="Number format; not every format has each.",
 )
 @click.option("--size", type=Size(), required=True, help="Size of the images, such as 512x1024.")
-@top_k_option
+@click.option(
+    "--top-k",
+    type=Shares(),
+    default=(),
+    help="Share of the regions that is refined, otherwise the model's own; of several, each is an artifact "
+    "in --output.",
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -61,7 +67,7 @@ def export(
     format_name: Format,
     precision: Precision,
     size: tuple[int, int],
-    top_k: float | None,
+    top_k: tuple[float, ...],
     output: Path,
     calibration: Path | None,
     logits: bool,
