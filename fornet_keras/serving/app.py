@@ -59,10 +59,14 @@ class Service:
         self.worker = ThreadPoolExecutor(1, "predict")  # the runtimes themselves use every core
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.requests = Counter("fornet_requests", "Predictions, by status", ["status"], registry=self.registry)
+        self.requests = Counter(
+            "fornet_requests", "Predictions, by status", ["status"], registry=self.registry
+        )
         gauge = Gauge("fornet_waiting", "Requests read, waiting or computed", registry=self.registry)
         gauge.set_function(lambda: self.waiting)
-        self.seconds = Histogram("fornet_model_seconds", "Time in the model", ["model"], registry=self.registry)
+        self.seconds = Histogram(
+            "fornet_model_seconds", "Time in the model", ["model"], registry=self.registry
+        )
 
     async def predict(self, request: Request) -> Response:
         """`POST /v1/predict`: the bytes of an image in, `output` of `model` out."""
