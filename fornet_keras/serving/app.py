@@ -57,16 +57,12 @@ class Service:
         self.body_seconds = body_seconds
         self.waiting = 0
         self.worker = ThreadPoolExecutor(1, "predict")  # the runtimes themselves use every core
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self.requests = Counter(
-            "fornet_requests", "Predictions, by status", ["status"], registry=self.registry
-        )
-        gauge = Gauge("fornet_waiting", "Requests read, waiting or computed", registry=self.registry)
-        gauge.set_function(lambda: self.waiting)
-        self.seconds = Histogram(
-            "fornet_model_seconds", "Time in the model", ["model"], registry=self.registry
-        )
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter("fornet_requests", "Predictions, by status", ["status"], registry=registry)
+        waiting = Gauge("fornet_waiting", "Requests read, waiting or computed", registry=registry)
+        waiting.set_function(lambda: self.waiting)
+        self.seconds = Histogram("fornet_model_seconds", "Time in the model", ["model"], registry=registry)
 
     async def predict(self, request: Request) -> Response:
         """`POST /v1/predict`: the bytes of an image in, `output` of `model` out."""

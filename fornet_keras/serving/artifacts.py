@@ -98,9 +98,7 @@ def open_artifacts(folders: Sequence[Path], threads: int | None = None) -> dict[
         for path in inside or [folder]:
             artifact = _open(path, threads)
             if artifact.name in found:
-                raise ServingError(
-                    f"{path}: a second artifact named {artifact.name}; rename one of the folders"
-                )
+                raise ServingError(f"{path}: a second artifact of that name; rename one of the folders")
             found[artifact.name] = artifact
     return dict(sorted(found.items(), key=lambda entry: entry[1].manifest.top_k))
 

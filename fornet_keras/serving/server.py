@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from contextlib import suppress
@@ -63,15 +64,15 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=MAX_CONNECTIONS)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
         raise ServingError(
             f"{host}:{port}: cannot listen there ({reason}); choose another --host or --port"
         ) from None
 
 
-def run_server(service: Service, listening: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM; then finish what was begun, and return."""
-    config = uvicorn.Config(
+def configuration(service: Service) -> uvicorn.Config:
+    """How uvicorn serves."""
+    return uvicorn.Config(
         make_app(service),
         http=PatientProtocol,
         ws="none",
@@ -82,11 +83,15 @@ def run_server(service: Service, listening: socket.socket) -> None:
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=30,
     )
+
+
+def run_server(service: Service, listening: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM; then finish what was begun, and return."""
     # uvicorn raises the signal once more when it has shut down, which would end the process by SIGTERM.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
+            uvicorn.Server(configuration(service)).run(sockets=[listening])
     finally:
         signal.signal(signal.SIGTERM, before)
         service.worker.shutdown(cancel_futures=True)
