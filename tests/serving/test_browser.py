@@ -21,7 +21,7 @@ from tests.serving.conftest import ROOT, Server, picture, png
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER),
-    reason="no chromium and chromedriver on the PATH: nothing to look at pages with",
+    reason="no chromium and chromedriver on the PATH",
 )
 
 # What a person's drop is to a page: a test has no pointer that holds a file.
