@@ -58,9 +58,7 @@ def load(
     while time.monotonic() < end:
         name, image = names[number % len(names)], number % IMAGES
         number += 1
-        status, seconds, content = ask(
-            host, "POST", f"/v1/predict?output=labels&model={name}", files[image]
-        )
+        status, seconds, content = ask(host, "POST", f"/v1/predict?output=labels&model={name}", files[image])
         if status == 200:
             right = np.array_equal(np.asarray(Image.open(BytesIO(content))), expected[name][image])
             outcome["right" if right else "wrong"] += 1
@@ -93,9 +91,7 @@ def main(artifacts: tuple[Path, ...], clients: int, minutes: float, json_file: P
             megabytes = [memory(host)]
             end = time.monotonic() + 60 * minutes
             with ThreadPoolExecutor(clients) as pool:
-                running = [
-                    pool.submit(load, host, number, files, expected, end) for number in range(clients)
-                ]
+                running = [pool.submit(load, host, number, files, expected, end) for number in range(clients)]
                 for _ in range(SAMPLES):
                     time.sleep(60 * minutes / SAMPLES)
                     megabytes.append(memory(host))
