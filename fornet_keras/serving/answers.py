@@ -20,6 +20,8 @@ from fornet_keras.serving.artifacts import Artifact, Found
 OUTPUTS = ("labels", "overlay", "importance", "json")
 MAX_PIXELS = 40_000_000
 """An image with more is refused before it is decoded: 120 MB as an RGB array."""
+MAX_SIDE = 32_000
+"""Pixels; OpenCV and JPEG take no longer side."""
 
 
 def answer(artifact: Artifact, content: bytes, output: str) -> tuple[bytes | dict[str, Any], str, float]:
@@ -43,6 +45,10 @@ def answer(artifact: Artifact, content: bytes, output: str) -> tuple[bytes | dic
             f"{artifact.name} has no importance; export the model again with --importance, or ask for labels"
         )
     image = decode_image(content, "the image", MAX_PIXELS)
+    if max(image.shape) > MAX_SIDE:
+        raise ServingError(
+            f"the image: {image.shape[0]}x{image.shape[1]} pixels; expected at most {MAX_SIDE} a side"
+        )
     found = artifact.find(image)
     if output == "json":
         return _as_json(artifact, found), "application/json", found.milliseconds

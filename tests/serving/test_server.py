@@ -106,6 +106,13 @@ def bomb() -> bytes:
             400,
             "too large to be read safely; expected at most 40,000,000",
         ),
+        (
+            "POST",
+            "/v1/predict?output=overlay",
+            png(picture(0, (1, 66_000))),
+            400,
+            "1x66000 pixels; expected at",
+        ),
         ("POST", "/v1/predict", bytes(20_000_001), 413, "expected an image of at most 20,000,000 bytes"),
         (
             "POST",
