@@ -133,6 +133,7 @@ def _manifest(
         precision=precision,
         size=size,
         top_k=model.top_k,
+        region_size=model.region_size,
         inputs=(Tensor(name="image", dtype="uint8", shape=tuple(deployed.input.shape)),),
         outputs=tuple(Tensor(name=n, dtype=dtype, shape=shape) for n, (dtype, shape) in tensors.items()),
         classes=tuple(ClassEntry(name=name, color=color) for name, color in classes),

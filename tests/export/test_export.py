@@ -14,6 +14,9 @@ import pytest
 
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ExportError
+from tests.cli.conftest import only_line, run
+
+__all__ = ["run"]
 
 SIZE = (96, 160)  # 3×5 regions
 TABLE = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {})
@@ -225,6 +228,24 @@ def test_the_command_from_any_backend(network: Any, tmp_path: Path) -> None:
     assert (manifest["top_k"], manifest["size"]) == (0.5, [96, 160])
     assert manifest["proof"]["images"] == f"3 images, of {tmp_path / 'images'}"
     assert "100.0000%" in done.stdout
+
+
+def test_the_command_writes_an_artifact_for_each_ratio(run: Any, network: Any, tmp_path: Path) -> None:
+    from fornet_keras.export.manifest import read_manifest
+    from fornet_keras.model_folder import save_model
+
+    save_model(network, TABLE, tmp_path / "model")
+    options = ("--format", "onnx", "--size", "96x160", "--top-k", "0.5,1,0.5", "--importance", "--logits")
+    paths = ("--output", tmp_path / "ratios", "--json", tmp_path / "result.json")
+    result = run("export", tmp_path / "model", *options, *paths)
+    assert (result.exit_code, result.stderr) == (0, "")
+    folders = [tmp_path / "ratios" / name for name in ("top_k_0.5", "top_k_1")]
+    assert sorted((tmp_path / "ratios").iterdir()) == folders
+    assert [read_manifest(folder).top_k for folder in folders] == [0.5, 1]
+    found = json.loads((tmp_path / "result.json").read_text())["artifacts"]
+    assert [artifact["artifact"] for artifact in found] == [str(folder) for folder in folders]
+    result = run("export", tmp_path / "model", *options, *paths)
+    assert "is there already; choose another --output" in only_line(result.stderr)
 
 
 def test_an_artifact_is_timed(export: Callable[..., Any]) -> None:
