@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,17 @@ def _litert(path: Path, threads: int | None) -> Run:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=threads)
+    runner = interpreter.get_signature_runner("serving_default")
+    return lambda images: dict(runner(image=images))
+
+
+def open_tf_lite(path: Path) -> Run:
+    """Load a LiteRT model in the interpreter that TensorFlow brings, which many phones' code still uses."""
+    import tensorflow as tf
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it will leave TensorFlow, which is why both are tried
+        interpreter = tf.lite.Interpreter(str(path))
     runner = interpreter.get_signature_runner("serving_default")
     return lambda images: dict(runner(image=images))
 
