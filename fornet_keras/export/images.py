@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.data.dataset import Dataset
+from fornet_keras.data.dataset import Dataset, LabelTable, Sample
 from fornet_keras.data.images import SUFFIXES, read_image
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.synthetic import render_scene
@@ -59,9 +59,19 @@ def labelled_images(dataset: Dataset, size: tuple[int, int]) -> ProofImages:
         DataError: a file cannot be used.
     """
     picked = np.unique(np.linspace(0, len(dataset) - 1, MOST_LABELLED).astype(int))
-    pairs = [read_sample(dataset.samples[i], dataset.table) for i in picked]
-    return ProofImages(
-        f"of {dataset.root}, split {dataset.split}",
-        [cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image, _ in pairs],
-        [cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST) for _, label in pairs],
-    )
+    pairs = [fit_sample(dataset.samples[i], dataset.table, size) for i in picked]
+    images, labels = zip(*pairs, strict=True)
+    return ProofImages(f"of {dataset.root}, split {dataset.split}", images, labels)
+
+
+def fit_sample(
+    sample: Sample, table: LabelTable, size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read an image and its train ids at a size.
+
+    Raises:
+        DataError: a file cannot be used.
+    """
+    image, label = read_sample(sample, table)
+    fitting = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    return fitting, cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)

@@ -29,7 +29,7 @@ def open_runtime(folder: Path, format: str, threads: int | None = None) -> Run:
     if format == "litert":
         return _litert(folder / LITERT_FILE, threads)
     if format == "onnx":
-        return _onnx(folder / ONNX_FILE, threads)
+        return open_onnx(folder / ONNX_FILE, threads)
     return _openvino(folder / OPENVINO_FILE, threads)
 
 
@@ -64,7 +64,8 @@ def open_tf_lite(path: Path) -> Run:
     return lambda images: dict(runner(image=images))
 
 
-def _onnx(path: Path, threads: int | None) -> Run:
+def open_onnx(path: Path, threads: int | None) -> Run:
+    """Load an ONNX model in ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -77,11 +78,7 @@ def _onnx(path: Path, threads: int | None) -> Run:
 def _openvino(path: Path, threads: int | None) -> Run:
     import openvino
 
-    # Else OpenVINO computes in bfloat16 where the processor can, and the proof would be of something else.
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-    if threads:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    compiled = openvino.Core().compile_model(str(path), "CPU", openvino_settings(threads))
     known = ("label_ids", "logits", "importance", "kept")
     names = [next(n for n in known if n in output.get_names()) for output in compiled.outputs]
 
@@ -90,3 +87,9 @@ def _openvino(path: Path, threads: int | None) -> Run:
         return {name: np.array(found[number]) for number, name in enumerate(names)}
 
     return run
+
+
+def openvino_settings(threads: int | None) -> dict[str, Any]:
+    """Settings of OpenVINO that compute in float32."""
+    # Else it computes in bfloat16 where the processor can, and the proof would be of something else.
+    return {"INFERENCE_PRECISION_HINT": "f32", **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
