@@ -45,5 +45,9 @@ class ServingError(FoRNetError):
     """A server does not answer as it should."""
 
 
+class PeerError(FoRNetError):
+    """A network of another package cannot be had here."""
+
+
 class BudgetError(FoRNetError):
     """A prediction cannot be had in the time that it may take."""

@@ -11,9 +11,12 @@ import click
 from fornet_keras.atomic import new_folder
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import Shares, Size, json_option, model_argument
+from fornet_keras.cli.models import require_classes
+from fornet_keras.cli.options import Shares, Size, data_option, json_option, model_argument
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, show_table
+from fornet_keras.cli.settings import read_settings
+from fornet_keras.data.sources import open_split
 from fornet_keras.errors import ExportError
 from fornet_keras.export.manifest import Format, Manifest, Precision
 
@@ -64,6 +67,14 @@ PRECISIONS = get_args(Precision)
     metavar="DIR",
     help="Folder of images like those it will see: int8 needs them, and the proof is taken on them.",
 )
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take the proof on this configuration's labelled data: it then has the change in mIoU.",
+)
+@data_option
 @click.option("--logits", is_flag=True, help="The artifact also gives the logits.")
 @click.option("--importance", is_flag=True, help="The artifact also gives importance and kept regions.")
 @json_option
@@ -75,6 +86,8 @@ def export(
     top_k: tuple[float, ...],
     output: Path,
     calibration: Path | None,
+    config_file: Path | None,
+    data_folder: Path | None,
     logits: bool,
     importance: bool,
     json_file: Path | None,
@@ -86,15 +99,23 @@ def export(
     """
     if find_spec("tensorflow") is None:
         raise ExportError("export needs TensorFlow, whatever trained the model; pip install tensorflow")
+    if data_folder and not config_file:
+        raise click.UsageError("--data needs --config, which says how the data is laid out")
+    dataset = None
+    if config_file:
+        config = read_settings(config_file, data_folder)
+        dataset = open_split(config.data, config.data.val_split)
     start_backend("tensorflow")
     from fornet_keras.export.export import as_json, export_model
-    from fornet_keras.export.images import calibration_images, proof_images
+    from fornet_keras.export.images import calibration_images, labelled_images, proof_images
     from fornet_keras.model_folder import load_model
 
     network, table = load_model(model, top_k[0] if top_k else None)
+    if dataset:
+        require_classes(model, table, dataset)
     outputs = ["label_ids", *["logits"] * logits, *["importance", "kept"] * importance]
     images = calibration_images(calibration, size) if calibration else []
-    proof = proof_images(calibration, images, size)
+    proof = labelled_images(dataset, size) if dataset else proof_images(calibration, images, size)
 
     def write(network: FoRNet, folder: Path) -> tuple[Path, Manifest]:
         with OUTPUT.status(f"writing and proving {format_name} at top-k {network.top_k:g} …"):
@@ -124,11 +145,12 @@ def _show(folder: Path, manifest: Manifest) -> None:
             f"{check.label_agreement:.4%}",
             "–" if check.region_agreement is None else f"{check.region_agreement:.2%}",
             "–" if check.largest_logit_difference is None else f"{check.largest_logit_difference:.1e}",
+            "–" if check.miou is None else f"{check.miou:.4f} ({check.miou_keras:.4f})",
         ]
         for check in manifest.proof.at_top_k
     ]
     show_table(
         f"{folder}: compared with Keras on {manifest.proof.images}",
-        ("", "same labels", "same regions", "largest logit difference"),
+        ("", "same labels", "same regions", "largest logit difference", "mIoU (Keras)"),
         rows,
     )

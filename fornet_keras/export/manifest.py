@@ -52,10 +52,27 @@ class Check(_Strict):
     miou_keras: float | None = None
 
 
+class Tolerance(_Strict):
+    """How far an exported model may be from Keras.
+
+    Args:
+        labels: smallest share of pixels with the same label.
+        regions: smallest share of regions on whose refinement both agree.
+        logits: largest difference of a logit in those regions; None where rounding makes it meaningless.
+        miou: largest loss of mIoU, where labels are given.
+    """
+
+    labels: float
+    regions: float
+    logits: float | None
+    miou: float
+
+
 class Proof(_Strict):
     """How the exported model compares with Keras.
 
     Args:
+        tolerance: what was demanded.
         images: where the images came from, and how many they are.
         at_top_k: both at the model's top-k.
         keras_at_1: label agreement of Keras at a top-k of 1 with Keras at the model's own.
@@ -63,6 +80,7 @@ class Proof(_Strict):
             its mask would refine every region, and be nearer to this one than to `at_top_k`.
     """
 
+    tolerance: Tolerance
     images: str
     at_top_k: tuple[Check, ...]
     keras_at_1: float

@@ -104,6 +104,7 @@ def test_resumed_after_any_step(step: int, train: Train, whole: SimpleNamespace,
 
 
 @pytest.mark.backend
+@pytest.mark.skipif("FORNET_KILLS" not in os.environ, reason="four runs of four epochs: `make test-faults`")
 def test_resumed_with_all_that_a_run_remembers(
     train: Train, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
