@@ -49,6 +49,13 @@ from fornet_keras.prediction.inputs import find_inputs
 @click.option(
     "--importance", is_flag=True, help="Also write how hard each region looks, and which were refined."
 )
+@click.option(
+    "--on-error",
+    type=click.Choice(("fail", "skip")),
+    default="fail",
+    show_default=True,
+    help="Inputs that cannot be used are passed over and listed at the end. With fail that is exit code 1.",
+)
 @click.option("--overwrite", is_flag=True, help="Write again what is there. Otherwise it is kept.")
 @json_option
 @click.pass_context
@@ -65,6 +72,7 @@ def predict(
     scales: tuple[float, ...],
     overlay: bool,
     importance: bool,
+    on_error: str,
     overwrite: bool,
     json_file: Path | None,
 ) -> None:
@@ -94,6 +102,7 @@ def predict(
     kept = f", {counts['kept']} kept (they were there; --overwrite writes them again)"
     click.echo(f"{counts['written']} predicted{kept if counts['kept'] else ''}: {output}")
     if failed := [outcome.error for outcome in outcomes if outcome.error]:
-        click.echo(f"Error: {len(failed)} of {len(outcomes)} inputs failed:", err=True)
+        begin, end = ("Error: ", "failed") if on_error == "fail" else ("", "skipped")
+        click.echo(f"{begin}{len(failed)} of {len(outcomes)} inputs {end}:", err=True)
         click.echo("\n".join(f"  {error}" for error in failed), err=True)
-        context.exit(FAILED)
+        context.exit(FAILED if on_error == "fail" else 0)
