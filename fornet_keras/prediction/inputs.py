@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from fornet_keras.errors import DataError
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov")
 
+CAMERA = re.compile(r"camera:(\d+)")
+"""What names a camera: its number, from 0."""
+
 KINDS = ("labels", "overlay", "importance")
 """What is written of an input, as `NAME_KIND`."""
 
@@ -23,7 +27,7 @@ LEGEND = "legend.png"
 
 @dataclass(frozen=True)
 class Input:
-    """One image or video.
+    """One image, video or camera.
 
     Args:
         path: where it is.
@@ -35,8 +39,13 @@ class Input:
 
     @property
     def is_video(self) -> bool:
-        """Told by the file's ending."""
-        return self.path.suffix.lower() in VIDEO_SUFFIXES
+        """Told by the file's ending; a camera is one too."""
+        return self.path.suffix.lower() in VIDEO_SUFFIXES or self.is_camera
+
+    @property
+    def is_camera(self) -> bool:
+        """Whether the frames come from a camera, until Ctrl-C."""
+        return CAMERA.fullmatch(str(self.path)) is not None
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,8 @@ def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
     """Every image and video that the arguments name, each once, in their order, folders sorted by name.
 
     Args:
-        arguments: images, videos, folders (with all below them), globs, in which `**` means any folders, and
-            `@LIST`, a text file of paths in its own folder, which need not exist.
+        arguments: images, videos, folders (with all below them), globs, in which `**` means any folders,
+            `@LIST`, a text file of paths in its own folder, which need not exist, and `camera:0`.
         output: the folder of the outputs: what an earlier run wrote there is no input.
 
     Raises:
@@ -78,6 +87,9 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
     if argument.startswith("@") and not path.exists():
         path = Path(os.path.expanduser(argument[1:]))
         yield from (_Found(entry, _below(path.parent, entry)) for entry in read_list(path, path.parent))
+        return
+    if camera := CAMERA.fullmatch(argument):
+        yield _Found(Path(argument), PurePath(f"camera_{camera[1]}"))
         return
     is_glob = glob.has_magic(argument) and not path.exists()
     if is_glob:

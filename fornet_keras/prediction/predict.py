@@ -93,13 +93,13 @@ class FolderPrediction:
         if not wanted:
             return Outcome(entry.path, "kept", files)
         try:
-            (self._video if entry.is_video else self._image)(entry.path, wanted)
+            (self._video if entry.is_video else self._image)(entry, wanted)
         except DataError as error:
             return Outcome(entry.path, "failed", {}, str(error))
         return Outcome(entry.path, "written", files)
 
-    def _image(self, path: Path, wanted: dict[str, Path]) -> None:
-        image = read_image(path)
+    def _image(self, entry: Input, wanted: dict[str, Path]) -> None:
+        image = read_image(entry.path)
         prediction = self.predictor(image)
         label_ids = prediction["label_ids"]
         if "labels" in wanted:
@@ -110,10 +110,10 @@ class FolderPrediction:
             regions = prediction["importance"], prediction["kept"]
             write_picture(wanted["importance"], importance_map(image, *regions, self.predictor.region_size))
 
-    def _video(self, path: Path, wanted: dict[str, Path]) -> None:
+    def _video(self, entry: Input, wanted: dict[str, Path]) -> None:
         def paint(frame: Picture) -> Picture:
             return overlay(frame, self.predictor(frame)["label_ids"], self.table)
 
         transform_video(
-            path, wanted["overlay"], paint, lambda frames, total: self.track(frames, total, path.name)
+            entry, wanted["overlay"], paint, lambda frames, total: self.track(frames, total, entry.path.name)
         )
