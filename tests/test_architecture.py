@@ -59,7 +59,16 @@ BACKEND_NEUTRAL = {"layers", "backbones", "model", "losses", "metrics"}
 BACKENDS = {"tensorflow", "jax", "torch"}
 
 # Optional, or slow to import, or must wait until the backend is chosen and its GPUs are hidden.
-OPTIONAL = {"keras_cv", "keras_hub", "onnx", "onnxruntime", "openvino", "tensorflow_serving", "tf2onnx"}
+OPTIONAL = {
+    "keras_cv",
+    "keras_hub",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "ray",
+    "tensorflow_serving",
+    "tf2onnx",
+}
 DEFERRED = BACKENDS | OPTIONAL
 
 # Written in one backend alone: imported as late as that backend is.

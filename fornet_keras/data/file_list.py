@@ -46,6 +46,5 @@ def require_inside(root: Path, file: Path, where: str) -> Path:
         finding = "leads out of it"
     except (OSError, ValueError, RuntimeError):  # a null character, a link to itself
         finding = "cannot be followed"
-    raise DataError(
-        f"{where}: {file} {finding}; expected a file in {root}, links followed; copy it there or remove the line"
-    )
+    fix = "copy it there or remove the line"
+    raise DataError(f"{where}: {file} {finding}; expected a file in {root}, links followed; {fix}")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.errors import ExportError
 from fornet_keras.export.deployment import deployment_model
+from fornet_keras.export.runtimes import LITERT_FILE, ONNX_FILE, OPENVINO_FILE
 from fornet_keras.model import FoRNet
 
 PRECISIONS = {
@@ -32,9 +33,6 @@ NEEDS = {
 """Format → the package that it needs beside TensorFlow, and the extra that installs it."""
 
 ENCODED = "serving_encoded"
-LITERT_FILE = "model.tflite"
-ONNX_FILE = "model.onnx"
-OPENVINO_FILE = "model.xml"
 ONNX_OPSET = 18
 
 Images = Sequence[NDArray[np.uint8]]

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.export.formats import LITERT_FILE, ONNX_FILE, OPENVINO_FILE
+LITERT_FILE = "model.tflite"
+ONNX_FILE = "model.onnx"
+OPENVINO_FILE = "model.xml"
 
 Run = Callable[[NDArray[np.uint8]], dict[str, NDArray[Any]]]
 """From images uint8 `(batch, height, width, 3)` to the outputs by name."""
