@@ -24,6 +24,7 @@ LEVELS = {
     "data.cityscapes": 0,
     "data.camvid": 0,
     "data.folder": 0,
+    "data.file_list": 0,
     "data.sources": 0,
     "data.images": 0,
     "data.synthetic": 0,
@@ -59,7 +60,16 @@ BACKEND_NEUTRAL = {"layers", "backbones", "model", "losses", "metrics"}
 BACKENDS = {"tensorflow", "jax", "torch"}
 
 # Optional, or slow to import, or must wait until the backend is chosen and its GPUs are hidden.
-OPTIONAL = {"keras_cv", "keras_hub", "onnx", "onnxruntime", "openvino", "tensorflow_serving", "tf2onnx"}
+OPTIONAL = {
+    "keras_cv",
+    "keras_hub",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "ray",
+    "tensorflow_serving",
+    "tf2onnx",
+}
 DEFERRED = BACKENDS | OPTIONAL
 
 # Written in one backend alone: imported as late as that backend is.

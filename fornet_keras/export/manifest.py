@@ -121,9 +121,12 @@ class Manifest(_Strict):
 def file_sums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder but the manifest, by relative path."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
-    }
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in paths}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:  # not read as a whole: it may be any file
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:

@@ -12,7 +12,7 @@ from fornet_keras.atomic import written_whole
 
 
 def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write RGB `(height, width, 3)` as a PNG."""
+    """Write RGB `(height, width, 3)` or grey `(height, width)` as a PNG."""
     with written_whole(path) as temporary:
         Image.fromarray(picture).save(temporary)
 
