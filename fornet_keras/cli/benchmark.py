@@ -16,7 +16,8 @@ from fornet_keras.cli.settings import read_settings
 from fornet_keras.data.sources import open_split
 from fornet_keras.peers import PEERS
 
-NAME_WIDTH = 14  # with it, the table fits a terminal of 80 columns
+NAME_WIDTH = 10  # with it and the short names, no word is broken on a terminal of 80 columns
+SHORT = {"float32": "f32", "float16": "f16", "dynamic_int8": "dyn8", "int8": "int8"}
 
 
 @click.command(
@@ -99,7 +100,7 @@ def benchmark(
             row["miou"] = score(candidate, dataset) if dataset else None
             advance()
     write_json(json_file, rows)
-    heads = ["", "runtime", "top-k", "ms", "p95", "ratio", "img/s", "MB", "same labels"]
+    heads = ["", "runtime", "top-k", "ms", "p95", "ratio", "img/s", "MB", "same"]
     heads += ["peak MB"] * memory + ["mIoU"] * bool(dataset)
     for size in dict.fromkeys(tuple(row["size"]) for row in rows):
         title = f"One image of {size[0]}x{size[1]} a call, median of {repeats}"
@@ -112,10 +113,10 @@ def _cells(row: dict[str, Any], memory: bool, scored: bool) -> list[str]:
     name = row["name"]
     return [
         name if len(name) <= NAME_WIDTH else f"…{name[1 - NAME_WIDTH :]}",
-        f"{row['runtime'].removeprefix('keras ')} {row['precision']}",
+        f"{row['runtime'].removeprefix('keras ')} {SHORT[row['precision']]}",
         _or_dash(row["top_k"], "g"),
-        f"{row['median_ms']:.1f}",
-        f"{row['p95_ms']:.1f}",
+        _milliseconds(row["median_ms"]),
+        _milliseconds(row["p95_ms"]),
         f"{row['ratio_to_first']:.2f}",
         f"{row['images_per_second']:.1f}",
         f"{row['megabytes']:.1f}",
@@ -123,6 +124,10 @@ def _cells(row: dict[str, Any], memory: bool, scored: bool) -> list[str]:
         *[_or_dash(row["peak_megabytes"], ".0f")] * memory,
         *[_or_dash(row["miou"], ".3f")] * scored,
     ]
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def _or_dash(value: float | None, form: str) -> str:
