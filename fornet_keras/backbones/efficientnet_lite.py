@@ -54,7 +54,7 @@ class EfficientNetLite0(keras.Model):
 
 
 def _block(x, kernel, strides, expansion, width, name):
-    """Expand by a 1×1 convolution, look by a depthwise one, project by a 1×1; with a shortcut where it fits."""
+    """1×1 convolution that expands, depthwise one, 1×1 that projects; with a shortcut where it fits."""
     shortcut, channels = x, x.shape[-1]
     if expansion > 1:
         x = keras.layers.Conv2D(expansion * channels, 1, use_bias=False, name=f"{name}_expand")(x)
@@ -95,8 +95,11 @@ def imagenet_efficientnet_lite0():
         array for name, array in read_state_dict(path).items() if not name.endswith("num_batches_tracked")
     ]
     arrays = [
-        array.transpose(2, 3, 0, 1) if array.ndim == 4 and array.shape[1] == 1 else
-        array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+        array.transpose(2, 3, 0, 1)
+        if array.ndim == 4 and array.shape[1] == 1
+        else array.transpose(2, 3, 1, 0)
+        if array.ndim == 4
+        else array
         for array in arrays[: len(backbone.weights)]
     ]
     backbone.set_weights(arrays)

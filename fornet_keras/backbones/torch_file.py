@@ -1,4 +1,4 @@
-"""The arrays in a `.pth` file of PyTorch's older format, without PyTorch, and without running what it says."""
+"""The arrays in a `.pth` file of PyTorch's older format, without PyTorch; nothing in it is run."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
                 storages[key] = np.frombuffer(file.read(size * dtype.itemsize), dtype)
         return {name: _array(storages[tensor.storage], tensor) for name, tensor in tensors.items()}
     except (OSError, pickle.UnpicklingError, EOFError, ValueError, LookupError, AttributeError) as error:
-        raise ModelError(f"{path}: not a file of PyTorch tensors ({error}); install its package again") from None
+        raise ModelError(f"{path}: not a file of tensors ({error}); install its package again") from None
 
 
 def _array(storage: NDArray[Any], tensor: _Tensor) -> NDArray[Any]:
