@@ -6,16 +6,20 @@ Nothing in the folder is ever executed: the network is rebuilt from plain number
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from fornet_keras.backbones.efficientnet_lite import EfficientNetLite0
+from fornet_keras.backbones.library import LibraryBackbone
 from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ModelError
@@ -32,23 +36,44 @@ MAX_WEIGHTS_BYTES = 128_000_000
 Width = Annotated[int, Field(ge=1, le=2048)]
 Depth = Annotated[int, Field(ge=1, le=64)]
 Byte = Annotated[int, Field(ge=0, le=255)]
+# What a library's backbone is built from: no mapping, so nothing that Keras would take for an object.
+Plain = None | bool | Annotated[int, Field(ge=-8192, le=8192)] | float | Annotated[str, Field(max_length=100)]
+PlainList = list[Plain | list[Plain | list[Plain]]]
+Colours = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Library(_Strict):
+    """The constructor arguments of a `LibraryBackbone`."""
+
+    library: Literal["keras_hub", "keras_cv"]
+    class_name: str = Field(pattern="^[A-Za-z0-9]{1,100}$")
+    config: dict[str, Plain | PlainList] = Field(max_length=50)
+    scale: float | Colours
+    offset: float | Colours
+
+
 class Architecture(_Strict):
-    """The constructor arguments of a `FoRNet` with a `ResidualBackbone`."""
+    """The constructor arguments of a `FoRNet`; `widths` and `depths` are those of a `ResidualBackbone`."""
 
     num_classes: int = Field(ge=2, le=255)
-    widths: tuple[Width, Width, Width, Width]
-    depths: tuple[Annotated[int, Field(ge=0, le=64)], Depth, Depth, Depth]
+    backbone: Literal["efficientnet_lite0"] | Library | None = None
+    widths: tuple[Width, Width, Width, Width] | None = None
+    depths: tuple[Annotated[int, Field(ge=0, le=64)], Depth, Depth, Depth] | None = None
     context_filters: Width
     branch_filters: Width
     dilations: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(min_length=1, max_length=8)
     region_size: int = Field(ge=32, le=1024, multiple_of=32)
     top_k: float = Field(gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_backbone(self) -> Architecture:
+        if (self.widths is None) != (self.depths is None) or (self.widths is None) == (self.backbone is None):
+            raise ValueError("widths and depths, or backbone, must be given")
+        return self
 
 
 class ClassEntry(_Strict):
@@ -90,14 +115,14 @@ def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = Fals
     """Write a model and its classes into `folder`, replacing what was there only when all is written.
 
     Args:
-        model: a `FoRNet` with a `ResidualBackbone`.
+        model: a `FoRNet` with one of the backbones of `fornet_keras.backbones`.
         table: the `LabelTable` it was trained with.
         folder: path of the folder.
         half: store the weights as float16, in half the space; they are float32 again when loaded.
 
     Raises:
-        ModelError: the table has another number of classes than the model, or a weight is too large for
-            float16.
+        ModelError: the table has another number of classes than the model, the backbone is none of the
+            package's or is built from more than plain values, or a weight is too large for float16.
     """
     folder = Path(folder)
     if table.num_classes != model.num_classes:
@@ -116,7 +141,7 @@ def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = Fals
 
 
 def _write(model: FoRNet, table: LabelTable, folder: Path, half: bool) -> None:
-    arrays = {weight.path: np.asarray(weight) for weight in model.weights}
+    arrays = {name: np.asarray(weight) for name, weight in named_weights(model).items()}
     if half:
         for name, array in arrays.items():
             if np.abs(array).max() > np.finfo(np.float16).max:
@@ -126,11 +151,13 @@ def _write(model: FoRNet, table: LabelTable, folder: Path, half: bool) -> None:
     entries = zip(table.names, table.colors, strict=True)
     description = Description(
         fornet_keras=__version__,
-        architecture=_architecture(model),
+        architecture=_architecture(model, folder),
         classes=tuple(ClassEntry(name=n, color=c, thin=n in table.thin) for n, c in entries),
         sha256=_sha256(folder / WEIGHTS),
     )
-    (folder / DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    absent = {name for name, value in description.architecture if value is None}
+    text = description.model_dump_json(indent=2, exclude={"architecture": absent})
+    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
 def _replace(folder: Path, written: Path) -> None:
@@ -168,12 +195,12 @@ def load_model(folder: Path, top_k: float | None = None) -> tuple[FoRNet, LabelT
     description = _read_description(folder)
     weights = _read_weights(folder, description)
     architecture = description.architecture
-    arguments = architecture.model_dump()
-    backbone = ResidualBackbone(arguments.pop("widths"), arguments.pop("depths"), name="backbone")
+    arguments = architecture.model_dump(exclude={"backbone", "widths", "depths"})
     if top_k is not None:
         arguments["top_k"] = top_k
-    model = FoRNet(backbone=backbone, **arguments)
-    expected = {weight.path: tuple(weight.shape) for weight in model.weights}
+    model = FoRNet(backbone=_backbone(architecture), **arguments)
+    named = named_weights(model)
+    expected = {name: tuple(weight.shape) for name, weight in named.items()}
     found = {name: array.shape for name, array in weights.items()}
     if expected != found:
         name = min(dict(expected.items() ^ found.items()))
@@ -181,15 +208,50 @@ def load_model(folder: Path, top_k: float | None = None) -> tuple[FoRNet, LabelT
             f"{folder / WEIGHTS}: '{name}' is {found.get(name)} but {DESCRIPTION} describes "
             f"{expected.get(name)}; the two files belong to different models; copy the whole folder again"
         )
-    for weight in model.weights:
-        weight.assign(weights[weight.path].astype("float32"))
+    for name, weight in named.items():
+        weight.assign(weights[name].astype("float32"))
     return model, description.table()
 
 
-def _architecture(model: FoRNet) -> Architecture:
-    fields = Architecture.model_fields
-    values = {name: getattr(model, name) for name in fields if name not in ("widths", "depths")}
-    return Architecture(widths=model.backbone.widths, depths=model.backbone.depths, **values)
+def named_weights(model: FoRNet) -> dict[str, keras.Variable]:
+    """The weights by the names that they have on disk; a library's, whose names may change, by number."""
+    backbone = model.backbone
+    numbered = enumerate(backbone.weights if isinstance(backbone, LibraryBackbone) else ())
+    names = {id(weight): f"backbone/{number}" for number, weight in numbered}
+    return {names.get(id(weight), weight.path): weight for weight in model.weights}
+
+
+def _architecture(model: FoRNet, folder: Path) -> Architecture:
+    fields = Architecture.model_fields.keys() - {"backbone", "widths", "depths"}
+    values = {name: getattr(model, name) for name in fields}
+    backbone = model.backbone
+    if isinstance(backbone, ResidualBackbone):
+        return Architecture(widths=backbone.widths, depths=backbone.depths, **values)
+    if isinstance(backbone, EfficientNetLite0):
+        return Architecture(backbone="efficientnet_lite0", **values)
+    if not isinstance(backbone, LibraryBackbone):
+        raise ModelError(
+            f"{folder}: a {type(backbone).__name__} cannot be saved; use a backbone of fornet_keras.backbones"
+        )
+    try:
+        # Through JSON, which makes lists of tuples, as they are when they are read.
+        plain = json.loads(json.dumps({name: getattr(backbone, name) for name in Library.model_fields}))
+        library = Library.model_validate(plain)
+    except (TypeError, ValueError):
+        raise ModelError(
+            f"{folder}: {backbone.class_name} cannot be saved: it is not built from numbers, strings and "
+            "lists alone; take another backbone"
+        ) from None
+    return Architecture(backbone=library, **values)
+
+
+def _backbone(architecture: Architecture) -> keras.Model:
+    """The backbone that is described, with random weights."""
+    if architecture.backbone is None:
+        return ResidualBackbone(architecture.widths, architecture.depths, name="backbone")
+    if isinstance(architecture.backbone, Library):
+        return LibraryBackbone(**architecture.backbone.model_dump(), name="backbone")
+    return EfficientNetLite0(name="backbone")
 
 
 def _read_description(folder: Path) -> Description:

@@ -14,14 +14,20 @@ from fornet_keras.layers.selector import Selector
 from fornet_keras.layers.topk_gate import num_kept
 from fornet_keras.model import FoRNet
 
+KERNEL_LAYERS = (
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+    keras.layers.Dense,
+)
 PARTS = ("backbone", "coarse path", "selector", "branch input", "branch")
 
 
 def summarize(model: FoRNet, size: tuple[int, int], top_k: float | None = None) -> dict[str, Any]:
     """Count the parameters, and the multiply-accumulates of one image.
 
-    Every convolution is counted at the size it runs at, padding of the image included; additions, resizing,
-    normalisation and activations are not.
+    Every convolution and dense layer is counted at the size it runs at, padding of the image included;
+    additions, resizing, normalisation and activations are not.
 
     Args:
         model: a `FoRNet`.
@@ -71,6 +77,8 @@ def _calls(model: FoRNet, size: tuple[int, int]) -> list[tuple[str, keras.Layer,
             owner = part or _part(model, layer)
             if isinstance(layer, keras.Model):
                 follow(layer, args[0].shape, owner)
+            elif owner == "backbone" and not isinstance(layer, ConvBlock):
+                calls.extend((owner, inner, [shape]) for inner, shape in _inner_calls(layer, args))
             else:
                 calls.append((owner, layer, [x.shape for x in keras.tree.flatten(args)]))
             return layer(*args, **kwargs)
@@ -86,12 +94,44 @@ def _calls(model: FoRNet, size: tuple[int, int]) -> list[tuple[str, keras.Layer,
     return calls
 
 
+def _inner_calls(layer: keras.Layer, inputs: tuple[Any, ...]) -> list[tuple[keras.Layer, Any]]:
+    """The layers with kernels in a layer, itself included, and the shape each is called on."""
+    found: list[tuple[keras.Layer, Any]] = []
+    kernels = [inner for inner in layer._flatten_layers() if isinstance(inner, KERNEL_LAYERS)]
+    if not kernels:
+        return found
+
+    def listen(inner: keras.Layer) -> None:
+        call = inner.call
+
+        def noted(x: Any, *args: Any, **kwargs: Any) -> Any:
+            found.append((inner, tuple(x.shape)))
+            return call(x, *args, **kwargs)
+
+        inner.call = noted
+
+    for inner in kernels:
+        listen(inner)
+    try:
+        # Not the layer's own: that may know its output's shape without calling what is inside.
+        keras.Operation.compute_output_spec(layer, *inputs)
+    finally:
+        for inner in kernels:
+            del inner.call
+    return found
+
+
 def _layer_macs(layer: keras.Layer, shapes: list[Any]) -> int:
     """Multiply-accumulates of one call for one image; 0 for a layer without convolutions."""
     height, width = (*shapes[0], 1, 1)[1:3]
     if isinstance(layer, ConvBlock):
         return prod(layer.compute_output_shape(shapes[0])[1:3]) * prod(layer.convolution.kernel.shape)
-    if isinstance(layer, keras.layers.Conv2D):
+    if isinstance(layer, keras.layers.SeparableConv2D):
+        kernels = [prod(kernel.shape) for kernel in (layer.depthwise_kernel, layer.pointwise_kernel)]
+        return prod(layer.compute_output_shape(shapes[0])[1:3]) * sum(kernels)
+    if isinstance(layer, keras.layers.Dense):
+        return prod(shapes[0][:-1]) * prod(layer.kernel.shape)
+    if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
         return prod(layer.compute_output_shape(shapes[0])[1:3]) * prod(layer.kernel.shape)
     if isinstance(layer, MultiScaleBranch):
         kernels = [conv.kernel.shape for conv in (*layer.scales, layer.fuse, layer.project)]

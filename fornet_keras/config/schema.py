@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 CropSide = Annotated[int, Field(ge=64)]
 Scale = Annotated[float, Field(gt=0)]
 Prefix = Annotated[str, Field(min_length=1)]
+Backbone = Annotated[str, Field(pattern=r"^(efficientnet_lite0|keras_(hub|cv):.+)$")]
 Splits = Annotated[str, Field(pattern=r"^[\w-]+(\+[\w-]+)*$")]
 
 
@@ -117,6 +118,12 @@ class ModelConfig(Section):
     """Which FoR-Net is built."""
 
     preset: Literal["nano", "s", "m"] = Field(default="s", description="nano, s or m (size of the network)")
+    backbone: Backbone | None = Field(
+        default=None,
+        description="null, efficientnet_lite0, or keras_hub: or keras_cv: with a preset's name or folder "
+        "(pre-trained backbone in the place of the preset's own)",
+        examples=["keras_hub:resnet_18_imagenet"],
+    )
     region_size: int = Field(
         default=32,
         ge=32,

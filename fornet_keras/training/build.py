@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
+from fornet_keras.backbones.efficientnet_lite import imagenet_efficientnet_lite0
+from fornet_keras.backbones.library import open_library_backbone
 from fornet_keras.config import Config
 from fornet_keras.errors import ModelError
 from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model import FoRNet
-from fornet_keras.model_folder import load_model
+from fornet_keras.model_folder import load_model, named_weights
 from fornet_keras.training.backbone_rate import scale_rate
 from fornet_keras.training.class_weights import class_weights
 from fornet_keras.training.devices import sum_over_devices
@@ -22,22 +25,32 @@ def build_model(config: Config, num_classes: int) -> FoRNet:
     """A `FoRNet` as the configuration's `model` section says, its weights random or another model's.
 
     Raises:
-        ModelError: the model that its weights are to come from cannot be read or is another network.
+        ModelError: the model or the backbone that its weights are to come from cannot be read, or the model
+            is another network.
     """
     options = config.model
-    model = FoRNet.from_preset(
-        options.preset, num_classes, region_size=options.region_size, top_k=options.top_k
-    )
+    arguments: dict[str, Any] = {"region_size": options.region_size, "top_k": options.top_k}
+    if options.backbone:
+        arguments["backbone"] = _open_backbone(options.backbone)
+    model = FoRNet.from_preset(options.preset, num_classes, **arguments)
     if options.weights:
         _take_weights(model, Path(options.weights))
     model.backbone.trainable = not options.freeze_backbone
     return model
 
 
+def _open_backbone(name: str) -> keras.Model:
+    """A backbone with the weights that it was trained to elsewhere."""
+    if name == "efficientnet_lite0":
+        return imagenet_efficientnet_lite0()
+    library, _, preset = name.partition(":")
+    return open_library_backbone(library, preset)
+
+
 def _take_weights(model: FoRNet, folder: Path) -> None:
     """Copy the weights of a saved model; what depends on the classes stays where their number differs."""
     source, _ = load_model(folder)
-    given = {weight.path: weight for weight in source.weights}
+    given = named_weights(source)
     of_classes = set()
     if source.num_classes != model.num_classes:
         layers = (
@@ -46,14 +59,14 @@ def _take_weights(model: FoRNet, folder: Path) -> None:
             model.get_layer("selector"),
         )
         of_classes = {weight.path for layer in layers for weight in layer.weights}
-    for weight in model.weights:
-        wanted, found = (tuple(w.shape) if w is not None else None for w in (weight, given.get(weight.path)))
+    for name, weight in named_weights(model).items():
+        wanted, found = (tuple(w.shape) if w is not None else None for w in (weight, given.get(name)))
         if found == wanted:
-            weight.assign(given[weight.path])
-        elif weight.path not in of_classes:
+            weight.assign(given[name])
+        elif name not in of_classes:
             raise ModelError(
-                f"{folder}: '{weight.path}' is {found}; expected {wanted}; set model.preset to that of the "
-                "model whose weights are taken"
+                f"{folder}: '{name}' is {found}; expected {wanted}; set model.preset and model.backbone to "
+                "those of the model whose weights are taken"
             )
 
 
