@@ -296,15 +296,15 @@ def _read_weights(folder: Path, description: Description) -> dict[str, NDArray[A
 
 
 def _least_parameters(architecture: Architecture) -> int:
-    """The numbers in the 3×3 kernels, which are most of a network's."""
-    widths, branch = architecture.widths, architecture.branch_filters
-    channels = (widths[0], *widths)  # into each stage, and out of the last
-    blocks = [
-        (0 if depth == 0 else channels[stage] * width + (2 * depth - 1) * width**2)
-        for stage, (width, depth) in enumerate(zip(widths, architecture.depths, strict=True))
-    ]
-    kernels = [widths[0] // 2 * widths[0], *blocks, len(architecture.dilations) * branch**2]
-    return 9 * (sum(kernels) + architecture.context_filters**2)
+    """The numbers in the 3×3 kernels, which are most of a network's; a library's backbone is not counted."""
+    kernels = [len(architecture.dilations) * architecture.branch_filters**2, architecture.context_filters**2]
+    if architecture.widths and architecture.depths:
+        widths, depths = architecture.widths, architecture.depths
+        kernels.append(widths[0] // 2 * widths[0])
+        channels = (widths[0], *widths)  # into each stage, and out of the last
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            kernels.append(channels[stage] * width + (2 * depth - 1) * width**2 if depth else 0)
+    return 9 * sum(kernels)
 
 
 def _sha256(path: Path) -> str:

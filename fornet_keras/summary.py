@@ -77,7 +77,7 @@ def _calls(model: FoRNet, size: tuple[int, int]) -> list[tuple[str, keras.Layer,
             owner = part or _part(model, layer)
             if isinstance(layer, keras.Model):
                 follow(layer, args[0].shape, owner)
-            elif owner == "backbone" and not isinstance(layer, ConvBlock):
+            elif isinstance(layer, keras.Layer) and owner == "backbone" and not isinstance(layer, ConvBlock):
                 calls.extend((owner, inner, [shape]) for inner, shape in _inner_calls(layer, args))
             else:
                 calls.append((owner, layer, [x.shape for x in keras.tree.flatten(args)]))
