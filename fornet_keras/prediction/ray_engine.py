@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -50,7 +51,7 @@ def predict_with_ray(
         track: shows the progress.
 
     Raises:
-        FoRNetError: Ray is not installed, or lost an input.
+        FoRNetError: Ray is not installed, a worker failed, or an input was lost.
     """
     ray = _start(workers)
     try:
@@ -74,6 +75,11 @@ def predict_with_ray(
             files = dict(zip(row["kinds"], names, strict=True))
             outcome = Outcome(entry.path, row["status"], files, row["error"] or None)
             found[row["number"]] = outcome
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise FoRNetError(
+            f"Ray: {reason}; mend that and start the command again: it goes on where it is"
+        ) from None
     finally:
         ray.shutdown()
     if len(found) != len(inputs):
@@ -83,8 +89,9 @@ def predict_with_ray(
 
 
 def _start(workers: int) -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    for name, value in {**quiet, "RAY_BACKEND_LOG_LEVEL": "fatal"}.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
         import ray.data
@@ -97,6 +104,7 @@ def _start(workers: int) -> Any:
     options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": path}}}
     if not os.environ.get("RAY_ADDRESS"):
         options |= {"num_cpus": workers + 1, "include_dashboard": False}
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.init(logging_level="ERROR", log_to_driver=False, **options)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
