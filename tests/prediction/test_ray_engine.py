@@ -73,7 +73,8 @@ def test_ray_writes_what_the_plain_command_writes(
     kept = contents(ray)
     command = [sys.executable, "cli.py", "predict", artifact, frames, "--output", ray, "--engine", "ray"]
     found = subprocess.run([*map(str, command), "--overlay"], cwd=ROOT, capture_output=True, text=True)
-    assert (found.returncode, found.stderr) == (1, expected.stderr)
+    ours = [line for line in found.stderr.splitlines(keepends=True) if not line.startswith("[2")]
+    assert (found.returncode, "".join(ours)) == (1, expected.stderr), "but for what Ray's core logs itself"
     assert found.stdout == f"5 predicted: {ray}\n"
     for name, (content, _) in contents(plain).items():
         assert (ray / name).read_bytes() == content, name
