@@ -70,10 +70,11 @@ OPTIONAL = {
     "tensorflow_serving",
     "tf2onnx",
 }
+OPTIONAL |= {"prometheus_client", "starlette", "uvicorn"}
 DEFERRED = BACKENDS | OPTIONAL
 
-# Written in one backend alone: imported as late as that backend is.
-OF_ONE_BACKEND = {"training.torch_processes"}
+# Written in one backend, or in a web framework: imported as late as that is.
+IMPORTED_LATE = {"training.torch_processes", "serving.app", "serving.server"}
 
 
 def module_name(path: Path) -> str:
@@ -155,13 +156,13 @@ def test_network_is_backend_neutral(module: str) -> None:
     assert not roots & BACKENDS, f"fornet_keras.{module} must compute with keras.ops alone"
 
 
-@pytest.mark.parametrize("module", sorted(TREES.keys() - OF_ONE_BACKEND))
+@pytest.mark.parametrize("module", sorted(TREES.keys() - IMPORTED_LATE))
 def test_heavy_packages_are_imported_inside_functions(module: str) -> None:
     names = imports(module, at_import_time(TREES[module]))
     roots = {name.partition(".")[0] for name in names}
     early = sorted(roots & DEFERRED)
     early += [
-        late for late in OF_ONE_BACKEND if any(name.startswith(f"fornet_keras.{late}") for name in names)
+        late for late in IMPORTED_LATE if any(name.startswith(f"fornet_keras.{late}") for name in names)
     ]
     assert not early, f"fornet_keras.{module} must import {early} inside the functions that use them"
 
