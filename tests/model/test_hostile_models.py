@@ -210,8 +210,8 @@ def test_weights_of_a_larger_shape_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory as Linux tells it")
-def test_refusing_takes_little_memory(folder: Path, tmp_path: Path) -> None:
-    """In a process of its own: less than half a gigabyte beside what the imports take."""
+def test_refusing_takes_less_than_a_gigabyte(folder: Path, tmp_path: Path) -> None:
+    """In a process of its own, with all that TensorFlow takes by itself."""
     bombs = []
     for kind in FILES:
         bombs.append(shutil.copytree(folder, tmp_path / kind))
@@ -220,19 +220,19 @@ def test_refusing_takes_little_memory(folder: Path, tmp_path: Path) -> None:
         bombs.append(shutil.copytree(folder, tmp_path / f"shapes {number}"))
         edit(bombs[-1], set_architecture(**fields))
     code = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from fornet_keras.errors import ModelError
 from fornet_keras.model_folder import load_model
-imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for folder in sys.argv[1:]:
     try:
         load_model(Path(folder))
     except ModelError:
         continue
     sys.exit(f"{folder} was taken for a model")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - imported)
+# Not getrusage: its peak is the parent's where that was larger.
+print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
     done = subprocess.run([sys.executable, "-c", code, *map(str, bombs)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) * 1024 < 0.5e9
+    assert int(done.stdout) * 1024 < 1e9
