@@ -68,10 +68,10 @@ def test_features_of_a_keras_hub_preset(preset: tuple[Any, str]) -> None:
     backbone = open_library_backbone("keras_hub", folder)
     ours = numpy_outputs(backbone, pixels() / 63.75 - 2)
     normalised = pixels() * np.float32([0.01, 0.02, 0.03]) + np.float32([-1, -2, -3])
-    theirs = numpy_outputs(keras.Model(source.inputs, source.pyramid_outputs), normalised)
+    theirs = numpy_outputs(keras.Model(source.inputs[0], source.pyramid_outputs), normalised)
     for stride, level in ((4, "P2"), (8, "P3"), (16, "P4"), (32, "P5")):
         assert ours[f"stride_{stride}"].shape[1:3] == (64 // stride, 96 // stride)
-        np.testing.assert_allclose(ours[f"stride_{stride}"], theirs[level], atol=1e-4)
+        np.testing.assert_allclose(ours[f"stride_{stride}"], theirs[level], rtol=1e-4, atol=1e-3)
 
 
 def test_features_of_a_keras_cv_folder(tmp_path: Path) -> None:
@@ -90,9 +90,9 @@ def test_features_of_a_keras_cv_folder(tmp_path: Path) -> None:
     backbone = open_library_backbone("keras_cv", str(tmp_path / "resnet"))
     ours = numpy_outputs(backbone, pixels() / 63.75 - 2)
     levels = {n: source.get_layer(name).output for n, name in source.pyramid_level_inputs.items()}
-    theirs = numpy_outputs(keras.Model(source.inputs, levels), pixels())
+    theirs = numpy_outputs(keras.Model(source.inputs[0], levels), pixels())
     for stride, level in ((4, "P2"), (8, "P3"), (16, "P4"), (32, "P5")):
-        np.testing.assert_allclose(ours[f"stride_{stride}"], theirs[level], atol=1e-4)
+        np.testing.assert_allclose(ours[f"stride_{stride}"], theirs[level], rtol=1e-4, atol=1e-3)
 
 
 def test_configured_saved_and_loaded(preset: tuple[Any, str], tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_missing_library_is_named(name: str, monkeypatch: pytest.MonkeyPatch) 
     ("spoil", "message"),
     [
         (lambda folder: folder / "not_there", "cannot be read: Unknown preset"),
-        (lambda folder: (folder / "config.json").unlink(), "folder must hold what save_to_preset writes"),
+        (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
         (lambda folder: (folder / "image_converter.json").unlink(), "image converter, which knows the"),
         (lambda folder: (folder / "model.weights.h5").write_bytes(b"no"), "cannot be read: "),
     ],
