@@ -97,6 +97,8 @@ def _calls(model: FoRNet, size: tuple[int, int]) -> list[tuple[str, keras.Layer,
 def _inner_calls(layer: keras.Layer, inputs: tuple[Any, ...]) -> list[tuple[keras.Layer, Any]]:
     """The layers with kernels in a layer, itself included, and the shape each is called on."""
     found: list[tuple[keras.Layer, Any]] = []
+    if not isinstance(layer, keras.Layer):  # an operation of keras.ops
+        return found
     kernels = [inner for inner in layer._flatten_layers() if isinstance(inner, KERNEL_LAYERS)]
     if not kernels:
         return found

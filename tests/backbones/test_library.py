@@ -71,7 +71,7 @@ def test_features_of_a_keras_hub_preset(preset: tuple[Any, str]) -> None:
     theirs = numpy_outputs(keras.Model(source.inputs[0], source.pyramid_outputs), normalised)
     for stride, level in ((4, "P2"), (8, "P3"), (16, "P4"), (32, "P5")):
         assert ours[f"stride_{stride}"].shape[1:3] == (64 // stride, 96 // stride)
-        np.testing.assert_allclose(ours[f"stride_{stride}"], theirs[level], atol=1e-4)
+        np.testing.assert_allclose(ours[f"stride_{stride}"], theirs[level], rtol=1e-4, atol=1e-3)
 
 
 def test_features_of_a_keras_cv_folder(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_features_of_a_keras_cv_folder(tmp_path: Path) -> None:
     levels = {n: source.get_layer(name).output for n, name in source.pyramid_level_inputs.items()}
     theirs = numpy_outputs(keras.Model(source.inputs[0], levels), pixels())
     for stride, level in ((4, "P2"), (8, "P3"), (16, "P4"), (32, "P5")):
-        np.testing.assert_allclose(ours[f"stride_{stride}"], theirs[level], atol=1e-4)
+        np.testing.assert_allclose(ours[f"stride_{stride}"], theirs[level], rtol=1e-4, atol=1e-3)
 
 
 def test_configured_saved_and_loaded(preset: tuple[Any, str], tmp_path: Path) -> None:
