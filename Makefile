@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help .venv demo test lint format clean test-faults test-once test-tensorflow test-jax test-torch
+.PHONY: help .venv demo test lint format clean test-faults fuzz test-once test-tensorflow test-jax test-torch
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -74,6 +74,11 @@ test-tensorflow test-jax test-torch: test-%: $(INSTALLED)
 
 test-faults: $(INSTALLED) ## runs killed at 20 random steps and resumed, compiled steps, on the backend of BACKEND (minutes)
 	KERAS_BACKEND=$(BACKEND) FORNET_KILLS=20 $(PYTEST) $(addprefix tests/training/test_,resume.py checkpoint.py compile.py)
+
+fuzz: $(INSTALLED) ## mutated images, lists, configurations and model folders against the readers, for SECONDS (300)
+	$(BIN)/python -m pip install -qq --editable ".[fuzz]"
+	TF_CPP_MIN_LOG_LEVEL=3 PYTHONPATH=. $(BIN)/python tests/fuzz/fuzz_readers.py -max_total_time=$(or $(SECONDS),300) \
+	  -rss_limit_mb=4000 -max_len=4096 -timeout=20
 
 format: $(INSTALLED) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

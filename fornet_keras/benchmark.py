@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +17,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.data.dataset import Dataset
 from fornet_keras.errors import BudgetError
+from fornet_keras.export.images import fit_sample
 from fornet_keras.export.manifest import MANIFEST, read_manifest
 from fornet_keras.export.runtimes import open_runtime
+from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.model_folder import load_model
+from fornet_keras.peers import open_peer, peer_runtimes
 from fornet_keras.prediction.predictor import Predictor
 
 WARM_UP = 2
@@ -32,24 +41,32 @@ class Candidate:
         runtime: the Keras backend, or the runtime of an exported model.
         precision: number format.
         size: height and width of the images in pixels.
-        top_k: share of the regions that is refined.
+        top_k: share of the regions that is refined; None for a peer.
         megabytes: on disk, 10⁶ bytes.
         label_agreement: with Keras, from the proof of an exported model; None for Keras itself.
-        run: predicts one uint8 image `(height, width, 3)`.
+        classes: names, None for a peer.
+        run: from one uint8 image `(height, width, 3)` to label ids `(height, width)`.
+        make: the same candidate once more, in another process too.
     """
 
     name: str
     runtime: str
     precision: str
     size: tuple[int, int]
-    top_k: float
+    top_k: float | None
     megabytes: float
     label_agreement: float | None
-    run: Callable[[NDArray[np.uint8]], Any]
+    classes: tuple[str, ...] | None
+    run: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+    make: Callable[[], Candidate]
 
 
 def candidates(
-    folders: Sequence[Path], size: tuple[int, int], top_k: Sequence[float], threads: int | None
+    folders: Sequence[Path],
+    size: tuple[int, int],
+    top_k: Sequence[float],
+    threads: int | None,
+    against: Sequence[str] = (),
 ) -> list[Candidate]:
     """Load what is to be timed.
 
@@ -58,17 +75,21 @@ def candidates(
         size: of the images of a model; an exported one has its own.
         top_k: shares that a model is timed at, none for its own; an exported one has its own.
         threads: threads of an exported model's runtime; None leaves it to the runtime.
+        against: networks of `PEERS`, which are timed at all sizes and in all runtimes that are here.
 
     Raises:
         ExportError, ModelError: a folder is neither, or damaged.
+        PeerError: a peer cannot be had here.
     """
     found: list[Candidate] = []
     for folder in folders:
         if (folder / MANIFEST).exists():
             found.append(_exported(folder, threads))
         else:
-            found += _in_keras(folder, size, top_k)
-    return found
+            found += [_in_keras(folder, size, share) for share in top_k or (None,)]
+    sizes = list(dict.fromkeys(candidate.size for candidate in found))
+    asked = itertools.product(sizes, against, peer_runtimes())
+    return found + [_peer(name, runtime, size, threads) for size, name, runtime in asked]
 
 
 def _exported(folder: Path, threads: int | None) -> Candidate:
@@ -82,16 +103,33 @@ def _exported(folder: Path, threads: int | None) -> Candidate:
         manifest.top_k,
         _megabytes(folder),
         manifest.proof.at_top_k[0].label_agreement,
-        lambda image: run(image[None]),
+        manifest.table().names,
+        lambda image: run(image[None])["label_ids"][0],
+        partial(_exported, folder, threads),
     )
 
 
-def _in_keras(folder: Path, size: tuple[int, int], top_k: Sequence[float]) -> Iterator[Candidate]:
-    for share in top_k or (None,):
-        model, _ = load_model(folder, share)
-        backend = f"keras {keras.backend.backend()}"
-        megabytes = _megabytes(folder / "best" if (folder / "best").is_dir() else folder)
-        yield Candidate(str(folder), backend, "float32", size, model.top_k, megabytes, None, Predictor(model))
+def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None) -> Candidate:
+    model, table = load_model(folder, top_k)
+    predictor = Predictor(model)
+    return Candidate(
+        str(folder),
+        f"keras {keras.backend.backend()}",
+        "float32",
+        size,
+        model.top_k,
+        _megabytes(folder / "best" if (folder / "best").is_dir() else folder),
+        None,
+        table.names,
+        lambda image: predictor(image)["label_ids"],
+        partial(_in_keras, folder, size, top_k),
+    )
+
+
+def _peer(name: str, runtime: str, size: tuple[int, int], threads: int | None) -> Candidate:
+    run, megabytes = open_peer(name, runtime, size, threads)
+    make = partial(_peer, name, runtime, size, threads)
+    return Candidate(name, runtime, "float32", size, None, megabytes, None, None, run, make)
 
 
 def _megabytes(folder: Path) -> float:
@@ -119,7 +157,44 @@ def measure(found: Sequence[Candidate], repeats: int, on_round: Callable[[], Non
             if number >= WARM_UP:
                 times.append(1000 * (time.perf_counter() - started))
         on_round()
-    return [_row(candidate, times) for candidate, times in zip(found, milliseconds, strict=True)]
+    first = float(np.median(milliseconds[0]))
+    return [_row(candidate, times, first) for candidate, times in zip(found, milliseconds, strict=True)]
+
+
+def peak_megabytes(candidate: Candidate) -> float:
+    """The memory that loading a candidate and predicting adds to a process that has Keras, 10⁶ bytes."""
+    # A process of its own, and not a fork: the peak of this one cannot be set back.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_added_memory, candidate.make, candidate.size).result()
+
+
+def _added_memory(make: Callable[[], Candidate], size: tuple[int, int]) -> float:
+    before = _peak()
+    candidate = make()
+    for _ in range(WARM_UP):
+        candidate.run(np.zeros((*size, 3), np.uint8))
+    return _peak() - before
+
+
+def _peak() -> float:
+    """Most memory that this process has held so far, 10⁶ bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, whose getrusage also counts what the parent had held
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) * 1024 / 1e6
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS counts bytes
+
+
+def score(candidate: Candidate, dataset: Dataset) -> float | None:
+    """MIoU on a labelled data set, at the candidate's image size, 0…1; None where its classes are others."""
+    if candidate.classes != dataset.table.names:
+        return None
+    matrix = ConfusionMatrix(dataset.table.num_classes)
+    for sample in dataset.samples:
+        image, label = fit_sample(sample, dataset.table, candidate.size)
+        matrix.add(label, candidate.run(image))
+    return matrix.miou
 
 
 def fit_budget(folder: Path, size: tuple[int, int], milliseconds: float) -> tuple[float, float]:
@@ -148,7 +223,7 @@ def fit_budget(folder: Path, size: tuple[int, int], milliseconds: float) -> tupl
     return best["top_k"], best["median_ms"]
 
 
-def _row(candidate: Candidate, milliseconds: Sequence[float]) -> dict[str, Any]:
+def _row(candidate: Candidate, milliseconds: Sequence[float], first: float) -> dict[str, Any]:
     median = float(np.median(milliseconds))
     return {
         "name": candidate.name,
@@ -158,6 +233,7 @@ def _row(candidate: Candidate, milliseconds: Sequence[float]) -> dict[str, Any]:
         "top_k": candidate.top_k,
         "median_ms": median,
         "p95_ms": float(np.percentile(milliseconds, 95)),
+        "ratio_to_first": median / first,
         "images_per_second": 1000 / median,
         "megabytes": candidate.megabytes,
         "label_agreement": candidate.label_agreement,

@@ -7,6 +7,22 @@ class FoRNetError(Exception):
     The message is one line that names the file or value, what was expected, and the fix.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    r"""A text with what is not printable in it escaped: a file name may hold a line break or half a letter.
+
+    Example:
+        >>> one_line("two\nlines.png")
+        'two\\nlines.png'
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
+        for letter in text
+    )
+
 
 class ConfigError(FoRNetError):
     """A configuration file or a `--set` override cannot be used."""
@@ -43,6 +59,10 @@ class ExportError(FoRNetError):
 
 class ServingError(FoRNetError):
     """A server does not answer as it should."""
+
+
+class PeerError(FoRNetError):
+    """A network of another package cannot be had here."""
 
 
 class BudgetError(FoRNetError):

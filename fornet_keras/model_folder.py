@@ -29,6 +29,9 @@ from fornet_keras.version import __version__
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 MAX_DESCRIPTION_BYTES = 1_000_000
+MAX_HEADER_BYTES = 1_000_000
+MAX_WEIGHTS_BYTES = 128_000_000
+"""Thirty-two million float32 numbers, seven times those of `m`: what is larger is refused unread."""
 
 Width = Annotated[int, Field(ge=1, le=2048)]
 Depth = Annotated[int, Field(ge=1, le=64)]
@@ -76,7 +79,7 @@ class Architecture(_Strict):
 class ClassEntry(_Strict):
     """One class: its name, its RGB colour, and whether it is a thin structure."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")
     color: tuple[Byte, Byte, Byte]
     thin: bool = False
 
@@ -269,12 +272,39 @@ def _read_weights(folder: Path, description: Description) -> dict[str, NDArray[A
     path = folder / WEIGHTS
     if not path.is_file():
         raise ModelError(f"{folder}: no {WEIGHTS} beside {DESCRIPTION}; copy the whole folder again")
+    if path.stat().st_size > MAX_WEIGHTS_BYTES:
+        raise ModelError(f"{path}: larger than {MAX_WEIGHTS_BYTES:,} bytes; expected a model's weights")
     if _sha256(path) != description.sha256:
         raise ModelError(f"{path}: its SHA-256 is not the one in {DESCRIPTION}; copy the whole folder again")
+    with path.open("rb") as file:
+        if int.from_bytes(file.read(8), "little") > MAX_HEADER_BYTES:
+            raise ModelError(
+                f"{path}: not a safetensors file (no header of up to {MAX_HEADER_BYTES:,} bytes)"
+            )
     try:
-        return load_file(path)
-    except (SafetensorError, ValueError, TypeError) as error:
+        weights = load_file(path)
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"{path}: not a safetensors file ({error})") from None
+    found, least = sum(array.size for array in weights.values()), _least_parameters(description.architecture)
+    if found < least:
+        # Before the network is built: a few bytes of JSON can describe one of many gigabytes.
+        raise ModelError(
+            f"{path}: {found:,} numbers, but {DESCRIPTION} describes a network of at least {least:,}; "
+            "the two files belong to different models; copy the whole folder again"
+        )
+    return weights
+
+
+def _least_parameters(architecture: Architecture) -> int:
+    """The numbers in the 3×3 kernels, which are most of a network's; a library's backbone is not counted."""
+    kernels = [len(architecture.dilations) * architecture.branch_filters**2, architecture.context_filters**2]
+    if architecture.widths and architecture.depths:
+        widths, depths = architecture.widths, architecture.depths
+        kernels.append(widths[0] // 2 * widths[0])
+        channels = (widths[0], *widths)  # into each stage, and out of the last
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            kernels.append(channels[stage] * width + (2 * depth - 1) * width**2 if depth else 0)
+    return 9 * sum(kernels)
 
 
 def _sha256(path: Path) -> str:

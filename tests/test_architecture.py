@@ -24,6 +24,7 @@ LEVELS = {
     "data.cityscapes": 0,
     "data.camvid": 0,
     "data.folder": 0,
+    "data.file_list": 0,
     "data.sources": 0,
     "data.images": 0,
     "data.synthetic": 0,
@@ -50,6 +51,7 @@ LEVELS = {
     "export": 4,
     "serving": 4,
     "benchmark": 4,
+    "peers": 4,
     "cli": 5,
 }
 
@@ -58,11 +60,21 @@ BACKEND_NEUTRAL = {"layers", "backbones", "model", "losses", "metrics"}
 BACKENDS = {"tensorflow", "jax", "torch"}
 
 # Optional, or slow to import, or must wait until the backend is chosen and its GPUs are hidden.
-OPTIONAL = {"keras_cv", "keras_hub", "onnx", "onnxruntime", "openvino", "tensorflow_serving", "tf2onnx"}
+OPTIONAL = {
+    "keras_cv",
+    "keras_hub",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "ray",
+    "tensorflow_serving",
+    "tf2onnx",
+}
+OPTIONAL |= {"prometheus_client", "starlette", "uvicorn"}
 DEFERRED = BACKENDS | OPTIONAL
 
-# Written in one backend alone: imported as late as that backend is.
-OF_ONE_BACKEND = {"training.torch_processes"}
+# Written in one backend, or in a web framework: imported as late as that is.
+IMPORTED_LATE = {"training.torch_processes", "serving.app", "serving.server"}
 
 
 def module_name(path: Path) -> str:
@@ -144,13 +156,13 @@ def test_network_is_backend_neutral(module: str) -> None:
     assert not roots & BACKENDS, f"fornet_keras.{module} must compute with keras.ops alone"
 
 
-@pytest.mark.parametrize("module", sorted(TREES.keys() - OF_ONE_BACKEND))
+@pytest.mark.parametrize("module", sorted(TREES.keys() - IMPORTED_LATE))
 def test_heavy_packages_are_imported_inside_functions(module: str) -> None:
     names = imports(module, at_import_time(TREES[module]))
     roots = {name.partition(".")[0] for name in names}
     early = sorted(roots & DEFERRED)
     early += [
-        late for late in OF_ONE_BACKEND if any(name.startswith(f"fornet_keras.{late}") for name in names)
+        late for late in IMPORTED_LATE if any(name.startswith(f"fornet_keras.{late}") for name in names)
     ]
     assert not early, f"fornet_keras.{module} must import {early} inside the functions that use them"
 

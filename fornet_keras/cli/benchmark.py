@@ -9,11 +9,15 @@ import click
 
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import Model, Shares, Size, backend_option, json_option
+from fornet_keras.cli.options import Model, Shares, Size, backend_option, data_option, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import counting, show_table
+from fornet_keras.cli.settings import read_settings
+from fornet_keras.data.sources import open_split
+from fornet_keras.peers import PEERS
 
-NAME_WIDTH = 14  # with it, the table fits a terminal of 80 columns
+NAME_WIDTH = 10  # with it and the short names, no word is broken on a terminal of 80 columns
+SHORT = {"float32": "f32", "float16": "f16", "dynamic_int8": "dyn8", "int8": "int8"}
 
 
 @click.command(
@@ -21,7 +25,8 @@ NAME_WIDTH = 14  # with it, the table fits a terminal of 80 columns
     short_help="Time models and exported models in one run.",
     examples=[
         "benchmark runs/city --size 512x1024 --top-k 0.1,0.25,0.5,1",
-        "benchmark runs/city phone serving/city/1 --json times.json",
+        "benchmark runs/city phone serving/city/1 --memory --json times.json",
+        "benchmark phone --against deeplabv3plus_mobilenetv3 --against segformer_b0",
     ],
 )
 @click.argument("models", nargs=-1, required=True, type=Model(), metavar="MODEL|ARTIFACT...")
@@ -43,6 +48,21 @@ NAME_WIDTH = 14  # with it, the table fits a terminal of 80 columns
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads of LiteRT, ONNX Runtime and OpenVINO, alike."
 )
+@click.option(
+    "--against",
+    type=click.Choice(list(PEERS)),
+    multiple=True,
+    help="Also time a known network, with random weights and 19 classes, in each runtime that is installed.",
+)
+@click.option("--memory", is_flag=True, help="Also measure peak memory, each in a process of its own.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also score mIoU on this configuration's validation data, at the size of the images.",
+)
+@data_option
 @json_option
 def benchmark(
     models: tuple[Path, ...],
@@ -51,6 +71,10 @@ def benchmark(
     top_k: tuple[float, ...],
     repeats: int,
     threads: int | None,
+    against: tuple[str, ...],
+    memory: bool,
+    config_file: Path | None,
+    data_folder: Path | None,
     json_file: Path | None,
 ) -> None:
     """Time predictions of MODELs in Keras and of exported ARTIFACTs in their runtimes, one image a call.
@@ -58,27 +82,53 @@ def benchmark(
     All are timed in turn, so that what else the machine does falls on all of them alike. The artifact's
     files are checked against its manifest first.
     """
+    if data_folder and not config_file:
+        raise click.UsageError("--data needs --config, which says how the data is laid out")
+    dataset = None
+    if config_file:
+        config = read_settings(config_file, data_folder)
+        dataset = open_split(config.data, config.data.val_split)
     start_backend(backend)
-    from fornet_keras.benchmark import WARM_UP, candidates, measure
+    from fornet_keras.benchmark import WARM_UP, candidates, measure, peak_megabytes, score
 
-    found = candidates(models, size, top_k, threads)
+    found = candidates(models, size, top_k, threads, against)
     with counting("timing", WARM_UP + repeats) as advance:
         rows = measure(found, repeats, advance)
+    with counting("memory and scores", len(found)) as advance:
+        for row, candidate in zip(rows, found, strict=True):
+            row["peak_megabytes"] = peak_megabytes(candidate) if memory else None
+            row["miou"] = score(candidate, dataset) if dataset else None
+            advance()
     write_json(json_file, rows)
-    heads = ("", "runtime", "top-k", "ms", "p95", "MB", "same labels")
+    heads = ["", "runtime", "top-k", "ms", "p95", "ratio", "img/s", "MB", "same"]
+    heads += ["peak MB"] * memory + ["mIoU"] * bool(dataset)
     for size in dict.fromkeys(tuple(row["size"]) for row in rows):
         title = f"One image of {size[0]}x{size[1]} a call, median of {repeats}"
-        show_table(title, heads, (_cells(row) for row in rows if tuple(row["size"]) == size))
+        show_table(
+            title, heads, (_cells(row, memory, bool(dataset)) for row in rows if tuple(row["size"]) == size)
+        )
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def _cells(row: dict[str, Any], memory: bool, scored: bool) -> list[str]:
     name = row["name"]
     return [
         name if len(name) <= NAME_WIDTH else f"…{name[1 - NAME_WIDTH :]}",
-        f"{row['runtime'].removeprefix('keras ')} {row['precision']}",
-        f"{row['top_k']:g}",
-        f"{row['median_ms']:.1f}",
-        f"{row['p95_ms']:.1f}",
+        f"{row['runtime'].removeprefix('keras ')} {SHORT[row['precision']]}",
+        _or_dash(row["top_k"], "g"),
+        _milliseconds(row["median_ms"]),
+        _milliseconds(row["p95_ms"]),
+        f"{row['ratio_to_first']:.2f}",
+        f"{row['images_per_second']:.1f}",
         f"{row['megabytes']:.1f}",
-        "–" if row["label_agreement"] is None else f"{row['label_agreement']:.1%}",
+        _or_dash(row["label_agreement"], ".1%"),
+        *[_or_dash(row["peak_megabytes"], ".0f")] * memory,
+        *[_or_dash(row["miou"], ".3f")] * scored,
     ]
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

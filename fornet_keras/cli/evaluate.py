@@ -49,7 +49,7 @@ BOUNDARY_RADIUS = 3
     short_help="Score a model on a data set.",
     examples=[
         "evaluate runs/city --config configs/synthetic.yaml --data city --report report",
-        "evaluate runs/cityscapes --config configs/cityscapes.yaml --data DIR --save-predictions submission",
+        "evaluate runs/cityscapes --config configs/cityscapes.yaml --data DIR --split test --submission DIR",
         "evaluate runs/camvid --config configs/camvid.yaml --data DIR --curve 0.1,0.5,1",
     ],
 )
@@ -82,8 +82,14 @@ BOUNDARY_RADIUS = 3
     "save_folder",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Also write each prediction as a PNG of the data's own label values, which is what Cityscapes' "
-    "test server takes.",
+    help="Also write each prediction as a PNG of the data's own label values, with a palette.",
+)
+@click.option(
+    "--submission",
+    "submission_folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Also write what Cityscapes' test server takes: one-channel PNGs of label ids at native size.",
 )
 @json_option
 def evaluate(
@@ -101,6 +107,7 @@ def evaluate(
     curve: tuple[float, ...],
     report_folder: Path | None,
     save_folder: Path | None,
+    submission_folder: Path | None,
     json_file: Path | None,
 ) -> None:
     """Score MODEL on whole images, each label at its own size.
@@ -119,7 +126,7 @@ def evaluate(
     network, table = load_model(model, top_k)
     require_classes(model, table, dataset)
     predictor = make_predictor(network, window, flip, scales)
-    scores, official = _score(predictor, dataset, save_folder)
+    scores, official = _score(predictor, dataset, save_folder, submission_folder)
     others = [
         _score(make_predictor(network.with_top_k(share), window, flip, scales), dataset)[0] for share in curve
     ]
@@ -140,7 +147,10 @@ def evaluate(
 
 
 def _score(
-    predictor: Predictor | ViewsPredictor, dataset: Dataset, save_folder: Path | None = None
+    predictor: Predictor | ViewsPredictor,
+    dataset: Dataset,
+    save_folder: Path | None = None,
+    submission_folder: Path | None = None,
 ) -> tuple[Scores, dict[str, Any] | None]:
     """The scores, and those that are Cityscapes' own where the data is laid out as it is."""
     from fornet_keras.evaluation.cityscapes import OfficialScores, find_label_files
@@ -154,6 +164,8 @@ def _score(
         def on_image(sample: Sample, image: Any, label: Any, prediction: Mapping[str, Any]) -> None:
             if save_folder:
                 save_label_values(save_folder, dataset, sample, prediction["label_ids"])
+            if submission_folder:
+                save_label_values(submission_folder, dataset, sample, prediction["label_ids"], palette=False)
             if label_files:
                 official.add(label_files[sample], prediction["label_ids"])
             advance()

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
+from fornet_keras.atomic import new_folder
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import Size, json_option, model_argument, top_k_option
+from fornet_keras.cli.models import require_classes
+from fornet_keras.cli.options import Shares, Size, data_option, json_option, model_argument
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, show_table
+from fornet_keras.cli.settings import read_settings
+from fornet_keras.data.sources import open_split
 from fornet_keras.errors import ExportError
-from fornet_keras.export.manifest import Format, Precision
+from fornet_keras.export.manifest import Format, Manifest, Precision
+
+if TYPE_CHECKING:
+    from fornet_keras.model import FoRNet
 
 FORMATS = get_args(Format)
 PRECISIONS = get_args(Precision)
@@ -26,6 +33,7 @@ PRECISIONS = get_args(Precision)
     examples=[
         "export runs/city --format litert --size 512x1024 --output phone",
         "export runs/city --format litert --precision int8 --size 512x1024 --calibration IMAGES --output i8",
+        "export runs/city --format onnx --size 512x1024 --top-k 0.1,0.25,0.5,1 --importance --output ratios",
         "export runs/city --format saved_model --size 512x1024 --top-k 0.25 --output serving/city",
     ],
 )
@@ -39,7 +47,13 @@ PRECISIONS = get_args(Precision)
     help="Number format; not every format has each.",
 )
 @click.option("--size", type=Size(), required=True, help="Size of the images, such as 512x1024.")
-@top_k_option
+@click.option(
+    "--top-k",
+    type=Shares(),
+    default=(),
+    help="Share of the regions that is refined, otherwise the model's own; of several, each is an artifact "
+    "in --output.",
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -53,6 +67,14 @@ PRECISIONS = get_args(Precision)
     metavar="DIR",
     help="Folder of images like those it will see: int8 needs them, and the proof is taken on them.",
 )
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take the proof on this configuration's labelled data: it then has the change in mIoU.",
+)
+@data_option
 @click.option("--logits", is_flag=True, help="The artifact also gives the logits.")
 @click.option("--importance", is_flag=True, help="The artifact also gives importance and kept regions.")
 @json_option
@@ -61,9 +83,11 @@ def export(
     format_name: Format,
     precision: Precision,
     size: tuple[int, int],
-    top_k: float | None,
+    top_k: tuple[float, ...],
     output: Path,
     calibration: Path | None,
+    config_file: Path | None,
+    data_folder: Path | None,
     logits: bool,
     importance: bool,
     json_file: Path | None,
@@ -75,38 +99,58 @@ def export(
     """
     if find_spec("tensorflow") is None:
         raise ExportError("export needs TensorFlow, whatever trained the model; pip install tensorflow")
+    if data_folder and not config_file:
+        raise click.UsageError("--data needs --config, which says how the data is laid out")
+    dataset = None
+    if config_file:
+        config = read_settings(config_file, data_folder)
+        dataset = open_split(config.data, config.data.val_split)
     start_backend("tensorflow")
     from fornet_keras.export.export import as_json, export_model
-    from fornet_keras.export.images import calibration_images, proof_images
+    from fornet_keras.export.images import calibration_images, labelled_images, proof_images
     from fornet_keras.model_folder import load_model
 
-    network, table = load_model(model, top_k)
+    network, table = load_model(model, top_k[0] if top_k else None)
+    if dataset:
+        require_classes(model, table, dataset)
     outputs = ["label_ids", *["logits"] * logits, *["importance", "kept"] * importance]
     images = calibration_images(calibration, size) if calibration else []
-    with OUTPUT.status(f"writing and proving {format_name} …"):
-        folder, manifest = export_model(
-            network,
-            table,
-            output,
-            format_name,
-            size,
-            proof_images(calibration, images, size),
-            precision,
-            outputs,
-            images,
-        )
-    write_json(json_file, as_json(folder, manifest))
+    proof = labelled_images(dataset, size) if dataset else proof_images(calibration, images, size)
+
+    def write(network: FoRNet, folder: Path) -> tuple[Path, Manifest]:
+        with OUTPUT.status(f"writing and proving {format_name} at top-k {network.top_k:g} …"):
+            return export_model(network, table, folder, format_name, size, proof, precision, outputs, images)
+
+    if len(top_k) < 2:
+        written = [write(network, output)]
+        write_json(json_file, as_json(*written[0]))
+    else:
+        written = []
+        if output.exists():
+            raise ExportError(f"{output}: is there already; choose another --output, or remove it")
+        with new_folder(output) as writing:
+            for share in dict.fromkeys(top_k):
+                folder, manifest = write(network.with_top_k(share), writing / f"top_k_{share:g}")
+                written.append((output / folder.relative_to(writing), manifest))
+        write_json(json_file, {"artifacts": [as_json(*one) for one in written]})
+    for folder, manifest in written:
+        _show(folder, manifest)
+
+
+def _show(folder: Path, manifest: Manifest) -> None:
+    """What the proof found."""
     rows = [
         [
             f"batch {check.batch}",
             f"{check.label_agreement:.4%}",
             "–" if check.region_agreement is None else f"{check.region_agreement:.2%}",
             "–" if check.largest_logit_difference is None else f"{check.largest_logit_difference:.1e}",
+            "–" if check.miou is None else f"{check.miou:.4f} ({check.miou_keras:.4f})",
         ]
         for check in manifest.proof.at_top_k
     ]
     show_table(
         f"{folder}: compared with Keras on {manifest.proof.images}",
-        ("", "same labels", "same regions", "largest logit difference"),
+        ("", "same labels", "same regions", "largest logit difference", "mIoU (Keras)"),
         rows,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,7 +22,16 @@ from fornet_keras.cli.options import (
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
 from fornet_keras.cli.views import make_predictor, views_options
+from fornet_keras.data.dataset import LabelTable
+from fornet_keras.prediction.artifact import ArtifactPredictor, is_artifact
 from fornet_keras.prediction.inputs import find_inputs
+from fornet_keras.prediction.predict import FolderPrediction
+from fornet_keras.prediction.ray_engine import predict_with_ray
+from fornet_keras.prediction.video import input_size
+
+if TYPE_CHECKING:  # they import Keras
+    from fornet_keras.prediction.predictor import Predictor
+    from fornet_keras.prediction.views import ViewsPredictor
 
 
 @click.command(
@@ -29,7 +39,8 @@ from fornet_keras.prediction.inputs import find_inputs
     short_help="Predict images, folders, globs and videos.",
     examples=[
         "predict runs/city street.jpg --output pictures --overlay --importance",
-        'predict runs/camvid frames "more/*.png" drive.mp4 --output pictures --top-k 0.25',
+        'predict runs/camvid frames "more/*.png" drive.mp4 camera:0 --output pictures --top-k 0.25',
+        "predict exported/onnx @frames.txt --output pictures --engine ray --workers 8",
     ],
 )
 @model_argument
@@ -49,6 +60,28 @@ from fornet_keras.prediction.inputs import find_inputs
 @click.option(
     "--importance", is_flag=True, help="Also write how hard each region looks, and which were refined."
 )
+@click.option(
+    "--engine",
+    type=click.Choice(("here", "ray")),
+    default="here",
+    show_default=True,
+    help="ray predicts with an exported model in several processes, through Ray Data.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="Processes of --engine ray.",
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(("fail", "skip")),
+    default="fail",
+    show_default=True,
+    help="Inputs that cannot be used are passed over and listed at the end. With fail that is exit code 1.",
+)
 @click.option("--overwrite", is_flag=True, help="Write again what is there. Otherwise it is kept.")
 @json_option
 @click.pass_context
@@ -65,35 +98,54 @@ def predict(
     scales: tuple[float, ...],
     overlay: bool,
     importance: bool,
+    engine: str,
+    workers: int,
+    on_error: str,
     overwrite: bool,
     json_file: Path | None,
 ) -> None:
     """Predict images, folders, globs and videos with MODEL.
 
-    MODEL is a run folder, a saved model's folder, or the name of a shipped model. Of each image,
-    NAME_labels.png holds the class ids (a palette shows their colours); of each video, NAME_overlay.mp4;
-    legend.png names the colours.
+    MODEL is a run folder, a saved model's folder, the name of a shipped model, or an exported model. INPUT is
+    also @LIST, a text file of paths below its own folder, and camera:0, which is recorded until Ctrl-C. Of
+    each image, NAME_labels.png holds the class ids (a palette shows their colours); of each video,
+    NAME_overlay.mp4; legend.png names the colours.
     """
     found = find_inputs(inputs, output)
-    start_backend(backend)
-    from fornet_keras.model_folder import load_model
-    from fornet_keras.prediction.predict import FolderPrediction
-    from fornet_keras.prediction.video import input_size
+    exported = is_artifact(model)
+    if exported and (importance or top_k or budget_ms or window or flip or scales):
+        raise click.UsageError("an exported model has its own top-k and gives labels and overlays only")
+    if engine == "ray" and not exported:
+        raise click.UsageError("--engine ray takes an exported model; write one with `export`")
+    table: LabelTable
+    predictor: Predictor | ViewsPredictor | ArtifactPredictor
+    if exported:
+        predictor = ArtifactPredictor(model)
+        table = predictor.table
+    else:
+        start_backend(backend)
+        from fornet_keras.model_folder import load_model
 
-    top_k = top_k_within(budget_ms, top_k, model, lambda: input_size(found[0]))
-    network, table = load_model(model, top_k)
-    predictor = make_predictor(network, window, flip, scales)
+        top_k = top_k_within(budget_ms, top_k, model, lambda: input_size(found[0]))
+        network, table = load_model(model, top_k)
+        predictor = make_predictor(network, window, flip, scales)
     asked = {"labels": True, "overlay": overlay, "importance": importance}
     kinds = [kind for kind, wanted in asked.items() if wanted]
     with tracking() as track:
-        outcomes = FolderPrediction(predictor, table, output, kinds, overwrite, track)(found)
+        prediction = FolderPrediction(predictor, table, output, kinds, overwrite, track)
+        if engine == "ray":
+            prediction.write_legend()
+            outcomes = predict_with_ray(model, prediction, found, workers, track)
+        else:
+            outcomes = prediction(found)
     counts = Counter(outcome.status for outcome in outcomes)
-    result = {"model": model, "top_k": network.top_k, "output": output, "classes": table.names}
+    result = {"model": model, "top_k": predictor.top_k, "output": output, "classes": table.names}
     result |= {status: counts[status] for status in ("written", "kept", "failed")}
     write_json(json_file, result | {"inputs": [asdict(outcome) for outcome in outcomes]})
     kept = f", {counts['kept']} kept (they were there; --overwrite writes them again)"
     click.echo(f"{counts['written']} predicted{kept if counts['kept'] else ''}: {output}")
     if failed := [outcome.error for outcome in outcomes if outcome.error]:
-        click.echo(f"Error: {len(failed)} of {len(outcomes)} inputs failed:", err=True)
+        begin, end = ("Error: ", "failed") if on_error == "fail" else ("", "skipped")
+        click.echo(f"{begin}{len(failed)} of {len(outcomes)} inputs {end}:", err=True)
         click.echo("\n".join(f"  {error}" for error in failed), err=True)
-        context.exit(FAILED)
+        context.exit(FAILED if on_error == "fail" else 0)

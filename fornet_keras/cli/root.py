@@ -15,6 +15,7 @@ from fornet_keras.cli.export import export
 from fornet_keras.cli.group import Group
 from fornet_keras.cli.predict import predict
 from fornet_keras.cli.request import request
+from fornet_keras.cli.serve import serve
 from fornet_keras.cli.summary import summary
 from fornet_keras.cli.train import train
 from fornet_keras.version import __version__
@@ -34,7 +35,7 @@ def root() -> None:
     """FoR-Net: semantic segmentation that spends its computation on the hard regions of an image."""
 
 
-for _command in (data, train, evaluate, predict, export, request, benchmark, summary, doctor):
+for _command in (data, train, evaluate, predict, export, serve, request, benchmark, summary, doctor):
     root.add_command(_command)
 
 

@@ -98,6 +98,13 @@ class AugmentConfig(Section):
         le=0.5,
         description="a number in 0..0.5 (largest turn of the hue, as a fraction of a circle)",
     )
+    gamma: float = Field(
+        default=0.0,
+        ge=0,
+        le=2,
+        description="a number in 0..2 (largest logarithm of the exponent of all values: 0.4 is 0.67 to 1.49, "
+        "lighter to darker)",
+    )
 
     @field_validator("scale")
     @classmethod
@@ -138,6 +145,11 @@ class ModelConfig(Section):
     )
     freeze_backbone: bool = Field(
         default=False, description="a bool (keep the backbone as it is and train the rest)"
+    )
+    freeze_epochs: int = Field(
+        default=0,
+        ge=0,
+        description="an int >= 0 (epochs at the beginning in which the backbone's weights stay)",
     )
 
 

@@ -11,6 +11,7 @@ A complete `dataset.yaml`; only `name` and `classes` are required, the rest are 
     labels: labels/{split}
     image_suffixes: [.jpg, .jpeg, .png]
     label_name: "{stem}.png"       # {stem} is the image's name without its suffix
+    lists: null                    # or "{split}.txt": only the images named there, paths below the folder
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from fornet_keras.config.yaml_text import parse_yaml
 from fornet_keras.data.dataset import IGNORE, LabelTable, Sample
+from fornet_keras.data.file_list import read_list, require_inside
 from fornet_keras.errors import ConfigError, DataError
 
 DESCRIPTION_FILE = "dataset.yaml"
@@ -72,6 +74,7 @@ class FolderDescription(_Strict):
     labels: _FolderPattern = "labels/{split}"
     image_suffixes: Annotated[list[_Name], Field(min_length=1)] = [".jpg", ".jpeg", ".png"]
     label_name: Annotated[str, AfterValidator(_name_pattern)] = "{stem}.png"
+    lists: _FolderPattern | None = None
 
     @model_validator(mode="after")
     def _nothing_twice(self) -> FolderDescription:
@@ -131,23 +134,37 @@ def read_description(root: Path) -> FolderDescription:
 
 
 def find_splits(root: Path, description: FolderDescription) -> list[str]:
-    """Names of the splits below `root`, sorted: whatever {split} stands for in the folders that exist."""
-    before, after = description.images.split("{split}")
-    folders = root.glob(f"{glob.escape(before)}[!.]*{glob.escape(after)}")
-    relative = (folder.relative_to(root).as_posix() for folder in folders if folder.is_dir())
+    """Names of the splits below `root`, sorted: whatever {split} stands for in what exists."""
+    before, after = (description.lists or description.images).split("{split}")
+    found = root.glob(f"{glob.escape(before)}[!.]*{glob.escape(after)}")
+    is_one = Path.is_file if description.lists else Path.is_dir
+    relative = (path.relative_to(root).as_posix() for path in found if is_one(path))
     return sorted(path[len(before) : len(path) - len(after)] for path in relative)
 
 
 def find_samples(root: Path, split: str, description: FolderDescription) -> list[Sample]:
-    """The images of one split, sorted by name, each with its label where that exists."""
-    folder = root / description.images.replace("{split}", split)
+    """The images of one split, sorted by name or as listed, each with its label where that exists.
+
+    Raises:
+        DataError: a list leads out of the folder, or names a file that is no image.
+    """
     label_folder = root / description.labels.replace("{split}", split)
+    list_file = root / (description.lists or "").replace("{split}", split)
+    if description.lists:
+        images = read_list(list_file, root)
+    else:
+        images = sorted((root / description.images.replace("{split}", split)).glob("[!.]*"))
     samples = []
-    for image in sorted(folder.glob("[!.]*")):
+    for image in images:
         stem = _stem(image.name, description.image_suffixes)
         if stem is not None:
             label = label_folder / description.label_name.replace("{stem}", stem)
+            if description.lists:
+                require_inside(root, label, str(list_file))
             samples.append(Sample(image, label if label.is_file() else None))
+        elif description.lists:
+            endings = ", ".join(description.image_suffixes)
+            raise DataError(f"{list_file}: {image} ends otherwise; expected {endings}; correct the line")
     return samples
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -27,7 +28,6 @@ MAX_PIXELS = 100_000_000
 """An image with more pixels is refused before it is decoded: 300 MB as an RGB array."""
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-_END_OF_FILE = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -61,19 +61,14 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def verify_image(path: Path) -> tuple[int, int]:
-    """`image_size`, and an error where the file was cut short.
-
-    Only a file that does not end as its format does is decoded, so that a whole data set is checked in
-    seconds. Damage in the middle of a file is found when it is read.
+    """`image_size`, and an error where `read_image` would end with one.
 
     Raises:
-        DataError: as `image_size`, or the file is truncated.
+        DataError: as `read_image`.
     """
     with _opened(path) as image:
         size = _upright_size(image)
-        ending = _END_OF_FILE.get(image.format or "")
-        if ending is None or not _ends_with(path, ending):
-            image.load()
+        image.load()
         return size
 
 
@@ -90,16 +85,22 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         DataError: the file is missing, not an image, damaged, or larger than `MAX_PIXELS`.
     """
     with _opened(path) as image:
-        turn = _turn(image)
-        if image.mode.startswith("I"):
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        # Pillow warns of a palette's transparency, which is dropped on purpose.
-        image.info.pop("transparency", None)
-        if image.mode != "RGB":  # where it is, Pillow would copy it
-            image = image.convert("RGB")
-        if turn is not None:
-            image = image.transpose(turn)
-        return np.array(image)
+        return _upright_rgb(image)
+
+
+def decode_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """The image in the bytes of a file, as `read_image` gives it.
+
+    Args:
+        content: a PNG, JPEG, WebP or BMP file.
+        name: what errors call it.
+        max_pixels: an image with more is refused before it is decoded.
+
+    Raises:
+        DataError: not an image, damaged, or larger than `max_pixels`.
+    """
+    with _decoding(BytesIO(content), name, max_pixels) as image:
+        return _upright_rgb(image)
 
 
 def read_label(path: Path) -> NDArray[np.uint8]:
@@ -191,13 +192,31 @@ def train_id_lookup(
     return lookup, undeclared
 
 
+def _upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    turn = _turn(image)
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    # Pillow warns of a palette's transparency, which is dropped on purpose.
+    image.info.pop("transparency", None)
+    if image.mode != "RGB":  # where it is, Pillow would copy it
+        image = image.convert("RGB")
+    if turn is not None:
+        image = image.transpose(turn)
+    return np.array(image)
+
+
+def _opened(path: Path) -> AbstractContextManager[Image.Image]:
+    return _decoding(path, str(path), MAX_PIXELS)
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """The image behind `path`, header read and not decoded; whatever goes wrong is a `DataError`."""
+def _decoding(source: Path | BytesIO, path: str, max_pixels: int) -> Iterator[Image.Image]:
+    """The image in `source`, header read and not decoded; whatever goes wrong is a `DataError`."""
     try:
-        _check_file(path)
-        with Image.open(path, formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
+        if isinstance(source, Path):
+            _check_file(source)
+        with Image.open(source, formats=_FORMATS) as image:
+            if image.width * image.height > max_pixels:
                 raise Image.DecompressionBombError
             yield image
     except UnidentifiedImageError as error:
@@ -206,7 +225,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
-            f"{path}: too large to be read safely; expected at most {MAX_PIXELS:,} pixels; resize or crop it"
+            f"{path}: too large to be read safely; expected at most {max_pixels:,} pixels; resize or crop it"
         ) from error
     except PermissionError as error:
         raise DataError(
@@ -246,12 +265,6 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
     return image.size if _turn(image) in _QUARTER_TURNS else (image.height, image.width)
-
-
-def _ends_with(path: Path, ending: bytes) -> bool:
-    with path.open("rb") as file:
-        file.seek(-len(ending), 2)
-        return file.read() == ending
 
 
 def _ranges(values: NDArray[np.intp]) -> str:

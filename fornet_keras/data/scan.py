@@ -18,13 +18,17 @@ from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
 from fornet_keras.data.fingerprint import fingerprint
 from fornet_keras.data.images import WrongLabelError, read_label, train_id_lookup, verify_image
 from fornet_keras.data.scan_report import OF_LABELS, Kind, Problem, ScanReport, load_report, store_report
-from fornet_keras.errors import DataError
+from fornet_keras.errors import DataError, one_line
 
-_VERSION = 1  # of what a scan finds: raise it when that changes, so that older cached reports are not used
+_VERSION = 2  # of what a scan finds: raise it when that changes, so that older cached reports are not used
 _VALUES_APART = 8  # up to so many undeclared values get a line each; more are a photo taken for a label
 _TRAIN_IDS = (
     "train ids where label ids are expected; use the original label files "
     "(for Cityscapes *_labelIds.png; train ids belong in *_labelTrainIds.png)"
+)
+_LABEL_IDS = (
+    "label ids where train ids are expected; write the file again from the label ids "
+    "(for Cityscapes with csCreateTrainIdLabelImgs), or delete it where *_labelIds.png is beside it"
 )
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "fornet_keras"
@@ -37,7 +41,7 @@ def scan(
     on_sample: Callable[[int, int], None] | None = None,
     cache: Path | None = None,
 ) -> ScanReport:
-    """Read every label and every image's header, count the classes and collect the problems.
+    """Read every image and label, count the classes and collect the problems.
 
     Args:
         dataset: the samples to look at.
@@ -130,9 +134,11 @@ def _read(sample: Sample, table: LabelTable) -> _Record:
         histogram = np.bincount(label.ravel(), minlength=256)
         lookup, undeclared = train_id_lookup(table, sample.label_holds_train_ids)
         np.add.at(pixels, lookup, np.where(undeclared, 0, histogram))
-        findings += [
-            ("wrong label", sample.label, text) for text in _undeclared_values(histogram * undeclared)
-        ]
+        if sample.label_holds_train_ids and _looks_like_label_ids(histogram, undeclared, table):
+            findings.append(("wrong label", sample.label, _LABEL_IDS))
+        else:
+            texts = _undeclared_values(histogram * undeclared)
+            findings += [("wrong label", sample.label, text) for text in texts]
         if not sample.label_holds_train_ids and _looks_like_train_ids(histogram, pixels, table):
             findings.append(("wrong label", sample.label, _TRAIN_IDS))
     except WrongLabelError as error:
@@ -143,7 +149,7 @@ def _read(sample: Sample, table: LabelTable) -> _Record:
 
 
 def _without_path(error: DataError, path: Path) -> str:
-    return str(error).removeprefix(f"{path}: ")
+    return str(error).removeprefix(one_line(f"{path}: "))
 
 
 def _undeclared_values(histogram: NDArray[np.int64]) -> list[str]:
@@ -167,6 +173,14 @@ def _looks_like_train_ids(histogram: NDArray[np.int64], pixels: NDArray[np.int64
     if 2 * num_beyond <= len(class_values) or histogram[table.num_classes : IGNORE].any():
         return False
     return bool(0 < pixels[: table.num_classes].sum() < pixels[IGNORE])
+
+
+def _looks_like_label_ids(
+    histogram: NDArray[np.int64], undeclared: NDArray[np.uint8], table: LabelTable
+) -> bool:
+    """Whether a file of train ids holds label-file values by mistake: all are, and some are no train ids."""
+    values = np.flatnonzero(histogram)
+    return bool(undeclared[values].any()) and set(values.tolist()) <= table.train_ids.keys()
 
 
 # === All samples ===

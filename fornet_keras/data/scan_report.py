@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from fornet_keras.errors import DataError
+from fornet_keras.errors import DataError, one_line
 
 _LISTED = 3  # file names in a line about many files
 
@@ -38,11 +38,11 @@ class Problem:
 
     def __str__(self) -> str:
         if len(self.paths) == 1:
-            return f"{self.paths[0]}: {self.finding}; {self.fix}"
+            return one_line(f"{self.paths[0]}: {self.finding}; {self.fix}")
         unit = "labels" if self.kind in OF_LABELS else "images"
         listed = ", ".join(path.name for path in self.paths[:_LISTED])
         listed += ", …" if len(self.paths) > _LISTED else ""
-        return f"{self.finding} in {len(self.paths)} of {self.total} {unit}; {self.fix} ({listed})"
+        return one_line(f"{self.finding} in {len(self.paths)} of {self.total} {unit}; {self.fix} ({listed})")
 
 
 @dataclass(frozen=True)

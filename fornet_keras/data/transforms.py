@@ -27,7 +27,8 @@ def augment(
         image: uint8 RGB `(height, width, 3)`.
         label: uint8 train ids `(height, width)`.
         options: a `config.AugmentConfig`.
-        random: NumPy generator; eight numbers are drawn whatever the options.
+        random: NumPy generator; nine numbers are drawn whatever the options, so that one option leaves what
+            the others do.
 
     Returns:
         uint8 `(*options.crop, 3)` and uint8 `options.crop`. What lies outside the image is `PAD_COLOR`, made
@@ -35,7 +36,9 @@ def augment(
         hold.
     """
     image, label = _scale_crop_flip(image, label, options, random)
-    return cv2.transform(image, color_matrix(options, random)), label
+    matrix = color_matrix(options, random)
+    image = cv2.LUT(image, gamma_table(options, random))
+    return cv2.transform(image, matrix), label
 
 
 def _scale_crop_flip(
@@ -82,3 +85,15 @@ def color_matrix(options: AugmentConfig, random: np.random.Generator) -> NDArray
     gain = brightness * contrast
     offset = brightness * (1 - contrast) * 127.5
     return np.hstack([gain * turn, np.full((3, 1), offset)])
+
+
+def gamma_table(options: AugmentConfig, random: np.random.Generator) -> NDArray[np.uint8]:
+    """A random exposure: the value that each value 0…255 becomes when raised to an exponent near 1.
+
+    Unlike brightness it keeps black and white, and moves the dark tones most.
+
+    Returns:
+        uint8 `(256,)`; the identity where `options.gamma` is 0.
+    """
+    exponent = np.exp(options.gamma * random.uniform(-1, 1))
+    return np.rint(255 * np.linspace(0, 1, 256) ** exponent).astype(np.uint8)

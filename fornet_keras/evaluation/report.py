@@ -14,6 +14,7 @@ from PIL import Image
 from fornet_keras.atomic import write_text
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.samples import read_sample
+from fornet_keras.errors import one_line
 from fornet_keras.evaluation.charts import save_class_bars, save_confusion_matrix, save_curve
 from fornet_keras.evaluation.evaluate import Prediction, Scores
 from fornet_keras.prediction.pictures import Picture, compared, legend
@@ -138,7 +139,7 @@ def _worst(
         picture = compared(image, label, predictor(image), region_size, dataset.table)
         name = f"worst_{number:02}.jpg"
         Image.fromarray(picture).save(folder / name, quality=90)
-        caption = f"mIoU {scores.image_miou[sample.image]:.3f}: {escape(str(sample.image))}"
+        caption = f"mIoU {scores.image_miou[sample.image]:.3f}: {escape(one_line(str(sample.image)))}"
         figures.append(f'<figure><img src="{name}" alt=""><figcaption>{caption}</figcaption></figure>')
     return "\n".join(figures)
 

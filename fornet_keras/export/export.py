@@ -25,7 +25,7 @@ from fornet_keras.export.manifest import (
     write_manifest,
 )
 from fornet_keras.export.proof import Proof, ProofImages, Reference, prove
-from fornet_keras.export.runtimes import open_runtime
+from fornet_keras.export.runtimes import open_runtime, open_tf_lite
 from fornet_keras.export.warmup import write_warmup
 from fornet_keras.model import FoRNet
 
@@ -67,18 +67,18 @@ def export_model(
         raise ExportError(
             "an export needs the TensorFlow backend; use the command `export`, or KERAS_BACKEND=tensorflow"
         )
-    formats.check_format(format, precision, calibration)
+    formats.check_format(format, precision, calibration, size)
     folder = _target(output, format)
     batches = (1,) if format == "litert" else (1, 2)
     reference = Reference(model, size, images)
     with new_folder(folder) as writing:
         _write(model, size, outputs, writing, format, precision, calibration)
-        proof = prove(open_runtime(writing, format), reference, batches, precision)
+        proof = _prove(writing, format, reference, batches, precision)
         if set(OUTPUTS) - set(outputs):
             # The same once more with every output: what the artifact does not show is compared too.
             with TemporaryDirectory() as name:
                 _write(model, size, OUTPUTS, Path(name), format, precision, calibration)
-                proof = prove(open_runtime(Path(name), format), reference, batches, precision)
+                proof = _prove(Path(name), format, reference, batches, precision)
         if format == "saved_model":
             write_warmup(writing, images.images[0])
         manifest = _manifest(model, table, writing, format, precision, size, outputs, proof)
@@ -115,6 +115,13 @@ def _write(
         formats.write_openvino(model, size, outputs, folder, precision)
 
 
+def _prove(folder: Path, format: str, reference: Reference, batches: Sequence[int], precision: str) -> Proof:
+    """The proof in the format's own runtime; of LiteRT also in the interpreter of TensorFlow."""
+    if format == "litert":
+        prove(open_tf_lite(folder / formats.LITERT_FILE), reference, batches, precision)
+    return prove(open_runtime(folder, format), reference, batches, precision)
+
+
 def _manifest(
     model: FoRNet,
     table: LabelTable,
@@ -133,6 +140,7 @@ def _manifest(
         precision=precision,
         size=size,
         top_k=model.top_k,
+        region_size=model.region_size,
         inputs=(Tensor(name="image", dtype="uint8", shape=tuple(deployed.input.shape)),),
         outputs=tuple(Tensor(name=n, dtype=dtype, shape=shape) for n, (dtype, shape) in tensors.items()),
         classes=tuple(ClassEntry(name=name, color=color) for name, color in classes),

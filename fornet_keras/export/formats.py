@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.errors import ExportError
 from fornet_keras.export.deployment import deployment_model
+from fornet_keras.export.runtimes import LITERT_FILE, ONNX_FILE, OPENVINO_FILE
 from fornet_keras.model import FoRNet
 
 PRECISIONS = {
@@ -32,21 +33,25 @@ NEEDS = {
 """Format → the package that it needs beside TensorFlow, and the extra that installs it."""
 
 ENCODED = "serving_encoded"
-LITERT_FILE = "model.tflite"
-ONNX_FILE = "model.onnx"
-OPENVINO_FILE = "model.xml"
 ONNX_OPSET = 18
+MAX_PIXELS = 2**24
+"""A larger image would need gigabytes for its logits, in the proof too."""
 
 Images = Sequence[NDArray[np.uint8]]
 
 
-def check_format(name: str, precision: str, calibration: Images) -> None:
+def check_format(name: str, precision: str, calibration: Images, size: tuple[int, int]) -> None:
     """Refuse what cannot be written here, before anything is computed.
 
     Raises:
         ExportError: the precision is not one of the format's, a package or the calibration images are
-            missing.
+            missing, or the size is too large.
     """
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ExportError(
+            f"{size[0]}x{size[1]}: too large to be run; expected at most {MAX_PIXELS:,} pixels; "
+            "give a smaller --size, such as 1024x2048"
+        )
     if precision not in PRECISIONS[name]:
         raise ExportError(
             f"{name} cannot be written in {precision}; expected one of {', '.join(PRECISIONS[name])}"
@@ -125,18 +130,23 @@ def write_openvino(
     """Write `model.xml` and `model.bin`, which take any number of images."""
     import openvino
 
-    run, deployed = _function(model, size, outputs, batch=None)
+    run, deployed = _function(model, size, outputs, batch=None, split=True)
     converted = openvino.convert_model(run.get_concrete_function(_specification(deployed)))
     openvino.save_model(converted, folder / OPENVINO_FILE, compress_to_fp16=precision == "float16")
 
 
 def _function(
-    model: FoRNet, size: tuple[int, int], outputs: Sequence[str], batch: int | None, dtype: str = "uint8"
+    model: FoRNet,
+    size: tuple[int, int],
+    outputs: Sequence[str],
+    batch: int | None,
+    dtype: str = "uint8",
+    split: bool = False,
 ) -> tuple[Any, keras.Model]:
     """The deployment model, as a TensorFlow function and as it is."""
     import tensorflow as tf
 
-    deployed = deployment_model(model, size, outputs, batch, dtype)
+    deployed = deployment_model(model, size, outputs, batch, dtype, split)
     return tf.function(lambda image: deployed(image, training=False)), deployed
 
 

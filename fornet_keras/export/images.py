@@ -9,13 +9,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.data.dataset import Dataset, LabelTable, Sample
 from fornet_keras.data.images import SUFFIXES, read_image
+from fornet_keras.data.samples import read_sample
 from fornet_keras.data.synthetic import render_scene
 from fornet_keras.errors import ExportError
 from fornet_keras.export.proof import ProofImages
 
 MOST_CALIBRATION = 64
 MOST_PROOF = 4
+MOST_LABELLED = 16
 
 
 def calibration_images(folder: Path, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
@@ -47,3 +50,28 @@ def proof_images(
         raise ExportError(f"{size[0]}x{size[1]}: expected at least 64 pixels a side")
     scenes = [render_scene(seed, size).image for seed in range(MOST_PROOF)]
     return ProofImages("made-up street scenes", scenes)
+
+
+def labelled_images(dataset: Dataset, size: tuple[int, int]) -> ProofImages:
+    """Images of a data set with their labels, evenly picked, at a size: the proof then has the loss of mIoU.
+
+    Raises:
+        DataError: a file cannot be used.
+    """
+    picked = np.unique(np.linspace(0, len(dataset) - 1, MOST_LABELLED).astype(int))
+    pairs = [fit_sample(dataset.samples[i], dataset.table, size) for i in picked]
+    images, labels = zip(*pairs, strict=True)
+    return ProofImages(f"of {dataset.root}, split {dataset.split}", images, labels)
+
+
+def fit_sample(
+    sample: Sample, table: LabelTable, size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read an image and its train ids at a size.
+
+    Raises:
+        DataError: a file cannot be used.
+    """
+    image, label = read_sample(sample, table)
+    fitting = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    return fitting, cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)

@@ -52,10 +52,27 @@ class Check(_Strict):
     miou_keras: float | None = None
 
 
+class Tolerance(_Strict):
+    """How far an exported model may be from Keras.
+
+    Args:
+        labels: smallest share of pixels with the same label.
+        regions: smallest share of regions on whose refinement both agree.
+        logits: largest difference of a logit in those regions; None where rounding makes it meaningless.
+        miou: largest loss of mIoU, where labels are given.
+    """
+
+    labels: float
+    regions: float
+    logits: float | None
+    miou: float
+
+
 class Proof(_Strict):
     """How the exported model compares with Keras.
 
     Args:
+        tolerance: what was demanded.
         images: where the images came from, and how many they are.
         at_top_k: both at the model's top-k.
         keras_at_1: label agreement of Keras at a top-k of 1 with Keras at the model's own.
@@ -63,6 +80,7 @@ class Proof(_Strict):
             its mask would refine every region, and be nearer to this one than to `at_top_k`.
     """
 
+    tolerance: Tolerance
     images: str
     at_top_k: tuple[Check, ...]
     keras_at_1: float
@@ -83,6 +101,7 @@ class Manifest(_Strict):
     precision: Precision
     size: tuple[int, int]
     top_k: float
+    region_size: int = Field(32, description="edge of a region in pixels")
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     classes: tuple[ClassEntry, ...]
@@ -102,9 +121,12 @@ class Manifest(_Strict):
 def file_sums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder but the manifest, by relative path."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
-    }
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in paths}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:  # not read as a whole: it may be any file
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:

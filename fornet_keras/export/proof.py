@@ -11,29 +11,12 @@ from numpy.typing import NDArray
 
 from fornet_keras.errors import ExportError
 from fornet_keras.export.deployment import OUTPUTS, deployment_model
-from fornet_keras.export.manifest import Check, Proof
+from fornet_keras.export.manifest import Check, Proof, Tolerance
 from fornet_keras.export.runtimes import Run
 from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.model import FoRNet
 
 Outputs = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far an exported model may be from Keras.
-
-    Args:
-        labels: smallest share of pixels with the same label.
-        regions: smallest share of regions on whose refinement both agree.
-        logits: largest difference of a logit in those regions; None where rounding makes it meaningless.
-        miou: largest loss of mIoU, where labels are given.
-    """
-
-    labels: float
-    regions: float
-    logits: float | None
-    miou: float
 
 
 TOLERANCES = {
@@ -119,7 +102,13 @@ def prove(run: Run, reference: Reference, batches: Sequence[int], precision: str
             "it has lost its selection; nothing is written"
         )
     source = f"{len(reference.images.images)} images, {reference.images.source}"
-    return Proof(images=source, at_top_k=tuple(checks), keras_at_1=keras_at_1, exported_at_1=exported_at_1)
+    return Proof(
+        tolerance=tolerance,
+        images=source,
+        at_top_k=tuple(checks),
+        keras_at_1=keras_at_1,
+        exported_at_1=exported_at_1,
+    )
 
 
 def _run_all(run: Run, images: Sequence[NDArray[np.uint8]], batch: int) -> list[Outputs]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.export.formats import LITERT_FILE, ONNX_FILE, OPENVINO_FILE
+LITERT_FILE = "model.tflite"
+ONNX_FILE = "model.onnx"
+OPENVINO_FILE = "model.xml"
 
 Run = Callable[[NDArray[np.uint8]], dict[str, NDArray[Any]]]
 """From images uint8 `(batch, height, width, 3)` to the outputs by name."""
@@ -28,7 +31,7 @@ def open_runtime(folder: Path, format: str, threads: int | None = None) -> Run:
     if format == "litert":
         return _litert(folder / LITERT_FILE, threads)
     if format == "onnx":
-        return _onnx(folder / ONNX_FILE, threads)
+        return open_onnx(folder / ONNX_FILE, threads)
     return _openvino(folder / OPENVINO_FILE, threads)
 
 
@@ -52,7 +55,19 @@ def _litert(path: Path, threads: int | None) -> Run:
     return lambda images: dict(runner(image=images))
 
 
-def _onnx(path: Path, threads: int | None) -> Run:
+def open_tf_lite(path: Path) -> Run:
+    """Load a LiteRT model in the interpreter that TensorFlow brings, which many phones' code still uses."""
+    import tensorflow as tf
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it will leave TensorFlow, which is why both are tried
+        interpreter = tf.lite.Interpreter(str(path))
+    runner = interpreter.get_signature_runner("serving_default")
+    return lambda images: dict(runner(image=images))
+
+
+def open_onnx(path: Path, threads: int | None) -> Run:
+    """Load an ONNX model in ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -65,11 +80,7 @@ def _onnx(path: Path, threads: int | None) -> Run:
 def _openvino(path: Path, threads: int | None) -> Run:
     import openvino
 
-    # Else OpenVINO computes in bfloat16 where the processor can, and the proof would be of something else.
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-    if threads:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    compiled = openvino.Core().compile_model(str(path), "CPU", openvino_settings(threads))
     known = ("label_ids", "logits", "importance", "kept")
     names = [next(n for n in known if n in output.get_names()) for output in compiled.outputs]
 
@@ -78,3 +89,9 @@ def _openvino(path: Path, threads: int | None) -> Run:
         return {name: np.array(found[number]) for number, name in enumerate(names)}
 
     return run
+
+
+def openvino_settings(threads: int | None) -> dict[str, Any]:
+    """Settings of OpenVINO that compute in float32."""
+    # Else it computes in bfloat16 where the processor can, and the proof would be of something else.
+    return {"INFERENCE_PRECISION_HINT": "f32", **({"INFERENCE_NUM_THREADS": threads} if threads else {})}

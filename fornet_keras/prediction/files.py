@@ -12,7 +12,7 @@ from fornet_keras.atomic import written_whole
 
 
 def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write RGB `(height, width, 3)` as a PNG."""
+    """Write RGB `(height, width, 3)` or grey `(height, width)` as a PNG."""
     with written_whole(path) as temporary:
         Image.fromarray(picture).save(temporary)
 
@@ -25,7 +25,12 @@ def write_labels(path: Path, values: NDArray[np.uint8], colors: NDArray[np.uint8
         values: uint8 `(height, width)`.
         colors: uint8 `(256, 3)`, the RGB colour of each value.
     """
+    with written_whole(path) as temporary:
+        palette_image(values, colors).save(temporary)
+
+
+def palette_image(values: NDArray[np.uint8], colors: NDArray[np.uint8]) -> Image.Image:
+    """Class values as an image that `write_labels` writes, with the same arguments."""
     image = Image.fromarray(values)
     image.putpalette(colors.tobytes())
-    with written_whole(path) as temporary:
-        image.save(temporary)
+    return image

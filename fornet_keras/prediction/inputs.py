@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from fornet_keras.data.file_list import read_list
 from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import DataError
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov")
+
+CAMERA = re.compile(r"camera:(\d+)")
+"""What names a camera: its number, from 0."""
 
 KINDS = ("labels", "overlay", "importance")
 """What is written of an input, as `NAME_KIND`."""
@@ -22,7 +27,7 @@ LEGEND = "legend.png"
 
 @dataclass(frozen=True)
 class Input:
-    """One image or video.
+    """One image, video or camera.
 
     Args:
         path: where it is.
@@ -34,8 +39,13 @@ class Input:
 
     @property
     def is_video(self) -> bool:
-        """Told by the file's ending."""
-        return self.path.suffix.lower() in VIDEO_SUFFIXES
+        """Told by the file's ending; a camera is one too."""
+        return self.path.suffix.lower() in VIDEO_SUFFIXES or self.is_camera
+
+    @property
+    def is_camera(self) -> bool:
+        """Whether the frames come from a camera, until Ctrl-C."""
+        return CAMERA.fullmatch(str(self.path)) is not None
 
 
 @dataclass(frozen=True)
@@ -58,11 +68,12 @@ def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
     """Every image and video that the arguments name, each once, in their order, folders sorted by name.
 
     Args:
-        arguments: images, videos, folders (with all below them) and globs, in which `**` means any folders.
+        arguments: images, videos, folders (with all below them), globs, in which `**` means any folders,
+            `@LIST`, a text file of paths in its own folder, which need not exist, and `camera:0`.
         output: the folder of the outputs: what an earlier run wrote there is no input.
 
     Raises:
-        DataError: an argument names nothing.
+        DataError: an argument names nothing, or a list something outside its folder.
     """
     found: dict[PurePath, _Found] = {}
     for argument in arguments:
@@ -73,6 +84,13 @@ def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
 
 def _expand(argument: str, output: Path) -> Iterator[_Found]:
     path = Path(os.path.expanduser(argument))
+    if argument.startswith("@") and not path.exists():
+        path = Path(os.path.expanduser(argument[1:]))
+        yield from (_Found(entry, _below(path.parent, entry)) for entry in read_list(path, path.parent))
+        return
+    if camera := CAMERA.fullmatch(argument):
+        yield _Found(Path(argument), PurePath(f"camera_{camera[1]}"))
+        return
     is_glob = glob.has_magic(argument) and not path.exists()
     if is_glob:
         matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
@@ -86,6 +104,10 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
         raise DataError(f"{argument}: {finding}; expected images, videos or folders; check the spelling")
     for match in matches:
         yield from _in_folder(match, output) if match.is_dir() else [_Found(match, PurePath(match.name))]
+
+
+def _below(folder: Path, path: Path) -> PurePath:
+    return PurePath(os.path.relpath(os.path.abspath(path), os.path.abspath(folder)))
 
 
 def _in_folder(folder: Path, output: Path) -> list[_Found]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.images import read_image
-from fornet_keras.errors import DataError
+from fornet_keras.errors import DataError, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
 from fornet_keras.prediction.inputs import KINDS, LEGEND, Input
 from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
-from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.prediction.video import transform_video
-from fornet_keras.prediction.views import ViewsPredictor
+
+if TYPE_CHECKING:  # they import Keras, which an exported model does without
+    from fornet_keras.prediction.artifact import ArtifactPredictor
+    from fornet_keras.prediction.predictor import Predictor
+    from fornet_keras.prediction.views import ViewsPredictor
 
 Track = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
 
@@ -52,7 +55,7 @@ class FolderPrediction:
     `NAME_overlay.png` and `NAME_importance.png`; of a video `NAME_overlay.mp4`; and `legend.png`.
 
     Args:
-        predictor: a `Predictor` or a `ViewsPredictor`.
+        predictor: a `Predictor`, a `ViewsPredictor`, or an `ArtifactPredictor`, which gives no importance.
         table: its model's classes.
         output: the folder.
         kinds: what to write of an image, some of `KINDS`.
@@ -60,7 +63,7 @@ class FolderPrediction:
         track: gets items, their number or None, and a description, and hands the items on: a progress bar.
     """
 
-    predictor: Predictor | ViewsPredictor
+    predictor: Predictor | ViewsPredictor | ArtifactPredictor
     table: LabelTable
     output: Path
     kinds: Sequence[str] = KINDS[:1]
@@ -73,10 +76,10 @@ class FolderPrediction:
         Raises:
             DataError: the folder holds predictions of a model with other classes.
         """
-        self._write_legend()
-        return [self._one(entry) for entry in self.track(inputs, len(inputs), "images")]
+        self.write_legend()
+        return [self.one(entry) for entry in self.track(inputs, len(inputs), "images")]
 
-    def _write_legend(self) -> None:
+    def write_legend(self) -> None:
         """Write the legend, which would explain none of the pictures of a model with other classes."""
         path, picture = self.output / LEGEND, legend(self.table)
         if path.exists() and not self.overwrite and not np.array_equal(read_image(path), picture):
@@ -86,20 +89,22 @@ class FolderPrediction:
             )
         write_picture(path, picture)
 
-    def _one(self, entry: Input) -> Outcome:
+    def one(self, entry: Input) -> Outcome:
+        """Predict one input."""
         kinds, suffix = (("overlay",), ".mp4") if entry.is_video else (self.kinds, ".png")
         files = {kind: self.output / f"{entry.name}_{kind}{suffix}" for kind in kinds}
         wanted = {kind: file for kind, file in files.items() if self.overwrite or not file.exists()}
         if not wanted:
             return Outcome(entry.path, "kept", files)
         try:
-            (self._video if entry.is_video else self._image)(entry.path, wanted)
+            (self._video if entry.is_video else self._image)(entry, wanted)
         except DataError as error:
-            return Outcome(entry.path, "failed", {}, str(error))
+            place = one_line(f"{entry.path}: ")
+            return Outcome(entry.path, "failed", {}, place + str(error).removeprefix(place))
         return Outcome(entry.path, "written", files)
 
-    def _image(self, path: Path, wanted: dict[str, Path]) -> None:
-        image = read_image(path)
+    def _image(self, entry: Input, wanted: dict[str, Path]) -> None:
+        image = read_image(entry.path)
         prediction = self.predictor(image)
         label_ids = prediction["label_ids"]
         if "labels" in wanted:
@@ -110,10 +115,10 @@ class FolderPrediction:
             regions = prediction["importance"], prediction["kept"]
             write_picture(wanted["importance"], importance_map(image, *regions, self.predictor.region_size))
 
-    def _video(self, path: Path, wanted: dict[str, Path]) -> None:
+    def _video(self, entry: Input, wanted: dict[str, Path]) -> None:
         def paint(frame: Picture) -> Picture:
             return overlay(frame, self.predictor(frame)["label_ids"], self.table)
 
         transform_video(
-            path, wanted["overlay"], paint, lambda frames, total: self.track(frames, total, path.name)
+            entry, wanted["overlay"], paint, lambda frames, total: self.track(frames, total, entry.path.name)
         )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
 from fornet_keras.errors import DataError
-from fornet_keras.prediction.files import write_labels
+from fornet_keras.prediction.files import write_labels, write_picture
 
 
 def label_values(table: LabelTable) -> NDArray[np.uint8]:
@@ -21,14 +21,17 @@ def label_values(table: LabelTable) -> NDArray[np.uint8]:
     return values
 
 
-def save_label_values(folder: Path, dataset: Dataset, sample: Sample, label_ids: NDArray[np.uint8]) -> Path:
-    """Write one prediction as a palette PNG of label values, at the image's place in the data.
+def save_label_values(
+    folder: Path, dataset: Dataset, sample: Sample, label_ids: NDArray[np.uint8], palette: bool = True
+) -> Path:
+    """Write one prediction as a PNG of label values, at the image's place in the data.
 
     Args:
         folder: the folder of all predictions; the image's path below the data's root is kept.
         dataset: what the sample is from.
         sample: the sample that was predicted.
         label_ids: uint8 train ids `(height, width)`.
+        palette: give it the class colours, for people; without, it is grey, as test servers want it.
 
     Returns:
         The file.
@@ -47,5 +50,8 @@ def save_label_values(folder: Path, dataset: Dataset, sample: Sample, label_ids:
             f"{path}: is the image itself, which the prediction would overwrite; "
             "expected a folder other than the data's own; choose another one"
         )
-    write_labels(path, values[label_ids], colors)
+    if palette:
+        write_labels(path, values[label_ids], colors)
+    else:
+        write_picture(path, values[label_ids])
     return path

@@ -11,7 +11,7 @@ import cv2
 from fornet_keras.atomic import written_whole
 from fornet_keras.data.images import image_size
 from fornet_keras.errors import DataError
-from fornet_keras.prediction.inputs import Input
+from fornet_keras.prediction.inputs import CAMERA, Input
 from fornet_keras.prediction.pictures import Picture
 
 # What FFmpeg finds in a damaged file would be many lines on standard error; ours is one.
@@ -29,11 +29,13 @@ MOSTLY = 0.95
 Track = Callable[[Iterable[Picture], int | None], Iterable[Picture]]
 
 
-def transform_video(source: Path, target: Path, transform: Callable[[Picture], Picture], track: Track) -> int:
+def transform_video(entry: Input, target: Path, transform: Callable[[Picture], Picture], track: Track) -> int:
     """Write `transform` of each frame of a video as a video of the same size and rate, without sound.
 
+    Ctrl-C ends the recording of a camera, and what was recorded is written.
+
     Args:
-        source: a file that FFmpeg reads.
+        entry: a file that FFmpeg reads, or a camera.
         target: an .mp4 file, which appears when it is complete.
         transform: from an RGB uint8 `(height, width, 3)` frame to another of its size.
         track: gets the frames and their number, where the file tells it, and hands the frames on.
@@ -44,19 +46,21 @@ def transform_video(source: Path, target: Path, transform: Callable[[Picture], P
     Raises:
         DataError: no frame can be read, many are missing, or the video cannot be written.
     """
-    capture = cv2.VideoCapture(str(source))
+    capture = _open(entry)
     try:
         rate = capture.get(cv2.CAP_PROP_FPS)
         announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         frames = track(_frames(capture), announced if announced > 0 else None)
         with written_whole(target) as temporary:
             pictures = (transform(frame) for frame in frames)
-            num_frames = _write(temporary, pictures, rate if 1 <= rate <= 240 else USUAL_RATE)
+            num_frames = _write(
+                temporary, pictures, rate if 1 <= rate <= 240 else USUAL_RATE, entry.is_camera
+            )
             if not num_frames:
-                raise DataError(f"{source}: no frame in it can be read; expected a video; copy it again")
+                raise _no_frame(entry)
             if num_frames < MOSTLY * announced:
                 raise DataError(
-                    f"{source}: cut short or damaged: {num_frames} of {announced} frames can be read; "
+                    f"{entry.path}: cut short or damaged: {num_frames} of {announced} frames can be read; "
                     "copy it again"
                 )
             return num_frames
@@ -72,14 +76,33 @@ def input_size(entry: Input) -> tuple[int, int]:
     """
     if not entry.is_video:
         return image_size(entry.path)
-    capture = cv2.VideoCapture(str(entry.path))
+    capture = _open(entry)
     try:
         size = capture.get(cv2.CAP_PROP_FRAME_HEIGHT), capture.get(cv2.CAP_PROP_FRAME_WIDTH)
     finally:
         capture.release()
     if not all(size):
-        raise DataError(f"{entry.path}: no frame in it can be read; expected a video; copy it again")
+        raise _no_frame(entry)
     return int(size[0]), int(size[1])
+
+
+def _open(entry: Input) -> cv2.VideoCapture:
+    camera = CAMERA.fullmatch(str(entry.path))
+    if camera is None:
+        return cv2.VideoCapture(str(entry.path))
+    level = cv2.utils.logging.setLogLevel(
+        cv2.utils.logging.LOG_LEVEL_SILENT
+    )  # our line says that there is no camera
+    try:
+        return cv2.VideoCapture(int(camera[1]))
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+def _no_frame(entry: Input) -> DataError:
+    if entry.is_camera:
+        return DataError(f"{entry.path}: gives no frame; expected a connected camera; try another number")
+    return DataError(f"{entry.path}: no frame in it can be read; expected a video; copy it again")
 
 
 def _frames(capture: cv2.VideoCapture) -> Iterator[Picture]:
@@ -90,7 +113,7 @@ def _frames(capture: cv2.VideoCapture) -> Iterator[Picture]:
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
-def _write(path: Path, pictures: Iterable[Picture], rate: float) -> int:
+def _write(path: Path, pictures: Iterable[Picture], rate: float, until_interrupted: bool) -> int:
     writer = cv2.VideoWriter()
     num_frames = 0
     try:
@@ -102,6 +125,9 @@ def _write(path: Path, pictures: Iterable[Picture], rate: float) -> int:
                 raise DataError(f"{path.parent}: no video can be written there; check the folder's mode")
             writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             num_frames += 1
+    except KeyboardInterrupt:
+        if not until_interrupted:
+            raise
     finally:
         writer.release()
     return num_frames

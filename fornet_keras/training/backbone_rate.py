@@ -6,10 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
+from keras import ops
 
 
 def scale_rate(
-    optimizer: keras.optimizers.Optimizer, slowed: Iterable[keras.Variable], factor: float
+    optimizer: keras.optimizers.Optimizer,
+    slowed: Iterable[keras.Variable],
+    factor: float,
+    still_steps: int = 0,
 ) -> None:
     """Make an optimizer update some variables, and decay their weights, at a share of its learning rate.
 
@@ -17,17 +21,24 @@ def scale_rate(
         optimizer: any of Keras' own, on any backend, without a loss scale around it.
         slowed: the variables.
         factor: their share of the learning rate, > 0.
+        still_steps: steps at the run's beginning in which their share is 0.
     """
     # Not keras.optimizers.MultiOptimizer: it clips each group by itself, and keeps no moving average.
     names = {variable.path for variable in slowed}
     rate = optimizer._get_current_learning_rate
     decay, update = optimizer._apply_weight_decay, optimizer._backend_update_step
 
+    def slowed_rate() -> Any:
+        if not still_steps:
+            return factor * rate()
+        # Follows from the step alone, so that a run that goes on needs nothing more.
+        return ops.where(optimizer.iterations < still_steps, 0.0, factor) * rate()
+
     def each_group(step: Any, variables: list[keras.Variable], *gradients: list[Any]) -> None:
-        for share, is_slowed in ((1.0, False), (factor, True)):
+        for group_rate, is_slowed in ((rate, False), (slowed_rate, True)):
             chosen = [at for at, variable in enumerate(variables) if (variable.path in names) == is_slowed]
             if chosen:
-                optimizer._get_current_learning_rate = lambda share=share: share * rate()
+                optimizer._get_current_learning_rate = group_rate
                 step([variables[at] for at in chosen], *([of[at] for at in chosen] for of in gradients))
         optimizer._get_current_learning_rate = rate
 

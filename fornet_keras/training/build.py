@@ -11,7 +11,6 @@ import keras
 from fornet_keras.backbones.efficientnet_lite import imagenet_efficientnet_lite0
 from fornet_keras.backbones.library import open_library_backbone
 from fornet_keras.config import Config
-from fornet_keras.config.schema import TrainingConfig
 from fornet_keras.errors import ModelError
 from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model import FoRNet
@@ -84,7 +83,7 @@ def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], st
     # XLA takes twice the time of TensorFlow's own kernels on a CPU; JAX is nothing without it.
     compiled = keras.backend.backend() == "jax" if training.jit_compile is None else training.jit_compile
     model.compile(
-        _make_optimizer(model, training, steps_per_epoch),
+        _make_optimizer(model, config, steps_per_epoch),
         loss=FoRNetLoss(
             class_weights=class_weights(loss.class_weights, pixel_counts),
             coarse_weight=loss.coarse_weight,
@@ -100,9 +99,8 @@ def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], st
     model.optimizer.build(model.trainable_variables)
 
 
-def _make_optimizer(
-    model: FoRNet, training: TrainingConfig, steps_per_epoch: int
-) -> keras.optimizers.Optimizer:
+def _make_optimizer(model: FoRNet, config: Config, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    training = config.training
     schedule = WarmupPolynomialDecay(
         training.learning_rate,
         training.epochs * steps_per_epoch,
@@ -122,8 +120,10 @@ def _make_optimizer(
         optimizer = keras.optimizers.AdamW(schedule, **options)
     # Decay pulls on kernels only: on biases and normalisation it does harm.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    if training.backbone_lr_mult != 1:
-        scale_rate(optimizer, model.backbone.trainable_variables, training.backbone_lr_mult)
+    still_steps = config.model.freeze_epochs * steps_per_epoch
+    if training.backbone_lr_mult != 1 or still_steps:
+        backbone = model.backbone.trainable_variables
+        scale_rate(optimizer, backbone, training.backbone_lr_mult, still_steps)
     if model.dtype_policy.compute_dtype == "float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer

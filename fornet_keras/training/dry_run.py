@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,11 +13,13 @@ import keras
 from rich.console import Console
 
 from fornet_keras.config import Config
+from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.data.samples import read_sample
 from fornet_keras.model_folder import save_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.checkpoint import capture, save_checkpoint
+from fornet_keras.training.devices import ALONE, alone, on_devices, synchronize
 from fornet_keras.training.train import make_model, open_data
 
 TIMED_STEPS = 5
@@ -41,7 +44,16 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
     training = config.training
     train_set, val_set, pixels = open_data(config, console)
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
+    with on_devices(training.devices, training.batch_size, ALONE):
+        return _measure(config, batches, val_set, pixels)
+
+
+def _measure(
+    config: Config, batches: TrainingBatches, val_set: Dataset, pixels: Sequence[int]
+) -> dict[str, Any]:
+    training = config.training
     model = make_model(config, batches, pixels)
+    synchronize(model, ALONE)
     source = fit_input(batches, training.workers)
     with data_errors(batches):
         _fit(model, source, 1)
@@ -49,16 +61,17 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
         _fit(model, source, TIMED_STEPS)
     step_seconds = (time.perf_counter() - started) / TIMED_STEPS
 
-    predictor = Predictor(model)
+    predictor = Predictor(alone(model))
     image, _ = read_sample(val_set.samples[0], val_set.table)
-    predictor(image)
+    for _ in range(2):  # JAX, with several devices, compiles twice
+        predictor(image)
     started = time.perf_counter()
     predictor(read_sample(val_set.samples[0], val_set.table)[0])
     val_seconds = time.perf_counter() - started
     with TemporaryDirectory() as folder:
         saved = save_checkpoint(capture(model, 1, {}), Path(folder) / "checkpoints", 1)
         checkpoint_bytes = sum(file.stat().st_size for file in saved.iterdir())
-        save_model(model, train_set.table, Path(folder) / "model")
+        save_model(model, val_set.table, Path(folder) / "model")
 
     total_steps = training.epochs * batches.steps_per_epoch
     validations = -(-training.epochs // training.validate_every)

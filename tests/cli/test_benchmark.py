@@ -62,3 +62,22 @@ def test_a_budget_and_a_ratio(run: Run, data: Path, tmp_path: Path) -> None:
     result = run("predict", tmp_path, data / "images", *options)
     assert result.exit_code == 2
     assert "--budget-ms chooses the top-k: give one of the two" in result.stderr
+
+
+def test_memory_and_scores(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:
+    options = ("--size", "64x96", "--repeats", 1, "--json", tmp_path / "times.json")
+    result = run("benchmark", model, *options, "--memory", "--config", config, "--data", data)
+    assert (result.exit_code, result.stderr) == (0, "")
+    (row,) = json.loads((tmp_path / "times.json").read_text())
+    assert row["ratio_to_first"] == 1
+    assert row["peak_megabytes"] > 1
+
+    scores = tmp_path / "scores.json"
+    assert run("evaluate", model, "--config", config, "--data", data, "--json", scores).exit_code == 0
+    assert row["miou"] == pytest.approx(json.loads(scores.read_text())["miou"]), "images of the same size"
+
+
+def test_data_without_a_configuration(run: Run, data: Path, tmp_path: Path) -> None:
+    result = run("benchmark", tmp_path, "--data", data)
+    assert result.exit_code == 2
+    assert "--data needs --config" in result.stderr

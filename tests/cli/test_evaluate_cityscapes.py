@@ -1,9 +1,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from fornet_keras.data.cityscapes import TABLE
+from fornet_keras.data.cityscapes import LABEL_IDS, TABLE
 from fornet_keras.data.synthetic import write_city
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import save_model
@@ -29,3 +31,22 @@ def test_the_benchmarks_scores_beside_ours(run: Run, tmp_path: Path) -> None:
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
     assert rows["flat"] == [f"{official['categoryScores']['flat']:.4f}", "–"]
     assert "iIoU needs the *_instanceIds.png files" in result.stdout
+
+
+def test_submission_is_what_the_test_server_takes(run: Run, tmp_path: Path) -> None:
+    """One channel of label ids at native size; and a test split, whose labels are all void, is no error."""
+    city, submission = tmp_path / "city", tmp_path / "submission"
+    write_city(city, 1, 2, (64, 128), 0)
+    for label in city.rglob("*val*/**/*_labelIds.png"):
+        Image.new("L", (128, 64), 0).save(label)
+    save_model(FoRNet.from_preset("nano", 19), TABLE, tmp_path / "model")
+    options = ("--config", ROOT / "configs" / "synthetic.yaml", "--data", city, "--submission", submission)
+    result = run("evaluate", tmp_path / "model", *options, "--json", tmp_path / "a.json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads((tmp_path / "a.json").read_text())["miou"] is None
+    files = [*submission.rglob("*.png")]
+    assert len(files) == 2
+    for file in files:
+        with Image.open(file) as picture:
+            assert (picture.mode, picture.size) == ("L", (128, 64))
+            assert set(np.unique(picture)) <= set(LABEL_IDS)

@@ -114,7 +114,13 @@ def test_shipped_configuration(file: Path) -> None:
 
 
 def test_a_configuration_for_each_kind_of_data_is_shipped() -> None:
-    assert [file.stem for file in SHIPPED] == ["camvid", "cityscapes", "folder", "synthetic"]
+    assert [file.stem for file in SHIPPED] == [
+        "camvid",
+        "camvid_trainval",
+        "cityscapes",
+        "folder",
+        "synthetic",
+    ]
 
 
 @pytest.mark.parametrize("section", SECTIONS)

@@ -13,6 +13,7 @@ from fornet_keras.data.camvid import TABLE
 from fornet_keras.data.dataset import IGNORE, LabelTable
 from fornet_keras.data.images import (
     WrongLabelError,
+    decode_image,
     image_size,
     read_image,
     read_label,
@@ -286,3 +287,15 @@ def test_train_ids_stay_as_they_are() -> None:
 def test_an_undeclared_value_is_named(values: list[int], message: str) -> None:
     with pytest.raises(WrongLabelError, match=message):
         to_train_ids(np.array([values], np.uint8), TABLE, Path("a.png"))
+
+
+def test_bytes_are_decoded_as_files_are(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    content = write(tmp_path / "a.png", pixels).read_bytes()
+    np.testing.assert_array_equal(decode_image(content, "it"), read_image(tmp_path / "a.png"))
+    with pytest.raises(DataError, match="^it: too large to be read safely; expected at most 34 pixels"):
+        decode_image(content, "it", max_pixels=34)
+    with pytest.raises(DataError, match="^it: cannot be read .*; expected an intact image"):
+        decode_image(content[:-30], "it")
+    with pytest.raises(DataError, match="^it: is not an image"):
+        decode_image(b"", "it")

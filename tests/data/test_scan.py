@@ -196,3 +196,10 @@ def test_a_damaged_or_unwritable_cache_is_no_error(tmp_path: Path) -> None:
     assert scan(dataset, cache=cache) == report
     assert list(cache.iterdir()) == [kept]
     assert scan(dataset, cache=tmp_path / "0.png") == report
+
+
+def test_label_ids_for_train_ids_are_said_once(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, [np.array([[7, 7, 26, 23, 3]], np.uint8)] * 3, CITYSCAPES)
+    samples = tuple(Sample(each.image, each.label, label_holds_train_ids=True) for each in dataset.samples)
+    [line] = lines(Dataset("cityscapes", "train", tmp_path, CITYSCAPES, samples))
+    assert line.startswith("label ids where train ids are expected in 3 of 3 labels; write the file again")

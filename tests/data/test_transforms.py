@@ -5,7 +5,7 @@ import pytest
 
 from fornet_keras.config import AugmentConfig
 from fornet_keras.data.dataset import IGNORE
-from fornet_keras.data.transforms import PAD_COLOR, augment, color_matrix, random_generator
+from fornet_keras.data.transforms import PAD_COLOR, augment, color_matrix, gamma_table, random_generator
 
 STILL = {"scale": (1, 1), "flip": 0, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
 
@@ -52,11 +52,11 @@ def test_another_seed_epoch_or_index_gives_another_sample(other: tuple[int, int,
 
 def test_options_do_not_shift_the_numbers_drawn() -> None:
     following = []
-    for drawn in (ALL, options(), options(flip=1, hue=0.5)):
+    for drawn in (ALL, options(), options(flip=1, hue=0.5), options(gamma=1)):
         random = random_generator(0, 0, 0)
         augment(*noise(64, 96), drawn, random)
         following.append(random.random())
-    assert following[0] == following[1] == following[2]
+    assert len(set(following)) == 1
 
 
 def test_what_goes_in_stays_as_it_is() -> None:
@@ -263,6 +263,39 @@ def test_colours_are_cut_off_at_0_and_255() -> None:
         expected = color_matrix(drawn, _skip_geometry(random)) @ [250, 128, 3, 1]
         out, _ = augment(image, label, drawn, random_generator(0, 0, index))
         np.testing.assert_allclose(out[0, 0], np.clip(expected, 0, 255), atol=1)
+
+
+def test_gamma_is_an_exponent_spread_evenly_around_1_as_a_logarithm() -> None:
+    np.testing.assert_array_equal(gamma_table(options(), random_generator(0, 0, 0)), np.arange(256))
+    logarithms = []
+    for index in range(200):
+        table = gamma_table(options(gamma=0.4), random_generator(0, 0, index)).astype(float)
+        assert (table[0], table[255]) == (0, 255) and (np.diff(table) >= 0).all()
+        exponent = np.log(table[128] / 255) / np.log(128 / 255)
+        np.testing.assert_allclose(table, 255 * (np.arange(256) / 255) ** exponent, atol=1.5)
+        logarithms.append(np.log(exponent))
+    assert -0.41 < min(logarithms) < -0.36 and 0.36 < max(logarithms) < 0.41
+    assert abs(np.mean(logarithms)) < 0.05
+
+
+def test_gamma_changes_an_image_by_one_table_and_nothing_else() -> None:
+    image, label = noise(64, 96)
+    drawn = options(gamma=1)
+    out, same_label = augment(image, label, drawn, random_generator(0, 0, 3))
+    random = _skip_geometry(random_generator(0, 0, 3))
+    color_matrix(drawn, random)
+    np.testing.assert_array_equal(out, gamma_table(drawn, random)[image])
+    np.testing.assert_array_equal(same_label, label)
+    assert (out != image).mean() > 0.5
+
+
+def test_gamma_moves_no_other_choice() -> None:
+    image = np.full((90, 120, 3), 255, np.uint8)  # which a power does not change
+    changed = AugmentConfig(crop=(64, 96), scale=(1, 1), gamma=1)
+    same = changed.model_copy(update={"gamma": 0.0})
+    outs = [augment(image, image[..., 0], drawn, random_generator(0, 0, 4))[0] for drawn in (changed, same)]
+    np.testing.assert_array_equal(*outs)
+    assert (outs[0] != 255).any()
 
 
 def _skip_geometry(random: np.random.Generator) -> np.random.Generator:

@@ -179,6 +179,11 @@ def test_bands_and_thin_classes_are_scored_by_themselves(tmp_path: Path) -> None
     content = scores.as_json()
     assert content["band_miou"] == {"2": pytest.approx((68 / 84 + 52 / 68) / 2)}
     assert content["thin_miou"] == pytest.approx(26 / 34)
+    assert content["band_iou"]["2"] == {
+        "left": pytest.approx(68 / 84),
+        "right": pytest.approx(52 / 68),
+        "nowhere": None,
+    }
 
 
 def test_without_thin_classes_there_is_no_thin_score(tmp_path: Path) -> None:
@@ -193,4 +198,10 @@ def test_each_image_has_a_score_of_its_own(tmp_path: Path) -> None:
     alone, void = (scores.image_miou[sample.image] for sample in data.samples)
     assert alone == pytest.approx(scores.matrix.miou)
     assert np.isnan(void)
-    assert 0 < scores.as_json()["boundary_f"] < 1
+    content = scores.as_json()
+    assert 0 < content["boundary_f"] < 1
+    assert content["boundary_f_by_class"]["nowhere"] is None
+    assert content["image_miou"] == {
+        str(data.samples[0].image): pytest.approx(alone),
+        str(data.samples[1].image): None,
+    }

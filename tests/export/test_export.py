@@ -14,6 +14,9 @@ import pytest
 
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ExportError
+from tests.cli.conftest import config, data, model, only_line, run
+
+__all__ = ["config", "data", "model", "run"]
 
 SIZE = (96, 160)  # 3×5 regions
 TABLE = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {})
@@ -227,6 +230,24 @@ def test_the_command_from_any_backend(network: Any, tmp_path: Path) -> None:
     assert "100.0000%" in done.stdout
 
 
+def test_the_command_writes_an_artifact_for_each_ratio(run: Any, network: Any, tmp_path: Path) -> None:
+    from fornet_keras.export.manifest import read_manifest
+    from fornet_keras.model_folder import save_model
+
+    save_model(network, TABLE, tmp_path / "model")
+    options = ("--format", "onnx", "--size", "96x160", "--top-k", "0.5,1,0.5", "--importance", "--logits")
+    paths = ("--output", tmp_path / "ratios", "--json", tmp_path / "result.json")
+    result = run("export", tmp_path / "model", *options, *paths)
+    assert (result.exit_code, result.stderr) == (0, "")
+    folders = [tmp_path / "ratios" / name for name in ("top_k_0.5", "top_k_1")]
+    assert sorted((tmp_path / "ratios").iterdir()) == folders
+    assert [read_manifest(folder).top_k for folder in folders] == [0.5, 1]
+    found = json.loads((tmp_path / "result.json").read_text())["artifacts"]
+    assert [artifact["artifact"] for artifact in found] == [str(folder) for folder in folders]
+    result = run("export", tmp_path / "model", *options, *paths)
+    assert "is there already; choose another --output" in only_line(result.stderr)
+
+
 def test_an_artifact_is_timed(export: Callable[..., Any]) -> None:
     from fornet_keras.benchmark import candidates, measure
 
@@ -239,3 +260,80 @@ def test_an_artifact_is_timed(export: Callable[..., Any]) -> None:
     )
     assert 0.9 < row["label_agreement"] <= 1 and row["median_ms"] > 0
     assert len(rounds) == 4, "two more to warm up"
+
+
+def test_labels_by_column_are_those_of_the_upsampled_logits(network: Any) -> None:
+    """Also where the image ends within a cell."""
+    from fornet_keras.export.deployment import deployment_model
+
+    image = scenes(1)[0][:90, :150]
+    (whole,), (split,) = (
+        np.asarray(
+            deployment_model(network, (90, 150), ["label_ids"], 1, split=split)(image[None])["label_ids"]
+        )
+        for split in (False, True)
+    )
+    assert len(np.unique(whole)) > 1
+    assert (whole == split).mean() > 0.9999
+
+
+def test_a_litert_model_that_tf_lite_runs_otherwise_is_refused(
+    export: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fornet_keras.export import export as module
+
+    run = module.open_tf_lite
+
+    def upside_down(path: Path) -> Any:
+        right = run(path)
+        return lambda images: {name: x[:, ::-1] for name, x in right(images).items()}
+
+    monkeypatch.setattr(module, "open_tf_lite", upside_down)
+    with pytest.raises(ExportError, match=r"^float32, batch 1: 0.\d+ of the labels agree with Keras"):
+        export("litert")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_size_that_is_too_large(export: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fornet_keras.export.formats.MAX_PIXELS", 1000)
+    with pytest.raises(ExportError, match="96x160: too large to be run; expected at most 1,000 pixels"):
+        export("onnx")
+
+
+def test_a_size_too_small_for_the_scenes() -> None:
+    from fornet_keras.export.images import proof_images
+
+    with pytest.raises(ExportError, match="32x160: expected at least 64 pixels a side"):
+        proof_images(None, [], (32, 160))
+
+
+def test_without_tensorflow(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fornet_keras.cli.export.find_spec", lambda name: None)
+    options = ("--format", "onnx", "--size", "96x160", "--output", tmp_path / "out")
+    result = run("export", tmp_path, *options)
+    assert result.exit_code == 1
+    assert only_line(result.stderr).startswith("Error: export needs TensorFlow, whatever trained the model; ")
+
+
+def test_labels_give_the_change_in_miou(
+    run: Any, model: Path, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("export", model, "--format", "onnx", "--size", "64x96", "--output", tmp_path / "out")
+    assert "--data needs --config" in run(*options, "--data", data).stderr
+    result = run(*options, "--config", config, "--data", data)
+    assert result.exit_code == 0, result.stderr
+    proof = json.loads((tmp_path / "out" / "manifest.json").read_text())["proof"]
+    assert proof["images"] == f"2 images, of {data}, split test"
+    assert proof["tolerance"] == {"labels": 0.9995, "regions": 0.99, "logits": 0.001, "miou": 0.001}
+    for check in proof["at_top_k"]:
+        assert 0 < check["miou_keras"] < 1
+        assert check["miou"] == pytest.approx(check["miou_keras"], abs=1e-3)
+
+
+def test_a_loss_of_miou_is_refused() -> None:
+    from fornet_keras.export.manifest import Check
+    from fornet_keras.export.proof import TOLERANCES, _judge
+
+    check = Check(batch=2, label_agreement=1, miou=0.5, miou_keras=0.7)
+    with pytest.raises(ExportError, match="int8, batch 2: 0.2 mIoU is lost; expected at most 0.05"):
+        _judge(check, TOLERANCES["int8"], "int8")

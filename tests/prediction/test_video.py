@@ -1,13 +1,14 @@
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
 import pytest
 
 from fornet_keras.errors import DataError
+from fornet_keras.prediction.inputs import Input, find_inputs
 from fornet_keras.prediction.pictures import Picture
-from fornet_keras.prediction.video import transform_video
+from fornet_keras.prediction.video import input_size, transform_video
 
 
 def write_video(path: Path, num_frames: int, height: int, width: int, rate: float = 12) -> Path:
@@ -29,6 +30,10 @@ def read_video(path: Path) -> tuple[list[Picture], float]:
         frames.append(frame[..., ::-1])
 
 
+def video(path: Path) -> Input:
+    return Input(path, PurePath(path.stem))
+
+
 def untracked(frames: Iterable[Picture], total: int | None) -> Iterable[Picture]:
     return frames
 
@@ -41,7 +46,7 @@ def test_result_plays_with_the_same_frames_size_and_rate(tmp_path: Path) -> None
         assert frame[..., 0].mean() >= frame[..., 1:].max()  # RGB: the red comes first
         return frame[..., [1, 0, 2]]
 
-    assert transform_video(source, target, to_green, untracked) == 9
+    assert transform_video(video(source), target, to_green, untracked) == 9
     frames, rate = read_video(target)
     assert (len(frames), frames[0].shape, rate) == (9, (48, 64, 3), 12)
     assert frames[8].mean(axis=(0, 1)) == pytest.approx((0, 160, 0), abs=12)
@@ -50,7 +55,7 @@ def test_result_plays_with_the_same_frames_size_and_rate(tmp_path: Path) -> None
 
 def test_odd_size_loses_at_most_a_line(tmp_path: Path) -> None:
     source = write_video(tmp_path / "a.avi", 3, 49, 65)
-    transform_video(source, tmp_path / "b.mp4", lambda frame: frame, untracked)
+    transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked)
     assert read_video(tmp_path / "b.mp4")[0][0].shape == (48, 64, 3)
 
 
@@ -62,7 +67,7 @@ def test_number_of_frames_is_announced(tmp_path: Path) -> None:
         return frames
 
     transform_video(
-        write_video(tmp_path / "a.avi", 5, 48, 64), tmp_path / "b.mp4", lambda frame: frame, track
+        video(write_video(tmp_path / "a.avi", 5, 48, 64)), tmp_path / "b.mp4", lambda frame: frame, track
     )
     assert announced == [5]
 
@@ -70,7 +75,7 @@ def test_number_of_frames_is_announced(tmp_path: Path) -> None:
 def test_what_is_no_video_leaves_no_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no video" * 1000)
     with pytest.raises(DataError, match=r"a\.mp4: no frame in it can be read; expected a video"):
-        transform_video(tmp_path / "a.mp4", tmp_path / "b.mp4", lambda frame: frame, untracked)
+        transform_video(video(tmp_path / "a.mp4"), tmp_path / "b.mp4", lambda frame: frame, untracked)
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
     assert capfd.readouterr().err == ""
 
@@ -86,7 +91,7 @@ def test_failure_in_the_middle_leaves_no_file(tmp_path: Path) -> None:
         return frame
 
     with pytest.raises(KeyboardInterrupt):
-        transform_video(source, tmp_path / "b.mp4", fail_at_the_third, untracked)
+        transform_video(video(source), tmp_path / "b.mp4", fail_at_the_third, untracked)
     assert [path.name for path in tmp_path.iterdir()] == ["a.avi"]
 
 
@@ -98,5 +103,48 @@ def test_a_video_cut_short_is_not_written(tmp_path: Path) -> None:
     content = source.read_bytes()
     source.write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match=r"a.avi: cut short or damaged: \d+ of 60 frames can be read"):
-        transform_video(source, tmp_path / "b.mp4", lambda frame: frame, untracked)
+        transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked)
     assert list(tmp_path.iterdir()) == [source]
+
+
+class Camera:
+    """As OpenCV hands out a connected camera: frames without end, whose number it does not know."""
+
+    def __init__(self, number: int) -> None:
+        assert number == 7
+
+    def get(self, what: int) -> float:
+        return {cv2.CAP_PROP_FRAME_HEIGHT: 48, cv2.CAP_PROP_FRAME_WIDTH: 64}.get(what, -1.0)
+
+    def read(self) -> tuple[bool, np.ndarray]:
+        return True, np.full((48, 64, 3), 90, np.uint8)
+
+    def release(self) -> None: ...
+
+
+def test_a_camera_is_recorded_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def interrupt_at_the_fourth(frame: Picture) -> Picture:
+        seen.append(frame)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return frame
+
+    (camera,) = find_inputs(["camera:7"], tmp_path)
+    assert (camera.name, camera.is_video) == (PurePath("camera_7"), True)
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2, "VideoCapture", Camera)
+        assert input_size(camera) == (48, 64)
+        assert transform_video(camera, tmp_path / "a.mp4", interrupt_at_the_fourth, untracked) == 3
+    frames, rate = read_video(tmp_path / "a.mp4")
+    assert (len(frames), rate) == (3, 25)
+
+
+def test_no_camera(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (camera,) = find_inputs(["camera:99"], tmp_path)
+    with pytest.raises(
+        DataError, match="camera:99: gives no frame; expected a connected camera; try another"
+    ):
+        transform_video(camera, tmp_path / "a.mp4", lambda frame: frame, untracked)
+    assert capfd.readouterr().err == "" and not list(tmp_path.iterdir())

@@ -4,10 +4,10 @@ import errno
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ import pytest
 
 from fornet_keras.errors import TrainingError
 from fornet_keras.training.checkpoint import SUMS, Checkpoint, newest, save_checkpoint
+
+ROOT = Path(__file__).parents[2]
 
 
 def checkpoint(step: int, size: int = 1000) -> Checkpoint:
@@ -138,39 +140,64 @@ def test_a_full_disk_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.M
     assert_same(newest(tmp_path)[0], checkpoint(1))
 
 
-WRITER = """
-import sys
+KILLS = """
+import os, random, signal, sys, time
 from pathlib import Path
-from tests.training.test_checkpoint import checkpoint
-from fornet_keras.training.checkpoint import save_checkpoint
-for step in range(1, 10_000):
-    save_checkpoint(checkpoint(step, size=200_000), Path(sys.argv[1]), keep=2)
-    print(step, flush=True)
+from tests.training.test_checkpoint import assert_same, checkpoint
+from fornet_keras.training.checkpoint import newest, save_checkpoint
+folder, chance = Path(sys.argv[1]), random.Random(0)
+save_checkpoint(checkpoint(0, size=200_000), folder, keep=2)
+half_written = 0
+for _ in range(50):
+    first = newest(folder)[0].step + 1
+    writer = os.fork()
+    if not writer:
+        for number in range(first, first + 10_000):
+            save_checkpoint(checkpoint(number, size=200_000), folder, keep=2)
+    time.sleep(chance.uniform(0, 0.1))
+    os.kill(writer, signal.SIGKILL)
+    os.waitpid(writer, 0)
+    half_written += any(path.name.startswith(".") for path in folder.iterdir())
+    found, rejected = newest(folder)
+    assert rejected == []
+    assert_same(found, checkpoint(found.step, size=200_000))
+print(half_written, found.step)
 """
 
 
 def test_a_kill_inside_the_write_leaves_a_whole_one(tmp_path: Path) -> None:
-    """`kill -9` at 50 random moments of a process that does nothing but write checkpoints."""
-    chance = random.Random(0)
-    root = Path(__file__).parents[2]
-    for _ in range(5):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, cwd=root
-        ) as writer:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == b"1\n"
-            for _ in range(10):
-                time.sleep(chance.uniform(0, 0.02))
-                os.kill(writer.pid, signal.SIGSTOP)
-                # Stopped, not ended: what a killed process leaves is what lies there now.
-                found, rejected = newest(tmp_path)
-                assert found is not None and rejected == []
-                assert_same(found, checkpoint(found.step, size=200_000))
-                os.kill(writer.pid, signal.SIGCONT)
-            os.kill(writer.pid, signal.SIGKILL)
-        found, rejected = newest(tmp_path)
-        assert found is not None and rejected == []
-        for path in tmp_path.glob("step_*"):
-            for file in path.iterdir():
-                file.unlink()
-            path.rmdir()
+    """`kill -9` at 50 random moments of processes that do nothing but write checkpoints."""
+    command = [sys.executable, "-c", KILLS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    half_written, step = map(int, done.stdout.split())
+    assert half_written > 5 and step > 5, "kills hit the writing itself, and writing went on after them"
+
+
+FULL = """
+import sys
+from pathlib import Path
+from tests.training.test_checkpoint import assert_same, checkpoint
+from fornet_keras.errors import TrainingError
+from fornet_keras.training.checkpoint import newest, save_checkpoint
+folder = Path(sys.argv[1])
+save_checkpoint(checkpoint(1), folder, keep=1)
+try:
+    save_checkpoint(checkpoint(2, size=500_000), folder, keep=1)
+except TrainingError as error:
+    print(error)
+assert_same(newest(folder)[0], checkpoint(1))
+assert [path.name for path in folder.iterdir()] == ["step_000000001"]
+"""
+
+
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    """A file system of one megabyte, mounted where only this test's process sees it."""
+    own = ["unshare", "--user", "--map-root-user", "--mount"]
+    mount = 'mount -t tmpfs -o size=1m none "$0" && exec "$@"'
+    if not shutil.which("unshare") or subprocess.run([*own, "true"], capture_output=True).returncode:
+        pytest.skip("a file system of one's own needs Linux' user namespaces, which are not allowed here")
+    command = [*own, "sh", "-c", mount, str(tmp_path), sys.executable, "-c", FULL, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "could not be written (No space left on device); the one of step 1 is as it was" in done.stdout

@@ -103,6 +103,23 @@ def test_the_backbone_learns_at_its_share_of_the_rate(
     assert any(np.abs(changes[1][path]).max() > 1e-4 for path in of_backbone)
 
 
+def test_mixed_precision_trains_as_float32_does(make_config: MakeConfig) -> None:
+    """The same falling curve of losses, each of which is float32 whatever the layers compute in."""
+    labels = np.kron(np.array([[0, 1, 2], [3, 2, 1]], np.uint8), np.ones((32, 32), np.uint8))
+    labels, curves = np.stack([labels, labels]), {}
+    for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
+        training = {"precision": precision, "learning_rate": 0.005, "epochs": 9, "warmup_steps": 0}
+        model = compiled(make_config(training=training))
+        curves[precision] = [step(model, labels) for _ in range(6)]
+        assert {x.dtype for x in model.output.values()} == {"float32"}
+        assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
+        assert model.compute_dtype == precision.removeprefix("mixed_")
+    exact = np.array(curves["float32"])
+    assert exact[-1] < 0.8 * exact[0]
+    for precision in ("mixed_bfloat16", "mixed_float16"):
+        np.testing.assert_allclose(curves[precision], exact, rtol=0.1, err_msg=precision)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
 def test_a_compiled_step_learns_what_a_plain_one_does(make_config: MakeConfig) -> None:
     import keras

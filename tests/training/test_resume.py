@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fornet_keras.config import Config
 from fornet_keras.errors import ConfigError
+from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.training.checkpoint import Checkpoint, newest
 
 Train = Callable[..., Any]
@@ -26,6 +28,15 @@ MakeConfig = Callable[..., Config]
 ROOT = Path(__file__).parents[2]
 TIMES = {"images_per_second", "data_wait", "seconds"}  # all else in a log is exact
 STEPS = 6
+
+
+EVERYTHING = {
+    "precision": "mixed_float16",  # with a loss scale
+    "accumulate": 2,  # of an epoch's three steps
+    "clip_norm": 1.0,
+    "backbone_lr_mult": 0.5,
+    "patience": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +101,40 @@ def test_resumed_after_any_step(step: int, train: Train, whole: SimpleNamespace,
     cut_off(whole.folder, tmp_path / "run", step)
     train(whole.config, tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", whole.folder)
+
+
+@pytest.mark.backend
+@pytest.mark.skipif("FORNET_KILLS" not in os.environ, reason="four runs of four epochs: `make test-faults`")
+def test_resumed_with_all_that_a_run_remembers(
+    train: Train, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inside an accumulation, with a loss scale and a patience that has begun; and after it has ended."""
+    scores: list[Scores] = []
+
+    def never_better(*arguments: Any, **named: Any) -> Scores:
+        scores.append(evaluate(*arguments, **named))
+        return scores[0]
+
+    monkeypatch.setattr("fornet_keras.training.validation.evaluate", never_better)
+    options = {**EVERYTHING, "epochs": 4, "ema_momentum": 0.9, "checkpoint_minutes": 0, "keep_checkpoints": 9}
+    config = make_config(training=options, model={"freeze_epochs": 1})
+    train(config, tmp_path / "whole")
+    assert last(tmp_path / "whole").step == STEPS, "stopped after two of four epochs"
+    for step in (5, STEPS):
+        cut_off(tmp_path / "whole", tmp_path / f"{step}", step)
+        train(config, tmp_path / f"{step}", resume=True)
+        assert_same_run(tmp_path / f"{step}", tmp_path / "whole")
+        assert curves(tmp_path / f"{step}") == curves(tmp_path / "whole")
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows, without times."""
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+        if tag not in TIMES
+    }
 
 
 @pytest.mark.backend

@@ -1,0 +1,50 @@
+"""Lists of files, one path a line, none of which leads out of the folder that it is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fornet_keras.errors import DataError
+
+MAX_BYTES = 1_000_000_000
+"""Some ten million lines."""
+
+
+def read_list(path: Path, root: Path) -> list[Path]:
+    """The files that a list names, whether they exist or not; empty lines are passed over.
+
+    Args:
+        path: a text file in UTF-8.
+        root: what its lines are relative to, and where all files must be, links followed.
+
+    Raises:
+        DataError: the list cannot be read, or a line leads out of `root`.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path}: larger than {MAX_BYTES:,} bytes; expected one path a line; split it")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}); expected a list of files; check the path"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text; expected one path a line; save it as UTF-8") from error
+    named = ((number, line.removesuffix("\r")) for number, line in enumerate(lines, 1))
+    return [require_inside(root, root / line, f"{path}:{number}") for number, line in named if line.strip()]
+
+
+def require_inside(root: Path, file: Path, where: str) -> Path:
+    """`file` itself, where it lies in `root` after all links and `..` are followed.
+
+    Raises:
+        DataError: it does not; the message begins with `where`.
+    """
+    try:
+        if file.resolve().is_relative_to(root.resolve()):
+            return file
+        finding = "leads out of it"
+    except (OSError, ValueError, RuntimeError):  # a null character, a link to itself
+        finding = "cannot be followed"
+    fix = "copy it there or remove the line"
+    raise DataError(f"{where}: {file} {finding}; expected a file in {root}, links followed; {fix}")

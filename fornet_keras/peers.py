@@ -1,0 +1,142 @@
+"""Networks of other packages with random weights, as a yardstick: same images in, label ids out.
+
+The command line asks which there are, so whatever imports Keras is imported inside the functions.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.errors import PeerError
+
+PEERS = {"deeplabv3plus_mobilenetv3": "segmentation_models_pytorch", "segformer_b0": "transformers"}
+"""Network → the package that has it."""
+
+NUM_CLASSES = 19
+
+
+def peer_runtimes() -> list[str]:
+    """Where a peer can be run here."""
+    packages = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
+    return [runtime for runtime, package in packages.items() if find_spec(package)]
+
+
+def open_peer(
+    name: str, runtime: str, size: tuple[int, int], threads: int | None = None
+) -> tuple[Callable[[NDArray[np.uint8]], NDArray[np.uint8]], float]:
+    """Build a peer for 19 classes.
+
+    Args:
+        name: of `PEERS`.
+        runtime: of `peer_runtimes()`, in float32.
+        size: height and width of the image in pixels.
+        threads: of the runtime; None leaves it to the runtime.
+
+    Returns:
+        A function from an image, uint8 `(height, width, 3)`, to label ids, uint8 `(height, width)`; and the
+        megabytes of its weights.
+
+    Raises:
+        PeerError: its package is missing, or does not import here.
+    """
+    network = _network(name)
+    megabytes = sum(weight.numel() * weight.element_size() for weight in network.state_dict().values()) / 1e6
+    deployed = _deployed(network, size)
+    opener = {"torch": _in_torch, "onnx": _in_onnx, "openvino": _in_openvino}[runtime]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing: sizes become constants, as they should
+        return opener(deployed, size, threads), megabytes
+
+
+def _network(name: str) -> Any:
+    package = PEERS[name]
+    if find_spec(package) is None or find_spec("torch") is None:
+        raise PeerError(f"{name} needs the package {package}: pip install 'fornet_keras[peers]'")
+    import torch
+
+    try:
+        library = import_module(package)
+        torch.manual_seed(0)
+        if name == "segformer_b0":
+            # The configuration's defaults are those of B0.
+            config = library.SegformerConfig(num_labels=NUM_CLASSES)
+            return library.SegformerForSemanticSegmentation(config).eval()
+        return library.DeepLabV3Plus(
+            "tu-mobilenetv3_large_100", encoder_weights=None, classes=NUM_CLASSES
+        ).eval()
+    except (ImportError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise PeerError(
+            f"{name}: {package} does not import here ({reason}); "
+            "expected torch and torchvision of one build; install both from the same place"
+        ) from None
+
+
+def _deployed(network: Any, size: tuple[int, int]) -> Any:
+    """With what our artifacts have too: raw pixels in, upsampled, one label a pixel."""
+    import torch
+
+    class Deployed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, image: Any) -> Any:
+            logits = self.network(image.permute(0, 3, 1, 2).float() / 127.5 - 1)
+            logits = logits if isinstance(logits, torch.Tensor) else logits["logits"]
+            if tuple(logits.shape[-2:]) != size:
+                logits = torch.nn.functional.interpolate(logits, size, mode="bilinear")
+            return logits.argmax(1).to(torch.uint8)
+
+    return Deployed().eval()
+
+
+def _in_torch(deployed: Any, size: tuple[int, int], threads: int | None) -> Any:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+
+    def run(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        with torch.inference_mode():
+            found: NDArray[np.uint8] = deployed(torch.from_numpy(image[None]))[0].numpy()
+        return found
+
+    return run
+
+
+def _in_onnx(deployed: Any, size: tuple[int, int], threads: int | None) -> Any:
+    import torch
+
+    from fornet_keras.export.formats import ONNX_FILE, ONNX_OPSET
+    from fornet_keras.export.runtimes import open_onnx
+
+    example = torch.zeros((1, *size, 3), dtype=torch.uint8)
+    names = {"input_names": ["image"], "output_names": ["label_ids"]}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / ONNX_FILE
+        # dynamo=False: the newer exporter needs a package more.
+        torch.onnx.export(deployed, (example,), str(path), opset_version=ONNX_OPSET, dynamo=False, **names)
+        run = open_onnx(path, threads)
+    return lambda image: run(image[None])["label_ids"][0]
+
+
+def _in_openvino(deployed: Any, size: tuple[int, int], threads: int | None) -> Any:
+    import openvino
+    import torch
+
+    from fornet_keras.export.runtimes import openvino_settings
+
+    example = torch.zeros((1, *size, 3), dtype=torch.uint8)
+    converted = openvino.convert_model(deployed, example_input=example, input=[1, *size, 3])
+    compiled = openvino.Core().compile_model(converted, "CPU", openvino_settings(threads))
+    return lambda image: np.array(compiled(image[None])[0][0])

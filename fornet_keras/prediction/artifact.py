@@ -1,0 +1,51 @@
+"""Predict with an exported model, in its own runtime: without Keras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.errors import DataError
+from fornet_keras.export.manifest import MANIFEST, read_manifest
+from fornet_keras.export.runtimes import open_runtime
+
+
+def is_artifact(folder: Path) -> bool:
+    """Whether a folder is what `export` has written."""
+    return (folder / MANIFEST).is_file()
+
+
+class ArtifactPredictor:
+    """Gives the label ids of images of the one size that the model was exported for.
+
+    Args:
+        folder: what `export` has written; its files must have their SHA-256 sums.
+        threads: threads of the runtime; None leaves it to the runtime.
+
+    Raises:
+        ExportError: the folder is not whole.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        manifest = read_manifest(folder)
+        self.table = manifest.table()
+        self.size = manifest.size
+        self.top_k = manifest.top_k
+        self.region_size = 0  # it does not say which regions it refines
+        self._run = open_runtime(folder, manifest.format, threads)
+
+    def __call__(self, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Predict one image, uint8 RGB `(height, width, 3)`: `label_ids`, uint8 `(height, width)`.
+
+        Raises:
+            DataError: an image of another size.
+        """
+        if image.shape[:2] != self.size:
+            found, expected = ("x".join(map(str, size)) for size in (image.shape[:2], self.size))
+            raise DataError(
+                f"has {found} pixels; the exported model takes {expected}; resize it or export another model"
+            )
+        return {"label_ids": self._run(image[None])["label_ids"][0].astype(np.uint8)}

@@ -1,0 +1,110 @@
+"""Predict many images with Ray Data: an exported model in each of several processes, here or on a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from fornet_keras.errors import FoRNetError
+from fornet_keras.prediction.artifact import ArtifactPredictor
+from fornet_keras.prediction.inputs import Input
+from fornet_keras.prediction.predict import FolderPrediction, Outcome, Track
+
+
+class _Worker:
+    """A process with its own model; all write into one folder, each input's files whole or not at all."""
+
+    def __init__(
+        self, artifact: str, threads: int, output: str, kinds: Sequence[str], overwrite: bool
+    ) -> None:
+        predictor = ArtifactPredictor(Path(artifact), threads)
+        self.predict = FolderPrediction(predictor, predictor.table, Path(output), kinds, overwrite)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        outcome = self.predict.one(Input(Path(row["path"]), PurePath(row["name"])))
+        return {
+            "number": row["number"],
+            "status": outcome.status,
+            "kinds": [*outcome.files],
+            "files": [str(file) for file in outcome.files.values()],
+            "error": outcome.error or "",
+        }
+
+
+def predict_with_ray(
+    artifact: Path, prediction: FolderPrediction, inputs: Sequence[Input], workers: int, track: Track
+) -> list[Outcome]:
+    """What `prediction(inputs)` returns and writes, from several processes.
+
+    With `RAY_ADDRESS` in the environment they are those of that cluster, which must see the same files.
+    Every input is one row and is predicted once; a run that was stopped goes on where it was, since what is
+    written is kept.
+
+    Args:
+        artifact: folder of the exported model.
+        prediction: of the same model.
+        inputs: the images and videos.
+        workers: processes.
+        track: shows the progress.
+
+    Raises:
+        FoRNetError: Ray is not installed, a worker failed, or an input was lost.
+    """
+    ray = _start(workers)
+    try:
+        rows = [
+            {"number": number, "path": os.path.abspath(entry.path), "name": str(entry.name)}
+            for number, entry in enumerate(inputs)
+        ]
+        arguments = (
+            os.path.abspath(artifact),
+            max(1, (os.cpu_count() or 1) // workers),
+            os.path.abspath(prediction.output),
+            [*prediction.kinds],
+            prediction.overwrite,
+        )
+        data = ray.data.from_items(rows, override_num_blocks=min(len(rows), 16 * workers))
+        data = data.map(_Worker, fn_constructor_args=arguments, concurrency=workers)
+        found: dict[int, Outcome] = {}
+        for row in track(data.iter_rows(), len(inputs), "images"):
+            entry = inputs[row["number"]]
+            names = [prediction.output / os.path.relpath(file, arguments[2]) for file in row["files"]]
+            files = dict(zip(row["kinds"], names, strict=True))
+            outcome = Outcome(entry.path, row["status"], files, row["error"] or None)
+            found[row["number"]] = outcome
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise FoRNetError(
+            f"Ray: {reason}; mend that and start the command again: it goes on where it is"
+        ) from None
+    finally:
+        ray.shutdown()
+    if len(found) != len(inputs):
+        lost = len(inputs) - len(found)
+        raise FoRNetError(f"Ray gave no answer for {lost} of {len(inputs)} inputs; start the command again")
+    return [found[number] for number in range(len(inputs))]
+
+
+def _start(workers: int) -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise FoRNetError(
+            "--engine ray needs Ray Data, which is not installed; pip install 'fornet_keras[ray]'"
+        ) from None
+    here = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": path}}}
+    if not os.environ.get("RAY_ADDRESS"):
+        options |= {"num_cpus": workers + 1, "include_dashboard": False}
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.init(logging_level="ERROR", log_to_driver=False, **options)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    return ray

@@ -1,0 +1,100 @@
+"""What a request is answered with: a label map, a picture, or JSON."""
+
+from __future__ import annotations
+
+import base64
+from io import BytesIO
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fornet_keras.data.images import decode_image
+from fornet_keras.errors import ServingError
+from fornet_keras.prediction.files import palette_image
+from fornet_keras.prediction.pictures import importance_map, overlay, palette
+from fornet_keras.serving.artifacts import Artifact, Found
+
+OUTPUTS = ("labels", "overlay", "importance", "json")
+MAX_PIXELS = 40_000_000
+"""An image with more is refused before it is decoded: 120 MB as an RGB array."""
+MAX_SIDE = 32_000
+"""Pixels; OpenCV and JPEG take no longer side."""
+
+
+def answer(artifact: Artifact, content: bytes, output: str) -> tuple[bytes | dict[str, Any], str, float]:
+    """Answer one request.
+
+    Args:
+        artifact: the model that is asked.
+        content: a PNG, JPEG, WebP or BMP file.
+        output: one of `OUTPUTS`.
+
+    Returns:
+        The content, its media type, and the milliseconds that the model took. `labels` is a palette PNG of
+        class ids, `overlay` and `importance` are JPEGs; all have the image's own size. `json` is a dict.
+
+    Raises:
+        DataError: the content is no image that can be used.
+        ServingError: the artifact does not have that output.
+    """
+    if output == "importance" and not {"importance", "kept"} <= {x.name for x in artifact.manifest.outputs}:
+        raise ServingError(
+            f"{artifact.name} has no importance; export the model again with --importance, or ask for labels"
+        )
+    image = decode_image(content, "the image", MAX_PIXELS)
+    if max(image.shape) > MAX_SIDE:
+        raise ServingError(
+            f"the image: {image.shape[0]}x{image.shape[1]} pixels; expected at most {MAX_SIDE} a side"
+        )
+    found = artifact.find(image)
+    if output == "json":
+        return _as_json(artifact, found), "application/json", found.milliseconds
+    if output == "labels":
+        return _label_png(artifact, found), "image/png", found.milliseconds
+    if output == "overlay":
+        picture = overlay(image, found.labels, artifact.manifest.table())
+    else:
+        hard, kept = found.outputs["importance"], found.outputs["kept"] > 0
+        picture = importance_map(found.fitted, hard, kept, artifact.manifest.region_size)
+        picture = cv2.resize(picture, image.shape[1::-1], interpolation=cv2.INTER_AREA)
+    return _encoded(Image.fromarray(picture), "JPEG", quality=90), "image/jpeg", found.milliseconds
+
+
+def _as_json(artifact: Artifact, found: Found) -> dict[str, Any]:
+    classes = artifact.manifest.classes
+    counts = np.bincount(found.labels.ravel(), minlength=len(classes))
+    shares = counts / found.labels.size
+    result: dict[str, Any] = {
+        "model": artifact.name,
+        "top_k": artifact.manifest.top_k,
+        "size": list(found.labels.shape),
+        "model_size": list(artifact.manifest.size),
+        "milliseconds": round(found.milliseconds, 3),
+        "classes": [
+            {"name": entry.name, "color": list(entry.color), "share": float(share)}
+            for entry, share in zip(classes, shares, strict=False)
+        ],
+        "labels_png": base64.b64encode(_label_png(artifact, found)).decode(),
+    }
+    if {"importance", "kept"} <= found.outputs.keys():
+        result["region_size"] = artifact.manifest.region_size
+        result["importance"] = _rows(found.outputs["importance"])
+        result["kept"] = found.outputs["kept"].tolist()
+    return result
+
+
+def _rows(values: NDArray[Any]) -> list[list[float]]:
+    return [[round(value, 4) for value in row] for row in values.tolist()]
+
+
+def _label_png(artifact: Artifact, found: Found) -> bytes:
+    return _encoded(palette_image(found.labels, palette(artifact.manifest.table())), "PNG", compress_level=1)
+
+
+def _encoded(image: Image.Image, format: str, **options: Any) -> bytes:
+    content = BytesIO()
+    image.save(content, format, **options)
+    return content.getvalue()

@@ -1,0 +1,160 @@
+"""The web application over exported models: one image is computed at a time, and few may wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from fornet_keras.errors import FoRNetError
+from fornet_keras.serving.answers import OUTPUTS, answer
+from fornet_keras.serving.artifacts import Artifact
+
+PAGE = Path(__file__).with_name("page.html")
+MAX_BYTES = 20_000_000
+"""Largest image file."""
+BODY_SECONDS = 10.0
+"""An image that is still not there after so long is given up."""
+
+# The page loads nothing from elsewhere, and the browser sees to that.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src 'self' data: blob:; connect-src 'self'; frame-ancestors 'none'"
+)
+
+
+class Service:
+    """Answers over some artifacts.
+
+    Args:
+        artifacts: by name; the first one answers where none is named.
+        queue: requests that may be read, wait or be computed at a time; one more gets a 503.
+        body_seconds: time in which an image has to arrive.
+    """
+
+    def __init__(
+        self, artifacts: Mapping[str, Artifact], queue: int, body_seconds: float = BODY_SECONDS
+    ) -> None:
+        self.artifacts = artifacts
+        self.queue = queue
+        self.body_seconds = body_seconds
+        self.waiting = 0
+        self.worker = ThreadPoolExecutor(1, "predict")  # the runtimes themselves use every core
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter("fornet_requests", "Predictions, by status", ["status"], registry=registry)
+        waiting = Gauge("fornet_waiting", "Requests read, waiting or computed", registry=registry)
+        waiting.set_function(lambda: self.waiting)
+        self.seconds = Histogram("fornet_model_seconds", "Time in the model", ["model"], registry=registry)
+
+    async def predict(self, request: Request) -> Response:
+        """`POST /v1/predict`: the bytes of an image in, `output` of `model` out."""
+        try:
+            response = await self._predict(request)
+        except HTTPException as error:
+            self.requests.labels(str(error.status_code)).inc()
+            raise
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+        self.requests.labels("200").inc()
+        return response
+
+    async def _predict(self, request: Request) -> Response:
+        artifact, output = self._asked(request)
+        if self.waiting >= self.queue:
+            raise HTTPException(503, f"{self.queue} requests are waiting; try again", {"Retry-After": "1"})
+        self.waiting += 1
+        try:
+            content = await self._body(request)
+            loop = asyncio.get_running_loop()
+            work = loop.run_in_executor(self.worker, answer, artifact, content, output)
+            result, media_type, milliseconds = await work
+        except FoRNetError as error:
+            raise HTTPException(400, str(error)) from None
+        finally:
+            self.waiting -= 1
+        self.seconds.labels(artifact.name).observe(milliseconds / 1000)
+        headers = {"Server-Timing": f"model;dur={milliseconds:.3f}", "Cache-Control": "no-store"}
+        if isinstance(result, dict):
+            return JSONResponse(result, headers=headers)
+        return Response(result, media_type=media_type, headers=headers)
+
+    def _asked(self, request: Request) -> tuple[Artifact, str]:
+        """The artifact and the output that a request names."""
+        name = request.query_params.get("model", next(iter(self.artifacts)))
+        if name not in self.artifacts:
+            raise HTTPException(404, f"no model of that name; expected one of {', '.join(self.artifacts)}")
+        output = request.query_params.get("output", "json")
+        if output not in OUTPUTS:
+            raise HTTPException(400, f"no output of that name; expected one of {', '.join(OUTPUTS)}")
+        return self.artifacts[name], output
+
+    async def _body(self, request: Request) -> bytes:
+        """The image's bytes, so many and so long as they may be."""
+        too_large = HTTPException(413, f"expected an image of at most {MAX_BYTES:,} bytes")
+        if int(request.headers.get("content-length", 0)) > MAX_BYTES:
+            raise too_large
+        content = bytearray()
+        try:
+            async with asyncio.timeout(self.body_seconds):
+                async for chunk in request.stream():
+                    content += chunk
+                    if len(content) > MAX_BYTES:
+                        raise too_large
+        except TimeoutError:
+            late = f"the image did not arrive within {self.body_seconds:g} seconds"
+            raise HTTPException(408, late, {"Connection": "close"}) from None
+        if not content:
+            raise HTTPException(400, "expected the bytes of a PNG, JPEG, WebP or BMP file as the body")
+        return bytes(content)
+
+    async def models(self, request: Request) -> Response:
+        """`GET /v1/models`: what there is to ask."""
+        return JSONResponse([artifact.described() for artifact in self.artifacts.values()])
+
+    async def health(self, request: Request) -> Response:
+        """`GET /health`: models are loaded before the server listens."""
+        return JSONResponse({"status": "ok", "waiting": self.waiting, "models": list(self.artifacts)})
+
+    async def metrics(self, request: Request) -> Response:
+        """`GET /metrics`, for Prometheus."""
+        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _page(request: Request) -> Response:
+    return HTMLResponse(PAGE.read_text("utf-8"), headers={"Content-Security-Policy": PAGE_POLICY})
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """An error as JSON, in one line."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+
+def make_app(service: Service) -> Starlette:
+    """The routes over a service."""
+    routes: list[Any] = [
+        Route("/", _page),
+        Route("/v1/models", service.models),
+        Route("/v1/predict", service.predict, methods=["POST"]),
+        Route("/health", service.health),
+        Route("/metrics", service.metrics),
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _refused})

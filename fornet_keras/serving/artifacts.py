@@ -1,0 +1,118 @@
+"""Exported models, ready to answer: an image in, labels at its own size out. Keras is not imported."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.errors import ServingError
+from fornet_keras.export.manifest import Manifest, read_manifest
+from fornet_keras.export.runtimes import Run, open_runtime
+
+RUNTIMES = {
+    "litert": ("ai_edge_litert", "litert"),
+    "onnx": ("onnxruntime", "onnx"),
+    "openvino": ("openvino", "openvino"),
+}
+"""Format → the package that runs it, and the extra that installs it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an artifact finds in an image.
+
+    Args:
+        labels: uint8 `(height, width)`, at the image's own size.
+        fitted: the image at the artifact's size, uint8 `(height, width, 3)`.
+        outputs: of the artifact, without the batch axis.
+        milliseconds: what the artifact took.
+    """
+
+    labels: NDArray[np.uint8]
+    fitted: NDArray[np.uint8]
+    outputs: dict[str, NDArray[Any]]
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An exported model in its runtime; for one thread at a time.
+
+    Args:
+        name: of its folder.
+        manifest: what it is.
+        run: runs it.
+    """
+
+    name: str
+    manifest: Manifest
+    run: Run
+
+    def find(self, image: NDArray[np.uint8]) -> Found:
+        """Stretch an image to the artifact's size, run it, and bring the labels back to the image's size.
+
+        Args:
+            image: RGB uint8 `(height, width, 3)` of any size.
+        """
+        fitted = image
+        if image.shape[:2] != self.manifest.size:
+            fitted = cv2.resize(image, self.manifest.size[::-1], interpolation=cv2.INTER_AREA)
+        started = time.perf_counter()
+        outputs = {name: value[0] for name, value in self.run(fitted[None]).items()}
+        milliseconds = 1000 * (time.perf_counter() - started)
+        labels = outputs["label_ids"]
+        if image.shape[:2] != self.manifest.size:
+            labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        return Found(labels, fitted, outputs, milliseconds)
+
+    def described(self) -> dict[str, Any]:
+        """What a client may want to know, ready for JSON."""
+        manifest = self.manifest
+        outputs = [tensor.name for tensor in manifest.outputs]
+        kept = ("format", "precision", "size", "top_k", "region_size", "classes")
+        return {"name": self.name, **manifest.model_dump(include=set(kept)), "outputs": outputs}
+
+
+def open_artifacts(folders: Sequence[Path], threads: int | None = None) -> dict[str, Artifact]:
+    """Check, load and run once what `export` has written; by name, in order of their top-k.
+
+    Args:
+        folders: each an artifact, or a folder of artifacts, which `export` writes for several top-k.
+        threads: threads of each runtime; None leaves it to the runtime.
+
+    Raises:
+        ExportError: a folder is no artifact, or its files are not those of its manifest.
+        ServingError: a SavedModel, a missing package, or two artifacts of one name.
+    """
+    found: dict[str, Artifact] = {}
+    for folder in folders:
+        inside = sorted(path.parent for path in folder.glob("*/manifest.json"))
+        for path in inside or [folder]:
+            artifact = _open(path, threads)
+            if artifact.name in found:
+                raise ServingError(f"{path}: a second artifact of that name; rename one of the folders")
+            found[artifact.name] = artifact
+    return dict(sorted(found.items(), key=lambda entry: entry[1].manifest.top_k))
+
+
+def _open(folder: Path, threads: int | None) -> Artifact:
+    manifest = read_manifest(folder)
+    if manifest.format not in RUNTIMES:
+        raise ServingError(
+            f"{folder}: is a SavedModel, which TensorFlow Serving runs (deploy/README.md); "
+            f"expected one of {', '.join(RUNTIMES)}"
+        )
+    package, extra = RUNTIMES[manifest.format]
+    if find_spec(package) is None:
+        raise ServingError(f"{folder}: needs the package {package}: pip install 'fornet_keras[{extra}]'")
+    artifact = Artifact(folder.absolute().name, manifest, open_runtime(folder, manifest.format, threads))
+    artifact.find(np.zeros((*manifest.size, 3), np.uint8))
+    return artifact

@@ -1,0 +1,97 @@
+"""The process that listens: addresses, signals, and clients that are slow to ask."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import suppress
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from fornet_keras.errors import ServingError
+from fornet_keras.serving.app import Service, make_app
+
+MAX_CONNECTIONS = 512
+HEAD_SECONDS = 10.0
+LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP in which the head of a request has to arrive in time: uvicorn itself waits for ever."""
+
+    head_seconds = HEAD_SECONDS
+    _due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._due = self.loop.call_later(self.head_seconds, self._late)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._stop()
+        elif self._due is None:
+            self._due = self.loop.call_later(self.head_seconds, self._late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop()
+        super().connection_lost(exc)
+
+    def _stop(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+    def _late(self) -> None:
+        self._due = None
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.transport.write(LATE)
+            self.transport.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises:
+        ServingError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=MAX_CONNECTIONS)
+    except (OSError, OverflowError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        raise ServingError(
+            f"{host}:{port}: cannot listen there ({reason}); choose another --host or --port"
+        ) from None
+
+
+def configuration(service: Service) -> uvicorn.Config:
+    """How uvicorn serves."""
+    return uvicorn.Config(
+        make_app(service),
+        http=PatientProtocol,
+        ws="none",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=30,
+    )
+
+
+def run_server(service: Service, listening: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM; then finish what was begun, and return."""
+    # uvicorn raises the signal once more when it has shut down, which would end the process by SIGTERM.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(configuration(service)).run(sockets=[listening])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        service.worker.shutdown(cancel_futures=True)

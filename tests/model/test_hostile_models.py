@@ -1,0 +1,238 @@
+"""Model folders made to harm: refused in one line, with nothing run and little memory."""
+
+import json
+import pickle
+import shutil
+import struct
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from fornet_keras import model_folder
+from fornet_keras.errors import ModelError
+from fornet_keras.model import FoRNet
+from fornet_keras.model_folder import load_model, save_model
+from tests.model.test_model_folder import TABLE, edit, rewrite_weights, set_architecture
+from tests.model.tiny import tiny_model
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="a folder is read the same way whatever computes"
+)
+
+LARGEST = {"widths": [2048] * 4, "depths": [64] * 4, "context_filters": 2048, "branch_filters": 2048}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "saved"
+    save_model(tiny_model(), TABLE, folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(saved, tmp_path / "model")
+
+
+class Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Path.touch, (self.path,)
+
+
+def write_weights(folder: Path, content: bytes) -> None:
+    """Put anything in the weights' place, with a checksum that fits."""
+    path = folder / "weights.safetensors"
+    path.write_bytes(content)
+    edit(folder, lambda description: description.update(sha256=model_folder._sha256(path)))
+
+
+def safetensors(header: Any, data: bytes = b"", announced: int | None = None) -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if announced is None else announced) + text + data
+
+
+def zip_bomb(path: Path) -> bytes:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("weights.npy", bytes(50_000_000))
+    return path.read_bytes()
+
+
+def linked_hdf5(path: Path) -> bytes:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file["kernel"] = h5py.ExternalLink("/etc/passwd", "/")
+    return path.read_bytes()
+
+
+FILES: dict[str, Callable[[Path], bytes]] = {
+    "pickle": lambda path: pickle.dumps(Touch(path.with_name("executed"))),
+    "pickled array": lambda path: _pickled_array(path),
+    "zip bomb": zip_bomb,
+    "HDF5 with an external link": linked_hdf5,
+    "header of exabytes": lambda path: safetensors({}, announced=2**62),
+    "header of a million arrays": lambda path: safetensors({str(i): {} for i in range(200_000)}),
+    "array of exabytes": lambda path: safetensors(
+        {"a": {"dtype": "F32", "shape": [2**40, 2**20], "data_offsets": [0, 8]}}, bytes(8)
+    ),
+    "array of another array's bytes": lambda path: safetensors(
+        {name: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for name in "ab"}, bytes(8)
+    ),
+    "array beyond the file": lambda path: safetensors(
+        {"a": {"dtype": "F32", "shape": [2], "data_offsets": [10**9, 10**9 + 8]}}, bytes(8)
+    ),
+    "objects": lambda path: safetensors(
+        {"a": {"dtype": "O", "shape": [1], "data_offsets": [0, 8]}}, bytes(8)
+    ),
+    "numbers that NumPy lacks": lambda path: safetensors(
+        {"a": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}, bytes(2)
+    ),
+}
+
+
+def _pickled_array(path: Path) -> bytes:
+    np.save(path.with_suffix(".npy"), np.array([Touch(path.with_name("executed"))]), allow_pickle=True)
+    return path.with_suffix(".npy").read_bytes()
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_weights_that_are_no_arrays_are_refused(folder: Path, tmp_path: Path, kind: str) -> None:
+    write_weights(folder, FILES[kind](tmp_path / "other"))
+    with pytest.raises(
+        ModelError, match=r"weights\.safetensors: (not a safetensors file|\d+ numbers, but)"
+    ) as e:
+        load_model(folder)
+    assert "\n" not in str(e.value)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_huge_weights_are_refused_unread(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (folder / "weights.safetensors").open("ab") as file:
+        file.truncate(10**11)  # a hole: it takes no space
+    monkeypatch.setattr(model_folder, "_sha256", None)
+    with pytest.raises(
+        ModelError, match=r"weights.safetensors: larger than 128,000,000 bytes; expected a mod"
+    ):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["model.json", "weights.safetensors"])
+def test_a_link_to_a_device_is_not_read(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(ModelError, match=f"no {name}"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["architecture"].update(module="os", class_name="system"), "architecture.module: Extra"),
+        (lambda d: d["architecture"].update(custom_objects={}), "architecture.custom_objects: Extra"),
+        (
+            lambda d: d.update(
+                architecture={"class_name": "Functional", "config": {"layers": [{"class_name": "Lambda"}]}}
+            ),
+            "architecture.num_classes: Field required",
+        ),
+        (set_architecture(num_classes=10**400), "architecture.num_classes: "),
+        (lambda d: d["classes"][0].update(name="\x1b]0;owned\x07"), "classes.0.name: "),
+    ],
+)
+def test_a_tampered_description_is_refused(folder: Path, change: Callable, message: str) -> None:
+    edit(folder, change)
+    with pytest.raises(ModelError, match=rf"model\.json: .*{message}.*; expected what `train` writes"):
+        load_model(folder)
+
+
+def test_a_description_of_many_levels_is_refused(folder: Path) -> None:
+    (folder / "model.json").write_text("[" * 900_000)
+    with pytest.raises(ModelError, match=r"model\.json: the file: "):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        {"module": "os", "class_name": "system", "config": {"command": "touch executed"}},
+        {"module": "subprocess", "class_name": "Popen", "config": {"args": ["touch", "executed"]}},
+        {
+            "module": "keras.layers",
+            "class_name": "Lambda",
+            "config": {"function": {"class_name": "__lambda__"}},
+        },
+    ],
+)
+def test_keras_own_files_build_nothing_foreign(
+    backbone: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `keras.saving.load_model` asks `FoRNet` to build, from the configuration in a `.keras` file."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((TypeError, ValueError), match="Could not locate|Lambda"):
+        FoRNet.from_config({**tiny_model().get_config(), "backbone": backbone})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fields", [{name: value} for name, value in LARGEST.items()] + [LARGEST])
+def test_a_network_larger_than_its_weights_is_refused_unbuilt(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
+    edit(folder, set_architecture(**fields))
+    monkeypatch.setattr(model_folder, "FoRNet", None)
+    with pytest.raises(
+        ModelError, match=r"numbers, but model\.json describes a network of at least [\d,]{7,};"
+    ):
+        load_model(folder)
+
+
+def test_least_number_of_parameters_is_close() -> None:
+    for model in (FoRNet.from_preset("nano", 11), FoRNet.from_preset("m", 19)):
+        least = model_folder._least_parameters(model_folder._architecture(model, Path("model")))
+        assert 0.4 * model.count_params() < least < model.count_params()
+
+
+def test_weights_of_a_larger_shape_are_refused(folder: Path) -> None:
+    rewrite_weights(folder, lambda weights: weights.update(spare=np.zeros((4000, 5000), "float16")))
+    with pytest.raises(ModelError, match=r"'spare' is \(4000, 5000\) but model.json describes None"):
+        load_model(folder)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory as Linux tells it")
+def test_refusing_takes_less_than_a_gigabyte(folder: Path, tmp_path: Path) -> None:
+    """In a process of its own, with all that TensorFlow takes by itself."""
+    bombs = []
+    for kind in FILES:
+        bombs.append(shutil.copytree(folder, tmp_path / kind))
+        write_weights(bombs[-1], FILES[kind](tmp_path / "other"))
+    for number, fields in enumerate([LARGEST, {"widths": [2048] * 4}, {"num_classes": 255}]):
+        bombs.append(shutil.copytree(folder, tmp_path / f"shapes {number}"))
+        edit(bombs[-1], set_architecture(**fields))
+    code = """
+import re, sys
+from pathlib import Path
+from fornet_keras.errors import ModelError
+from fornet_keras.model_folder import load_model
+for folder in sys.argv[1:]:
+    try:
+        load_model(Path(folder))
+    except ModelError:
+        continue
+    sys.exit(f"{folder} was taken for a model")
+# Not getrusage: its peak is the parent's where that was larger.
+print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code, *map(str, bombs)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) * 1024 < 1e9

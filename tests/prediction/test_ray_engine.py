@@ -1,0 +1,119 @@
+"""An exported model, by itself and in Ray's processes: the same files, each written once."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fornet_keras.errors import FoRNetError
+from fornet_keras.prediction import ray_engine
+from tests.cli.conftest import Run, only_line
+from tests.cli.test_usage import ROOT
+from tests.model.tiny import images, randomize, tiny_model
+
+SIZE = (64, 96)
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("tf2onnx", reason="the tests' artifact is ONNX")
+    from fornet_keras.data.dataset import LabelTable
+    from fornet_keras.export.export import export_model
+    from fornet_keras.export.images import proof_images
+
+    table = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {})
+    folder = tmp_path_factory.mktemp("exported") / "onnx"
+    export_model(randomize(tiny_model()), table, folder, "onnx", SIZE, proof_images(None, [], SIZE))
+    return folder
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    """Seven images, one of them broken and one of another size."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index in range(7):
+        Image.fromarray(np.roll(images(*SIZE)[0], 9 * index, 1)).save(folder / f"{index}.png")
+    (folder / "3.png").write_bytes(b"")
+    Image.new("RGB", (32, 32)).save(folder / "5.png")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("[!l]*.png")}
+
+
+@pytest.fixture
+def run_command() -> Run:
+    from click.testing import CliRunner
+
+    from fornet_keras.cli.root import root
+
+    return lambda *words: CliRunner().invoke(root, [str(word) for word in words], prog_name="fornet")
+
+
+def test_ray_writes_what_the_plain_command_writes(
+    run_command: Run, artifact: Path, frames: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'fornet_keras[ray]'")
+    plain, ray = tmp_path / "plain", tmp_path / "ray"
+    expected = run_command("predict", artifact, frames, "--output", plain)
+    assert expected.exit_code == 1
+    assert f"2 of 7 inputs failed:\n  {frames}/3.png: is empty" in expected.stderr
+    assert f"{frames}/5.png: has 32x32 pixels; the exported model takes 64x96; resize" in expected.stderr
+
+    shutil.copytree(plain, ray)  # as a run that was stopped after its first image
+    for path in [*ray.glob("[1-9]_labels.png")]:
+        path.unlink()
+    kept = contents(ray)
+    command = [sys.executable, "cli.py", "predict", artifact, frames, "--output", ray, "--engine", "ray"]
+    found = subprocess.run([*map(str, command), "--overlay"], cwd=ROOT, capture_output=True, text=True)
+    ours = [line for line in found.stderr.splitlines(keepends=True) if not line.startswith("[2")]
+    assert (found.returncode, "".join(ours)) == (1, expected.stderr), "but for what Ray's core logs itself"
+    assert found.stdout == f"5 predicted: {ray}\n"
+    for name, (content, _) in contents(plain).items():
+        assert (ray / name).read_bytes() == content, name
+    assert contents(ray)["0_labels.png"] == kept["0_labels.png"], "what was there is not written again"
+
+
+def test_the_exported_model_gives_the_labels_of_the_network(
+    run_command: Run, artifact: Path, frames: Path, tmp_path: Path
+) -> None:
+    run_command("predict", artifact, frames / "0.png", "--output", tmp_path / "out")
+    expected = randomize(tiny_model()).predict_image(frames / "0.png")["label_ids"]
+    with Image.open(tmp_path / "out" / "0_labels.png") as found:
+        assert np.mean(np.asarray(found) == expected) > 0.999
+
+
+def test_a_tampered_artifact_is_not_run(
+    run_command: Run, artifact: Path, frames: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(artifact, tmp_path / "copy")
+    (copy / "model.onnx").write_bytes(b"another")
+    result = run_command("predict", copy, frames, "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "model.onnx: not the one that was exported (SHA-256)" in only_line(result.stderr)
+
+
+def test_what_an_exported_model_cannot_do(
+    run_command: Run, artifact: Path, frames: Path, tmp_path: Path
+) -> None:
+    for option in (("--importance",), ("--flip",), ("--top-k", 0.5)):
+        result = run_command("predict", artifact, frames, "--output", tmp_path / "out", *option)
+        assert result.exit_code == 2
+        assert "an exported model has its own top-k and gives labels and overlays only" in result.stderr
+    result = run_command("predict", frames, frames, "--output", tmp_path / "out", "--engine", "ray")
+    assert result.exit_code == 2
+    assert "--engine ray takes an exported model; write one with `export`" in result.stderr
+
+
+def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(FoRNetError, match=r"needs Ray Data, which is not installed; pip install"):
+        ray_engine._start(2)

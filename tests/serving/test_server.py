@@ -1,0 +1,280 @@
+"""`serve` in a process of its own, asked over HTTP; its answers against the runtimes asked directly."""
+
+import base64
+import json
+import random
+import signal
+import socket
+import struct
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from fornet_keras.errors import ExportError, ServingError
+from fornet_keras.export.runtimes import open_runtime
+from fornet_keras.serving.artifacts import open_artifacts
+from tests.cli.conftest import only_line, run
+from tests.serving.conftest import SIZE, TABLE, Server, picture, png, start
+
+__all__ = ["run"]
+
+
+def decoded(content: bytes) -> np.ndarray:
+    return np.asarray(Image.open(BytesIO(content)))
+
+
+def test_labels_are_those_of_the_runtime(server: Server, ratios: Path) -> None:
+    for name, format in (("k0.25", "onnx"), ("k1", "onnx"), ("phone", "litert")):
+        expected = open_runtime(ratios / name, format)(picture()[None])["label_ids"][0]
+        status, headers, content = server.ask(
+            "POST", f"/v1/predict?model={name}&output=labels", png(picture())
+        )
+        assert (status, headers["content-type"]) == (200, "image/png")
+        assert headers["server-timing"].startswith("model;dur=")
+        np.testing.assert_array_equal(decoded(content), expected)
+    assert Image.open(BytesIO(content)).getpalette()[:9] == [x for color in TABLE.colors for x in color]
+
+
+def test_any_size_is_stretched_and_the_labels_brought_back(server: Server, ratios: Path) -> None:
+    image = picture(1, (100, 90))
+    fitted = cv2.resize(image, SIZE[::-1], interpolation=cv2.INTER_AREA)
+    expected = open_runtime(ratios / "k1", "onnx")(fitted[None])["label_ids"][0]
+    expected = cv2.resize(expected, (90, 100), interpolation=cv2.INTER_NEAREST)
+    _, _, content = server.ask("POST", "/v1/predict?model=k1&output=labels", png(image))
+    np.testing.assert_array_equal(decoded(content), expected)
+    for output in ("overlay", "importance"):
+        status, headers, content = server.ask("POST", f"/v1/predict?model=k1&output={output}", png(image))
+        assert (status, headers["content-type"]) == (200, "image/jpeg")
+        assert decoded(content).shape == (100, 90, 3)
+
+
+def test_json_holds_all(server: Server, ratios: Path) -> None:
+    expected = open_runtime(ratios / "k0.25", "onnx")(picture()[None])
+    status, _, content = server.ask("POST", "/v1/predict?model=k0.25", png(picture()))
+    found = json.loads(content)
+    assert (status, found["model"], found["top_k"], found["region_size"]) == (200, "k0.25", 0.25, 32)
+    labels = decoded(base64.b64decode(found["labels_png"]))
+    np.testing.assert_array_equal(labels, expected["label_ids"][0])
+    np.testing.assert_array_equal(found["kept"], expected["kept"][0])
+    np.testing.assert_allclose(found["importance"], expected["importance"][0], atol=1e-4)
+    for number, entry in enumerate(found["classes"]):
+        assert (entry["name"], entry["color"]) == (TABLE.names[number], list(TABLE.colors[number]))
+        assert entry["share"] == pytest.approx((labels == number).mean())
+
+
+def test_models_health_and_metrics(server: Server) -> None:
+    models = json.loads(server.ask("GET", "/v1/models")[2])
+    assert [(model["name"], model["top_k"]) for model in models] == [
+        ("k0.25", 0.25),
+        ("phone", 0.5),
+        ("k1", 1),
+    ]
+    server.ask("POST", "/v1/predict", b"nothing")
+    status, _, content = server.ask("GET", "/health")
+    assert (status, json.loads(content)["status"]) == (200, "ok")
+    text = server.ask("GET", "/metrics")[2].decode()
+    assert 'fornet_requests_total{status="400"}' in text
+    assert "process_resident_memory_bytes" in text and "fornet_waiting 0.0" in text
+
+
+def bomb() -> bytes:
+    """A PNG of 100,000 × 100,000 pixels, in its header."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    start, end = struct.pack(">I", 13), struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + start + header + end + png(picture())[33:]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "message"),
+    [
+        ("POST", "/v1/predict", b"", 400, "expected the bytes of a PNG, JPEG"),
+        ("POST", "/v1/predict", b"GIF89a nothing", 400, "the image: is not an image"),
+        ("POST", "/v1/predict", png(picture())[:-400], 400, "the image: cannot be read"),
+        (
+            "POST",
+            "/v1/predict",
+            bomb(),
+            400,
+            "too large to be read safely; expected at most 40,000,000",
+        ),
+        (
+            "POST",
+            "/v1/predict?output=overlay",
+            png(picture(0, (1, 66_000))),
+            400,
+            "1x66000 pixels; expected at",
+        ),
+        ("POST", "/v1/predict", bytes(20_000_001), 413, "expected an image of at most 20,000,000 bytes"),
+        (
+            "POST",
+            "/v1/predict?model=k2",
+            b"x",
+            404,
+            "no model of that name; expected one of k0.25, phone",
+        ),
+        ("POST", "/v1/predict?output=gif", b"x", 400, "no output of that name; expected one of labels, over"),
+        ("POST", "/v1/predict?model=phone&output=importance", b"x", 400, "phone has no importance; export"),
+        ("GET", "/v1/predict", None, 405, "Method Not Allowed"),
+        ("GET", "/nowhere", None, 404, "Not Found"),
+    ],
+    ids=lambda value: None if isinstance(value, bytes) else str(value),
+)
+def test_a_wrong_request(
+    server: Server, method: str, path: str, body: bytes | None, status: int, message: str
+) -> None:
+    found, _, content = server.ask(method, path, body)
+    assert (found, message in only_line(json.loads(content)["error"])) == (status, True), content
+
+
+def mutated(rng: random.Random) -> bytes:
+    """An image file with something wrong, or nothing of the kind."""
+    image = Image.fromarray(picture(rng.randrange(9)))
+    file = BytesIO()
+    image.save(file, rng.choice(["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]))
+    content = bytearray(file.getvalue())
+    for _ in range(rng.randrange(6)):
+        content[rng.randrange(min(len(content), rng.choice([64, 10**9])))] = rng.randrange(256)
+    kind = rng.random()
+    if kind < 0.2:
+        del content[rng.randrange(len(content)) :]
+    elif kind < 0.3:
+        content = bytearray(rng.randbytes(rng.randrange(200)))
+    return bytes(content)
+
+
+def test_fuzzed_requests_are_survived(server: Server) -> None:
+    """That nothing was written to standard error is seen when the server ends."""
+    rng = random.Random(0)
+    statuses = []
+    for _ in range(450):
+        query = rng.choice(["", "?output=labels", "?output=overlay", "?model=%00", "?output=&&model=k1"])
+        statuses.append(server.ask("POST", "/v1/predict" + query, mutated(rng))[0])
+    assert {200, 400} <= set(statuses) <= {200, 400, 404}
+    host, port = server.host.split(":")
+    for _ in range(100):
+        junk = rng.choice([b"", b"POST /v1/predict HTTP/1.1\r\n", b"GET / HTTP/9\r\n"]) + rng.randbytes(60)
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(junk + b"\r\n\r\n")
+            assert connection.recv(12)[:10] in (b"HTTP/1.1 4", b"")
+    assert server.ask("POST", "/v1/predict", png(picture()))[0] == 200
+
+
+def test_64_clients_get_right_answers(server: Server, ratios: Path) -> None:
+    runtime = open_runtime(ratios / "k0.25", "onnx")
+    images = [picture(seed) for seed in range(64)]
+    expected = [runtime(image[None])["label_ids"][0] for image in images]
+
+    def client(number: int) -> int:
+        refused = 0
+        for _ in range(4):
+            while True:
+                path = "/v1/predict?model=k0.25&output=labels"
+                status, headers, content = server.ask("POST", path, png(images[number]))
+                if status == 200:
+                    break
+                assert (status, headers["retry-after"]) == (503, "1")
+                refused += 1
+                time.sleep(0.1)
+            np.testing.assert_array_equal(decoded(content), expected[number])
+        return refused
+
+    with ThreadPoolExecutor(64) as clients:
+        assert sum(clients.map(client, range(64))) > 0, "or else the queue was never full"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_keras_was_never_loaded(ratios: Path, tmp_path: Path, number: int) -> None:
+    running = start(ratios, tmp_path / "address.json", "--threads", "1")
+    try:
+        assert running.host.startswith("127.0.0.1:")
+        assert running.ask("POST", "/v1/predict?output=importance", png(picture()))[0] == 200
+        output, errors = running.stop(number)
+    finally:
+        running.process.kill()
+    assert (running.process.returncode, errors) == (0, "")
+    assert output.splitlines()[1:] == ["stopped", "loaded:"]
+
+
+def test_a_full_queue_and_slow_clients(ratios: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import uvicorn
+
+    from fornet_keras.serving.app import Service
+    from fornet_keras.serving.server import PatientProtocol, configuration, listen
+
+    monkeypatch.setattr(PatientProtocol, "head_seconds", 0.3)
+    service = Service(open_artifacts([ratios / "k1"]), queue=1, body_seconds=0.6)
+    with listen("127.0.0.1", 0) as listening:
+        port = listening.getsockname()[1]
+        server = uvicorn.Server(configuration(service))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as slow_head:
+                slow_head.sendall(b"POST /v1/pre")
+                assert slow_head.recv(100).startswith(b"HTTP/1.1 408 ")
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as slow_body:
+                slow_body.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nhalf")
+                while not service.waiting:
+                    time.sleep(0.01)
+                reply = Server.ask(Server(None, f"127.0.0.1:{port}"), "POST", "/v1/predict", b"x")  # type: ignore[arg-type]
+                assert (reply[0], reply[1]["retry-after"]) == (503, "1")
+                assert b"1 requests are waiting; try again" in reply[2]
+                late = slow_body.recv(1000)
+                assert late.startswith(b"HTTP/1.1 408 ") and b"connection: close" in late.lower()
+            assert service.waiting == 0
+        finally:
+            server.should_exit = True
+            thread.join()
+            service.worker.shutdown()
+
+
+def test_what_is_not_served(ratios: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ServingError, match="a second artifact of that name; rename one"):
+        open_artifacts([ratios, ratios / "k1"])
+    with pytest.raises(ExportError, match="no manifest.json in it; expected a folder that `export`"):
+        open_artifacts([tmp_path])
+    monkeypatch.setattr("fornet_keras.serving.artifacts.find_spec", lambda name: None)
+    with pytest.raises(ServingError, match=r"needs the package onnxruntime: pip install .*\[onnx\]"):
+        open_artifacts([ratios / "k1"])
+
+
+def test_a_changed_artifact_a_saved_model_and_a_taken_port(run, ratios: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in (ratios / "k1").iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    manifest = (copy / "manifest.json").read_text()
+    (copy / "manifest.json").write_text(manifest.replace('"onnx"', '"saved_model"', 1))
+    result = run("serve", copy, "--port", "0")
+    assert result.exit_code == 1
+    assert "is a SavedModel, which TensorFlow Serving runs" in only_line(result.stderr)
+    (copy / "manifest.json").write_text(manifest)
+    (copy / "model.onnx").write_bytes(b"another")
+    result = run("serve", copy, "--port", "0")
+    assert (result.exit_code, "(SHA-256)" in only_line(result.stderr)) == (1, True)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = run("serve", ratios, "--port", taken.getsockname()[1])
+    assert result.exit_code == 1
+    assert "cannot listen there (Address already in use); choose another" in only_line(result.stderr)
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "prometheus_client"])
+def test_a_missing_package_names_the_extra(  # type: ignore[no-untyped-def]
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    serve = import_module("fornet_keras.cli.serve")
+
+    monkeypatch.setattr(serve, "find_spec", lambda name: None if name == package else name)
+    result = run("serve", tmp_path)
+    assert result.exit_code == 1
+    line = f"Error: serve needs the package {package}: pip install 'fornet_keras[serve]'"
+    assert only_line(result.stderr) == line

@@ -1,0 +1,57 @@
+"""Peers for the benchmark, without the packages that they come from."""
+
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fornet_keras.errors import PeerError
+from fornet_keras.peers import PEERS, open_peer, peer_runtimes
+from tests.cli.conftest import model, only_line, run
+
+__all__ = ["model", "run"]
+
+
+def test_a_missing_package_names_the_extra(run: Any, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fornet_keras.peers.find_spec", lambda name: None if name in PEERS.values() else 1)
+    result = run("benchmark", model, "--size", "64x96", "--against", "segformer_b0")
+    assert result.exit_code == 1
+    line = only_line(result.stderr)
+    assert line == "Error: segformer_b0 needs the package transformers: pip install 'fornet_keras[peers]'"
+
+
+def test_a_package_that_does_not_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torchvision beside a torch of another build."""
+
+    def broken(name: str) -> Any:
+        raise RuntimeError("operator torchvision::nms does not exist\nmore")
+
+    monkeypatch.setattr("fornet_keras.peers.find_spec", lambda name: 1)
+    monkeypatch.setattr("fornet_keras.peers.import_module", broken)
+    with pytest.raises(PeerError, match="does not import here .operator torchvision::nms does not exist.; "):
+        open_peer("deeplabv3plus_mobilenetv3", "torch", (64, 96))
+
+
+@pytest.mark.filterwarnings("ignore")  # of PyTorch's exporter, about itself
+def test_each_runtime_gives_the_same_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pixels in, labels of the same size out, from a network that answers at a quarter of the size."""
+    import torch
+
+    def build(*_: Any, classes: int, **__: Any) -> Any:
+        return torch.nn.Sequential(torch.nn.Conv2d(3, classes, 4, stride=4))
+
+    monkeypatch.setattr("fornet_keras.peers.find_spec", lambda name: 1)
+    monkeypatch.setattr(
+        "fornet_keras.peers.import_module", lambda name: types.SimpleNamespace(DeepLabV3Plus=build)
+    )
+    image = np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)
+    found = []
+    for runtime in peer_runtimes():
+        peer, megabytes = open_peer("deeplabv3plus_mobilenetv3", runtime, (32, 64), threads=1)
+        assert megabytes == pytest.approx((3 * 16 + 1) * 19 * 4 / 1e6)
+        found.append(peer(image))
+    assert len(found) == 3 and found[0].dtype == np.uint8 and len(np.unique(found[0])) > 1
+    for other in found[1:]:
+        assert (found[0] == other).mean() > 0.999
