@@ -75,7 +75,8 @@ def _calls(model: FoRNet, size: tuple[int, int]) -> list[tuple[str, keras.Layer,
     def follow(network: keras.Model, shape: tuple[int, ...], part: str | None) -> None:
         def record(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
             owner = part or _part(model, layer)
-            if isinstance(layer, keras.Model):
+            # A Sequential is its own graph's only layer: it is looked into like any other layer.
+            if isinstance(layer, keras.Model) and not isinstance(layer, keras.Sequential):
                 follow(layer, args[0].shape, owner)
             elif isinstance(layer, keras.Layer) and owner == "backbone" and not isinstance(layer, ConvBlock):
                 calls.extend((owner, inner, [shape]) for inner, shape in _inner_calls(layer, args))

@@ -68,7 +68,7 @@ def test_features_of_a_keras_hub_preset(preset: tuple[Any, str]) -> None:
     backbone = open_library_backbone("keras_hub", folder)
     ours = numpy_outputs(backbone, pixels() / 63.75 - 2)
     normalised = pixels() * np.float32([0.01, 0.02, 0.03]) + np.float32([-1, -2, -3])
-    theirs = numpy_outputs(keras.Model(source.inputs[0], source.pyramid_outputs), normalised)
+    theirs = numpy_outputs(keras.Model(source.inputs[0], dict(source.pyramid_outputs)), normalised)
     for stride, level in ((4, "P2"), (8, "P3"), (16, "P4"), (32, "P5")):
         assert ours[f"stride_{stride}"].shape[1:3] == (64 // stride, 96 // stride)
         np.testing.assert_allclose(ours[f"stride_{stride}"], theirs[level], rtol=1e-4, atol=1e-3)

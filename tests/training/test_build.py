@@ -54,7 +54,7 @@ def test_begins_with_another_models_weights(
 
 
 def test_another_networks_weights_are_refused(other: tuple[FoRNet, Path], make_config: MakeConfig) -> None:
-    with pytest.raises(ModelError, match=r"other: 'stem_1/.*; expected \(.*; set model.preset to"):
+    with pytest.raises(ModelError, match=r"other: 'stem_1/.*; expected \(.*; set model.preset and"):
         build_model(make_config(model={"preset": "s", "weights": str(other[1])}), 3)
 
 
