@@ -78,7 +78,7 @@ def _calls(model: FoRNet, size: tuple[int, int]) -> list[tuple[str, keras.Layer,
             # A Sequential is its own graph's only layer: it is looked into like any other layer.
             if isinstance(layer, keras.Model) and not isinstance(layer, keras.Sequential):
                 follow(layer, args[0].shape, owner)
-            elif isinstance(layer, keras.Layer) and owner == "backbone" and not isinstance(layer, ConvBlock):
+            elif owner == "backbone" and not isinstance(layer, ConvBlock):
                 calls.extend((owner, inner, [shape]) for inner, shape in _inner_calls(layer, args))
             else:
                 calls.append((owner, layer, [x.shape for x in keras.tree.flatten(args)]))
