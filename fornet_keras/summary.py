@@ -19,6 +19,7 @@ KERNEL_LAYERS = (
     keras.layers.DepthwiseConv2D,
     keras.layers.SeparableConv2D,
     keras.layers.Dense,
+    keras.layers.EinsumDense,
 )
 PARTS = ("backbone", "coarse path", "selector", "branch input", "branch")
 
@@ -124,6 +125,12 @@ def _inner_calls(layer: keras.Layer, inputs: tuple[Any, ...]) -> list[tuple[kera
     return found
 
 
+def count_macs(model: keras.Model, size: tuple[int, int]) -> int:
+    """Multiply-accumulates of any Keras model for one image: those of its convolutions and dense layers."""
+    inner = _inner_calls(model, (keras.KerasTensor((1, *size, 3)),))
+    return sum(_layer_macs(layer, [shape]) for layer, shape in inner)
+
+
 def _layer_macs(layer: keras.Layer, shapes: list[Any]) -> int:
     """Multiply-accumulates of one call for one image; 0 for a layer without convolutions."""
     height, width = (*shapes[0], 1, 1)[1:3]
@@ -132,6 +139,8 @@ def _layer_macs(layer: keras.Layer, shapes: list[Any]) -> int:
     if isinstance(layer, keras.layers.SeparableConv2D):
         kernels = [prod(kernel.shape) for kernel in (layer.depthwise_kernel, layer.pointwise_kernel)]
         return prod(layer.compute_output_shape(shapes[0])[1:3]) * sum(kernels)
+    if isinstance(layer, keras.layers.EinsumDense):  # of attention: (batch, position, …)
+        return prod(shapes[0][:2]) * prod(layer.kernel.shape)
     if isinstance(layer, keras.layers.Dense):
         return prod(shapes[0][:-1]) * prod(layer.kernel.shape)
     if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):

@@ -1,0 +1,212 @@
+"""What each part of FoR-Net is worth: the same seed and schedule, one part changed at a time.
+
+    python benchmarks/ablation.py --config configs/camvid.yaml --data DIR --output runs/ablation [--epochs 20]
+
+Each training is a run of the package's own `train`, in a folder of its own; rows are added to `table.json`.
+Started again after an interruption, it goes on where it stopped. Rows that differ only in which regions are
+refined share one training.
+"""
+
+import argparse
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest.mock import patch
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from hard_regions import model_with_given_scores, region_scores
+from rich.console import Console
+from rich.table import Table
+
+from fornet_keras.atomic import write_text
+from fornet_keras.config import config_from_mapping, read_config
+from fornet_keras.data.dataset import IGNORE
+from fornet_keras.data.sources import open_split
+from fornet_keras.errors import FoRNetError
+from fornet_keras.evaluation.evaluate import evaluate
+from fornet_keras.model_folder import load_model
+from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.presets import PRESETS
+from fornet_keras.summary import summarize
+from fornet_keras.training.build import build_model
+from fornet_keras.training.train import train
+
+RATIO = 0.25
+BAND = 3
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is changed: settings, arguments of the preset, and layers that stay as they were made."""
+
+    settings: dict = field(default_factory=dict)
+    preset: dict = field(default_factory=dict)
+    frozen: tuple = ()
+
+
+TRAININGS = {
+    "base": Training(),
+    # The branch's last convolution begins as zeros: frozen, it corrects nothing.
+    "coarse_only": Training(frozen=("branch",)),
+    "no_selector_loss": Training({"loss": {"selector_weight": 0.0}}),
+    "single_scale": Training(preset={"dilations": (1,)}),
+    "regions_64": Training({"model": {"region_size": 64}}),
+    "regions_128": Training({"model": {"region_size": 128}}),
+}
+# Row → training, share of the regions, and how they are chosen.
+ROWS = {
+    "coarse only": ("coarse_only", RATIO, "none"),
+    "branch everywhere": ("base", 1.0, "selector"),
+    "random regions": ("base", RATIO, "random"),
+    "entropy": ("base", RATIO, "entropy"),
+    "learned Selector": ("base", RATIO, "selector"),
+    "without the Selector's loss": ("no_selector_loss", RATIO, "selector"),
+    "one scale, not three": ("single_scale", RATIO, "selector"),
+    "regions of 64 pixels": ("regions_64", RATIO, "selector"),
+    "regions of 128 pixels": ("regions_128", RATIO, "selector"),
+}
+COLUMNS = ("miou", "band_miou", "thin_miou", "error_coverage", "gmacs", "ms")
+
+
+class RankedPredictor:
+    """Refines the regions of the highest entropy, or random ones, in the place of the Selector's."""
+
+    def __init__(self, model, choice):
+        self.top_k, self.region_size, self.choice = model.top_k, model.region_size, choice
+        outputs = {name: model.output[name] for name in ("coarse_logits", "importance")}
+        self.scorer = keras.Model(model.input, outputs)
+        self.scorer.compile(jit_compile=keras.backend.backend() == "jax")
+        self.ranked = model_with_given_scores(model)
+        self.random = np.random.default_rng(0)
+        self.seconds = []
+
+    def __call__(self, image):
+        """Predict as `Predictor` does."""
+        seen = self.scorer.predict_on_batch(image[None])
+        coarse, importance = np.asarray(seen["coarse_logits"][0]), np.asarray(seen["importance"][0])
+        void = np.full(image.shape[:2], IGNORE, np.uint8)
+        scores = region_scores(coarse, importance, void, self.random)[0][self.choice]
+        started = time.perf_counter()
+        outputs = self.ranked.predict_on_batch([image[None], scores.astype("float32")[None]])
+        self.seconds.append(time.perf_counter() - started)
+        return {
+            "label_ids": np.asarray(outputs["label_ids"][0]).astype(np.uint8),
+            "coarse_label_ids": coarse.argmax(-1).astype(np.uint8),
+            "importance": importance,
+            "kept": np.asarray(outputs["kept"][0]) > 0.5,
+        }
+
+
+def trained(name, config, folder):
+    """The best model of a training, which is made, or gone on with, where it is not finished."""
+    training = TRAININGS[name]
+    if not (folder / "result.json").exists():
+        sections = config.model_dump()
+        for section, changes in training.settings.items():
+            sections[section].update(changes)
+        changed = config_from_mapping(sections, source=name)
+
+        def build(config, num_classes):
+            model = build_model(config, num_classes)
+            for layer in training.frozen:
+                model.get_layer(layer).trainable = False
+            return model
+
+        preset = config.model.preset
+        with (
+            patch.dict(PRESETS, {preset: {**PRESETS[preset], **training.preset}}),
+            patch("fornet_keras.training.train.build_model", build),
+        ):
+            train(changed, folder, Console(), resume=True)
+    return folder / "best"
+
+
+def measure(folder, ratio, choice, dataset):
+    """One row: scores on a data set, multiply-accumulates at its first image's size, milliseconds."""
+    model, _ = load_model(folder, ratio)
+    predictor = RankedPredictor(model, choice) if choice in ("entropy", "random") else Predictor(model)
+    size = []
+    scores = evaluate(predictor, dataset, lambda sample, image, *_: size.append(image.shape[:2]), (BAND,))
+    cost = summarize(model, size[0], ratio)
+    macs = {part: numbers["macs"] for part, numbers in cost["by_part"].items()}
+    left_out = {"none": ("selector", "branch input", "branch"), "selector": ()}.get(choice, ("selector",))
+    # Of the coarse path alone, and where the scores are given, only what is needed is timed.
+    if choice == "none":
+        milliseconds = time_coarse(model, size[0])
+    elif isinstance(predictor, RankedPredictor):
+        milliseconds = 1000 * float(np.median(predictor.seconds[1:]))
+    else:
+        milliseconds = scores.milliseconds
+    found = scores.as_json()
+    return {
+        "ratio": ratio,
+        "miou": found["miou"],
+        "band_miou": found["band_miou"][str(BAND)],
+        "thin_miou": found["thin_miou"],
+        "error_coverage": None if choice == "none" else found["error_coverage"],
+        "gmacs": sum(count for part, count in macs.items() if part not in left_out) / 1e9,
+        "ms": milliseconds,
+    }
+
+
+def time_coarse(model, size, repeats=20):
+    """Median milliseconds of the coarse path's labels."""
+    labels = keras.ops.argmax(model.output["coarse_logits"], axis=-1)
+    coarse = keras.Model(model.input, keras.ops.repeat(keras.ops.repeat(labels, 4, 1), 4, 2))
+    coarse.compile(jit_compile=keras.backend.backend() == "jax")
+    image, seconds = np.zeros((1, *size, 3), np.uint8), []
+    for _ in range(repeats + 2):
+        started = time.perf_counter()
+        coarse.predict_on_batch(image)
+        seconds.append(time.perf_counter() - started)
+    return 1000 * float(np.median(seconds[2:]))
+
+
+def show(rows):
+    """Print the table."""
+    table = Table("variant", *COLUMNS)
+    for name, row in rows.items():
+        table.add_row(name, *("–" if row[c] is None else f"{row[c]:.3f}" for c in COLUMNS))
+    Console().print(table)
+
+
+def main():
+    """Read the arguments, train and measure what is missing, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, help="default: the configuration's")
+    parser.add_argument(
+        "--rows", nargs="+", choices=ROWS, default=[*ROWS], metavar="ROW", help="default: all"
+    )
+    arguments = parser.parse_args()
+    sections = read_config(arguments.config).model_dump()
+    sections["data"]["root"] = str(arguments.data)
+    sections["training"]["epochs"] = arguments.epochs or sections["training"]["epochs"]
+    config = config_from_mapping(sections, source=str(arguments.config))
+    dataset = open_split(config.data, config.data.val_split)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    file = arguments.output / "table.json"
+    rows = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    for name in arguments.rows:
+        if name not in rows:
+            training, ratio, choice = ROWS[name]
+            folder = trained(training, config, arguments.output / training)
+            rows[name] = measure(folder, ratio, choice, dataset)
+            write_text(file, json.dumps(rows, indent=2) + "\n")
+            show(rows)
+    show(rows)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FoRNetError as error:
+        raise SystemExit(f"Error: {error}") from None

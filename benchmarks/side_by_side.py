@@ -1,0 +1,207 @@
+"""FoR-Net beside KerasHub's SegFormer-B0 and DeepLabV3+, all from scratch, in one run.
+
+    python benchmarks/side_by_side.py --config configs/camvid.yaml --data DIR --output FILE.json [--epochs 20]
+
+The same images in the same order, augmentation, optimizer, schedule and evaluation. A peer learns by the
+cross-entropy and Dice loss of its logits, as FoR-Net's final logits do; FoR-Net also has its two inner losses.
+Nets that are in the file already are not trained again. Needs `fornet_keras[keras-hub]`.
+
+KerasHub's SegFormer takes square images only: it is padded to a square, in training, scoring and timing, which
+costs it a third more at 3:4. Its attention's products of queries, keys and values are not in the MACs.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from fornet_keras.atomic import write_text
+from fornet_keras.backbones.library import import_library
+from fornet_keras.config import config_from_mapping, read_config
+from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
+from fornet_keras.errors import FoRNetError
+from fornet_keras.evaluation.evaluate import evaluate
+from fornet_keras.layers.resize import UpsampleToImage
+from fornet_keras.losses import cross_entropy, dice_loss
+from fornet_keras.model import FoRNet
+from fornet_keras.prediction.predictor import LabelIds, PerSize, Predictor
+from fornet_keras.summary import count_macs, summarize
+from fornet_keras.training.build import compile_model
+from fornet_keras.training.class_weights import class_weights
+from fornet_keras.training.ema import averaged_weights
+from fornet_keras.training.train import open_data
+
+NETS = ("fornet_nano", "fornet_s", "segformer_b0", "deeplab_v3_plus_resnet18")
+BAND = 3
+
+
+class PixelLoss(keras.losses.Loss):
+    """What `FoRNetLoss` asks of the final logits, for a net that has no others."""
+
+    def __init__(self, options, pixels):
+        super().__init__(name="pixel_loss", dtype="float32")
+        self.options, self.weights = options, class_weights(options.class_weights, pixels)
+
+    def __call__(self, labels, logits, sample_weight=None):
+        labels = keras.ops.cast(labels, "int32")
+        loss = cross_entropy(labels, logits, self.weights, self.options.label_smoothing, self.options.ohem)
+        return loss + self.options.dice_weight * dice_loss(labels, logits)
+
+
+class PeerPredictor:
+    """Predicts as `Predictor` does; a peer's coarse labels are its labels, and all of it is refined."""
+
+    top_k, region_size = 1.0, 4
+
+    def __init__(self, model):
+        self.predict = PerSize(keras.Model(model.input, {"label_ids": LabelIds()(model.output)}))
+
+    def __call__(self, image):
+        """Predict one image."""
+        labels = self.predict(image[None])["label_ids"][0].astype(np.uint8)
+        coarse = labels[2::4, 2::4]
+        kept = np.ones(coarse.shape, bool)
+        return {"label_ids": labels, "coarse_label_ids": coarse, "importance": kept * 1.0, "kept": kept}
+
+
+def segformer(models, num_classes, side):
+    """SegFormer-B0 of KerasHub, for squares."""
+    encoder = models.MiTBackbone(
+        layerwise_depths=[2, 2, 2, 2],
+        num_layers=4,
+        layerwise_num_heads=[1, 2, 5, 8],
+        layerwise_sr_ratios=[8, 4, 2, 1],
+        max_drop_path_rate=0.1,
+        layerwise_patch_sizes=[7, 3, 3, 3],
+        layerwise_strides=[4, 2, 2, 2],
+        hidden_dims=[32, 64, 160, 256],
+        image_shape=(side, side, 3),
+    )
+    return models.SegFormerImageSegmenter(models.SegFormerBackbone(encoder, 256), num_classes=num_classes)
+
+
+def deeplab(models, num_classes, size):
+    """DeepLabV3+ of KerasHub with ResNet-18."""
+    encoder = models.ResNetBackbone(
+        [64], [7], [64, 128, 256, 512], [2, 2, 2, 2], [1, 2, 2, 2], "basic_block", image_shape=(*size, 3)
+    )
+    backbone = models.DeepLabV3Backbone(
+        encoder,
+        spatial_pyramid_pooling_key="P5",
+        upsampling_size=8,
+        dilation_rates=[6, 12, 18],
+        low_level_feature_key="P2",
+        projection_filters=48,
+        image_shape=(*size, 3),
+    )
+    return models.DeepLabV3ImageSegmenter(backbone, num_classes=num_classes)
+
+
+def make(name, num_classes, size, config):
+    """A net with random weights for images of a size, which gives logits of that size."""
+    if name.startswith("fornet_"):
+        options = config.model
+        return FoRNet.from_preset(
+            name.removeprefix("fornet_"), num_classes, region_size=options.region_size, top_k=options.top_k
+        )
+    models = import_library("keras_hub")
+    padded = tuple(-(-side // 32) * 32 for side in size)
+    if name == "segformer_b0":
+        padded = (max(padded),) * 2
+    image = keras.Input((*size, 3), name="image")
+    x = keras.layers.Rescaling(1 / 63.75, offset=-2.0)(image)
+    x = keras.layers.ZeroPadding2D(tuple((0, p - s) for p, s in zip(padded, size, strict=True)))(x)
+    net = (
+        segformer(models, num_classes, padded[0])
+        if name == "segformer_b0"
+        else deeplab(models, num_classes, padded)
+    )
+    return keras.Model(image, UpsampleToImage(1)([net(x), image]), name=name)
+
+
+def train_and_score(name, config, train_set, val_set, pixels, size):
+    """Train a net as the configuration says and score it: one row of the table."""
+    training = config.training
+    keras.utils.set_random_seed(training.seed)
+    batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
+    model = make(name, train_set.table.num_classes, config.augment.crop, config)
+    compile_model(model, config, pixels, batches.steps_per_epoch)
+    if not isinstance(model, FoRNet):
+        model.compile(model.optimizer, loss=PixelLoss(config.loss, pixels), jit_compile=model.jit_compile)
+    started = time.perf_counter()
+    with data_errors(batches):
+        model.fit(
+            fit_input(batches, training.workers),
+            epochs=training.epochs,
+            steps_per_epoch=batches.steps_per_epoch,
+            shuffle=False,
+            verbose=2,
+        )
+    seconds = time.perf_counter() - started
+    scored = make(name, train_set.table.num_classes, size, config)
+    with averaged_weights(model):
+        scored.set_weights(model.get_weights())
+    fornet = isinstance(scored, FoRNet)
+    scores = evaluate((Predictor if fornet else PeerPredictor)(scored), val_set, bands=(BAND,)).as_json()
+    return {
+        "miou": scores["miou"],
+        "band_miou": scores["band_miou"][str(BAND)],
+        "thin_miou": scores["thin_miou"],
+        "parameters": scored.count_params(),
+        "macs": summarize(scored, size)["macs"] if fornet else count_macs(scored, size),
+        "ms": scores["milliseconds"],
+        "epochs": training.epochs,
+        "train_seconds": seconds,
+    }
+
+
+def show(rows):
+    """Print the table."""
+    table = Table("net", "mIoU", f"in {BAND} px of borders", "thin", "M parameters", "G MACs", "ms", "epochs")
+    for name, row in rows.items():
+        scores = (f"{row[key]:.3f}" for key in ("miou", "band_miou", "thin_miou"))
+        costs = (f"{row['parameters'] / 1e6:.2f}", f"{row['macs'] / 1e9:.2f}", f"{row['ms']:.0f}")
+        table.add_row(name, *scores, *costs, str(row["epochs"]))
+    Console().print(table)
+
+
+def main():
+    """Read the arguments, train and score each net that is missing, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="JSON file of the rows")
+    parser.add_argument("--epochs", type=int, help="default: the configuration's")
+    parser.add_argument("--nets", nargs="+", choices=NETS, default=NETS, help="default: all")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(360, 480), help="of the val images (%(default)s)"
+    )
+    arguments = parser.parse_args()
+    sections = read_config(arguments.config).model_dump()
+    sections["data"]["root"] = str(arguments.data)
+    sections["training"]["epochs"] = arguments.epochs or sections["training"]["epochs"]
+    config = config_from_mapping(sections, source=str(arguments.config))
+    train_set, val_set, pixels = open_data(config, Console())
+    rows = json.loads(arguments.output.read_text("utf-8")) if arguments.output.exists() else {}
+    for name in arguments.nets:
+        if name not in rows:
+            size = tuple(arguments.size)
+            rows[name] = train_and_score(name, config, train_set, val_set, pixels, size)
+            write_text(arguments.output, json.dumps(rows, indent=2) + "\n")
+    show(rows)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FoRNetError as error:
+        raise SystemExit(f"Error: {error}") from None
