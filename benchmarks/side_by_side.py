@@ -3,11 +3,11 @@
     python benchmarks/side_by_side.py --config configs/camvid.yaml --data DIR --output FILE.json [--epochs 20]
 
 The same images in the same order, augmentation, optimizer, schedule and evaluation. A peer learns by the
-cross-entropy and Dice loss of its logits, as FoR-Net's final logits do; FoR-Net also has its two inner losses.
-Nets that are in the file already are not trained again. Needs `fornet_keras[keras-hub]`.
+cross-entropy and Dice loss of its logits, as FoR-Net's final logits do; FoR-Net also has its two inner
+losses. Nets that are in the file already are not trained again. Needs `fornet_keras[keras-hub]`.
 
-KerasHub's SegFormer takes square images only: it is padded to a square, in training, scoring and timing, which
-costs it a third more at 3:4. Its attention's products of queries, keys and values are not in the MACs.
+KerasHub's SegFormer takes square images only: it is padded to a square, in training, scoring and timing,
+which costs it a third more at 3:4. Its attention's products of queries, keys and values are not in the MACs.
 """
 
 import argparse
