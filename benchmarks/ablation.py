@@ -55,9 +55,9 @@ TRAININGS = {
     # The branch's last convolution begins as zeros: frozen, it corrects nothing.
     "coarse_only": Training(frozen=("branch",)),
     "no_selector_loss": Training({"loss": {"selector_weight": 0.0}}),
-    "single_scale": Training(preset={"dilations": (1,)}),
+    "single_scale": Training(preset={"scales": (1,)}),
+    "regions_32": Training({"model": {"region_size": 32}}),
     "regions_64": Training({"model": {"region_size": 64}}),
-    "regions_128": Training({"model": {"region_size": 128}}),
 }
 # Row → training, share of the regions, and how they are chosen.
 ROWS = {

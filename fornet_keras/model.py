@@ -1,5 +1,6 @@
 """FoRNet: the whole network, from the image to the logits, and what it learns from."""
 
+import math
 from pathlib import Path
 
 import keras
@@ -9,7 +10,7 @@ from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.data.images import read_image
 from fornet_keras.layers.conv_block import ConvBlock
 from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
-from fornet_keras.layers.resize import PadToMultiple, UpsampleToImage
+from fornet_keras.layers.resize import CropToRegions, PadToMultiple, UpsampleToImage
 from fornet_keras.layers.selector import Selector
 from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.losses import FoRNetLoss
@@ -18,6 +19,7 @@ from fornet_keras.presets import PRESETS
 
 DETAIL_STRIDE = 4
 CONTEXT_STRIDE = 8
+DEEPEST_STRIDE = 32
 
 
 @keras.saving.register_keras_serializable("fornet_keras")
@@ -32,10 +34,11 @@ class FoRNet(keras.Model):
         num_classes: number of classes, at least 2.
         backbone: a model from a normalised image to a dict of features at `stride_4`, `stride_8`,
             `stride_16` and `stride_32`; None builds a `ResidualBackbone`.
-        context_filters: channels of the coarse path.
-        branch_filters: channels of each convolution of the branch.
-        dilations: one dilation a parallel convolution of the branch, in cells of stride 4.
-        region_size: edge of a region in pixels, a multiple of 32.
+        context_filters: channels of the coarse path, and of what the branch sees.
+        branch_filters: channels of the branch.
+        scales: one scale a parallel convolution of the branch, in cells of stride 4; each divides
+            `branch_filters` and `region_size / 4`.
+        region_size: edge of a region in pixels, a multiple of 16.
         top_k: share of the regions that is corrected at inference, in (0, 1].
 
     Input shape: RGB image, uint8 or float, 0…255, `(batch, height, width, 3)`, any height and width.
@@ -45,7 +48,7 @@ class FoRNet(keras.Model):
         - `coarse_logits` `(batch, rows * cells, columns * cells, num_classes)` at stride 4, where
           `cells = region_size / 4`,
         - `importance` `(batch, rows, columns)`, any real numbers: `sigmoid` gives the expected share of
-          wrong pixels,
+          wrong pixels, each weighed as in training,
         - `kept` `(batch, rows, columns)`, 1 for a region that was corrected, else 0,
 
         where `rows = ceil(height / region_size)` and `columns = ceil(width / region_size)`.
@@ -69,32 +72,39 @@ class FoRNet(keras.Model):
         backbone=None,
         context_filters=64,
         branch_filters=64,
-        dilations=(1, 2, 4),
-        region_size=32,
+        scales=(1, 2, 4),
+        region_size=16,
         top_k=0.5,
         **kwargs,
     ):
         if num_classes < 2:
             raise ValueError(f"num_classes must be at least 2; received {num_classes}")
-        if region_size < 32 or region_size % 32:
-            raise ValueError(f"region_size must be a multiple of 32 pixels; received {region_size}")
+        if region_size < 16 or region_size % 16:
+            raise ValueError(f"region_size must be a multiple of 16 pixels; received {region_size}")
+        if any(region_size // DETAIL_STRIDE % scale for scale in scales):
+            raise ValueError(
+                f"scales must divide region_size / 4; received {scales} and {region_size} pixels"
+            )
         # === Layers ===
         backbone = ResidualBackbone(name="backbone") if backbone is None else backbone
         selector = Selector(region_size // CONTEXT_STRIDE, name="selector")
         gate = TopKGate(top_k, name="gate")
-        branch = MultiScaleBranch(branch_filters, num_classes, dilations, name="branch")
+        branch = MultiScaleBranch(branch_filters, num_classes, scales, name="branch")
 
         # === Functional model ===
         image = keras.Input((None, None, 3), name="image")
         x = keras.layers.Rescaling(1 / 63.75, offset=-2.0, name="normalize")(image)
-        pyramid = backbone(PadToMultiple(region_size, name="pad")(x))
+        padding = math.lcm(region_size, DEEPEST_STRIDE)
+        pyramid = backbone(PadToMultiple(padding, name="pad")(x))
 
         context = _fuse_top_down(pyramid, context_filters)
+        context = CropToRegions(region_size, CONTEXT_STRIDE, name="context_crop")([context, image])
         coarse = keras.layers.Conv2D(num_classes, 1, name="coarse_logits")(context)
         importance = selector([context, coarse])
         kept, indices = gate(importance)
 
-        detail = _join_detail(pyramid["stride_4"], context, branch_filters)
+        detail = CropToRegions(region_size, DETAIL_STRIDE, name="detail_crop")([pyramid["stride_4"], image])
+        detail = _join_detail(detail, context, context_filters)
         correction = branch([detail, kept, indices])
         # float32: float16 has too few steps to tell close classes apart.
         coarse = _upsample(coarse, "coarse_logits_up", dtype="float32")
@@ -108,7 +118,7 @@ class FoRNet(keras.Model):
         self.backbone = backbone
         self.context_filters = context_filters
         self.branch_filters = branch_filters
-        self.dilations = tuple(dilations)
+        self.scales = tuple(scales)
         self.region_size = region_size
         self._predictor = None
         self.loss_parts = [
@@ -120,7 +130,7 @@ class FoRNet(keras.Model):
         """A new network of a given size, with random weights.
 
         Args:
-            preset: `"nano"`, `"s"` or `"m"` (about 0.4, 1.2 and 4 million parameters).
+            preset: `"nano"`, `"s"` or `"m"` (about 0.43, 1.3 and 4.8 million parameters).
             num_classes: number of classes.
             **kwargs: further arguments of `FoRNet`, for example `top_k` or `region_size`.
 
@@ -196,7 +206,7 @@ class FoRNet(keras.Model):
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             "context_filters": self.context_filters,
             "branch_filters": self.branch_filters,
-            "dilations": self.dilations,
+            "scales": self.scales,
             "region_size": self.region_size,
             "top_k": self.top_k,
         }
@@ -229,6 +239,5 @@ def _fuse_top_down(pyramid, filters):
 def _join_detail(detail, context, filters):
     """What the branch sees at stride 4: fine features plus the context of the coarse path."""
     detail = ConvBlock(filters, 1, activation=False, name="detail")(detail)
-    context = ConvBlock(filters, 1, activation=False, name="detail_context")(context)
     x = keras.layers.Add(name="detail_add")([detail, _upsample(context, "detail_context_up")])
     return keras.layers.ReLU(name="detail_relu")(x)

@@ -65,8 +65,8 @@ class Architecture(_Strict):
     depths: tuple[Annotated[int, Field(ge=0, le=64)], Depth, Depth, Depth] | None = None
     context_filters: Width
     branch_filters: Width
-    dilations: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(min_length=1, max_length=8)
-    region_size: int = Field(ge=32, le=1024, multiple_of=32)
+    scales: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(min_length=1, max_length=8)
+    region_size: int = Field(ge=16, le=1024, multiple_of=16)
     top_k: float = Field(gt=0, le=1)
 
     @model_validator(mode="after")
@@ -87,7 +87,7 @@ class ClassEntry(_Strict):
 class Description(_Strict):
     """The content of `model.json`."""
 
-    format: int = Field(default=1, ge=1, le=1)
+    format: int = Field(default=2, ge=2, le=2)
     fornet_keras: str
     architecture: Architecture
     classes: tuple[ClassEntry, ...] = Field(max_length=255)
@@ -297,7 +297,8 @@ def _read_weights(folder: Path, description: Description) -> dict[str, NDArray[A
 
 def _least_parameters(architecture: Architecture) -> int:
     """The numbers in the 3×3 kernels, which are most of a network's; a library's backbone is not counted."""
-    kernels = [len(architecture.dilations) * architecture.branch_filters**2, architecture.context_filters**2]
+    context, branch = architecture.context_filters, architecture.branch_filters
+    kernels = [context**2, context * sum(branch // scale for scale in architecture.scales)]
     if architecture.widths and architecture.depths:
         widths, depths = architecture.widths, architecture.depths
         kernels.append(widths[0] // 2 * widths[0])

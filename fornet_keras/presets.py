@@ -1,22 +1,22 @@
 """The three sizes of FoR-Net: constructor arguments of the network and of its backbone."""
 
 PRESETS = {
-    # About 0.4 M parameters.
+    # About 0.43 M parameters.
     "nano": {
         "backbone": {"widths": (24, 48, 64, 64), "depths": (0, 1, 2, 1)},
         "context_filters": 48,
-        "branch_filters": 56,
+        "branch_filters": 128,
     },
-    # About 1.2 M parameters.
+    # About 1.3 M parameters.
     "s": {
         "backbone": {"widths": (32, 64, 128, 128), "depths": (0, 2, 2, 1)},
         "context_filters": 64,
-        "branch_filters": 72,
+        "branch_filters": 208,
     },
-    # About 4 M parameters.
+    # About 4.8 M parameters.
     "m": {
-        "backbone": {"widths": (48, 96, 192, 256), "depths": (0, 2, 2, 2)},
+        "backbone": {"widths": (48, 96, 208, 256), "depths": (0, 2, 2, 2)},
         "context_filters": 96,
-        "branch_filters": 104,
+        "branch_filters": 320,
     },
 }

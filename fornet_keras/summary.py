@@ -146,8 +146,10 @@ def _layer_macs(layer: keras.Layer, shapes: list[Any]) -> int:
     if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
         return prod(layer.compute_output_shape(shapes[0])[1:3]) * prod(layer.kernel.shape)
     if isinstance(layer, MultiScaleBranch):
-        kernels = [conv.kernel.shape for conv in (*layer.scales, layer.fuse, layer.project)]
-        return height * width * sum(map(prod, kernels))
+        kernels = prod(layer.project.kernel.shape)
+        for scale, look, fuse in zip(layer.scales, layer.looks, layer.fuses, strict=True):
+            kernels += (prod(look.kernel.shape) + prod(fuse.kernel.shape)) / scale**2
+        return round(height * width * kernels)
     if isinstance(layer, Selector):
         cells = height * width * sum(prod(conv.kernel.shape) for conv in (layer.reduce, layer.look))
         return cells + height * width // layer.region_cells**2 * prod(layer.correct.kernel.shape)

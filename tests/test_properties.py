@@ -88,7 +88,7 @@ def test_a_network_of_any_ratio_and_classes_takes_any_size(
     from fornet_keras.model import FoRNet
 
     backbone = ResidualBackbone((8, 8, 8, 8), (0, 1, 1, 1), name="backbone")
-    model = FoRNet(num_classes, backbone, context_filters=8, branch_filters=8, dilations=(1,), top_k=ratio)
+    model = FoRNet(num_classes, backbone, context_filters=8, branch_filters=8, scales=(1,), top_k=ratio)
     found = model.predict_image(pixels(0, height, width, 3))
     rows, columns = -(-height // 32), -(-width // 32)
     assert found["label_ids"].shape == (height, width)
@@ -111,7 +111,7 @@ sections = {
     "augment": st.builds(
         AugmentConfig, crop=st.tuples(st.integers(64), st.integers(64)), flip=floats, hue=floats
     ),
-    "model": st.builds(ModelConfig, region_size=st.integers(1, 32).map(lambda x: 32 * x), top_k=floats),
+    "model": st.builds(ModelConfig, region_size=st.integers(1, 64).map(lambda x: 16 * x), top_k=floats),
     "loss": st.builds(LossConfig, ohem=st.none() | floats, dice_weight=floats),
     "training": st.builds(
         TrainingConfig,

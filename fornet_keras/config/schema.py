@@ -125,11 +125,11 @@ class ModelConfig(Section):
         examples=["keras_hub:resnet_18_imagenet"],
     )
     region_size: int = Field(
-        default=32,
-        ge=32,
+        default=16,
+        ge=16,
         le=1024,
-        multiple_of=32,
-        description="a multiple of 32 up to 1024 (side of a square region in pixels)",
+        multiple_of=16,
+        description="a multiple of 16 up to 1024 (side of a square region in pixels)",
     )
     top_k: float = Field(
         default=0.5,

@@ -101,7 +101,7 @@ class Manifest(_Strict):
     precision: Precision
     size: tuple[int, int]
     top_k: float
-    region_size: int = Field(32, description="edge of a region in pixels")
+    region_size: int = Field(16, description="edge of a region in pixels")
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     classes: tuple[ClassEntry, ...]

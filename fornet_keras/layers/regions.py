@@ -1,4 +1,4 @@
-"""Regions of a feature map as pure functions: gather them with a halo, scatter them back, paint a mask.
+"""Regions of a feature map as pure functions: gather what they see, scatter them back, paint a mask.
 
 A map of `rows × columns` regions, each `cells × cells` feature cells, is numbered row by row. All counts are
 Python ints, so that every shape is static and compiles.
@@ -12,37 +12,48 @@ def pad_halo(features, halo):
     return ops.pad(features, [[0, 0], [halo, halo], [halo, halo], [0, 0]])
 
 
-def gather_regions(padded, indices, cells, halo):
-    """Take regions, each with its halo, from a map that `pad_halo` has padded.
+def gather_patches(padded, indices, cells, halo):
+    """Take what a convolution sees of each cell of some regions, from a map that `pad_halo` has padded.
+
+    A matrix product with the kernel is then that convolution. On a CPU this is no slower than to convolve
+    small tiles, and with XLA twice as fast.
 
     Args:
         padded: `(batch, rows * cells + 2 * halo, columns * cells + 2 * halo, channels)`.
         indices: int32 `(batch, kept)`, region numbers.
         cells: edge of a region in feature cells.
-        halo: width of the border taken around each region, in feature cells.
+        halo: cells that the kernel reaches from its middle; its edge is `2 * halo + 1`.
 
     Returns:
-        `(batch * kept, cells + 2 * halo, cells + 2 * halo, channels)`.
+        `(batch * kept, cells, cells, edge * edge * channels)`, in the order of a kernel
+        `(edge, edge, channels, filters)`.
     """
     batch = ops.shape(padded)[0]
     height, width, channels = padded.shape[1:]
     kept = indices.shape[1]
     columns = (width - 2 * halo) // cells
-    edge = cells + 2 * halo
 
     origin = (indices // columns) * (cells * width) + (indices % columns) * cells
     origin = origin + ops.expand_dims(ops.arange(batch, dtype="int32"), 1) * (height * width)
-    within = ops.expand_dims(ops.arange(edge, dtype="int32") * width, 1) + ops.arange(edge, dtype="int32")
-    positions = ops.reshape(origin, (-1, 1)) + ops.reshape(within, (1, -1))
-    tiles = ops.take(ops.reshape(padded, (-1, channels)), positions, axis=0)
-    return ops.reshape(tiles, (batch * kept, edge, edge, channels))
+    edge = 2 * halo + 1
+    positions = (
+        ops.reshape(origin, (-1, 1, 1)) + ops.expand_dims(_square(cells, width), 1) + _square(edge, width)
+    )
+    patches = ops.take(ops.reshape(padded, (-1, channels)), positions, axis=0)
+    return ops.reshape(patches, (batch * kept, cells, cells, edge * edge * channels))
+
+
+def _square(edge, width):
+    """Positions of the cells of a square in a map of that width, row by row, counted from its first cell."""
+    steps = ops.arange(edge, dtype="int32")
+    return ops.reshape(ops.expand_dims(steps * width, 1) + steps, (-1,))
 
 
 def scatter_regions(tiles, indices, rows, columns):
-    """Write regions back to their places in a map that is zero elsewhere; the inverse of `gather_regions`.
+    """Write regions back to their places in a map that is zero elsewhere.
 
     Args:
-        tiles: `(batch * kept, cells, cells, channels)`, without halo.
+        tiles: `(batch * kept, cells, cells, channels)`.
         indices: int32 `(batch, kept)`, distinct region numbers.
         rows: number of region rows of the map.
         columns: number of region columns of the map.
@@ -65,5 +76,5 @@ def scatter_regions(tiles, indices, rows, columns):
 
 
 def paint_regions(values, cells):
-    """Spread one value a region, `(batch, rows, columns)`, to `(batch, rows * cells, columns * cells)`."""
+    """Spread values `(batch, rows, columns, …)` of regions to `(batch, rows * cells, columns * cells, …)`."""
     return ops.repeat(ops.repeat(values, cells, axis=1), cells, axis=2)

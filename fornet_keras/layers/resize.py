@@ -1,4 +1,4 @@
-"""Layers that let any image size through: pad to a multiple, and bring logits back to the image's size."""
+"""Layers that let any image size through: pad to a multiple, and cut off again what that added."""
 
 import keras
 from keras import ops
@@ -46,6 +46,41 @@ class PadToMultiple(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable("fornet_keras")
+class CropToRegions(keras.layers.Layer):
+    """Cuts off the regions that lie in the padding alone, so that none of them is ever kept.
+
+    Args:
+        region_size: edge of a region in pixels.
+        stride: pixels of a cell; divides `region_size`.
+
+    Input shape: features `(batch, height, width, channels)` and the image
+        `(batch, rows, columns, channels)`, which gives only its size.
+
+    Output shape: features of `ceil(rows / region_size) × ceil(columns / region_size)` regions.
+    """
+
+    def __init__(self, region_size, stride, **kwargs):
+        super().__init__(**kwargs)
+        self.region_size = region_size
+        self.stride = stride
+
+    def _cells(self, pixels):
+        return None if pixels is None else -(-pixels // self.region_size) * self.region_size // self.stride
+
+    def call(self, inputs):
+        features, image = inputs
+        height, width = (self._cells(pixels) for pixels in image.shape[1:3])
+        return features if features.shape[1:3] == (height, width) else features[:, :height, :width]
+
+    def compute_output_shape(self, input_shape):
+        features, image = input_shape
+        return (features[0], *map(self._cells, image[1:3]), features[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "region_size": self.region_size, "stride": self.stride}
 
 
 @keras.saving.register_keras_serializable("fornet_keras")

@@ -108,7 +108,7 @@ def refused(content: str | bytes, *overrides: str) -> str:
             "augment:\n  scale: [2, 1]",
             r"^x\.yaml:4: augment\.scale=\[2, 1\] .* the smaller first",
         ),
-        ("data:", "model: {region_size: 48}\ndata:", r"model\.region_size=48 .* a multiple of 32 "),
+        ("data:", "model: {region_size: 40}\ndata:", r"model\.region_size=40 .* a multiple of 16 "),
         ("camvid", "kitti", r"^x\.yaml:2: data\.format=kitti is not allowed, expected cityscapes, camvid or"),
         ("camvid", "camvid\n  train_split: train+", r"data\.train_split=train\+ .* joined by '\+'"),
         ("camvid", "camvid\n  val_split: ../val", r"data\.val_split=\.\./val is not allowed"),

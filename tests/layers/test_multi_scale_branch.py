@@ -42,7 +42,7 @@ def inputs(height: int, width: int) -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def branch() -> MultiScaleBranch:
     """A branch with random weights: its own start at zero, which would hide everything."""
-    layer = MultiScaleBranch(4, 2, dilations=(1, 2, 4))
+    layer = MultiScaleBranch(4, 2, scales=(1, 2, 4))
     layer.build([(None, None, None, CHANNELS)])
     for seed, weight in enumerate(layer.weights):
         value = random(*weight.shape, seed=seed)
@@ -72,7 +72,7 @@ def assert_same_function(branch: MultiScaleBranch, indices: np.ndarray) -> None:
 
 
 def test_layer() -> None:
-    check_layer(lambda: MultiScaleBranch(4, 2, dilations=(1, 3)), inputs, sizes=[(8, 12), (16, 8)])
+    check_layer(lambda: MultiScaleBranch(4, 2, scales=(1, 2)), inputs, sizes=[(8, 12), (16, 8)])
 
 
 @pytest.mark.parametrize("kept", range(1, REGIONS))
@@ -143,22 +143,21 @@ def reference_cell(branch: MultiScaleBranch, maps: np.ndarray, row: int, column:
         )
         return np.maximum(gamma * (x - mean) / np.sqrt(variance + 1e-3) + beta, 0)
 
-    def cell(i: int, j: int) -> np.ndarray:
-        inside = 0 <= i < maps.shape[1] and 0 <= j < maps.shape[2]
-        return maps[0, i, j] if inside else np.zeros(CHANNELS)
+    def mean(i: int, j: int, scale: int) -> np.ndarray:
+        inside = 0 <= i < maps.shape[1] // scale and 0 <= j < maps.shape[2] // scale
+        cells = maps[0, i * scale : (i + 1) * scale, j * scale : (j + 1) * scale]
+        return cells.mean((0, 1)) if inside else np.zeros(CHANNELS)
 
-    scales = []
-    for dilation in branch.dilations:
-        kernel = weight(f"scale_{dilation}/kernel")
+    fused = 0
+    for scale in branch.scales:
+        kernel = weight(f"look_{scale}/kernel")
         taps = [
-            cell(row + dilation * (i - 1), column + dilation * (j - 1)) @ kernel[i, j]
+            mean(row // scale + i - 1, column // scale + j - 1, scale) @ kernel[i, j]
             for i in range(3)
             for j in range(3)
         ]
-        scales.append(sum(taps))
-    x = normalize(np.concatenate(scales), "scale_norm")
-    x = normalize(x @ weight("fuse/kernel")[0, 0], "fuse_norm")
-    return x @ weight("project/kernel")[0, 0] + weight("project/bias")
+        fused += normalize(sum(taps), f"look_norm_{scale}") @ weight(f"fuse_{scale}/kernel")
+    return normalize(fused, "fuse_norm") @ weight("project/kernel") + weight("project/bias")
 
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (3, 4), (5, 9), (7, 11)])
@@ -193,6 +192,10 @@ def test_training_tells_the_mask_what_the_kept_regions_are_worth(branch: MultiSc
 
 
 def test_arguments_stay_as_given() -> None:
-    layer = keras.layers.deserialize(keras.layers.serialize(MultiScaleBranch(4, 2, dilations=[3, 1])))
-    assert layer.dilations == (3, 1)
-    assert layer.halo == 3
+    layer = keras.layers.deserialize(keras.layers.serialize(MultiScaleBranch(4, 2, scales=[2, 1])))
+    assert layer.scales == (2, 1)
+
+
+def test_a_scale_that_does_not_divide_the_filters_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"scales must divide filters = 6; received \(1, 4\)"):
+        MultiScaleBranch(6, 2, scales=(1, 4))

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from fornet_keras.layers.resize import PadToMultiple, UpsampleToImage
+from fornet_keras.layers.resize import CropToRegions, PadToMultiple, UpsampleToImage
 from tests.check_layer import check_layer, run
 
 pytestmark = pytest.mark.backend
@@ -34,6 +34,26 @@ def test_padding_is_zero_at_the_bottom_and_right(size: tuple[int, int], padded: 
 def test_multiples_are_not_padded() -> None:
     image = random(1, 8, 12, 3)
     np.testing.assert_array_equal(run(PadToMultiple(4), [image])[0], image)
+
+
+def test_crop_to_regions() -> None:
+    check_layer(
+        lambda: CropToRegions(16, 4),
+        lambda height, width: [random(2, height, width, 3), random(2, 4 * height - 30, 4 * width - 1, 3)],
+        sizes=[(16, 24), (8, 16)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "cropped"),
+    [((33, 64), (12, 16)), ((48, 49), (12, 16)), ((49, 48), (16, 12)), ((64, 64), (16, 16))],
+)
+def test_regions_that_lie_in_the_padding_alone_are_cut_off(
+    image: tuple[int, int], cropped: tuple[int, int]
+) -> None:
+    features = random(1, 16, 16, 2)
+    (output,) = run(CropToRegions(16, 4), [features, random(1, *image, 3)])
+    np.testing.assert_array_equal(output, features[:, : cropped[0], : cropped[1]])
 
 
 def test_unknown_size_is_explained() -> None:

@@ -4,10 +4,10 @@ import pytest
 from fornet_keras.model import FoRNet
 
 
-@pytest.mark.parametrize(("preset", "millions"), [("nano", 0.4), ("s", 1.2), ("m", 4.2)])
+@pytest.mark.parametrize(("preset", "millions"), [("nano", 0.43), ("s", 1.33), ("m", 4.84)])
 def test_size(preset: str, millions: float) -> None:
     model = FoRNet.from_preset(preset, num_classes=19)
-    assert model.count_params() == pytest.approx(millions * 1e6, rel=0.05)
+    assert model.count_params() == pytest.approx(millions * 1e6, rel=0.01)
     assert model.num_classes == 19
 
 
@@ -36,8 +36,8 @@ def test_unknown_preset_is_refused() -> None:
     ("arguments", "message"),
     [
         ({"num_classes": 1}, "num_classes must be at least 2; received 1"),
-        ({"num_classes": 3, "region_size": 48}, "region_size must be a multiple of 32 pixels; received 48"),
-        ({"num_classes": 3, "region_size": 0}, "region_size must be a multiple of 32 pixels; received 0"),
+        ({"num_classes": 3, "region_size": 40}, "region_size must be a multiple of 16 pixels; received 40"),
+        ({"num_classes": 3, "region_size": 0}, "region_size must be a multiple of 16 pixels; received 0"),
         ({"num_classes": 3, "top_k": 0}, r"ratio must be in \(0, 1\]; received 0"),
     ],
 )

@@ -23,7 +23,7 @@ def small_model() -> Any:
     from fornet_keras.model import FoRNet
 
     backbone = ResidualBackbone((8, 8, 8, 8), (0, 1, 1, 1), name="backbone")
-    return FoRNet(4, backbone, context_filters=8, branch_filters=8, dilations=(1, 2))
+    return FoRNet(4, backbone, context_filters=8, branch_filters=8, scales=(1, 2))
 
 
 def compiled(config: Config) -> Any:
