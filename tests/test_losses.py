@@ -163,7 +163,9 @@ def test_region_error_share_weighs_a_wrong_pixel_by_its_class() -> None:
     # Wrong: one pixel of class 0 in the left region; of class 1 and of class 0 in the right one.
     label = np.array([[[0, 0, 1, 0], [0, 255, 1, 0]]], "int32")
     predicted = np.array([[[1, 0, 0, 1], [0, 0, 1, 0]]])
-    share, _ = region_error_share(label, np.eye(2, dtype="float32")[predicted], 1, 2, class_weights=[0.5, 2.0])
+    share, _ = region_error_share(
+        label, np.eye(2, dtype="float32")[predicted], 1, 2, class_weights=[0.5, 2.0]
+    )
     np.testing.assert_allclose(ops.convert_to_numpy(share), [[[0.25 / 4, 1.25 / 4]]])
 
 

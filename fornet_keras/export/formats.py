@@ -130,7 +130,7 @@ def write_openvino(
     """Write `model.xml` and `model.bin`, which take any number of images."""
     import openvino
 
-    run, deployed = _function(model, size, outputs, batch=None, split=True)
+    run, deployed = _function(model, size, outputs, batch=None, by_column=True)
     converted = openvino.convert_model(run.get_concrete_function(_specification(deployed)))
     openvino.save_model(converted, folder / OPENVINO_FILE, compress_to_fp16=precision == "float16")
 
@@ -141,12 +141,12 @@ def _function(
     outputs: Sequence[str],
     batch: int | None,
     dtype: str = "uint8",
-    split: bool = False,
+    by_column: bool = False,
 ) -> tuple[Any, keras.Model]:
     """The deployment model, as a TensorFlow function and as it is."""
     import tensorflow as tf
 
-    deployed = deployment_model(model, size, outputs, batch, dtype, split)
+    deployed = deployment_model(model, size, outputs, batch, dtype, by_column)
     return tf.function(lambda image: deployed(image, training=False)), deployed
 
 

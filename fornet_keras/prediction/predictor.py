@@ -5,31 +5,25 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
+
+from fornet_keras.layers.label_ids import LabelIds, UpsampledLabelIds
 
 MAX_SIZES = 8
 """Image sizes whose compiled functions are kept: each takes megabytes, and a folder may hold any number."""
 
 
-@keras.saving.register_keras_serializable("fornet_keras")
-class LabelIds(keras.layers.Layer):
-    """The class with the highest logit: `(…, classes)` to int32 `(…)`."""
+def label_ids(model: keras.Model, by_column: bool) -> keras.KerasTensor:
+    """The label ids of a `FoRNet`'s images, int32 `(batch, height, width)`, as an output to build a model of.
 
-    def __init__(self, **kwargs: Any) -> None:
-        # float32, or a mixed policy would round the logits before they are compared.
-        super().__init__(**{**kwargs, "dtype": "float32"})
-
-    def call(self, logits: Any) -> Any:
-        if keras.backend.backend() != "tensorflow":
-            return ops.cast(ops.argmax(logits, axis=-1), "int32")
-        import tensorflow as tf
-
-        # ops.argmax tells -0.0 from 0.0, which takes as long again and is not among LiteRT's operations.
-        return tf.argmax(logits, axis=-1, output_type=tf.int32)
-
-    def compute_output_spec(self, logits: Any) -> Any:
-        return keras.KerasTensor(logits.shape[:-1], "int32")
+    Args:
+        model: a `FoRNet`.
+        by_column: find them with `UpsampledLabelIds`, which is quicker in some runtimes.
+    """
+    upsample = model.get_layer("logits")
+    if by_column:
+        return UpsampledLabelIds(upsample.scale, name="label_ids")(upsample.input)
+    return LabelIds(name="label_ids")(upsample.output)
 
 
 class PerSize:
@@ -78,7 +72,7 @@ class Predictor:
         self.top_k = model.top_k
         self.region_size = model.region_size
         outputs = {
-            "label_ids": LabelIds(name="label_ids")(model.output["logits"]),
+            "label_ids": label_ids(model, by_column=keras.backend.backend() == "jax"),
             "coarse_label_ids": LabelIds(name="coarse_label_ids")(model.output["coarse_logits"]),
             "importance": model.output["importance"],
             "kept": model.output["kept"],

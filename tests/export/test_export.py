@@ -267,14 +267,14 @@ def test_labels_by_column_are_those_of_the_upsampled_logits(network: Any) -> Non
     from fornet_keras.export.deployment import deployment_model
 
     image = scenes(1)[0][:90, :150]
-    (whole,), (split,) = (
+    (whole,), (columns,) = (
         np.asarray(
-            deployment_model(network, (90, 150), ["label_ids"], 1, split=split)(image[None])["label_ids"]
+            deployment_model(network, (90, 150), ["label_ids"], 1, by_column=on)(image[None])["label_ids"]
         )
-        for split in (False, True)
+        for on in (False, True)
     )
     assert len(np.unique(whole)) > 1
-    assert (whole == split).mean() > 0.9999
+    assert (whole == columns).mean() > 0.9999
 
 
 def test_a_litert_model_that_tf_lite_runs_otherwise_is_refused(

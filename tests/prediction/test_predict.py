@@ -1,7 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +12,7 @@ from fornet_keras.model import FoRNet
 from fornet_keras.prediction import predictor
 from fornet_keras.prediction.inputs import KINDS, find_inputs
 from fornet_keras.prediction.predict import FolderPrediction, Outcome
-from fornet_keras.prediction.predictor import LabelIds, Predictor
+from fornet_keras.prediction.predictor import Predictor
 from tests.model.tiny import images, numpy_outputs, randomize, tiny_model
 from tests.prediction.test_video import read_video, write_video
 
@@ -110,12 +109,6 @@ def test_video_becomes_an_overlay_video(predict: Predictor, picture: Path) -> No
     frames, _ = read_video(outcome.files["overlay"])
     assert (len(frames), frames[0].shape) == (3, (64, 96, 3))
     assert run(predict, video)[0].status == "kept"
-
-
-def test_a_mixed_policy_does_not_round_the_logits() -> None:
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    logits = keras.ops.convert_to_tensor([[[[1.0, 1.0001]]]])
-    assert keras.ops.convert_to_numpy(LabelIds()(logits)).tolist() == [[[1]]]
 
 
 def test_a_folder_of_another_model_is_refused(predict: Predictor, picture: Path, tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""Layers that decide: from logits to the class with the highest one."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("fornet_keras")
+class LabelIds(keras.layers.Layer):
+    """The class with the highest logit.
+
+    Input shape: `(…, classes)`.
+
+    Output shape: int32 `(…)`.
+    """
+
+    def __init__(self, **kwargs):
+        # float32, or a mixed policy would round the logits before they are compared.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def call(self, logits):
+        if keras.backend.backend() != "tensorflow":
+            return ops.cast(ops.argmax(logits, axis=-1), "int32")
+        import tensorflow as tf
+
+        # ops.argmax tells -0.0 from 0.0, which takes as long again and is not among LiteRT's operations.
+        return tf.argmax(logits, axis=-1, output_type=tf.int32)
+
+    def compute_output_spec(self, logits):
+        return keras.KerasTensor(logits.shape[:-1], "int32")
+
+
+@keras.saving.register_keras_serializable("fornet_keras")
+class UpsampledLabelIds(keras.layers.Layer):
+    """What `UpsampleToImage` and then `LabelIds` give, without logits of the whole image at once.
+
+    Each column of pixels inside the cells is decided by itself. The labels are the same to float32 rounding;
+    OpenVINO and XLA on a CPU take less than half the time, TensorFlow and LiteRT take more.
+
+    Args:
+        scale: pixels of the image a cell of the logits, in each direction.
+
+    Input shape: logits `(batch, height, width, classes)` and the image `(batch, rows, columns, channels)`,
+        which gives only its size.
+
+    Output shape: int32 `(batch, rows, columns)`.
+    """
+
+    def __init__(self, scale, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.scale = scale
+        self.decide = LabelIds(name="decide")
+
+    def call(self, inputs):
+        logits, image = inputs
+        _, height, width, _ = logits.shape
+        size = (height * self.scale, width)
+        rows = ops.image.resize(ops.cast(logits, "float32"), size, interpolation="bilinear")
+        padded = ops.pad(rows, [[0, 0], [0, 0], [1, 1], [0, 0]], mode="symmetric")
+        columns = []
+        for number in range(self.scale):
+            # From the centre of a cell to that of its pixel, in cells.
+            offset = (number + 0.5) / self.scale - 0.5
+            first, weight = int(offset >= 0), offset % 1
+            left, right = (padded[:, :, start : start + width] for start in (first, first + 1))
+            columns.append(self.decide(left * (1 - weight) + right * weight))
+        labels = ops.reshape(ops.stack(columns, axis=-1), (-1, height * self.scale, width * self.scale))
+        return labels[:, : image.shape[1], : image.shape[2]]
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs[1].shape[:-1], "int32")
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}

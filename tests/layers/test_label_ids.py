@@ -1,0 +1,40 @@
+import keras
+import numpy as np
+import pytest
+
+from fornet_keras.layers.label_ids import LabelIds, UpsampledLabelIds
+from fornet_keras.layers.resize import UpsampleToImage
+from tests.check_layer import run
+
+pytestmark = pytest.mark.backend
+
+
+def random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def test_label_ids_are_those_of_the_highest_logits() -> None:
+    logits = random(2, 5, 7, 4)
+    (labels,) = run(LabelIds(), [logits])
+    np.testing.assert_array_equal(labels, logits.argmax(-1))
+    assert labels.dtype == "int32"
+
+
+def test_a_mixed_policy_does_not_round_the_logits() -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    (labels,) = run(LabelIds(), [np.array([[[[1.0, 1.0001]]]], "float32")])
+    assert labels.tolist() == [[[1]]]
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4, 5])
+def test_by_column_gives_what_upsampling_first_gives(scale: int) -> None:
+    logits, image = random(2, 6, 8, 3), random(2, 6 * scale - 1, 8 * scale, 3)
+    (whole,) = run(UpsampleToImage(scale), [logits, image])
+    (labels,) = run(UpsampledLabelIds(scale), [logits, image])
+    assert labels.shape == whole.shape[:-1]
+    assert (labels == whole.argmax(-1)).mean() > 0.999
+
+
+def test_by_column_round_trip() -> None:
+    twin = keras.layers.deserialize(keras.layers.serialize(UpsampledLabelIds(4, name="ids")))
+    assert (twin.scale, twin.name) == (4, "ids")
