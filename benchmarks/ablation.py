@@ -37,7 +37,7 @@ from fornet_keras.summary import summarize
 from fornet_keras.training.build import build_model
 from fornet_keras.training.train import train
 
-RATIO = 0.25
+RATIO = 0.3
 BAND = 3
 
 
@@ -68,8 +68,8 @@ ROWS = {
     "learned Selector": ("base", RATIO, "selector"),
     "without the Selector's loss": ("no_selector_loss", RATIO, "selector"),
     "one scale, not three": ("single_scale", RATIO, "selector"),
+    "regions of 32 pixels": ("regions_32", RATIO, "selector"),
     "regions of 64 pixels": ("regions_64", RATIO, "selector"),
-    "regions of 128 pixels": ("regions_128", RATIO, "selector"),
 }
 COLUMNS = ("miou", "band_miou", "thin_miou", "error_coverage", "gmacs", "ms")
 

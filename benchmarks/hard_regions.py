@@ -26,6 +26,7 @@ from fornet_keras.errors import FoRNetError
 from fornet_keras.layers.resize import UpsampleToImage
 from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.model_folder import load_model
+from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.summary import summarize
 
 RATIOS = (0.1, 0.2, 0.25, 0.3, 0.5, 0.75, 1.0)
@@ -102,19 +103,15 @@ def measure(model, dataset):
 
 def time_dial(model, size, repeats=15):
     """Median milliseconds of a prediction at each ratio, the ratios in turn."""
-    image = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
-    models = {}
-    for ratio in RATIOS:
-        dialled = model.with_top_k(ratio)
-        ids = keras.ops.argmax(dialled.output["logits"], axis=-1)
-        models[ratio] = keras.Model(dialled.input, ids)
-        models[ratio].compile(jit_compile=keras.backend.backend() == "jax")
-        models[ratio].predict_on_batch(image)
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    predictors = {ratio: Predictor(model.with_top_k(ratio)) for ratio in RATIOS}
+    for predict in predictors.values():
+        predict(image)
     seconds = {ratio: [] for ratio in RATIOS}
     for _ in range(repeats):
-        for ratio, dialled in models.items():
+        for ratio, predict in predictors.items():
             started = time.perf_counter()
-            dialled.predict_on_batch(image)
+            predict(image)
             seconds[ratio].append(time.perf_counter() - started)
     dense = np.median(seconds[1.0])
     rows = []
