@@ -13,7 +13,9 @@ Depth = Annotated[int, Field(ge=1, le=64)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 # What a library's backbone is built from: no mapping, so nothing that Keras would take for an object.
 Plain = None | bool | Annotated[int, Field(ge=-8192, le=8192)] | float | Annotated[str, Field(max_length=100)]
-PlainList = list[Plain | list[Plain | list[Plain]]]
+PlainList = Annotated[
+    list[Plain | Annotated[list[Plain | list[Plain]], Field(max_length=100)]], Field(max_length=100)
+]
 Colours = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
