@@ -186,9 +186,8 @@ class FoRNetLoss(keras.losses.Loss):
         coarse, importance = outputs["coarse_logits"], outputs["importance"]
         _, height, width, _ = coarse.shape
         sampled = subsample_labels(labels, height, width, stride=4)
-        errors, valid = region_error_share(
-            sampled, coarse, *importance.shape[1:], class_weights=self.selector_class_weights
-        )
+        _, rows, columns = importance.shape
+        errors, valid = region_error_share(sampled, coarse, rows, columns, self.selector_class_weights)
         return {
             "logits_loss": self._pixel_loss(labels, outputs["logits"], self.ohem),
             "coarse_loss": self.coarse_weight * self._pixel_loss(sampled, coarse),

@@ -9,21 +9,23 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from fornet_keras.backbones.efficientnet_lite import EfficientNetLite0
 from fornet_keras.backbones.library import LibraryBackbone
 from fornet_keras.backbones.residual import ResidualBackbone
+from fornet_keras.bounded_build import NetworkTooLarge, bounded_build
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
+from fornet_keras.model_description import Architecture, ClassEntry, Description, Library
 from fornet_keras.version import __version__
 
 DESCRIPTION = "model.json"
@@ -32,83 +34,13 @@ MAX_DESCRIPTION_BYTES = 1_000_000
 MAX_HEADER_BYTES = 1_000_000
 MAX_WEIGHTS_BYTES = 128_000_000
 """Thirty-two million float32 numbers, seven times those of `m`: what is larger is refused unread."""
+SPARE_ARRAYS = 1000
+SPARE_NUMBERS = 1_000_000
+"""What a network may have beyond its weights file: seeds and metrics, and enough to name the weight amiss."""
 
-Width = Annotated[int, Field(ge=1, le=2048)]
-Depth = Annotated[int, Field(ge=1, le=64)]
-Byte = Annotated[int, Field(ge=0, le=255)]
-# What a library's backbone is built from: no mapping, so nothing that Keras would take for an object.
-Plain = None | bool | Annotated[int, Field(ge=-8192, le=8192)] | float | Annotated[str, Field(max_length=100)]
-PlainList = list[Plain | list[Plain | list[Plain]]]
-Colours = Annotated[list[float], Field(min_length=3, max_length=3)]
+MIXED = "the two files belong to different models; copy the whole folder again"
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Library(_Strict):
-    """The constructor arguments of a `LibraryBackbone`."""
-
-    library: Literal["keras_hub", "keras_cv"]
-    class_name: str = Field(pattern="^[A-Za-z0-9]{1,100}$")
-    config: dict[str, Plain | PlainList] = Field(max_length=50)
-    scale: float | Colours
-    offset: float | Colours
-
-
-class Architecture(_Strict):
-    """The constructor arguments of a `FoRNet`; `widths` and `depths` are those of a `ResidualBackbone`."""
-
-    num_classes: int = Field(ge=2, le=255)
-    backbone: Literal["efficientnet_lite0"] | Library | None = None
-    widths: tuple[Width, Width, Width, Width] | None = None
-    depths: tuple[Annotated[int, Field(ge=0, le=64)], Depth, Depth, Depth] | None = None
-    context_filters: Width
-    branch_filters: Width
-    scales: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(min_length=1, max_length=8)
-    region_size: int = Field(ge=16, le=1024, multiple_of=16)
-    top_k: float = Field(gt=0, le=1)
-
-    @model_validator(mode="after")
-    def _one_backbone(self) -> Architecture:
-        if (self.widths is None) != (self.depths is None) or (self.widths is None) == (self.backbone is None):
-            raise ValueError("widths and depths, or backbone, must be given")
-        return self
-
-
-class ClassEntry(_Strict):
-    """One class: its name, its RGB colour, and whether it is a thin structure."""
-
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")
-    color: tuple[Byte, Byte, Byte]
-    thin: bool = False
-
-
-class Description(_Strict):
-    """The content of `model.json`."""
-
-    format: int = Field(default=2, ge=2, le=2)
-    fornet_keras: str
-    architecture: Architecture
-    classes: tuple[ClassEntry, ...] = Field(max_length=255)
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-
-    @model_validator(mode="after")
-    def _one_entry_a_class(self) -> Description:
-        if len(self.classes) != self.architecture.num_classes:
-            raise ValueError(
-                f"{len(self.classes)} classes, but num_classes is {self.architecture.num_classes}"
-            )
-        return self
-
-    def table(self) -> LabelTable:
-        """The classes as a `LabelTable` of train ids."""
-        return LabelTable(
-            names=tuple(entry.name for entry in self.classes),
-            colors=tuple(entry.color for entry in self.classes),
-            train_ids={i: i for i in range(len(self.classes))},
-            thin=tuple(entry.name for entry in self.classes if entry.thin),
-        )
+Arrays = dict[str, NDArray[Any]]
 
 
 def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = False) -> None:
@@ -194,23 +126,36 @@ def load_model(folder: Path, top_k: float | None = None) -> tuple[FoRNet, LabelT
         folder = folder / "best"
     description = _read_description(folder)
     weights = _read_weights(folder, description)
-    architecture = description.architecture
-    arguments = architecture.model_dump(exclude={"backbone", "widths", "depths"})
-    if top_k is not None:
-        arguments["top_k"] = top_k
-    model = FoRNet(backbone=_backbone(architecture), **arguments)
-    named = named_weights(model)
-    expected = {name: tuple(weight.shape) for name, weight in named.items()}
+    changes = {} if top_k is None else {"top_k": top_k}
+    model = _build(folder / WEIGHTS, description.architecture, weights, changes)
+    for name, weight in named_weights(model).items():
+        weight.assign(weights[name].astype("float32"))
+    return model, description.table()
+
+
+def _build(path: Path, architecture: Architecture, weights: Arrays, changes: dict[str, float]) -> FoRNet:
+    """The network that is described, refused while it still takes no memory if its weights are others."""
+    arguments = architecture.model_dump(exclude={"backbone", "widths", "depths"}) | changes
+    numbers = sum(array.size for array in weights.values())
+    try:
+        with bounded_build(len(weights) + SPARE_ARRAYS, numbers + SPARE_NUMBERS):
+            model = FoRNet(backbone=_backbone(architecture), **arguments)
+            _compare(path, model, weights)
+    except NetworkTooLarge:
+        raise ModelError(
+            f"{path}: {numbers:,} numbers, but {DESCRIPTION} describes a network of more; {MIXED}"
+        ) from None
+    return model
+
+
+def _compare(path: Path, model: FoRNet, weights: Arrays) -> None:
+    expected = {name: tuple(weight.shape) for name, weight in named_weights(model).items()}
     found = {name: array.shape for name, array in weights.items()}
     if expected != found:
         name = min(dict(expected.items() ^ found.items()))
         raise ModelError(
-            f"{folder / WEIGHTS}: '{name}' is {found.get(name)} but {DESCRIPTION} describes "
-            f"{expected.get(name)}; the two files belong to different models; copy the whole folder again"
+            f"{path}: '{name}' is {found.get(name)} but {DESCRIPTION} describes {expected.get(name)}; {MIXED}"
         )
-    for name, weight in named.items():
-        weight.assign(weights[name].astype("float32"))
-    return model, description.table()
 
 
 def named_weights(model: FoRNet) -> dict[str, keras.Variable]:
@@ -268,7 +213,7 @@ def _read_description(folder: Path) -> Description:
         raise ModelError(f"{path}: {where}: {first['msg']}; expected what `train` writes") from None
 
 
-def _read_weights(folder: Path, description: Description) -> dict[str, NDArray[Any]]:
+def _read_weights(folder: Path, description: Description) -> Arrays:
     path = folder / WEIGHTS
     if not path.is_file():
         raise ModelError(f"{folder}: no {WEIGHTS} beside {DESCRIPTION}; copy the whole folder again")
@@ -282,30 +227,9 @@ def _read_weights(folder: Path, description: Description) -> dict[str, NDArray[A
                 f"{path}: not a safetensors file (no header of up to {MAX_HEADER_BYTES:,} bytes)"
             )
     try:
-        weights = load_file(path)
+        return load_file(path)
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"{path}: not a safetensors file ({error})") from None
-    found, least = sum(array.size for array in weights.values()), _least_parameters(description.architecture)
-    if found < least:
-        # Before the network is built: a few bytes of JSON can describe one of many gigabytes.
-        raise ModelError(
-            f"{path}: {found:,} numbers, but {DESCRIPTION} describes a network of at least {least:,}; "
-            "the two files belong to different models; copy the whole folder again"
-        )
-    return weights
-
-
-def _least_parameters(architecture: Architecture) -> int:
-    """The numbers in the 3×3 kernels, which are most of a network's; a library's backbone is not counted."""
-    context, branch = architecture.context_filters, architecture.branch_filters
-    kernels = [context**2, context * sum(branch // scale for scale in architecture.scales)]
-    if architecture.widths and architecture.depths:
-        widths, depths = architecture.widths, architecture.depths
-        kernels.append(widths[0] // 2 * widths[0])
-        channels = (widths[0], *widths)  # into each stage, and out of the last
-        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
-            kernels.append(channels[stage] * width + (2 * depth - 1) * width**2 if depth else 0)
-    return 9 * sum(kernels)
 
 
 def _sha256(path: Path) -> str:

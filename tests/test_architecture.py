@@ -40,6 +40,8 @@ LEVELS = {
     "backbones": 2,
     "data.pipeline": 2,
     "model": 3,
+    "bounded_build": 3,
+    "model_description": 3,
     "model_folder": 3,
     "presets": 3,
     "training": 4,

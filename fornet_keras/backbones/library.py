@@ -124,8 +124,13 @@ def _build(library, class_name, config):
     """A backbone with random weights, and its features of several strides."""
     models = import_library(library)
     wanted = getattr(models, class_name, None)
-    if not (isinstance(wanted, type) and issubclass(wanted, models.Backbone)):
-        raise ModelError(f"{library}.models has no backbone '{class_name}'; install another version of it")
+    # KerasCV has no such class: there a backbone that lacks them is refused once it is built.
+    base = models.FeaturePyramidBackbone if library == "keras_hub" else models.Backbone
+    if not (isinstance(wanted, type) and issubclass(wanted, base)):
+        raise ModelError(
+            f"{library}.models has no backbone '{class_name}' with features at several strides; take another "
+            "one, or install another version of the library"
+        )
     try:
         network = wanted(**config)
     except (TypeError, ValueError) as error:

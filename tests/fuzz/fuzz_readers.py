@@ -29,7 +29,8 @@ with atheris.instrument_imports(include=["fornet_keras", "ruamel", "PIL"]):
         verify_image,
     )
     from fornet_keras.errors import FoRNetError
-    from fornet_keras.model_folder import DESCRIPTION, WEIGHTS, Description, _read_description, _read_weights
+    from fornet_keras.model_description import Description
+    from fornet_keras.model_folder import DESCRIPTION, WEIGHTS, _read_description, _read_weights
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz_"))

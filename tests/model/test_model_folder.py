@@ -101,7 +101,7 @@ def test_weights_have_the_names_that_saved_models_use(saved: Path) -> None:
         "context/convolution/kernel",
         "coarse_logits/kernel",
         "selector/correct/kernel",
-        "branch/scale_2/kernel",
+        "branch/look_2/kernel",
         "branch/project/bias",
     } <= names
     made_again = [
@@ -196,6 +196,7 @@ def set_architecture(**values: Any) -> Callable[[dict[str, Any]], Any]:
         (set_architecture(widths=[8, 8, 8]), "architecture.widths.3: Field required"),
         (set_architecture(widths=[8, 8, 8, 10**9]), "architecture.widths.3: Input should be less"),
         (set_architecture(depths=[0, 0, 1, 1]), "architecture.depths.1: Input should be greater"),
+        (set_architecture(scales=[1, 3]), "architecture: .* scales must divide branch_filters"),
         (set_architecture(scales=[]), "architecture.scales: .* at least 1 item"),
         (set_architecture(region_size=40), "architecture.region_size: Input should be a multiple of 16"),
         (set_architecture(top_k=0), "architecture.top_k: Input should be greater than 0"),

@@ -1,0 +1,94 @@
+"""What `model.json` says: the network in plain numbers, and its classes, each field validated."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fornet_keras.data.dataset import LabelTable
+
+Width = Annotated[int, Field(ge=1, le=2048)]
+Depth = Annotated[int, Field(ge=1, le=64)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+# What a library's backbone is built from: no mapping, so nothing that Keras would take for an object.
+Plain = None | bool | Annotated[int, Field(ge=-8192, le=8192)] | float | Annotated[str, Field(max_length=100)]
+PlainList = Annotated[
+    list[Plain | Annotated[list[Plain | list[Plain]], Field(max_length=100)]], Field(max_length=100)
+]
+Colours = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Library(_Strict):
+    """The constructor arguments of a `LibraryBackbone`."""
+
+    library: Literal["keras_hub", "keras_cv"]
+    class_name: str = Field(pattern="^[A-Za-z0-9]{1,100}$")
+    config: dict[str, Plain | PlainList] = Field(max_length=50)
+    scale: float | Colours
+    offset: float | Colours
+
+
+class Architecture(_Strict):
+    """The constructor arguments of a `FoRNet`; `widths` and `depths` are those of a `ResidualBackbone`."""
+
+    num_classes: int = Field(ge=2, le=255)
+    backbone: Literal["efficientnet_lite0"] | Library | None = None
+    widths: tuple[Width, Width, Width, Width] | None = None
+    depths: tuple[Annotated[int, Field(ge=0, le=64)], Depth, Depth, Depth] | None = None
+    context_filters: Width
+    branch_filters: Width
+    scales: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(min_length=1, max_length=8)
+    region_size: int = Field(ge=16, le=1024, multiple_of=16)
+    top_k: float = Field(gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_backbone(self) -> Architecture:
+        if (self.widths is None) != (self.depths is None) or (self.widths is None) == (self.backbone is None):
+            raise ValueError("widths and depths, or backbone, must be given")
+        return self
+
+    @model_validator(mode="after")
+    def _scales_divide(self) -> Architecture:
+        if any(self.branch_filters % scale or self.region_size // 4 % scale for scale in self.scales):
+            raise ValueError("scales must divide branch_filters and region_size / 4")
+        return self
+
+
+class ClassEntry(_Strict):
+    """One class: its name, its RGB colour, and whether it is a thin structure."""
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")
+    color: tuple[Byte, Byte, Byte]
+    thin: bool = False
+
+
+class Description(_Strict):
+    """The content of `model.json`."""
+
+    format: int = Field(default=2, ge=2, le=2)
+    fornet_keras: str
+    architecture: Architecture
+    classes: tuple[ClassEntry, ...] = Field(max_length=255)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _one_entry_a_class(self) -> Description:
+        if len(self.classes) != self.architecture.num_classes:
+            raise ValueError(
+                f"{len(self.classes)} classes, but num_classes is {self.architecture.num_classes}"
+            )
+        return self
+
+    def table(self) -> LabelTable:
+        """The classes as a `LabelTable` of train ids."""
+        return LabelTable(
+            names=tuple(entry.name for entry in self.classes),
+            colors=tuple(entry.color for entry in self.classes),
+            train_ids={i: i for i in range(len(self.classes))},
+            thin=tuple(entry.name for entry in self.classes if entry.thin),
+        )
