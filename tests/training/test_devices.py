@@ -62,11 +62,12 @@ def free_port() -> int:
 
 @pytest.fixture
 def config_file(train: Callable[..., Any], make_config: Callable[..., Config], tmp_path: Path) -> Path:
-    """A run of two steps; `train` is what sets the environment."""
+    """A run of three steps, the backbone frozen in the first; `train` is what sets the environment."""
     config = make_config(
+        model={"freeze_epochs": 1},
         loss={"dice_weight": 0.5},
         training={
-            "epochs": 2,
+            "epochs": 3,
             "batch_size": 4,
             "ema_momentum": 0.9,
             "checkpoint_minutes": 0,
@@ -88,7 +89,7 @@ def test_several_learn_what_one_does_and_either_goes_on(config_file: Path, tmp_p
         finish(start(SCRIPT, 4, config_file, several, devices=4))
     assert losses(several) == pytest.approx(losses(one), rel=1e-3)
 
-    shutil.rmtree(several / "checkpoints" / f"step_{2:09d}")
+    shutil.rmtree(several / "checkpoints" / f"step_{3:09d}")
     finish(start(SCRIPT, 1, config_file, several))
     assert losses(several) == pytest.approx(losses(one), rel=1e-3)
 

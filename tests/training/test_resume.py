@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,12 +16,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fornet_keras.cli.root import root
 from fornet_keras.config import Config
 from fornet_keras.errors import ConfigError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.training.checkpoint import Checkpoint, newest
+from fornet_keras.training.finite import StopOnNaN
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -146,6 +150,33 @@ def test_a_damaged_checkpoint_is_passed_over(train: Train, whole: SimpleNamespac
     state.write_bytes(content)
     train(whole.config, tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", whole.folder)
+
+
+@pytest.mark.backend
+def test_a_nan_in_the_middle_costs_no_step_before_it(
+    train: Train, whole: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A weight that is lost in memory before step 5 of 6, once."""
+
+    def lose_a_weight(stop: StopOnNaN, batch: int, logs: Any = None) -> None:
+        if int(stop.model.optimizer.iterations) == 4:
+            weight = stop.model.trainable_weights[0]
+            weight.assign(np.full(weight.shape, np.nan))
+
+    folder = tmp_path / "run"
+    command = ["train", "--config", str(whole.folder / "config.yaml"), "--output", str(folder)]
+    with monkeypatch.context() as failing:
+        failing.setattr(StopOnNaN, "on_train_batch_begin", lose_a_weight)
+        result = CliRunner().invoke(root, command)
+    assert result.exit_code == 1
+    error = result.stderr.splitlines()[-1]
+    assert error.startswith("Error: the loss became nan in epoch 2, step 2; expected finite numbers; lower ")
+    assert re.search(r"; the images of that step: \d\.png, \d\.png$", error)
+    saved = last(folder)
+    assert saved.step == 4
+    assert all(np.isfinite(array).all() for array in saved.arrays.values())
+    train(whole.config, folder, resume=True)
+    assert_same_run(folder, whole.folder)
 
 
 def test_another_configuration_is_refused(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
