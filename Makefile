@@ -69,6 +69,9 @@ test-once: $(INSTALLED) ## tests and docstring examples that do not depend on th
 
 # One OpenMP thread: torch's spin while they wait, which takes minutes when the cores are busy.
 test-torch: export OMP_NUM_THREADS = 1
+ifeq ($(BACKEND),torch)
+test-faults: export OMP_NUM_THREADS = 1
+endif
 test-tensorflow test-jax test-torch: test-%: $(INSTALLED)
 	KERAS_BACKEND=$* $(PYTEST) -m backend tests
 
