@@ -9,7 +9,7 @@ from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.errors import TrainingError
 
 STEADIER = (
-    "expected finite numbers; start a new run with a lower training.learning_rate, training.clip_norm, or float32"
+    "expected finite numbers; begin anew with a lower training.learning_rate, training.clip_norm or float32"
 )
 
 

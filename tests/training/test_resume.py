@@ -170,7 +170,7 @@ def test_a_nan_in_the_middle_costs_no_step_before_it(
         result = CliRunner().invoke(root, command)
     assert result.exit_code == 1
     error = result.stderr.splitlines()[-1]
-    assert error.startswith("Error: the loss became nan in epoch 2, step 2; expected finite numbers; start a new run ")
+    assert error.startswith("Error: the loss became nan in epoch 2, step 2; expected finite numbers; begin ")
     assert re.search(r"; the images of that step: \d\.png, \d\.png$", error)
     saved = last(folder)
     assert saved.step == 4

@@ -235,6 +235,6 @@ def test_a_run_that_learnt_nothing_leaves_its_folder_free(
     train: Train, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = make_config(training={"learning_rate": 1e30, "epochs": 2})
-    with pytest.raises(TrainingError, match=r"in epoch 1, step \d; expected finite numbers; start a new run with a lower training"):
+    with pytest.raises(TrainingError, match=r"in epoch 1, step \d; expected finite numbers; begin anew"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
