@@ -85,7 +85,7 @@ def _hardest(losses, share):
     return ops.cast(losses >= threshold, "float32")
 
 
-def region_error_share(labels, coarse_logits, rows, columns, class_weights=None):
+def region_error_share(labels, coarse_logits, rows, columns):
     """Share of each region's pixels that the coarse path gets wrong; ignored pixels count as right.
 
     Args:
@@ -93,8 +93,6 @@ def region_error_share(labels, coarse_logits, rows, columns, class_weights=None)
         coarse_logits: `(batch, height, width, classes)`.
         rows: number of region rows.
         columns: number of region columns.
-        class_weights: one positive weight a class: how much a wrong pixel of it counts, beside one of the
-            class with the highest weight; None counts all pixels in full.
 
     Returns:
         Two float32 `(batch, rows, columns)` without gradient: the share, 0…1, and 1 for a region with at
@@ -102,10 +100,7 @@ def region_error_share(labels, coarse_logits, rows, columns, class_weights=None)
     """
     predicted = ops.cast(ops.argmax(coarse_logits, axis=-1), labels.dtype)
     valid = ops.not_equal(labels, IGNORE)
-    wrong = ops.cast(ops.logical_and(ops.not_equal(predicted, labels), valid), "float32")
-    if class_weights is not None:
-        counts = ops.convert_to_tensor([weight / max(class_weights) for weight in class_weights], "float32")
-        wrong = wrong * ops.take(counts, ops.where(valid, labels, 0), axis=0)
+    wrong = ops.logical_and(ops.not_equal(predicted, labels), valid)
     _, height, width = labels.shape
     split = (-1, rows, height // rows, columns, width // columns)
     wrong, valid = (ops.reshape(ops.cast(x, "float32"), split) for x in (wrong, valid))
@@ -115,8 +110,7 @@ def region_error_share(labels, coarse_logits, rows, columns, class_weights=None)
 def selector_loss(error_share, valid, importance, sum_devices=_here):
     """Binary cross-entropy that makes `sigmoid(importance)` the expected share of wrong pixels.
 
-    Its minimum ranks the regions by the number of errors in them, which is what error coverage asks for; with
-    errors weighed by `1 / sqrt(frequency)` of their class it ranks them closer to what mIoU loses.
+    Its minimum ranks the regions by the number of errors in them, which is what error coverage asks for.
 
     Args:
         error_share: float32 `(batch, rows, columns)`, 0…1, from `region_error_share`.
@@ -148,8 +142,6 @@ class FoRNetLoss(keras.losses.Loss):
         coarse_weight: weight of the coarse path's cross-entropy and Dice loss.
         dice_weight: weight of the Dice loss, beside a cross-entropy of weight 1.
         selector_weight: weight of the Selector's loss.
-        selector_class_weights: how much an error in each class counts for the Selector, as in
-            `region_error_share`.
         label_smoothing: share of the target spread over all classes, 0…1.
         ohem: share in (0, 1) of the hardest pixels that count in the logits' term; None counts all.
         sum_devices: sums a tensor over the devices that a batch is spread over, such as
@@ -164,18 +156,16 @@ class FoRNetLoss(keras.losses.Loss):
         coarse_weight=0.4,
         dice_weight=0.0,
         selector_weight=0.2,
-        selector_class_weights=None,
         label_smoothing=0.0,
         ohem=None,
         sum_devices=_here,
         name="fornet_loss",
     ):
         super().__init__(name=name, dtype="float32")
-        self.class_weights = _floats(class_weights)
+        self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
         self.coarse_weight = coarse_weight
         self.dice_weight = dice_weight
         self.selector_weight = selector_weight
-        self.selector_class_weights = _floats(selector_class_weights)
         self.label_smoothing = label_smoothing
         self.ohem = ohem
         self.sum_devices = sum_devices
@@ -186,8 +176,7 @@ class FoRNetLoss(keras.losses.Loss):
         coarse, importance = outputs["coarse_logits"], outputs["importance"]
         _, height, width, _ = coarse.shape
         sampled = subsample_labels(labels, height, width, stride=4)
-        _, rows, columns = importance.shape
-        errors, valid = region_error_share(sampled, coarse, rows, columns, self.selector_class_weights)
+        errors, valid = region_error_share(sampled, coarse, *importance.shape[1:])
         return {
             "logits_loss": self._pixel_loss(labels, outputs["logits"], self.ohem),
             "coarse_loss": self.coarse_weight * self._pixel_loss(sampled, coarse),
@@ -211,11 +200,6 @@ class FoRNetLoss(keras.losses.Loss):
             "coarse_weight": self.coarse_weight,
             "dice_weight": self.dice_weight,
             "selector_weight": self.selector_weight,
-            "selector_class_weights": self.selector_class_weights,
             "label_smoothing": self.label_smoothing,
             "ohem": self.ohem,
         }
-
-
-def _floats(weights):
-    return None if weights is None else [float(weight) for weight in weights]

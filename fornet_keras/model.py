@@ -48,7 +48,7 @@ class FoRNet(keras.Model):
         - `coarse_logits` `(batch, rows * cells, columns * cells, num_classes)` at stride 4, where
           `cells = region_size / 4`,
         - `importance` `(batch, rows, columns)`, any real numbers: `sigmoid` gives the expected share of
-          wrong pixels, each weighed as in training,
+          wrong pixels,
         - `kept` `(batch, rows, columns)`, 1 for a region that was corrected, else 0,
 
         where `rows = ceil(height / region_size)` and `columns = ceil(width / region_size)`.

@@ -26,7 +26,7 @@ from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.summary import summarize
 
 FOLDER = Path(__file__).parent
-RATIOS = (0.25, 0.5, 1.0)
+RATIOS = (0.25, 0.3, 0.5, 1.0)
 BANDS = (1, 3, 5)
 
 

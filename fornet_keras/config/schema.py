@@ -250,6 +250,11 @@ class TrainingConfig(Section):
     validate_every: int = Field(
         default=1, ge=1, description="an int >= 1 (epochs from one validation to the next)"
     )
+    selector_epochs: int = Field(
+        default=0,
+        ge=0,
+        description="an int >= 0 (epochs at the end in which the Selector learns once more, alone)",
+    )
     patience: int | None = Field(
         default=None,
         ge=1,

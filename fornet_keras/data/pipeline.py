@@ -67,6 +67,13 @@ class TrainingBatches:
         """Number of batches in an epoch, at least 1."""
         return max(1, len(self.dataset) // self.batch_size)
 
+    def unchanged(self) -> TrainingBatches:
+        """The same samples with their own sizes and colours: crops, some of them mirrored."""
+        crop, flip = self.options.crop, self.options.flip
+        colours = dict.fromkeys(("brightness", "contrast", "saturation", "hue", "gamma"), 0.0)
+        options = AugmentConfig(crop=crop, flip=flip, scale=(1.0, 1.0), **colours)
+        return TrainingBatches(self.dataset, options, self.batch_size, self.seed, self.decoded, self.part)
+
     def indices(self, epoch: int, step: int) -> NDArray[np.int64]:
         """Positions in the data set of the samples of this process' part of one batch."""
         # Drawn for an index that no sample has: NumPy takes (seed, epoch) and (seed, epoch, 0) for the same.

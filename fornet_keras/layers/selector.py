@@ -12,7 +12,7 @@ class Selector(keras.layers.Layer):
 
     The score is the log of the region's mean entropy plus a learned correction that starts at zero: an
     untrained Selector ranks by entropy, and training can only move it towards the errors. `sigmoid(score)`
-    is the expected share of wrong pixels, each weighed as in training. Nothing flows back into the features.
+    is the expected share of wrong pixels. Nothing flows back into the features.
 
     Args:
         region_cells: edge of a region in cells of the input map.

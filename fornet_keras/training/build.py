@@ -89,8 +89,6 @@ def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], st
             coarse_weight=loss.coarse_weight,
             dice_weight=loss.dice_weight,
             selector_weight=loss.selector_weight,
-            # mIoU counts an error by how rare its class is.
-            selector_class_weights=class_weights("inverse_sqrt", pixel_counts),
             label_smoothing=loss.label_smoothing,
             ohem=loss.ohem,
             sum_devices=sum_over_devices,

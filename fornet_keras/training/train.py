@@ -25,11 +25,13 @@ from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.model import FoRNet
+from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.training.build import build_model, compile_model
 from fornet_keras.training.checkpoint import Checkpoint, newest
 from fornet_keras.training.checkpointing import Checkpointing
 from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
+from fornet_keras.training.fit_selector import fit_selector
 from fornet_keras.training.precision import dtype_policy
 from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.report import save_first_batches, save_report
@@ -124,6 +126,10 @@ def _train(
     finally:
         line.close()
         log.close()
+    if training.selector_epochs:
+        model, table = load_model(output / "best")
+        fit_selector(model, batches, config)
+        save_model(model, table, output / "best")
     scores = validation.score_best()
     save_report(pictures, val_set.table, log.rows, scores, validation.pictures)
     result = {

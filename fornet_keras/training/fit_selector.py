@@ -1,0 +1,65 @@
+"""The Selector learns once more, from the network as it will be used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from fornet_keras.config import Config
+from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
+from fornet_keras.losses import region_error_share, selector_loss, subsample_labels
+from fornet_keras.model import FoRNet
+
+LEARNING_RATE = 2e-3
+
+
+class _SelectorAlone(keras.Model):
+    """The part of a `FoRNet` that scores regions, with the Selector's loss alone."""
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        coarse, importance = y_pred["coarse_logits"], y_pred["importance"]
+        _, height, width, _ = coarse.shape
+        labels = subsample_labels(ops.cast(y, "int32"), height, width, stride=4)
+        errors, valid = region_error_share(labels, coarse, *importance.shape[1:])
+        return selector_loss(errors, valid, importance)
+
+
+def fit_selector(model: FoRNet, batches: TrainingBatches, config: Config) -> None:
+    """Train the Selector anew, on a network whose other weights stay as they are.
+
+    During training the Selector follows a coarse path that changes all the time, normalises by the batch and
+    sees images whose colours and sizes are changed: other errors than those it is asked for later. What it
+    had learnt is forgotten, so that the result depends on the other weights and the seed alone.
+
+    Args:
+        model: a `FoRNet`; only its Selector's weights change.
+        batches: the `TrainingBatches` of the run; their images are taken at their own size and colours.
+        config: the `Config` of the run: `training.selector_epochs`, and how batches are made.
+    """
+    selector = model.get_layer("selector")
+    for layer, scale in ((selector.reduce, 1.0), (selector.look, 1.0), (selector.correct, 0.0)):
+        # A layer's own initializer has another seed in each model.
+        initial = keras.initializers.GlorotUniform(config.training.seed)(layer.kernel.shape)
+        layer.kernel.assign(scale * initial)
+        layer.bias.assign(ops.zeros_like(layer.bias))
+    model.trainable = False  # and so normalised as at inference
+    selector.trainable = True
+    outputs = {name: model.output[name] for name in ("coarse_logits", "importance")}
+    alone = _SelectorAlone(model.input, outputs, name="selector_alone")
+    epochs, steps = config.training.selector_epochs, batches.steps_per_epoch
+    schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, epochs * steps)
+    alone.compile(keras.optimizers.Adam(schedule), jit_compile=keras.backend.backend() == "jax")
+    plain = batches.unchanged()
+    with data_errors(plain):
+        inputs = fit_input(plain, config.training.workers)
+        alone.fit(inputs, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
+    model.trainable = True
