@@ -116,6 +116,6 @@ def test_windows_and_views(run: Run, model: Path, config: Path, data: Path, tmp_
 
 
 def test_windows_that_the_model_cannot_take(run: Run, model: Path, config: Path, data: Path) -> None:
-    result = run("evaluate", model, "--config", config, "--data", data, "--window", "48x64")
+    result = run("evaluate", model, "--config", config, "--data", data, "--window", "40x64")
     assert result.exit_code == 2
-    assert "--window is 48x64; expected multiples of 32, the model's region size" in result.stderr
+    assert "--window is 40x64; expected multiples of 16, the model's region size" in result.stderr

@@ -92,8 +92,8 @@ def test_memory_does_not_grow_with_the_height(model: FoRNet) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"window": (48, 64)}, "multiples of the region size 32"),
-        ({"window": (0, 64)}, "multiples of the region size 32"),
+        ({"window": (40, 64)}, "multiples of the region size 16"),
+        ({"window": (0, 64)}, "multiples of the region size 16"),
         ({"overlap": 0.6}, "overlap must be in"),
         ({"scales": (0.5, 2)}, "and 1 among them"),
         ({"scales": (1, 0)}, "numbers > 0"),

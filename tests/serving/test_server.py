@@ -61,7 +61,7 @@ def test_json_holds_all(server: Server, ratios: Path) -> None:
     expected = open_runtime(ratios / "k0.25", "onnx")(picture()[None])
     status, _, content = server.ask("POST", "/v1/predict?model=k0.25", png(picture()))
     found = json.loads(content)
-    assert (status, found["model"], found["top_k"], found["region_size"]) == (200, "k0.25", 0.25, 32)
+    assert (status, found["model"], found["top_k"], found["region_size"]) == (200, "k0.25", 0.25, 16)
     labels = decoded(base64.b64decode(found["labels_png"]))
     np.testing.assert_array_equal(labels, expected["label_ids"][0])
     np.testing.assert_array_equal(found["kept"], expected["kept"][0])
