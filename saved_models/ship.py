@@ -78,7 +78,7 @@ def main():
     }
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     settings = read_config(arguments.run / "config.yaml")
-    anywhere = settings.data.model_copy(update={"root": None})
+    anywhere = settings.data.model_copy(update={"root": None, "cache": None})
     text = dump_config(settings.model_copy(update={"data": anywhere}))
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     shutil.copy(arguments.run / "log.csv", folder / "log.csv")
