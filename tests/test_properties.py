@@ -90,7 +90,7 @@ def test_a_network_of_any_ratio_and_classes_takes_any_size(
     backbone = ResidualBackbone((8, 8, 8, 8), (0, 1, 1, 1), name="backbone")
     model = FoRNet(num_classes, backbone, context_filters=8, branch_filters=8, scales=(1,), top_k=ratio)
     found = model.predict_image(pixels(0, height, width, 3))
-    rows, columns = -(-height // 32), -(-width // 32)
+    rows, columns = -(-height // 16), -(-width // 16)
     assert found["label_ids"].shape == (height, width)
     assert found["label_ids"].max() < num_classes
     assert found["importance"].shape == found["kept"].shape == (rows, columns)
