@@ -30,10 +30,10 @@ from fornet_keras.config import config_from_mapping, read_config
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.errors import FoRNetError
 from fornet_keras.evaluation.evaluate import evaluate
-from fornet_keras.layers.label_ids import LabelIds
 from fornet_keras.layers.resize import UpsampleToImage
 from fornet_keras.losses import cross_entropy, dice_loss
 from fornet_keras.model import FoRNet
+from fornet_keras.prediction.label_ids import LabelIds
 from fornet_keras.prediction.predictor import PerSize, Predictor
 from fornet_keras.summary import count_macs, summarize
 from fornet_keras.training.build import compile_model

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.layers.label_ids import LabelIds, UpsampledLabelIds
+from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds
 
 MAX_SIZES = 8
 """Image sizes whose compiled functions are kept: each takes megabytes, and a folder may hold any number."""

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.layers.label_ids import LabelIds
+from fornet_keras.prediction.label_ids import LabelIds
 from fornet_keras.prediction.predictor import PerSize
 
 Floats = NDArray[np.float32]

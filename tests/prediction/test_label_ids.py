@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from fornet_keras.layers.label_ids import LabelIds, UpsampledLabelIds
 from fornet_keras.layers.resize import UpsampleToImage
+from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds
 from tests.check_layer import run
 
 pytestmark = pytest.mark.backend

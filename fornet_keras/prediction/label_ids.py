@@ -1,5 +1,7 @@
 """Layers that decide: from logits to the class with the highest one."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -13,11 +15,11 @@ class LabelIds(keras.layers.Layer):
     Output shape: int32 `(…)`.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         # float32, or a mixed policy would round the logits before they are compared.
         super().__init__(**{**kwargs, "dtype": "float32"})
 
-    def call(self, logits):
+    def call(self, logits: Any) -> Any:
         if keras.backend.backend() != "tensorflow":
             return ops.cast(ops.argmax(logits, axis=-1), "int32")
         import tensorflow as tf
@@ -25,7 +27,7 @@ class LabelIds(keras.layers.Layer):
         # ops.argmax tells -0.0 from 0.0, which takes as long again and is not among LiteRT's operations.
         return tf.argmax(logits, axis=-1, output_type=tf.int32)
 
-    def compute_output_spec(self, logits):
+    def compute_output_spec(self, logits: Any) -> Any:
         return keras.KerasTensor(logits.shape[:-1], "int32")
 
 
@@ -45,12 +47,12 @@ class UpsampledLabelIds(keras.layers.Layer):
     Output shape: int32 `(batch, rows, columns)`.
     """
 
-    def __init__(self, scale, **kwargs):
+    def __init__(self, scale: int, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.scale = scale
         self.decide = LabelIds(name="decide")
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         logits, image = inputs
         _, height, width, _ = logits.shape
         size = (height * self.scale, width)
@@ -66,8 +68,8 @@ class UpsampledLabelIds(keras.layers.Layer):
         labels = ops.reshape(ops.stack(columns, axis=-1), (-1, height * self.scale, width * self.scale))
         return labels[:, : image.shape[1], : image.shape[2]]
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Any) -> Any:
         return keras.KerasTensor(inputs[1].shape[:-1], "int32")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scale": self.scale}
