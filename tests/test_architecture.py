@@ -47,6 +47,7 @@ LEVELS = {
     "training": 4,
     "evaluation": 4,
     "prediction": 4,
+    "prediction.label_ids": 1,
     "prediction.predictor": 2,
     "summary": 4,
     "doctor": 4,
