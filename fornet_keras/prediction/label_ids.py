@@ -20,12 +20,7 @@ class LabelIds(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
 
     def call(self, logits: Any) -> Any:
-        if keras.backend.backend() != "tensorflow":
-            return ops.cast(ops.argmax(logits, axis=-1), "int32")
-        import tensorflow as tf
-
-        # ops.argmax tells -0.0 from 0.0, which takes as long again and is not among LiteRT's operations.
-        return tf.argmax(logits, axis=-1, output_type=tf.int32)
+        return _highest(logits)
 
     def compute_output_spec(self, logits: Any) -> Any:
         return keras.KerasTensor(logits.shape[:-1], "int32")
@@ -50,7 +45,6 @@ class UpsampledLabelIds(keras.layers.Layer):
     def __init__(self, scale: int, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.scale = scale
-        self.decide = LabelIds(name="decide")
 
     def call(self, inputs: Any) -> Any:
         logits, image = inputs
@@ -64,7 +58,7 @@ class UpsampledLabelIds(keras.layers.Layer):
             offset = (number + 0.5) / self.scale - 0.5
             first, weight = int(offset >= 0), offset % 1
             left, right = (padded[:, :, start : start + width] for start in (first, first + 1))
-            columns.append(self.decide(left * (1 - weight) + right * weight))
+            columns.append(_highest(left * (1 - weight) + right * weight))
         labels = ops.reshape(ops.stack(columns, axis=-1), (-1, height * self.scale, width * self.scale))
         return labels[:, : image.shape[1], : image.shape[2]]
 
@@ -73,3 +67,12 @@ class UpsampledLabelIds(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scale": self.scale}
+
+
+def _highest(logits: Any) -> Any:
+    if keras.backend.backend() != "tensorflow":
+        return ops.cast(ops.argmax(logits, axis=-1), "int32")
+    import tensorflow as tf
+
+    # ops.argmax tells -0.0 from 0.0, which takes as long again and is not among LiteRT's operations.
+    return tf.argmax(logits, axis=-1, output_type=tf.int32)

@@ -46,7 +46,7 @@ def network() -> Any:
 
     model = randomize(tiny_model()).with_top_k(0.25)
     project = model.get_layer("branch").project
-    project.bias.assign(np.array([9, -9, 0], "float32"))
+    project.bias.assign(np.array([-9, 9, 0], "float32"))
     return model
 
 
