@@ -94,4 +94,4 @@ def test_the_ratio_matters(found: dict[str, dict[str, np.ndarray]]) -> None:
     """Otherwise the comparison above would say nothing about the choice of regions."""
     for outputs in found.values():
         assert np.abs(outputs["odd 0.25 logits"] - outputs["odd 1 logits"]).max() > 0.1
-        assert outputs["odd 0.25 kept"].sum() == 18  # of 7 × 10 regions, rounded up
+        assert outputs["odd 0.25 kept"].sum() == 65  # of 13 × 20 regions

@@ -50,7 +50,7 @@ def fit_selector(model: FoRNet, batches: TrainingBatches, config: Config) -> Non
         # A layer's own initializer has another seed in each model.
         initial = keras.initializers.GlorotUniform(config.training.seed)(layer.kernel.shape)
         layer.kernel.assign(scale * initial)
-        layer.bias.assign(ops.zeros_like(layer.bias))
+        layer.bias.assign(ops.zeros(layer.bias.shape))
     model.trainable = False  # and so normalised as at inference
     selector.trainable = True
     outputs = {name: model.output[name] for name in ("coarse_logits", "importance")}
