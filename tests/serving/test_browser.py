@@ -65,7 +65,7 @@ def test_a_dropped_photograph_and_the_dial(browser: Any, server: Server, ratios:
     wait(browser, "document.body.dataset.ready")
     image = picture(3)
     browser.execute_script(DROP, base64.b64encode(png(image)).decode())
-    for name, kept in (("k0.25", "2 of 6"), ("k1", "6 of 6"), ("phone", None)):
+    for name, kept in (("k0.25", "6 of 24"), ("k1", "24 of 24"), ("phone", None)):
         browser.execute_script(f"document.querySelector('input[value=\"{name}\"]').click()")
         wait(browser, f"document.body.dataset.shown == '{name}'")
         shown = browser.execute_script("return document.getElementById('labels').src.split(',')[1]")
