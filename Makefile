@@ -11,6 +11,9 @@ BACKEND ?= tensorflow
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
+# Two processes of tests; each takes up to 3 GB of memory.
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
@@ -65,7 +68,7 @@ lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/mypy
 
 test-once: $(INSTALLED) ## tests and docstring examples that do not depend on the backend
-	KERAS_BACKEND=tensorflow $(PYTEST) -m "not backend"
+	KERAS_BACKEND=tensorflow $(PYTEST) $(PARALLEL) -m "not backend"
 
 # One OpenMP thread: torch's spin while they wait, which takes minutes when the cores are busy.
 test-torch: export OMP_NUM_THREADS = 1
@@ -73,7 +76,7 @@ ifeq ($(BACKEND),torch)
 test-faults: export OMP_NUM_THREADS = 1
 endif
 test-tensorflow test-jax test-torch: test-%: $(INSTALLED)
-	KERAS_BACKEND=$* $(PYTEST) -m backend tests
+	KERAS_BACKEND=$* $(PYTEST) $(PARALLEL) -m backend tests
 
 test-faults: $(INSTALLED) ## runs killed at 20 random steps and resumed, compiled steps, on the backend of BACKEND (minutes)
 	KERAS_BACKEND=$(BACKEND) FORNET_KILLS=20 $(PYTEST) $(addprefix tests/training/test_,resume.py checkpoint.py compile.py)

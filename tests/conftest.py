@@ -16,7 +16,12 @@ os.environ["XDG_CACHE_HOME"] = _KERAS_HOME.name
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # The tests run each compiled function once or twice: XLA's optimisation takes longer than it saves.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+_QUICK_TO_COMPILE = (
+    "backend_optimization_level=0",
+    "cpu_use_fusion_emitters=false",
+    "cpu_parallel_codegen_split_count=1",
+)
+os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_{option}" for option in _QUICK_TO_COMPILE))
 
 
 def pytest_report_header() -> str:

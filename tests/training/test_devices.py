@@ -36,7 +36,7 @@ def start(*command: Any, devices: int = 1, **environment: Any) -> subprocess.Pop
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
         **environment,
     }
     return subprocess.Popen(
@@ -79,36 +79,35 @@ def config_file(train: Callable[..., Any], make_config: Callable[..., Config], t
     return file
 
 
-def test_several_learn_what_one_does_and_either_goes_on(config_file: Path, tmp_path: Path) -> None:
-    one, several = tmp_path / "one", tmp_path / "several"
-    finish(start(SCRIPT, 1, config_file, one))
-    if BACKEND == "torch":
+def start_several(config_file: Path, folder: Path, launch: str) -> list[subprocess.Popen[str]]:
+    """A run on several devices, or in several processes, of this backend."""
+    if launch == "torchrun":
         launcher = ("-m", "torch.distributed.run", "--master-port", free_port(), "--nproc-per-node", 2)
-        finish(start(*launcher, SCRIPT, 1, config_file, several))
-    else:
-        finish(start(SCRIPT, 4, config_file, several, devices=4))
-    assert losses(several) == pytest.approx(losses(one), rel=1e-3)
-
-    shutil.rmtree(several / "checkpoints" / f"step_{3:09d}")
-    finish(start(SCRIPT, 1, config_file, several))
-    assert losses(several) == pytest.approx(losses(one), rel=1e-3)
-
-
-@pytest.mark.skipif(BACKEND != "jax", reason="PyTorch's processes are tested above, TensorFlow has none")
-def test_two_processes_learn_what_one_does(config_file: Path, tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    finish(start(SCRIPT, 1, config_file, one))
+        return [start(*launcher, SCRIPT, 1, config_file, folder)]
+    if launch == "devices":
+        count = 4 if BACKEND == "jax" else 2  # TensorFlow traces the step once a device
+        return [start(SCRIPT, count, config_file, folder, devices=count)]
     launcher = {
         "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"localhost:{free_port()}",
         "KERAS_DISTRIBUTION_NUM_PROCESSES": 2,
     }
-    finish(
-        *(
-            start(SCRIPT, 1, config_file, two, **launcher, KERAS_DISTRIBUTION_PROCESS_ID=rank)
-            for rank in range(2)
-        )
-    )
-    assert losses(two) == pytest.approx(losses(one), rel=1e-3)
+    return [
+        start(SCRIPT, 1, config_file, folder, **launcher, KERAS_DISTRIBUTION_PROCESS_ID=rank)
+        for rank in range(2)
+    ]
+
+
+def test_several_learn_what_one_does_and_either_goes_on(config_file: Path, tmp_path: Path) -> None:
+    launches = {"tensorflow": ["devices"], "jax": ["devices", "processes"], "torch": ["torchrun"]}[BACKEND]
+    one, *others = (tmp_path / name for name in ("one", *launches))
+    running = [start_several(config_file, tmp_path / launch, launch) for launch in launches]
+    finish(start(SCRIPT, 1, config_file, one), *sum(running, []))
+    for several in others:
+        assert losses(several) == pytest.approx(losses(one), rel=1e-3)
+
+    shutil.rmtree(several / "checkpoints" / f"step_{3:09d}")
+    finish(start(SCRIPT, 1, config_file, several))
+    assert losses(several) == pytest.approx(losses(one), rel=1e-3)
 
 
 def test_what_cannot_be_is_refused() -> None:
