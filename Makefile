@@ -78,8 +78,8 @@ endif
 test-tensorflow test-jax test-torch: test-%: $(INSTALLED)
 	KERAS_BACKEND=$* $(PYTEST) $(PARALLEL) -m backend tests
 
-test-faults: $(INSTALLED) ## runs killed at 20 random steps and resumed, compiled steps, on the backend of BACKEND (minutes)
-	KERAS_BACKEND=$(BACKEND) FORNET_KILLS=20 $(PYTEST) $(addprefix tests/training/test_,resume.py checkpoint.py compile.py)
+test-faults: $(INSTALLED) ## runs killed at 20 random steps, compiled steps, four devices, on the backend of BACKEND (minutes)
+	KERAS_BACKEND=$(BACKEND) FORNET_KILLS=20 $(PYTEST) $(addprefix tests/training/test_,resume.py checkpoint.py compile.py devices.py)
 
 fuzz: $(INSTALLED) ## mutated images, lists, configurations and model folders against the readers, for SECONDS (300)
 	$(BIN)/python -m pip install -qq --editable ".[fuzz]"

@@ -85,7 +85,8 @@ def start_several(config_file: Path, folder: Path, launch: str) -> list[subproce
         launcher = ("-m", "torch.distributed.run", "--master-port", free_port(), "--nproc-per-node", 2)
         return [start(*launcher, SCRIPT, 1, config_file, folder)]
     if launch == "devices":
-        count = 4 if BACKEND == "jax" else 2  # TensorFlow traces the step once a device
+        # TensorFlow traces the step once a device.
+        count = 4 if BACKEND == "jax" or "FORNET_KILLS" in os.environ else 2
         return [start(SCRIPT, count, config_file, folder, devices=count)]
     launcher = {
         "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"localhost:{free_port()}",
