@@ -120,7 +120,10 @@ def test_mixed_precision_trains_as_float32_does(make_config: MakeConfig) -> None
         np.testing.assert_allclose(curves[precision], exact, rtol=0.1, err_msg=precision)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
+# torch.compile's own.
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore:The .grad attribute of a Tensor:UserWarning"
+)
 def test_a_compiled_step_learns_what_a_plain_one_does(make_config: MakeConfig) -> None:
     import keras
 
