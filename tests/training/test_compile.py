@@ -129,7 +129,7 @@ def test_a_compiled_step_learns_what_a_plain_one_does(make_config: MakeConfig) -
 
     backend = keras.backend.backend()
     if backend != "tensorflow" and "FORNET_KILLS" not in os.environ:
-        pytest.skip(f"torch.compile and JAX without jit take a minute: `make test-faults BACKEND={backend}`")
+        pytest.skip(f"torch.compile and JAX without jit take minutes: `make test-faults BACKEND={backend}`")
     labels = np.random.default_rng(1).integers(0, 4, (2, 64, 96), np.uint8)
     losses = []
     for choice in (True, False):

@@ -49,9 +49,13 @@ def start(*command: Any, devices: int = 1, **environment: Any) -> subprocess.Pop
 
 
 def finish(*processes: subprocess.Popen[str]) -> None:
-    for process in processes:
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, output
+    try:
+        for process in processes:
+            output, _ = process.communicate(timeout=300)
+            assert process.returncode == 0, output
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def free_port() -> int:
@@ -106,9 +110,11 @@ def test_several_learn_what_one_does_and_either_goes_on(config_file: Path, tmp_p
     for several in others:
         assert losses(several) == pytest.approx(losses(one), rel=1e-3)
 
-    shutil.rmtree(several / "checkpoints" / f"step_{3:09d}")
-    finish(start(SCRIPT, 1, config_file, several))
-    assert losses(several) == pytest.approx(losses(one), rel=1e-3)
+    for several in others:
+        shutil.rmtree(several / "checkpoints" / f"step_{3:09d}")
+    finish(*(start(SCRIPT, 1, config_file, several) for several in others))
+    for several in others:
+        assert losses(several) == pytest.approx(losses(one), rel=1e-3)
 
 
 def test_what_cannot_be_is_refused() -> None:
