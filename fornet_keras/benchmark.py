@@ -75,7 +75,8 @@ def candidates(
         size: of the images of a model; an exported one has its own.
         top_k: shares that a model is timed at, none for its own; an exported one has its own.
         threads: threads of an exported model's runtime; None leaves it to the runtime.
-        against: networks of `PEERS`, which are timed at all sizes and in all runtimes that are here.
+        against: networks of `PEERS`, which are timed at all sizes: in float32 in every runtime that is here,
+            in int8 where an artifact is.
 
     Raises:
         ExportError, ModelError: a folder is neither, or damaged.
@@ -88,8 +89,11 @@ def candidates(
         else:
             found += [_in_keras(folder, size, share) for share in top_k or (None,)]
     sizes = list(dict.fromkeys(candidate.size for candidate in found))
-    asked = itertools.product(sizes, against, peer_runtimes())
-    return found + [_peer(name, runtime, size, threads) for size, name, runtime in asked]
+    kinds = [(runtime, "float32") for runtime in peer_runtimes()]
+    int8 = {candidate.runtime for candidate in found if candidate.precision == "int8"}
+    kinds += [(runtime, "int8") for runtime in ("onnx", "openvino") if runtime in int8]
+    asked = itertools.product(sizes, against, kinds)
+    return found + [_peer(name, *kind, size, threads) for size, name, kind in asked]
 
 
 def _exported(folder: Path, threads: int | None) -> Candidate:
@@ -126,10 +130,10 @@ def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None) -> Candi
     )
 
 
-def _peer(name: str, runtime: str, size: tuple[int, int], threads: int | None) -> Candidate:
-    run, megabytes = open_peer(name, runtime, size, threads)
-    make = partial(_peer, name, runtime, size, threads)
-    return Candidate(name, runtime, "float32", size, None, megabytes, None, None, run, make)
+def _peer(name: str, runtime: str, precision: str, size: tuple[int, int], threads: int | None) -> Candidate:
+    run, megabytes = open_peer(name, runtime, size, threads, precision)
+    make = partial(_peer, name, runtime, precision, size, threads)
+    return Candidate(name, runtime, precision, size, None, megabytes, None, None, run, make)
 
 
 def _megabytes(folder: Path) -> float:

@@ -25,21 +25,22 @@ NUM_CLASSES = 19
 
 
 def peer_runtimes() -> list[str]:
-    """Where a peer can be run here."""
+    """Where a peer can be run here, in float32."""
     packages = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
     return [runtime for runtime, package in packages.items() if find_spec(package)]
 
 
 def open_peer(
-    name: str, runtime: str, size: tuple[int, int], threads: int | None = None
+    name: str, runtime: str, size: tuple[int, int], threads: int | None = None, precision: str = "float32"
 ) -> tuple[Callable[[NDArray[np.uint8]], NDArray[np.uint8]], float]:
     """Build a peer for 19 classes.
 
     Args:
         name: of `PEERS`.
-        runtime: of `peer_runtimes()`, in float32.
+        runtime: of `peer_runtimes()`.
         size: height and width of the image in pixels.
         threads: of the runtime; None leaves it to the runtime.
+        precision: "float32", in "onnx" and "openvino" also "int8", with noise for calibration.
 
     Returns:
         A function from an image, uint8 `(height, width, 3)`, to label ids, uint8 `(height, width)`; and the
@@ -54,7 +55,7 @@ def open_peer(
     opener = {"torch": _in_torch, "onnx": _in_onnx, "openvino": _in_openvino}[runtime]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing: sizes become constants, as they should
-        return opener(deployed, size, threads), megabytes
+        return opener(deployed, size, threads, precision), megabytes
 
 
 def _network(name: str) -> Any:
@@ -100,7 +101,7 @@ def _deployed(network: Any, size: tuple[int, int]) -> Any:
     return Deployed().eval()
 
 
-def _in_torch(deployed: Any, size: tuple[int, int], threads: int | None) -> Any:
+def _in_torch(deployed: Any, size: tuple[int, int], threads: int | None, precision: str) -> Any:
     import torch
 
     if threads:
@@ -114,10 +115,11 @@ def _in_torch(deployed: Any, size: tuple[int, int], threads: int | None) -> Any:
     return run
 
 
-def _in_onnx(deployed: Any, size: tuple[int, int], threads: int | None) -> Any:
+def _in_onnx(deployed: Any, size: tuple[int, int], threads: int | None, precision: str) -> Any:
     import torch
 
     from fornet_keras.export.formats import ONNX_FILE, ONNX_OPSET
+    from fornet_keras.export.quantize import quantize_onnx
     from fornet_keras.export.runtimes import open_onnx
 
     example = torch.zeros((1, *size, 3), dtype=torch.uint8)
@@ -126,17 +128,27 @@ def _in_onnx(deployed: Any, size: tuple[int, int], threads: int | None) -> Any:
         path = Path(folder) / ONNX_FILE
         # dynamo=False: the newer exporter needs a package more.
         torch.onnx.export(deployed, (example,), str(path), opset_version=ONNX_OPSET, dynamo=False, **names)
+        if precision == "int8":
+            quantize_onnx(path, path, _noise(size))
         run = open_onnx(path, threads)
     return lambda image: run(image[None])["label_ids"][0]
 
 
-def _in_openvino(deployed: Any, size: tuple[int, int], threads: int | None) -> Any:
+def _in_openvino(deployed: Any, size: tuple[int, int], threads: int | None, precision: str) -> Any:
     import openvino
     import torch
 
+    from fornet_keras.export.quantize import quantize_openvino
     from fornet_keras.export.runtimes import openvino_settings
 
     example = torch.zeros((1, *size, 3), dtype=torch.uint8)
     converted = openvino.convert_model(deployed, example_input=example, input=[1, *size, 3])
+    if precision == "int8":
+        converted = quantize_openvino(converted, _noise(size))
     compiled = openvino.Core().compile_model(converted, "CPU", openvino_settings(threads))
     return lambda image: np.array(compiled(image[None])[0][0])
+
+
+def _noise(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """What random weights are calibrated on: here only the time of a network counts, not what it finds."""
+    return [np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)]

@@ -25,11 +25,12 @@ from fornet_keras.export.manifest import (
     write_manifest,
 )
 from fornet_keras.export.proof import Proof, ProofImages, Reference, prove
+from fornet_keras.export.quantize import Images
 from fornet_keras.export.runtimes import open_runtime, open_tf_lite
 from fornet_keras.export.warmup import write_warmup
 from fornet_keras.model import FoRNet
 
-PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "tf2onnx", "onnxruntime", "openvino")
+PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "tf2onnx", "onnxruntime", "openvino", "nncf")
 
 
 def export_model(
@@ -41,7 +42,7 @@ def export_model(
     images: ProofImages,
     precision: Precision = "float32",
     outputs: Sequence[str] = ("label_ids",),
-    calibration: formats.Images = (),
+    calibration: Images = (),
 ) -> tuple[Path, Manifest]:
     """Write a model in another format, and prove that it is the same model. On the TensorFlow backend only.
 
@@ -103,16 +104,16 @@ def _write(
     folder: Path,
     format: str,
     precision: str,
-    calibration: formats.Images,
+    calibration: Images,
 ) -> None:
     if format == "saved_model":
         formats.write_saved_model(model, size, outputs, folder)
     elif format == "litert":
         formats.write_litert(model, size, outputs, folder, precision, calibration)
     elif format == "onnx":
-        formats.write_onnx(model, size, outputs, folder)
+        formats.write_onnx(model, size, outputs, folder, precision, calibration)
     else:
-        formats.write_openvino(model, size, outputs, folder, precision)
+        formats.write_openvino(model, size, outputs, folder, precision, calibration)
 
 
 def _prove(folder: Path, format: str, reference: Reference, batches: Sequence[int], precision: str) -> Proof:

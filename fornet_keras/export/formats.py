@@ -14,30 +14,30 @@ from numpy.typing import NDArray
 
 from fornet_keras.errors import ExportError
 from fornet_keras.export.deployment import deployment_model
+from fornet_keras.export.quantize import Images, quantize_onnx, quantize_openvino
 from fornet_keras.export.runtimes import LITERT_FILE, ONNX_FILE, OPENVINO_FILE
 from fornet_keras.model import FoRNet
 
 PRECISIONS = {
     "saved_model": ("float32",),
     "litert": ("float32", "float16", "dynamic_int8", "int8"),
-    "onnx": ("float32",),
-    "openvino": ("float32", "float16"),
+    "onnx": ("float32", "int8"),
+    "openvino": ("float32", "float16", "int8"),
 }
 """Format → the precisions it can be written in."""
 
 NEEDS = {
-    "litert": ("ai_edge_litert", "litert"),
-    "onnx": ("tf2onnx", "onnx"),
-    "openvino": ("openvino", "openvino"),
+    "saved_model": (),
+    "litert": ("ai_edge_litert",),
+    "onnx": ("tf2onnx", "onnxruntime"),
+    "openvino": ("openvino", "nncf"),
 }
-"""Format → the package that it needs beside TensorFlow, and the extra that installs it."""
+"""Format → the packages that it needs beside TensorFlow; the extra that installs them has its name."""
 
 ENCODED = "serving_encoded"
 ONNX_OPSET = 18
 MAX_PIXELS = 2**24
 """A larger image would need gigabytes for its logits, in the proof too."""
-
-Images = Sequence[NDArray[np.uint8]]
 
 
 def check_format(name: str, precision: str, calibration: Images, size: tuple[int, int]) -> None:
@@ -56,9 +56,9 @@ def check_format(name: str, precision: str, calibration: Images, size: tuple[int
         raise ExportError(
             f"{name} cannot be written in {precision}; expected one of {', '.join(PRECISIONS[name])}"
         )
-    package, extra = NEEDS.get(name, ("tensorflow", ""))
-    if find_spec(package) is None:
-        raise ExportError(f"{name} needs the package {package}: pip install 'fornet_keras[{extra}]'")
+    for package in NEEDS[name]:
+        if find_spec(package) is None:
+            raise ExportError(f"{name} needs the package {package}: pip install 'fornet_keras[{name}]'")
     if precision == "int8" and not calibration:
         raise ExportError("int8 needs images like those it will see; name their folder with --calibration")
 
@@ -115,23 +115,39 @@ def write_litert(
         (folder / LITERT_FILE).write_bytes(converter.convert())
 
 
-def write_onnx(model: FoRNet, size: tuple[int, int], outputs: Sequence[str], folder: Path) -> None:
+def write_onnx(
+    model: FoRNet,
+    size: tuple[int, int],
+    outputs: Sequence[str],
+    folder: Path,
+    precision: str,
+    calibration: Images,
+) -> None:
     """Write `model.onnx`, which takes any number of images."""
     import tf2onnx
 
     run, deployed = _function(model, size, outputs, batch=None)
-    path = str(folder / ONNX_FILE)
-    tf2onnx.convert.from_function(run, [_specification(deployed)], opset=ONNX_OPSET, output_path=path)
+    path = folder / ONNX_FILE
+    tf2onnx.convert.from_function(run, [_specification(deployed)], opset=ONNX_OPSET, output_path=str(path))
+    if precision == "int8":
+        quantize_onnx(path, path, calibration)
 
 
 def write_openvino(
-    model: FoRNet, size: tuple[int, int], outputs: Sequence[str], folder: Path, precision: str
+    model: FoRNet,
+    size: tuple[int, int],
+    outputs: Sequence[str],
+    folder: Path,
+    precision: str,
+    calibration: Images,
 ) -> None:
     """Write `model.xml` and `model.bin`, which take any number of images."""
     import openvino
 
     run, deployed = _function(model, size, outputs, batch=None, by_column=True)
     converted = openvino.convert_model(run.get_concrete_function(_specification(deployed)))
+    if precision == "int8":
+        converted = quantize_openvino(converted, calibration)
     openvino.save_model(converted, folder / OPENVINO_FILE, compress_to_fp16=precision == "float16")
 
 

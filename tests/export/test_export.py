@@ -28,8 +28,10 @@ ARTIFACTS = [
     ("litert", "dynamic_int8"),
     ("litert", "int8"),
     ("onnx", "float32"),
+    ("onnx", "int8"),
     ("openvino", "float32"),
     ("openvino", "float16"),
+    ("openvino", "int8"),
 ]
 
 
@@ -147,18 +149,20 @@ def test_int8_needs_images(export: Callable[..., Any], tmp_path: Path) -> None:
 
 
 def test_a_precision_that_the_format_does_not_have(export: Callable[..., Any]) -> None:
-    with pytest.raises(ExportError, match="onnx cannot be written in int8; expected one of float32"):
-        export("onnx", "int8")
+    with pytest.raises(ExportError, match="onnx cannot be written in float16; expected one of float32, int8"):
+        export("onnx", "float16")
 
 
 @pytest.mark.parametrize(
-    ("format", "extra"), [("litert", "litert"), ("onnx", "onnx"), ("openvino", "openvino")]
+    ("format", "package"), [("litert", "ai_edge_litert"), ("onnx", "tf2onnx"), ("openvino", "nncf")]
 )
 def test_a_missing_package_names_the_extra(
-    export: Callable[..., Any], format: str, extra: str, monkeypatch: pytest.MonkeyPatch
+    export: Callable[..., Any], format: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fornet_keras.export.formats.find_spec", lambda name: None)
-    with pytest.raises(ExportError, match=rf"pip install 'fornet_keras\[{extra}\]'"):
+    monkeypatch.setattr("fornet_keras.export.formats.find_spec", lambda name: None if name == package else 1)
+    with pytest.raises(
+        ExportError, match=rf"needs the package {package}: pip install 'fornet_keras\[{format}\]'"
+    ):
         export(format)
 
 
