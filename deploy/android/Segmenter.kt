@@ -1,4 +1,4 @@
-// LiteRT on Android. Not run here: no Android SDK was at hand.
+// LiteRT on Android. Compiled by kotlinc against the signatures it uses, not run: no Android SDK was at hand.
 //
 // build.gradle.kts:  dependencies { implementation("com.google.ai.edge.litert:litert:1.4.0") }
 //                    android { androidResources { noCompress += "tflite" } }
