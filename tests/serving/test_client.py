@@ -2,6 +2,9 @@
 
 import base64
 import json
+import re
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +23,7 @@ from tests.cli.conftest import only_line, run
 
 __all__ = ["run"]
 
+DEPLOY = (Path(__file__).parents[2] / "deploy" / "README.md").read_text(encoding="utf-8")
 SIZE = (64, 96)
 TABLE = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {})
 
@@ -147,3 +151,23 @@ def test_the_command_writes_labels_at_the_image_s_own_size(
     assert result.exit_code == 0, result.stderr
     np.testing.assert_array_equal(read_label(tmp_path / "out" / "same_labels.png"), expected[0])
     assert read_label(tmp_path / "out" / "larger_labels.png").shape == (130, 200)
+
+
+def test_the_documented_python_client(
+    grpc_server: str, expected: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2.imwrite(str(tmp_path / "street.png"), picture()[..., ::-1])
+    monkeypatch.chdir(tmp_path)
+    [program] = re.findall(r"```python\n(.*?)```", DEPLOY, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(program.replace("localhost:8500", grpc_server), names)
+    np.testing.assert_array_equal(names["label_ids"], expected[0])
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_the_documented_curl(rest_server: str, expected: np.ndarray, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "street.png"), picture()[..., ::-1])
+    [program] = re.findall(r"```\n(curl .*?)```", DEPLOY, re.DOTALL)
+    program = program.replace("localhost:8501", rest_server)
+    answer = subprocess.run(["bash", "-c", program], cwd=tmp_path, capture_output=True, check=True).stdout
+    np.testing.assert_array_equal(json.loads(answer)["predictions"], expected)
