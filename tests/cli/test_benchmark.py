@@ -36,7 +36,10 @@ def test_a_folder_that_is_neither(run: Run, tmp_path: Path) -> None:
     assert only_line(result.stderr).startswith(f"Error: {tmp_path}: no model.json in it")
 
 
-def test_a_budget_chooses_the_ratio(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:
+def test_a_budget_chooses_the_ratio(
+    run: Run, model: Path, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fornet_keras.benchmark.BUDGET_RATIOS", (0.1, 1.0))  # a network is compiled for each
     images, scores = data / "images" / "test", tmp_path / "scores.json"
     result = run("predict", model, images, "--output", tmp_path / "out", "--budget-ms", 60_000)
     assert result.exit_code == 0
@@ -48,8 +51,9 @@ def test_a_budget_chooses_the_ratio(run: Run, model: Path, config: Path, data: P
 
 
 def test_a_budget_that_is_too_small_says_what_it_costs(
-    run: Run, model: Path, data: Path, tmp_path: Path
+    run: Run, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("fornet_keras.benchmark.BUDGET_RATIOS", (0.1, 1.0))
     result = run("predict", model, data / "images", "--output", tmp_path / "out", "--budget-ms", 1e-3)
     assert result.exit_code == 1
     line = only_line(result.stderr)

@@ -1,0 +1,52 @@
+"""A small network, and its export."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fornet_keras.data.dataset import LabelTable
+
+SIZE = (96, 160)  # 6×10 regions
+TABLE = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {})
+
+
+def scenes(count: int) -> list[np.ndarray]:
+    from fornet_keras.data.synthetic import render_scene
+
+    return [render_scene(seed, SIZE).image for seed in range(100, 100 + count)]
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    """Random weights, and corrections so large that a lost selection shows."""
+    from tests.model.tiny import randomize, tiny_model
+
+    model = randomize(tiny_model()).with_top_k(0.25)
+    project = model.get_layer("branch").project
+    project.bias.assign(np.array([-9, 9, 0], "float32"))
+    return model
+
+
+def export_to(output: Path, model: Any, format: Any, precision: Any = "float32", **options: Any) -> Any:
+    """Every output, if not told otherwise: the proof then needs no second artifact."""
+    from fornet_keras.export.deployment import OUTPUTS
+    from fornet_keras.export.export import export_model
+    from fornet_keras.export.proof import ProofImages
+
+    images = scenes(3)
+    options = {"calibration": images, "outputs": OUTPUTS, **options}
+    proof = ProofImages("scenes", images)
+    return export_model(model, TABLE, output, format, SIZE, proof, precision, **options)
+
+
+@pytest.fixture
+def export(network: Any, tmp_path: Path) -> Callable[..., Any]:
+    """Export the network, into `tmp_path / "artifact"` if not told otherwise."""
+
+    def run(*format: str, output: Path = tmp_path / "artifact", **options: Any) -> Any:
+        return export_to(output, network, *format, **options)
+
+    return run

@@ -1,0 +1,90 @@
+"""The command `export`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from tests.cli.conftest import config, data, model, only_line, run
+from tests.export.conftest import TABLE, scenes
+
+__all__ = ["config", "data", "model", "run"]
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_command_from_any_backend(network: Any, tmp_path: Path) -> None:
+    """JAX is asked for; TensorFlow exports; the proof is taken on the user's images."""
+    from fornet_keras.model_folder import save_model
+
+    save_model(network, TABLE, tmp_path / "model")
+    (tmp_path / "images").mkdir()
+    for number, image in enumerate(scenes(3)):
+        cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), image[..., ::-1])
+    options = [
+        "--format",
+        "litert",
+        "--size",
+        "96x160",
+        "--calibration",
+        tmp_path / "images",
+        "--top-k",
+        "0.5",
+    ]
+    paths = ["--output", tmp_path / "phone", "--json", tmp_path / "result.json"]
+    command = [sys.executable, "cli.py", "export", tmp_path / "model", *options, *paths]
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    manifest = json.loads((tmp_path / "phone" / "manifest.json").read_text())
+    assert result == {"artifact": str(tmp_path / "phone"), **manifest}
+    assert (manifest["top_k"], manifest["size"]) == (0.5, [96, 160])
+    assert manifest["proof"]["images"] == f"3 images, of {tmp_path / 'images'}"
+    assert "100.0000%" in done.stdout
+
+
+def test_the_command_writes_an_artifact_for_each_ratio(run: Any, network: Any, tmp_path: Path) -> None:
+    from fornet_keras.export.manifest import read_manifest
+    from fornet_keras.model_folder import save_model
+
+    save_model(network, TABLE, tmp_path / "model")
+    options = ("--format", "onnx", "--size", "96x160", "--top-k", "0.5,1,0.5", "--importance", "--logits")
+    paths = ("--output", tmp_path / "ratios", "--json", tmp_path / "result.json")
+    result = run("export", tmp_path / "model", *options, *paths)
+    assert (result.exit_code, result.stderr) == (0, "")
+    folders = [tmp_path / "ratios" / name for name in ("top_k_0.5", "top_k_1")]
+    assert sorted((tmp_path / "ratios").iterdir()) == folders
+    assert [read_manifest(folder).top_k for folder in folders] == [0.5, 1]
+    found = json.loads((tmp_path / "result.json").read_text())["artifacts"]
+    assert [artifact["artifact"] for artifact in found] == [str(folder) for folder in folders]
+    result = run("export", tmp_path / "model", *options, *paths)
+    assert "is there already; choose another --output" in only_line(result.stderr)
+
+
+def test_without_tensorflow(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fornet_keras.cli.export.find_spec", lambda name: None)
+    options = ("--format", "onnx", "--size", "96x160", "--output", tmp_path / "out")
+    result = run("export", tmp_path, *options)
+    assert result.exit_code == 1
+    assert only_line(result.stderr).startswith("Error: export needs TensorFlow, whatever trained the model; ")
+
+
+def test_labels_give_the_change_in_miou(
+    run: Any, model: Path, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("export", model, "--format", "onnx", "--size", "64x96", "--output", tmp_path / "out")
+    assert "--data needs --config" in run(*options, "--data", data).stderr
+    result = run(*options, "--config", config, "--data", data)
+    assert result.exit_code == 0, result.stderr
+    proof = json.loads((tmp_path / "out" / "manifest.json").read_text())["proof"]
+    assert proof["images"] == f"2 images, of {data}, split test"
+    assert proof["tolerance"] == {"labels": 0.9995, "regions": 0.99, "logits": 0.001, "miou": 0.001}
+    for check in proof["at_top_k"]:
+        assert 0 < check["miou_keras"] < 1
+        assert check["miou"] == pytest.approx(check["miou_keras"], abs=1e-3)
