@@ -1,6 +1,13 @@
-"""The three sizes of FoR-Net: constructor arguments of the network and of its backbone."""
+"""The sizes of FoR-Net: constructor arguments of the network and of its backbone."""
 
 PRESETS = {
+    # Every part, as small as it works: to try a pipeline in seconds, not for scores.
+    "pico": {
+        "backbone": {"widths": (8, 8, 8, 8), "depths": (0, 1, 1, 1)},
+        "context_filters": 8,
+        "branch_filters": 8,
+        "scales": (1, 2),
+    },
     # About 0.43 M parameters.
     "nano": {
         "backbone": {"widths": (24, 48, 64, 64), "depths": (0, 1, 2, 1)},

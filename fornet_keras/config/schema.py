@@ -117,7 +117,9 @@ class AugmentConfig(Section):
 class ModelConfig(Section):
     """Which FoR-Net is built."""
 
-    preset: Literal["nano", "s", "m"] = Field(default="s", description="nano, s or m (size of the network)")
+    preset: Literal["pico", "nano", "s", "m"] = Field(
+        default="s", description="nano, s or m (size of the network); pico tries a pipeline, not for scores"
+    )
     backbone: Backbone | None = Field(
         default=None,
         description="null, efficientnet_lite0, or keras_hub: or keras_cv: with a preset's name or folder "

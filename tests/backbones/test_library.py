@@ -30,7 +30,7 @@ def config(**model: Any) -> Config:
     content = {
         "data": {"format": "camvid"},
         "augment": {"crop": [64, 96]},
-        "model": {"preset": "nano", **model},
+        "model": {"preset": "pico", **model},
         "training": {"epochs": 1, "batch_size": 1},
     }
     return config_from_mapping(content, source="test")

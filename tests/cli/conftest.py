@@ -24,7 +24,7 @@ ignore: [0]
 CONFIG = """
 data: {format: folder, val_split: test}
 augment: {crop: [64, 96]}
-model: {preset: nano}
+model: {preset: pico}
 training: {epochs: 1, batch_size: 2, learning_rate: 1e-3, workers: 1}
 """
 

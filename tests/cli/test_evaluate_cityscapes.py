@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_benchmarks_scores_beside_ours(run: Run, tmp_path: Path) -> None:
     city = tmp_path / "city"
     write_city(city, 1, 2, (64, 128), 0)
-    save_model(FoRNet.from_preset("nano", 19), TABLE, tmp_path / "model")
+    save_model(FoRNet.from_preset("pico", 19), TABLE, tmp_path / "model")
     options = ("--config", ROOT / "configs" / "synthetic.yaml", "--data", city, "--json", tmp_path / "a.json")
     for instances in city.rglob("*val*/**/*_instanceIds.png"):
         instances.unlink()
@@ -39,7 +39,7 @@ def test_submission_is_what_the_test_server_takes(run: Run, tmp_path: Path) -> N
     write_city(city, 1, 2, (64, 128), 0)
     for label in city.rglob("*val*/**/*_labelIds.png"):
         Image.new("L", (128, 64), 0).save(label)
-    save_model(FoRNet.from_preset("nano", 19), TABLE, tmp_path / "model")
+    save_model(FoRNet.from_preset("pico", 19), TABLE, tmp_path / "model")
     options = ("--config", ROOT / "configs" / "synthetic.yaml", "--data", city, "--submission", submission)
     result = run("evaluate", tmp_path / "model", *options, "--json", tmp_path / "a.json")
     assert result.exit_code == 0, result.stderr

@@ -4,7 +4,7 @@ import pytest
 from fornet_keras.model import FoRNet
 
 
-@pytest.mark.parametrize(("preset", "millions"), [("nano", 0.43), ("s", 1.33), ("m", 4.84)])
+@pytest.mark.parametrize(("preset", "millions"), [("pico", 0.0173), ("nano", 0.43), ("s", 1.33), ("m", 4.84)])
 def test_size(preset: str, millions: float) -> None:
     model = FoRNet.from_preset(preset, num_classes=19)
     assert model.count_params() == pytest.approx(millions * 1e6, rel=0.01)
@@ -28,7 +28,7 @@ def test_a_backbone_of_ones_own() -> None:
 
 
 def test_unknown_preset_is_refused() -> None:
-    with pytest.raises(ValueError, match="preset must be one of nano, s, m; received 'xl'"):
+    with pytest.raises(ValueError, match="preset must be one of pico, nano, s, m; received 'xl'"):
         FoRNet.from_preset("xl", num_classes=5)
 
 

@@ -5,15 +5,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.model import FoRNet
 
 NUM_CLASSES = 3
 
 
 def tiny_model(top_k: float = 0.5, num_classes: int = NUM_CLASSES) -> FoRNet:
-    backbone = ResidualBackbone((8, 8, 8, 8), (0, 1, 1, 1), name="backbone")
-    return FoRNet(num_classes, backbone, context_filters=8, branch_filters=8, scales=(1, 2), top_k=top_k)
+    return FoRNet.from_preset("pico", num_classes, top_k=top_k)
 
 
 def randomize(model: keras.Model, seed: int = 0) -> keras.Model:

@@ -49,13 +49,13 @@ def own_camvid(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def make_config(camvid: Path) -> Callable[..., Config]:
-    """Configure the smallest run: nano, one epoch of three steps; `sections` change it."""
+    """Configure the smallest run: pico, one epoch of three steps; `sections` change it."""
 
     def make(**sections: dict[str, Any]) -> Config:
         content: dict[str, dict[str, Any]] = {
             "data": {"format": "camvid", "root": str(camvid)},
             "augment": {"crop": [64, 96]},
-            "model": {"preset": "nano"},
+            "model": {"preset": "pico"},
             "training": {"epochs": 1, "batch_size": 2, "learning_rate": 3e-3, "warmup_steps": 1},
         }
         for section, changes in sections.items():

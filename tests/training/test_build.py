@@ -23,9 +23,9 @@ MakeConfig = Callable[..., Config]
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> tuple[FoRNet, Path]:
-    """A saved nano of three classes."""
+    """A saved pico of three classes."""
     keras.utils.set_random_seed(7)
-    model = FoRNet.from_preset("nano", 3)
+    model = FoRNet.from_preset("pico", 3)
     folder = tmp_path_factory.mktemp("models") / "other"
     save_model(model, LabelTable(("a", "b", "c"), ((0, 0, 0),) * 3, {0: 0, 1: 1, 2: 2}), folder)
     return model, folder

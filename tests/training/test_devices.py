@@ -144,7 +144,7 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
 
 @pytest.mark.skipif(BACKEND != "torch", reason="JAX ranks the pixels of all devices")
 def test_ranking_the_pixels_of_a_part_is_refused() -> None:
-    model = FoRNet.from_preset("nano", num_classes=2)
+    model = FoRNet.from_preset("pico", num_classes=2)
     model.compile("sgd", loss=FoRNetLoss(ohem=0.5))
     with pytest.raises(ConfigError, match=r"loss.ohem is 0.5.*--set loss.ohem=null"):
         synchronize(model, Processes(0, 2))

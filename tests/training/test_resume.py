@@ -186,7 +186,7 @@ def test_another_configuration_is_refused(train: Train, make_config: MakeConfig,
     write_config(tmp_path / "run", make_config(), Path("somewhere"))
     changed = make_config(training={"learning_rate": 0.1, "workers": 5}, model={"preset": "s"})
     with pytest.raises(
-        ConfigError, match="another configuration: model.preset is nano there and s here; "
+        ConfigError, match="another configuration: model.preset is pico there and s here; "
     ) as e:
         train(changed, tmp_path / "run", resume=True)
     assert "training.learning_rate is 0.003 there and 0.1 here; resume with --config" in str(e.value)
@@ -254,5 +254,6 @@ def test_asked_to_stop(
     assert line.startswith(saved)
     assert f"train --config {folder}/config.yaml --output {folder} --resume --backend " in line
     assert not (folder / "result.json").exists()
-    train(whole.config, folder, resume=True)
-    assert_same_run(folder, whole.folder)
+    if number == signal.SIGTERM:  # the way on is the same for both
+        train(whole.config, folder, resume=True)
+        assert_same_run(folder, whole.folder)
