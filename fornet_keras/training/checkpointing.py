@@ -125,6 +125,10 @@ class Checkpointing(keras.callbacks.Callback):
             save_checkpoint(self.latest, self.folder, self.keep)
             self.saved_step = self.step
             self._last_save = time.perf_counter()
+        self.stop_if_asked()
+
+    def stop_if_asked(self) -> None:
+        """Raise `RunInterrupted` where a signal has come in; for after the last step, too."""
         if self._asked_to_stop:
             raise RunInterrupted(
                 f"stopped by {self._asked_to_stop.name} after step {self.step} of {self.total_steps}, "

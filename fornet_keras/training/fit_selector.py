@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -33,7 +34,12 @@ class _SelectorAlone(keras.Model):
         return selector_loss(errors, valid, importance)
 
 
-def fit_selector(model: FoRNet, batches: TrainingBatches, config: Config) -> None:
+def fit_selector(
+    model: FoRNet,
+    batches: TrainingBatches,
+    config: Config,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
     """Train the Selector anew, on a network whose other weights stay as they are.
 
     During training the Selector follows a coarse path that changes all the time, normalises by the batch and
@@ -44,6 +50,7 @@ def fit_selector(model: FoRNet, batches: TrainingBatches, config: Config) -> Non
         model: a `FoRNet`; only its Selector's weights change.
         batches: the `TrainingBatches` of the run; their images are taken at their own size and colours.
         config: the `Config` of the run: `training.selector_epochs`, and how batches are made.
+        callbacks: of the `fit` in here.
     """
     selector = model.get_layer("selector")
     for layer, scale in ((selector.reduce, 1.0), (selector.look, 1.0), (selector.correct, 0.0)):
@@ -61,5 +68,7 @@ def fit_selector(model: FoRNet, batches: TrainingBatches, config: Config) -> Non
     plain = batches.unchanged()
     with data_errors(plain):
         inputs = fit_input(plain, config.training.workers)
-        alone.fit(inputs, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
+        alone.fit(
+            inputs, epochs=epochs, steps_per_epoch=steps, callbacks=[*callbacks], shuffle=False, verbose=0
+        )
     model.trainable = True

@@ -127,9 +127,7 @@ def _train(
         line.close()
         log.close()
     if training.selector_epochs:
-        model, table = load_model(output / "best")
-        fit_selector(model, batches, config)
-        save_model(model, table, output / "best")
+        _fit_selector_of_best(output / "best", config, batches, saver, console)
     scores = validation.score_best()
     save_report(pictures, val_set.table, log.rows, scores, validation.pictures)
     result = {
@@ -184,6 +182,24 @@ def _fit(
                 shuffle=False,
                 verbose=0,
             )
+
+
+def _fit_selector_of_best(
+    best: Path, config: Config, batches: TrainingBatches, saver: Checkpointing, console: Console
+) -> None:
+    """Let the Selector of the best model learn once more; a run that stops in here begins this part anew."""
+
+    def tell(epoch: int, logs: Any) -> None:
+        epochs = config.training.selector_epochs
+        console.print(f"Selector alone, epoch {epoch + 1}/{epochs}", highlight=False)
+
+    callback = keras.callbacks.LambdaCallback(
+        on_epoch_end=tell, on_train_batch_end=lambda batch, logs: saver.stop_if_asked()
+    )
+    model, table = load_model(best)
+    with saver.listening():
+        fit_selector(model, batches, config, [callback])
+    save_model(model, table, best)
 
 
 def _find_checkpoint(folder: Path, console: Console) -> Checkpoint | None:

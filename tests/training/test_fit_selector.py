@@ -1,5 +1,8 @@
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -8,6 +11,7 @@ import pytest
 
 from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.data.sources import open_split
+from fornet_keras.errors import RunInterrupted
 from fornet_keras.losses import region_error_share, selector_loss, subsample_labels
 from fornet_keras.model_folder import load_model, named_weights
 from fornet_keras.training.fit_selector import fit_selector
@@ -48,15 +52,45 @@ def test_the_selector_alone_learns_and_forgets_what_it_knew(make_config: Callabl
     assert len(models[0].trainable_weights) == len(tiny_model(num_classes=11).trainable_weights)
 
 
-def test_a_run_ends_with_the_selector_alone(
-    make_config: Callable[..., Any], train: Callable[..., Any], tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def whole(
+    make_config: Callable[..., Any], train: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
     config = make_config(training={"selector_epochs": 1})
-    result, scores = train(config, tmp_path / "run")
-    best, last = (arrays(load_model(tmp_path / "run" / name)[0]) for name in ("best", "last"))
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    result, scores = train(config, folder)
+    return SimpleNamespace(config=config, folder=folder, result=result, scores=scores)
+
+
+def test_a_run_ends_with_the_selector_alone(whole: SimpleNamespace) -> None:
+    best, last = (arrays(load_model(whole.folder / name)[0]) for name in ("best", "last"))
     differ = {name.split("/")[0] for name in best if not np.array_equal(best[name], last[name])}
     assert differ == {"selector"}
-    assert result["val"]["error_coverage"] == pytest.approx(scores.error_coverage)
+    assert whole.result["val"]["error_coverage"] == pytest.approx(whole.scores.error_coverage)
+
+
+def test_a_signal_in_the_selectors_epochs(
+    whole: SimpleNamespace, train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run stops, and goes on to what it would have been."""
+    from fornet_keras.training import train as module
+
+    fits = module.fit_selector
+
+    def interrupted(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        fits(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "fit_selector", interrupted)
+        with pytest.raises(RunInterrupted, match="stopped by SIGTERM after step 3 of 3, which is saved"):
+            train(whole.config, tmp_path / "run")
+    assert not (tmp_path / "run" / "result.json").exists()
+    train(whole.config, tmp_path / "run", resume=True)
+    best = [
+        (folder / "best" / "weights.safetensors").read_bytes() for folder in (tmp_path / "run", whole.folder)
+    ]
+    assert best[0] == best[1]
 
 
 def test_unchanged_batches_are_cut_from_the_images_as_they_are(make_config: Callable[..., Any]) -> None:
