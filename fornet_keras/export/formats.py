@@ -155,8 +155,8 @@ def write_openvino(
 def _forget_order_of_equals(converted: Any) -> None:
     """Let regions of exactly the same score be kept in any order.
 
-    OpenVINO keeps the order of equals with a bubble sort: for the 8192 regions of 1024×2048 it takes longer
-    than all convolutions together.
+    OpenVINO keeps the order of equals with a bubble sort, whose time grows with the square of their number:
+    7.6 of 118 ms for the 2048 regions of 512×1024, on two cores.
     """
     from openvino import opset11
 
