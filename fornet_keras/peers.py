@@ -129,7 +129,7 @@ def _in_onnx(deployed: Any, size: tuple[int, int], threads: int | None, precisio
         # dynamo=False: the newer exporter needs a package more.
         torch.onnx.export(deployed, (example,), str(path), opset_version=ONNX_OPSET, dynamo=False, **names)
         if precision == "int8":
-            quantize_onnx(path, path, _noise(size))
+            quantize_onnx(path, _noise(size))
         run = open_onnx(path, threads)
     return lambda image: run(image[None])["label_ids"][0]
 

@@ -130,7 +130,7 @@ def write_onnx(
     path = folder / ONNX_FILE
     tf2onnx.convert.from_function(run, [_specification(deployed)], opset=ONNX_OPSET, output_path=str(path))
     if precision == "int8":
-        quantize_onnx(path, path, calibration)
+        quantize_onnx(path, calibration)
 
 
 def write_openvino(

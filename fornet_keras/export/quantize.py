@@ -39,12 +39,11 @@ def quantize_openvino(model: Any, images: Images) -> Any:
         )
 
 
-def quantize_onnx(source: Path, target: Path, images: Images) -> None:
-    """Write an ONNX model in int8.
+def quantize_onnx(path: Path, images: Images) -> None:
+    """Bring an ONNX file to int8.
 
     Args:
-        source: an ONNX file whose one input is `image`, uint8 `(batch, height, width, 3)`.
-        target: the file that is written.
+        path: the file, whose one input is `image`, uint8 `(batch, height, width, 3)`.
         images: like those that it will see, each `(height, width, 3)`.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
@@ -60,11 +59,11 @@ def quantize_onnx(source: Path, target: Path, images: Images) -> None:
 
     with TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quant_pre_process(path, prepared, skip_symbolic_shape=True)
         # reduce_range: weights of seven bits, for processors without VNNI, as above.
         quantize_static(
             prepared,
-            target,
+            path,
             Reader(),
             op_types_to_quantize=["Conv", "MatMul"],
             activation_type=QuantType.QUInt8,
