@@ -156,6 +156,8 @@ def measure(found: Sequence[Candidate], repeats: int, on_round: Callable[[], Non
     milliseconds: list[list[float]] = [[] for _ in found]
     for number in range(WARM_UP + repeats):
         for candidate, times in zip(found, milliseconds, strict=True):
+            # Once without counting: the candidate before has left threads that spin and caches of its own.
+            candidate.run(images[candidate.size])
             started = time.perf_counter()
             candidate.run(images[candidate.size])
             if number >= WARM_UP:

@@ -28,17 +28,19 @@ def cross_entropy(labels, logits, class_weights=None, label_smoothing=0.0, ohem=
         such a label would otherwise count for nothing without a word.
     """
     num_classes = logits.shape[-1]
+    logits = ops.cast(logits, "float32")
     known = ops.logical_and(labels >= 0, labels < num_classes)
     unknown = ops.any(ops.logical_not(ops.logical_or(known, labels == IGNORE)))
     valid = ops.cast(known, "float32")
-    target = ops.one_hot(ops.where(known, labels, 0), num_classes, dtype="float32")
-    weights = [1.0] * num_classes if class_weights is None else class_weights
-    weights = ops.convert_to_tensor(weights, dtype="float32")
+    labels = ops.where(known, labels, 0)
+    losses = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    if label_smoothing:
+        # Of a target spread over all classes: the mean of what each class would have cost.
+        spread = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
+        losses = (1 - label_smoothing) * losses + label_smoothing * spread
     # The weight of a pixel is that of its class, also where smoothing spreads the target.
-    weights = ops.sum(target * weights, axis=-1) * valid
-    target = target * (1 - label_smoothing) + label_smoothing / num_classes
-    log_probability = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-    losses = -ops.sum(target * log_probability, axis=-1)
+    weights = [1.0] * num_classes if class_weights is None else class_weights
+    weights = ops.take(ops.convert_to_tensor(weights, dtype="float32"), labels) * valid
     if ohem is not None:
         weights = weights * _hardest(losses * valid, ohem)
     total, weight = (sum_devices(ops.sum(x)) for x in (losses * weights, weights))

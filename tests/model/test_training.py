@@ -118,11 +118,10 @@ def test_a_mixed_precision_step_with_a_loss_of_ones_own() -> None:
 
 def test_what_would_be_ignored_is_refused() -> None:
     image, labels = easy_problem()
-    outputs = tiny_model()(image)
     model = tiny_model()
     model.compile("sgd")
     with pytest.raises(ValueError, match="samples cannot be weighted"):
-        model.compute_loss(image, labels, outputs, sample_weight=np.ones(2))
+        model.compute_loss(image, labels, model.output, sample_weight=np.ones(2))
     model.compile("sgd", loss="mse")
     with pytest.raises(ValueError, match="loss must be a FoRNetLoss, or None"):
-        model.compute_loss(image, labels, outputs)
+        model.compute_loss(image, labels, model.output)

@@ -110,10 +110,11 @@ def test_several_learn_what_one_does_and_either_goes_on(config_file: Path, tmp_p
     for several in others:
         assert losses(several) == pytest.approx(losses(one), rel=1e-3)
 
-    for several in others:
+    going_on = others if "FORNET_KILLS" in os.environ else others[:1]
+    for several in going_on:
         shutil.rmtree(several / "checkpoints" / f"step_{3:09d}")
-    finish(*(start(SCRIPT, 1, config_file, several) for several in others))
-    for several in others:
+    finish(*(start(SCRIPT, 1, config_file, several) for several in going_on))
+    for several in going_on:
         assert losses(several) == pytest.approx(losses(one), rel=1e-3)
 
 
