@@ -149,7 +149,8 @@ class FoRNetLoss(keras.losses.Loss):
         sum_devices: sums a tensor over the devices that a batch is spread over, such as
             `training.devices.sum_over_devices`; for batches on one device it need not be given.
 
-    Called with labels int `(batch, height, width)` and the outputs of `FoRNet`; returns a float32 scalar.
+    Called with labels int `(batch, height, width)`, or `(batch, height, width, 1)`, and the outputs of
+    `FoRNet`; returns a float32 scalar.
     """
 
     def __init__(
@@ -175,6 +176,8 @@ class FoRNetLoss(keras.losses.Loss):
     def parts(self, labels, outputs):
         """The weighted terms, as a dict of float32 scalars: `logits_loss`, `coarse_loss`, `selector_loss`."""
         labels = ops.cast(labels, "int32")
+        if len(labels.shape) == 4:
+            labels = ops.squeeze(labels, -1)
         coarse, importance = outputs["coarse_logits"], outputs["importance"]
         _, height, width, _ = coarse.shape
         sampled = subsample_labels(labels, height, width, stride=4)

@@ -86,8 +86,8 @@ class MeanIoU(keras.metrics.Metric):
     Args:
         num_classes: number of classes.
 
-    Called with labels int `(batch, height, width)`, where `IGNORE` is left out, and logits
-    `(batch, height, width, classes)`; at most 2³¹ pixels of a class in one batch.
+    Called with labels int `(batch, height, width)` or `(batch, height, width, 1)`, where `IGNORE` is left
+    out, and logits `(batch, height, width, classes)`; at most 2³¹ pixels of a class in one batch.
     """
 
     WORD = 1 << 24

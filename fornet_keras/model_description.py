@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fornet_keras.data.dataset import LabelTable
+from fornet_keras.data.dataset import CLASS_NAME, LabelTable
 
 Width = Annotated[int, Field(ge=1, le=2048)]
 Depth = Annotated[int, Field(ge=1, le=64)]
@@ -62,7 +62,7 @@ class Architecture(_Strict):
 class ClassEntry(_Strict):
     """One class: its name, its RGB colour, and whether it is a thin structure."""
 
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")
+    name: str = Field(pattern=CLASS_NAME)
     color: tuple[Byte, Byte, Byte]
     thin: bool = False
 

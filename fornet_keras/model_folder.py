@@ -54,9 +54,15 @@ def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = Fals
 
     Raises:
         ModelError: the table has another number of classes than the model, the backbone is none of the
-            package's or is built from more than plain values, or a weight is too large for float16.
+            package's or is built from more than plain values, the model or one of its weights is too large,
+            or the folder holds other files.
     """
     folder = Path(folder)
+    require_savable(model)
+    if others := sorted(path.name for path in _content(folder) if path.name not in (DESCRIPTION, WEIGHTS)):
+        raise ModelError(
+            f"{folder}: holds more than a model ({others[0]}), which would be lost; name a new folder in it"
+        )
     if table.num_classes != model.num_classes:
         raise ModelError(
             f"{folder}: the model has {model.num_classes} classes but the label table {table.num_classes}; "
@@ -70,6 +76,24 @@ def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = Fals
         _replace(folder, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_savable(model: FoRNet) -> None:
+    """Refuse a model that `load_model` would.
+
+    Raises:
+        ModelError: it has too many parameters.
+    """
+    most = MAX_WEIGHTS_BYTES // 4
+    if model.count_params() > most:
+        raise ModelError(
+            f"the network has {model.count_params():,} parameters; expected at most {most:,}; "
+            "take a smaller backbone"
+        )
+
+
+def _content(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def _write(model: FoRNet, table: LabelTable, folder: Path, half: bool) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -60,7 +61,10 @@ def main():
     config = read_config(arguments.config)
     folder = FOLDER / arguments.name
     model, table = load_model(arguments.run)
-    save_model(model, table, folder, half=True)
+    with TemporaryDirectory() as name:
+        save_model(model, table, Path(name) / "model", half=True)
+        # Beside the card, which is written by hand.
+        shutil.copytree(Path(name) / "model", folder, dirs_exist_ok=True)
     dataset = open_dataset(config.data.format, arguments.data, config.data.val_split)
     results, worst = score(folder, dataset)
     run = json.loads((arguments.run / "result.json").read_text())

@@ -234,6 +234,7 @@ def test_fornet_loss_is_the_sum_of_its_parts(dtype: str) -> None:
         {name: number(part) for name, part in expected.items()}
     )
     assert number(loss(label, outputs())) == pytest.approx(sum(number(part) for part in expected.values()))
+    assert number(loss(label[..., None], outputs())) == number(loss(label, outputs()))
 
 
 def test_fornet_loss_round_trip() -> None:

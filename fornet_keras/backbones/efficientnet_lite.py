@@ -50,7 +50,7 @@ class EfficientNetLite0(keras.Model):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
     def get_config(self):
-        return {"name": self.name}
+        return {"name": self.name, "trainable": self.trainable}
 
 
 def _block(x, kernel, strides, expansion, width, name):

@@ -49,6 +49,7 @@ class LibraryBackbone(keras.Model):
     def get_config(self):
         return {
             "name": self.name,
+            "trainable": self.trainable,
             "library": self.library,
             "class_name": self.class_name,
             "config": self.config,

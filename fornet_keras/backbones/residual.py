@@ -49,7 +49,7 @@ class ResidualBackbone(keras.Model):
         self.depths = tuple(depths)
 
     def get_config(self):
-        return {"name": self.name, "widths": self.widths, "depths": self.depths}
+        return {"name": self.name, "trainable": self.trainable, "widths": self.widths, "depths": self.depths}
 
 
 def _residual_block(x, width, strides, name):

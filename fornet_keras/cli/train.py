@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -92,11 +93,11 @@ def train(
     from fornet_keras.training.devices import join_processes
     from fornet_keras.training.train import train as run
 
-    program = context.find_root().command_path
+    program, quoted = context.find_root().command_path, shlex.quote(str(run_folder))
     try:
         result, scores = run(config, run_folder, ERRORS, resume, processes := join_processes())
     except RunInterrupted as stopped:
-        command = f"{program} train --config {run_folder / 'config.yaml'} --output {run_folder} --resume"
+        command = f"{program} train --config {quoted}/config.yaml --output {quoted} --resume"
         raise RunInterrupted(
             f"{stopped}; continue with: {command} --backend {keras.backend.backend()}", stopped.signal_number
         ) from None
@@ -106,8 +107,8 @@ def train(
     show_scores(scores, f"Best model (epoch {result['best_epoch']}) on {config.data.val_split}")
     click.echo(
         f"\nThe run is in {run_folder}, {result['seconds']:.0f} s. Next:\n"
-        f"  {program} evaluate {run_folder} --config {run_folder / 'config.yaml'} --top-k 0.25\n"
-        f"  {program} predict {run_folder} IMAGE --output pictures --overlay --importance"
+        f"  {program} evaluate {quoted} --config {quoted}/config.yaml --top-k 0.25\n"
+        f"  {program} predict {quoted} IMAGE --output pictures --overlay --importance"
     )
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 IGNORE = 255
 """Train id of a pixel that is neither trained on nor scored."""
 
+CLASS_NAME = r"^[^\x00-\x1f\x7f-\x9f]{1,100}$"
+"""What a class may be called: up to 100 characters, none of which controls a terminal."""
+
 
 @dataclass(frozen=True)
 class LabelTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -73,7 +74,8 @@ def decoded_samples(
     Raises:
         DataError: a sample cannot be read, or the disk is too small.
     """
-    stem = re.sub(r"[^\w+-]", "_", f"{dataset.name}-{dataset.split}-")
+    place = hashlib.sha256(bytes(dataset.root.absolute())).hexdigest()[:8]
+    stem = re.sub(r"[^\w+-]", "_", f"{dataset.name}-{dataset.split}-{place}-")
     path = folder / f"{stem}{fingerprint(dataset, _VERSION)}"
     if not path.exists():
         sizes = [image_size(sample.image) for sample in dataset.samples]

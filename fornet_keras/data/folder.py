@@ -25,7 +25,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fornet_keras.config.yaml_text import parse_yaml
-from fornet_keras.data.dataset import IGNORE, LabelTable, Sample
+from fornet_keras.data.dataset import CLASS_NAME, IGNORE, LabelTable, Sample
 from fornet_keras.data.file_list import read_list, require_inside
 from fornet_keras.errors import ConfigError, DataError
 
@@ -58,7 +58,7 @@ class _Strict(BaseModel):
 class ClassDescription(_Strict):
     """One class: its name, its RGB colour (0…255), its value in a label file, whether it is thin."""
 
-    name: _Name
+    name: Annotated[str, Field(pattern=CLASS_NAME)]
     color: Annotated[list[_Byte], Field(min_length=3, max_length=3)]
     value: _Byte | None = None
     thin: bool = False

@@ -5,11 +5,12 @@ A batch is a pure function of (seed, epoch, step). Neither path keeps images: bo
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -20,7 +21,7 @@ from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.decoded import DecodedSamples
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.transforms import augment, random_generator
-from fornet_keras.errors import DataError
+from fornet_keras.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -67,12 +68,28 @@ class TrainingBatches:
         """Number of batches in an epoch, at least 1."""
         return max(1, len(self.dataset) // self.batch_size)
 
+    @property
+    def memory(self) -> dict[str, Any]:
+        """Which samples, and in which order, a run has learnt from: its position means nothing in others."""
+        names = (sample.image.relative_to(self.dataset.root).as_posix() for sample in self.dataset.samples)
+        digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape"))
+        return {"images": len(self.dataset), "sha256": digest.hexdigest()}
+
+    @memory.setter
+    def memory(self, memory: dict[str, Any]) -> None:
+        if memory != self.memory:
+            raise ConfigError(
+                f"{self.dataset.root}: the run has learnt from {memory['images']} images, and here are "
+                f"{len(self.dataset)}, not all of them the same; expected those; put them back, or begin a "
+                "new run with another --output and model.weights"
+            )
+
     def unchanged(self) -> TrainingBatches:
-        """The same samples with their own sizes and colours: crops, some of them mirrored."""
+        """The same samples with their own sizes and colours, in whole batches: crops, some mirrored."""
         crop, flip = self.options.crop, self.options.flip
         colours = dict.fromkeys(("brightness", "contrast", "saturation", "hue", "gamma"), 0.0)
         options = AugmentConfig(crop=crop, flip=flip, scale=(1.0, 1.0), **colours)
-        return TrainingBatches(self.dataset, options, self.batch_size, self.seed, self.decoded, self.part)
+        return TrainingBatches(self.dataset, options, self.batch_size, self.seed, self.decoded)
 
     def indices(self, epoch: int, step: int) -> NDArray[np.int64]:
         """Positions in the data set of the samples of this process' part of one batch."""

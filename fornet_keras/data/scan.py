@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
 from fornet_keras.data.fingerprint import fingerprint
 from fornet_keras.data.images import WrongLabelError, read_label, train_id_lookup, verify_image
@@ -165,12 +166,10 @@ def _undeclared_values(histogram: NDArray[np.int64]) -> list[str]:
 def _looks_like_train_ids(histogram: NDArray[np.int64], pixels: NDArray[np.int64], table: LabelTable) -> bool:
     """Whether label-file values are train ids by mistake, told by what the table makes of them.
 
-    Only where most classes have values beyond the train ids, as in Cityscapes, can the two be told apart:
-    then a true label holds some such value, or it is all void, as those of Cityscapes' test split are.
+    Of Cityscapes alone, whose data comes with both kinds of files and most of whose classes have values
+    beyond the train ids: a true label holds some such value, or it is all void, as in its test split.
     """
-    class_values = [value for value, train_id in table.train_ids.items() if train_id != IGNORE]
-    num_beyond = sum(value >= table.num_classes for value in class_values)
-    if 2 * num_beyond <= len(class_values) or histogram[table.num_classes : IGNORE].any():
+    if table != CITYSCAPES or histogram[table.num_classes : IGNORE].any():
         return False
     return bool(0 < pixels[: table.num_classes].sum() < pixels[IGNORE])
 

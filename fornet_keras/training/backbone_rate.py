@@ -31,8 +31,9 @@ def scale_rate(
     def slowed_rate() -> Any:
         if not still_steps:
             return factor * rate()
-        # Follows from the step alone, so that a run that goes on needs nothing more.
-        return ops.where(optimizer.iterations < still_steps, 0.0, factor) * rate()
+        # Follows from the step alone, so that a run that goes on needs nothing more. Not the public
+        # `iterations`, which counts changes of the weights and not the steps accumulated for them.
+        return ops.where(optimizer._iterations < still_steps, 0.0, factor) * rate()
 
     def each_group(step: Any, variables: list[keras.Variable], *gradients: list[Any]) -> None:
         for group_rate, is_slowed in ((rate, False), (slowed_rate, True)):

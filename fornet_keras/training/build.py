@@ -14,25 +14,31 @@ from fornet_keras.config import Config
 from fornet_keras.errors import ModelError
 from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model import FoRNet
-from fornet_keras.model_folder import load_model, named_weights
+from fornet_keras.model_folder import load_model, named_weights, require_savable
 from fornet_keras.training.backbone_rate import scale_rate
 from fornet_keras.training.class_weights import class_weights
 from fornet_keras.training.devices import sum_over_devices
 from fornet_keras.training.schedule import WarmupPolynomialDecay
 
 
+def without_weights(config: Config) -> Config:
+    """The same configuration, of a network that begins with random weights."""
+    return config.model_copy(update={"model": config.model.model_copy(update={"weights": None})})
+
+
 def build_model(config: Config, num_classes: int) -> FoRNet:
     """A `FoRNet` as the configuration's `model` section says, its weights random or another model's.
 
     Raises:
-        ModelError: the model or the backbone that its weights are to come from cannot be read, or the model
-            is another network.
+        ModelError: the model or the backbone that its weights are to come from cannot be read, the model is
+            another network, or the network is larger than can be saved.
     """
     options = config.model
     arguments: dict[str, Any] = {"region_size": options.region_size, "top_k": options.top_k}
     if options.backbone:
         arguments["backbone"] = _open_backbone(options.backbone)
     model = FoRNet.from_preset(options.preset, num_classes, **arguments)
+    require_savable(model)
     if options.weights:
         _take_weights(model, Path(options.weights))
     model.backbone.trainable = not options.freeze_backbone
@@ -111,7 +117,8 @@ def _make_optimizer(model: FoRNet, config: Config, steps_per_epoch: int) -> kera
         "weight_decay": training.weight_decay,
         "global_clipnorm": training.clip_norm,
         "use_ema": training.ema_momentum is not None,
-        "ema_momentum": training.ema_momentum or 0.0,
+        # Keras averages after each step, also where the weights change after several only.
+        "ema_momentum": (training.ema_momentum or 0.0) ** (1 / training.accumulate),
         "gradient_accumulation_steps": training.accumulate if training.accumulate > 1 else None,
     }
     if training.optimizer == "sgd":

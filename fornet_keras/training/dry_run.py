@@ -20,6 +20,7 @@ from fornet_keras.model_folder import save_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.checkpoint import capture, save_checkpoint
 from fornet_keras.training.devices import ALONE, alone, on_devices, synchronize
+from fornet_keras.training.fit_selector import fit_selector
 from fornet_keras.training.train import make_model, open_data
 
 TIMED_STEPS = 5
@@ -74,17 +75,37 @@ def _measure(
         save_model(model, val_set.table, Path(folder) / "model")
 
     total_steps = training.epochs * batches.steps_per_epoch
-    validations = -(-training.epochs // training.validate_every)
+    seconds = total_steps * step_seconds
+    if training.selector_epochs:
+        clock = _Clock()
+        fit_selector(alone(model), batches, config, [clock])
+        seconds += training.selector_epochs * batches.steps_per_epoch * clock.seconds
+    validations = -(-training.epochs // training.validate_every) + 1  # the best model's, at the end
     return {
         "steps": total_steps,
         "seconds_per_step": step_seconds,
         "images_per_second": training.batch_size / step_seconds,
         "seconds_per_validation_image": val_seconds,
-        "seconds": total_steps * step_seconds + validations * len(val_set) * val_seconds,
+        "seconds": seconds + validations * len(val_set) * val_seconds,
         "peak_memory_bytes": _peak_memory(),
         "device_memory_bytes": _device_memory(),
         "checkpoint_bytes": checkpoint_bytes,
     }
+
+
+class _Clock(keras.callbacks.Callback):
+    """Times the steps of a `fit` after the first, and ends it."""
+
+    seconds = 0.0
+    _steps = -1
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._steps += 1
+        if self._steps == 0:
+            self._started = time.perf_counter()
+            return
+        self.seconds = (time.perf_counter() - self._started) / self._steps
+        self.model.stop_training = self._steps == TIMED_STEPS
 
 
 def _fit(model: keras.Model, source: Any, steps: int) -> None:

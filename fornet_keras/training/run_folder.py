@@ -11,6 +11,7 @@ from fornet_keras.config import Config, dump_config, read_config
 from fornet_keras.errors import ConfigError
 
 CONFIG = "config.yaml"
+RESULT = "result.json"
 FREE_KEYS = {
     "data.root",
     "data.cache",
@@ -52,10 +53,22 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
         )
 
 
-def write_config(folder: Path, config: Config, root: Path) -> None:
-    """Write the run's own configuration, which works from anywhere: its data folder is absolute."""
-    located = config.data.model_copy(update={"root": str(root.absolute())})
-    write_text(folder / CONFIG, dump_config(config.model_copy(update={"data": located})))
+def with_absolute_paths(config: Config) -> Config:
+    """The same configuration, which means the same wherever it is read: no path begins here or with `~`."""
+
+    def absolute(path: str | None) -> str | None:
+        return path and str(Path(path).expanduser().absolute())
+
+    data = {"root": absolute(config.data.root), "cache": absolute(config.data.cache)}
+    model = {"weights": absolute(config.model.weights)}
+    return config.model_copy(
+        update={"data": config.data.model_copy(update=data), "model": config.model.model_copy(update=model)}
+    )
+
+
+def write_config(folder: Path, config: Config) -> None:
+    """Write the run's own configuration."""
+    write_text(folder / CONFIG, dump_config(config))
 
 
 def _keys(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

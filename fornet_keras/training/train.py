@@ -22,11 +22,11 @@ from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.data.scan import CACHE, scan, usable
 from fornet_keras.data.scan_report import skipping
 from fornet_keras.data.sources import open_split
-from fornet_keras.errors import DataError
+from fornet_keras.errors import DataError, TrainingError
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
-from fornet_keras.training.build import build_model, compile_model
+from fornet_keras.training.build import build_model, compile_model, without_weights
 from fornet_keras.training.checkpoint import Checkpoint, newest
 from fornet_keras.training.checkpointing import Checkpointing
 from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
@@ -35,7 +35,12 @@ from fornet_keras.training.fit_selector import fit_selector
 from fornet_keras.training.precision import dtype_policy
 from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.report import save_first_batches, save_report
-from fornet_keras.training.run_folder import check_run_folder, write_config
+from fornet_keras.training.run_folder import (
+    RESULT,
+    check_run_folder,
+    with_absolute_paths,
+    write_config,
+)
 from fornet_keras.training.run_log import RunLog
 from fornet_keras.training.validation import Validation
 
@@ -61,12 +66,15 @@ def train(
         The result that is also written to `result.json`, and the `Scores` of the best model.
 
     Raises:
-        ConfigError: no data folder is given, or the run folder is in use or of another configuration.
+        ConfigError: no data folder is given, the run folder is in use or of another configuration, or its
+            run has learnt from other images.
         DataError: the data cannot be used.
-        TrainingError: the loss became NaN or infinite, or a checkpoint could not be written.
+        TrainingError: the loss became NaN or infinite, a checkpoint could not be written, or none of the
+            run's is whole.
         RunInterrupted: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    resumed = partial(_find_checkpoint, output / "checkpoints")
+    config = with_absolute_paths(config)
+    resumed = partial(_find_checkpoint, output)
     if processes.rank:
         # What it learns and decides is what the first process does: nobody looks at its folder.
         with TemporaryDirectory() as folder:
@@ -89,9 +97,10 @@ def _train(
     if config.data.cache:
         decoded = decoded_samples(train_set, Path(config.data.cache), training.workers, console.print)
     resumed = find_checkpoint(console)
+    is_new = not output.exists() or not any(output.iterdir())
     pictures = output / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
-    write_config(output, config, train_set.root)
+    write_config(output, config)
 
     part = (processes.rank, processes.count)
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed, decoded, part)
@@ -107,19 +116,20 @@ def _train(
         training.epochs,
         training.checkpoint_minutes,
         training.keep_checkpoints,
-        {"validation": validation, "log": log},
+        {"validation": validation, "log": log, "data": batches},
         resumed,
     )
     try:
         save_first_batches(pictures / "first_batches.png", batches)
         line.begin(saver.step)
         with saver.listening(), on_devices(training.devices, training.batch_size, processes):
-            model = make_model(config, batches, pixels)
+            # What a run that goes on began with is in its checkpoint.
+            model = make_model(without_weights(config) if resumed else config, batches, pixels)
             synchronize(model, processes)
             callbacks = [StopOnNaN(batches), validation, log, line, saver]
             _fit(model, config, batches, callbacks, validation, saver)
     except BaseException:
-        if not log.rows and not saver.saved_step:
+        if is_new and not log.rows and not saver.saved_step:
             # Nothing was learnt: the corrected command may use the same folder.
             shutil.rmtree(output, ignore_errors=True)
         raise
@@ -141,7 +151,7 @@ def _train(
         "parameters": model.count_params(),
         "val": scores.as_json(),
     }
-    write_text(output / "result.json", json.dumps(result, indent=2) + "\n")
+    write_text(output / RESULT, json.dumps(result, indent=2) + "\n")
     return result, scores
 
 
@@ -202,13 +212,19 @@ def _fit_selector_of_best(
     save_model(model, table, best)
 
 
-def _find_checkpoint(folder: Path, console: Console) -> Checkpoint | None:
-    """The newest checkpoint in a folder, and a line about it and each that was rejected."""
+def _find_checkpoint(output: Path, console: Console) -> Checkpoint | None:
+    """The newest checkpoint of a run, None of one that begins, and a line about it and each rejected one."""
+    folder = output / "checkpoints"
     checkpoint, rejected = newest(folder)
     for line in rejected:
         console.print(f"not used: {line}", highlight=False)
     if checkpoint:
         console.print(f"going on after step {checkpoint.step}", highlight=False)
+    elif rejected or (output / RESULT).exists():
+        raise TrainingError(
+            f"{folder}: no checkpoint in it is whole, and to begin anew would replace the models of the run "
+            f"that was; choose another --output, or move {output} away"
+        )
     return checkpoint
 
 

@@ -26,6 +26,11 @@ def test_costs_of_a_model_at_its_own_top_k(run: Run, model: Path) -> None:
     assert (result.exit_code, f"{model}, 3 classes, top-k 0.5" in result.stdout) == (0, True)
 
 
+def test_a_configuration_that_begins_with_weights_that_are_not_there(run: Run) -> None:
+    result = run("summary", "configs/camvid_trainval.yaml", "--size", "64x96")
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.yaml"])
 def test_neither_model_nor_configuration(run: Run, name: str) -> None:
     result = run("summary", name)

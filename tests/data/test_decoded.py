@@ -57,6 +57,13 @@ def test_written_once_and_again_when_a_file_changes(dataset: Dataset, tmp_path: 
     assert len([*cache.iterdir()]) == 2, "another data set's samples stay"
 
 
+def test_data_sets_of_one_format_share_a_folder(dataset: Dataset, tmp_path: Path) -> None:
+    other = replace(dataset, root=tmp_path / "elsewhere")
+    for each in (dataset, other):
+        decoded_samples(each, tmp_path / "cache", 2, print)
+    assert len([*(tmp_path / "cache").iterdir()]) == 2
+
+
 def test_a_name_cannot_lead_out_of_the_folder(dataset: Dataset, tmp_path: Path) -> None:
     decoded_samples(replace(dataset, name="../[ho] me"), tmp_path / "cache", 2, print)
     (folder,) = (tmp_path / "cache").iterdir()

@@ -118,6 +118,7 @@ def test_wrong_layout_names_the_patterns(tmp_path: Path) -> None:
         ("name: x\nclasses:\n  - {name: a, color: [0, 0, 0], value: -1}", "value: .*received -1"),
         (f"{MINIMAL}\n  - {{name: quay, color: [1, 1, 1]}}", "class name quay is declared twice"),
         (f"{MINIMAL}\nignore: [1]", "label value 1 is declared twice; declare each once"),
+        (f"name: x\nclasses:\n  - {{name: {'a' * 101}, color: [0, 0, 0]}}", "name: String should match"),
         (
             f"{MINIMAL}\nimages: images",
             "images: must be a relative path that contains {split} once, .*'images'",

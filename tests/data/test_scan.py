@@ -141,6 +141,12 @@ def test_classes_that_begin_at_1_are_not_taken_for_train_ids(tmp_path: Path) -> 
     assert lines(make_dataset(tmp_path, [np.array([[0, 0, 0, 1, 2]], np.uint8)], table)) == []
 
 
+def test_sparse_values_of_ones_own_are_not_taken_for_train_ids(tmp_path: Path) -> None:
+    """Those of COCO: most are beyond the number of classes, and an image may show only the first."""
+    table = LabelTable(("person", "cat", "dog"), ((0, 0, 0),) * 3, {0: 255, 1: 0, 17: 1, 18: 2})
+    assert lines(make_dataset(tmp_path, [np.array([[0, 0, 0, 0, 1]], np.uint8)], table)) == []
+
+
 def test_files_of_train_ids_are_not_mapped(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, [np.array([[0, 18, 255]], np.uint8)], CITYSCAPES)
     sample = Sample(dataset.samples[0].image, dataset.samples[0].label, label_holds_train_ids=True)

@@ -91,6 +91,14 @@ def test_a_keras_file_gives_the_model_back(model: FoRNet, tmp_path: Path) -> Non
         np.testing.assert_array_equal(ours[name], theirs[name])
 
 
+def test_a_frozen_backbone_is_still_frozen(model: FoRNet, tmp_path: Path) -> None:
+    model.backbone.trainable = False
+    model.save(tmp_path / "model.keras")
+    others = (model.with_top_k(0.2), keras.saving.load_model(tmp_path / "model.keras"))
+    model.backbone.trainable = True
+    assert not any(other.backbone.trainable for other in others)
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_gives_float32(dense: dict[str, np.ndarray], policy: str) -> None:
     keras.config.set_dtype_policy(policy)

@@ -263,10 +263,26 @@ def test_a_table_of_other_classes_is_refused(model: FoRNet, folder: Path) -> Non
 
 
 def test_saving_replaces_the_old_model(folder: Path) -> None:
-    (folder / "left_over.txt").write_text("of the old one")
     save_model(randomize(tiny_model(top_k=0.3), seed=9), TABLE, folder)
     assert sorted(content(folder)) == ["model/model.json", "model/weights.safetensors"]
     assert load_model(folder)[0].top_k == 0.3
+
+
+def test_a_folder_with_other_files_is_refused(model: FoRNet, folder: Path) -> None:
+    (folder / "thesis.txt").write_text("years of work")
+    before = content(folder)
+    with pytest.raises(ModelError, match=r"holds more than a model \(thesis.txt\), which would be lost"):
+        save_model(model, TABLE, folder)
+    assert content(folder) == before
+
+
+def test_a_model_that_could_not_be_loaded_again_is_not_saved(
+    model: FoRNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fornet_keras.model_folder.MAX_WEIGHTS_BYTES", 4000)
+    with pytest.raises(ModelError, match="parameters; expected at most 1,000; take a smaller backbone"):
+        save_model(model, TABLE, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_folders_above_are_made(model: FoRNet, tmp_path: Path) -> None:

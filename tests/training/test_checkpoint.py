@@ -112,6 +112,15 @@ def test_a_damaged_one_is_written_again(tmp_path: Path) -> None:
     assert_same(newest(tmp_path)[0], checkpoint(2))
 
 
+def test_damaged_ones_of_later_steps_do_not_push_out_a_whole_one(tmp_path: Path) -> None:
+    """The run went back behind them, and goes another way."""
+    for step in (7, 9):
+        (save_checkpoint(checkpoint(step), tmp_path, keep=2) / SUMS).write_text("?")
+    save_checkpoint(checkpoint(5), tmp_path, keep=1)
+    assert_same(newest(tmp_path)[0], checkpoint(5))
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000000005"]
+
+
 def test_a_file_size_limit_leaves_the_one_before(tmp_path: Path) -> None:
     save_checkpoint(checkpoint(1), tmp_path, keep=1)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

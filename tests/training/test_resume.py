@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fornet_keras.cli.root import root
 from fornet_keras.config import Config
-from fornet_keras.errors import ConfigError
+from fornet_keras.errors import ConfigError, TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.training.checkpoint import Checkpoint, newest
 from fornet_keras.training.finite import StopOnNaN
@@ -183,7 +183,7 @@ def test_another_configuration_is_refused(train: Train, make_config: MakeConfig,
     from fornet_keras.training.run_folder import write_config
 
     tmp_path.joinpath("run").mkdir()
-    write_config(tmp_path / "run", make_config(), Path("somewhere"))
+    write_config(tmp_path / "run", make_config(data={"root": "somewhere"}))
     changed = make_config(training={"learning_rate": 0.1, "workers": 5}, model={"preset": "s"})
     with pytest.raises(
         ConfigError, match="another configuration: model.preset is pico there and s here; "
@@ -197,6 +197,49 @@ def test_a_folder_without_a_run_is_refused(train: Train, make_config: MakeConfig
     (tmp_path / "holiday.jpg").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"no config.yaml in it, so no run to resume"):
         train(make_config(), tmp_path, resume=True)
+
+
+def test_without_a_whole_checkpoint_nothing_is_replaced(
+    train: Train, whole: SimpleNamespace, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole.folder, folder)
+    for path in (folder / "checkpoints").iterdir():
+        (path / "SHA256SUMS").write_text("?")
+    model = (folder / "best" / "weights.safetensors").read_bytes()
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="no checkpoint in it is whole, .* choose another --output"):
+            train(whole.config, folder, resume=True)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    assert (folder / "best" / "weights.safetensors").read_bytes() == model
+
+
+def test_a_resumed_run_that_fails_keeps_its_folder(
+    train: Train, whole: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off(whole.folder, tmp_path / "run", 0)
+
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("fornet_keras.training.train.make_model", fail)
+    with pytest.raises(MemoryError):
+        train(whole.config, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "best" / "weights.safetensors").exists()
+
+
+def test_other_images_are_refused(
+    train: Train, whole: SimpleNamespace, own_camvid: Path, tmp_path: Path
+) -> None:
+    cut_off(whole.folder, tmp_path / "run", 4)
+    for folder in ("images", "labels"):
+        (own_camvid / "train" / folder / "0.png").unlink()
+    data = whole.config.data.model_copy(update={"root": str(own_camvid)})
+    with pytest.raises(
+        ConfigError, match="the run has learnt from 6 images, and here are 5, not all of them"
+    ):
+        train(whole.config.model_copy(update={"data": data}), tmp_path / "run", resume=True)
+    assert last(tmp_path / "run").step == 4
 
 
 # === Real processes: on TensorFlow here, on every backend in `make test-faults` ===

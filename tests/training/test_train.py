@@ -15,6 +15,7 @@ from fornet_keras.config import Config, read_config
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import ConfigError, DataError, TrainingError
+from fornet_keras.training.run_folder import with_absolute_paths
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -160,6 +161,15 @@ def test_no_data_folder(train: Train, make_config: MakeConfig, tmp_path: Path) -
     with pytest.raises(ConfigError, match="no data folder; expected `--data DIR` or `data.root`"):
         train(make_config(data={"root": None}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_paths_mean_the_same_from_anywhere(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.chdir("/")
+    config = make_config(data={"root": "tmp", "cache": "~/cache"}, model={"weights": "runs/first"})
+    found = with_absolute_paths(config)
+    assert (found.data.root, found.data.cache) == ("/tmp", "/home/somebody/cache")
+    assert found.model.weights == "/runs/first"
 
 
 def test_a_cache_that_cannot_be_written(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
