@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -46,7 +47,8 @@ class Candidate:
         label_agreement: with Keras, from the proof of an exported model; None for Keras itself.
         classes: names, None for a peer.
         run: from one uint8 image `(height, width, 3)` to label ids `(height, width)`.
-        make: the same candidate once more, in another process too.
+        make: the same candidate once more, in another process too; None for a peer, whose conversion would
+            count as its own memory.
     """
 
     name: str
@@ -58,7 +60,7 @@ class Candidate:
     label_agreement: float | None
     classes: tuple[str, ...] | None
     run: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-    make: Callable[[], Candidate]
+    make: Callable[[], Candidate] | None
 
 
 def candidates(
@@ -132,8 +134,7 @@ def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None) -> Candi
 
 def _peer(name: str, runtime: str, precision: str, size: tuple[int, int], threads: int | None) -> Candidate:
     run, megabytes = open_peer(name, runtime, size, threads, precision)
-    make = partial(_peer, name, runtime, precision, size, threads)
-    return Candidate(name, runtime, precision, size, None, megabytes, None, None, run, make)
+    return Candidate(name, runtime, precision, size, None, megabytes, None, None, run, None)
 
 
 def _megabytes(folder: Path) -> float:
@@ -167,11 +168,19 @@ def measure(found: Sequence[Candidate], repeats: int, on_round: Callable[[], Non
     return [_row(candidate, times, first) for candidate, times in zip(found, milliseconds, strict=True)]
 
 
-def peak_megabytes(candidate: Candidate) -> float:
-    """The memory that loading a candidate and predicting adds to a process that has Keras, 10⁶ bytes."""
+def peak_megabytes(candidate: Candidate) -> float | None:
+    """The memory that loading a candidate and predicting adds to a process that has Keras, 10⁶ bytes.
+
+    None for a peer, and where there was not enough.
+    """
+    if candidate.make is None:
+        return None
     # A process of its own, and not a fork: the peak of this one cannot be set back.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_added_memory, candidate.make, candidate.size).result()
+        try:
+            return pool.submit(_added_memory, candidate.make, candidate.size).result()
+        except BrokenProcessPool:
+            return None
 
 
 def _added_memory(make: Callable[[], Candidate], size: tuple[int, int]) -> float:

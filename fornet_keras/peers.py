@@ -24,6 +24,9 @@ PEERS = {"deeplabv3plus_mobilenetv3": "segmentation_models_pytorch", "segformer_
 
 NUM_CLASSES = 19
 
+MULTIPLE = 32
+"""Sides that every peer takes are multiples of this."""
+
 
 def peer_runtimes() -> list[str]:
     """Where a peer can be run here, in float32."""
@@ -44,19 +47,18 @@ def open_peer(
         precision: "float32", in "onnx" and "openvino" also "int8", with noise for calibration.
 
     Returns:
-        A function from an image, uint8 `(height, width, 3)`, to label ids, uint8 `(height, width)`; and the
-        megabytes of its weights.
+        A function from an image, uint8 `(height, width, 3)`, to label ids, uint8 `(height, width)`; and its
+        megabytes, of its weights in "torch" and else of its files.
 
     Raises:
         PeerError: its package is missing, or does not import here.
     """
-    network = _network(name)
-    megabytes = sum(weight.numel() * weight.element_size() for weight in network.state_dict().values()) / 1e6
-    deployed = _deployed(network, size)
+    deployed = _deployed(_network(name), size)
     opener = {"torch": _in_torch, "onnx": _in_onnx, "openvino": _in_openvino}[runtime]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing: sizes become constants, as they should
-        return opener(deployed, size, threads, precision), megabytes
+        run, size_in_bytes = opener(deployed, size, threads, precision)
+    return run, size_in_bytes / 1e6
 
 
 def _network(name: str) -> Any:
@@ -86,8 +88,11 @@ def _network(name: str) -> Any:
 
 
 def _deployed(network: Any, size: tuple[int, int]) -> Any:
-    """With what our artifacts have too: raw pixels in, upsampled, one label a pixel."""
+    """With what our artifacts have too: raw pixels of any size in, upsampled, one label a pixel."""
     import torch
+
+    height, width = size
+    padded = tuple(-(-side // MULTIPLE) * MULTIPLE for side in size)
 
     class Deployed(torch.nn.Module):
         def __init__(self) -> None:
@@ -95,11 +100,14 @@ def _deployed(network: Any, size: tuple[int, int]) -> Any:
             self.network = network
 
         def forward(self, image: Any) -> Any:
-            logits = self.network(image.permute(0, 3, 1, 2).float() / 127.5 - 1)
+            x = image.permute(0, 3, 1, 2).float() / 127.5 - 1
+            if padded != size:
+                x = torch.nn.functional.pad(x, (0, padded[1] - width, 0, padded[0] - height))
+            logits = self.network(x)
             logits = logits if isinstance(logits, torch.Tensor) else logits["logits"]
-            if tuple(logits.shape[-2:]) != size:
-                logits = torch.nn.functional.interpolate(logits, size, mode="bilinear")
-            return logits.argmax(1).to(torch.uint8)
+            if tuple(logits.shape[-2:]) != padded:
+                logits = torch.nn.functional.interpolate(logits, padded, mode="bilinear")
+            return logits.argmax(1).to(torch.uint8)[:, :height, :width]
 
     return Deployed().eval()
 
@@ -115,7 +123,8 @@ def _in_torch(deployed: Any, size: tuple[int, int], threads: int | None, precisi
             found: NDArray[np.uint8] = deployed(torch.from_numpy(image[None]))[0].numpy()
         return found
 
-    return run
+    weights = deployed.state_dict().values()
+    return run, sum(weight.numel() * weight.element_size() for weight in weights)
 
 
 def _in_onnx(deployed: Any, size: tuple[int, int], threads: int | None, precision: str) -> Any:
@@ -133,8 +142,8 @@ def _in_onnx(deployed: Any, size: tuple[int, int], threads: int | None, precisio
         torch.onnx.export(deployed, (example,), str(path), opset_version=ONNX_OPSET, dynamo=False, **names)
         if precision == "int8":
             quantize_onnx(path, _noise(size))
-        run = open_onnx(path, threads)
-    return lambda image: run(image[None])["label_ids"][0]
+        run, size_in_bytes = open_onnx(path, threads), path.stat().st_size
+    return lambda image: run(image[None])["label_ids"][0], size_in_bytes
 
 
 def _in_openvino(deployed: Any, size: tuple[int, int], threads: int | None, precision: str) -> Any:
@@ -142,14 +151,17 @@ def _in_openvino(deployed: Any, size: tuple[int, int], threads: int | None, prec
     import torch
 
     from fornet_keras.export.quantize import quantize_openvino
-    from fornet_keras.export.runtimes import openvino_settings
+    from fornet_keras.export.runtimes import OPENVINO_FILE, openvino_settings
 
     example = torch.zeros((1, *size, 3), dtype=torch.uint8)
     converted = openvino.convert_model(deployed, example_input=example, input=[1, *size, 3])
     if precision == "int8":
         converted = quantize_openvino(converted, _noise(size))
+    with TemporaryDirectory() as folder:
+        openvino.save_model(converted, Path(folder) / OPENVINO_FILE, compress_to_fp16=False)
+        size_in_bytes = sum(file.stat().st_size for file in Path(folder).iterdir())
     compiled = openvino.Core().compile_model(converted, "CPU", openvino_settings(threads))
-    return lambda image: np.array(compiled(image[None])[0][0])
+    return lambda image: np.array(compiled(image[None])[0][0]), size_in_bytes
 
 
 def _noise(size: tuple[int, int]) -> list[NDArray[np.uint8]]:

@@ -15,6 +15,11 @@ def test_file_replaces_the_old_one_when_it_is_complete(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path: Path) -> None:
+    write_text(tmp_path / ("龍" * 83 + ".txt"), "new")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")

@@ -46,13 +46,16 @@ def test_each_runtime_gives_the_same_labels(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(
         "fornet_keras.peers.import_module", lambda name: types.SimpleNamespace(DeepLabV3Plus=build)
     )
-    image = np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)
+    size = (40, 60)  # no multiples of what such networks take
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     found = []
     kinds = [*((runtime, "float32") for runtime in peer_runtimes()), ("onnx", "int8"), ("openvino", "int8")]
     for runtime, precision in kinds:
-        peer, megabytes = open_peer("deeplabv3plus_mobilenetv3", runtime, (32, 64), 1, precision)
-        assert megabytes == pytest.approx((3 * 16 + 1) * 19 * 4 / 1e6)
+        peer, megabytes = open_peer("deeplabv3plus_mobilenetv3", runtime, size, 1, precision)
+        weights = (3 * 16 + 1) * 19 / 1e6
+        assert 4 * weights <= megabytes < 1 if precision == "float32" else weights <= megabytes < 1
         found.append(peer(image))
+        assert found[-1].shape == size
     assert len(found) == 5 and found[0].dtype == np.uint8 and len(np.unique(found[0])) > 1
     for (_, precision), other in zip(kinds, found, strict=True):
         assert (found[0] == other).mean() > {"float32": 0.999, "int8": 0.9}[precision]

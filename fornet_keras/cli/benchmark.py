@@ -12,7 +12,7 @@ from fornet_keras.cli.group import Command
 from fornet_keras.cli.options import Model, Shares, Size, backend_option, data_option, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import counting, show_table
-from fornet_keras.cli.settings import read_settings
+from fornet_keras.cli.settings import look_through_to_use, read_settings
 from fornet_keras.data.sources import open_split
 from fornet_keras.peers import PEERS
 
@@ -54,7 +54,9 @@ SHORT = {"float32": "f32", "float16": "f16", "dynamic_int8": "dyn8", "int8": "in
     multiple=True,
     help="Also time a known network, with random weights and 19 classes, in each runtime that is installed.",
 )
-@click.option("--memory", is_flag=True, help="Also measure peak memory, each in a process of its own.")
+@click.option(
+    "--memory", is_flag=True, help="Also measure peak memory, each in a process of its own; not of --against."
+)
 @click.option(
     "--config",
     "config_file",
@@ -87,7 +89,7 @@ def benchmark(
     dataset = None
     if config_file:
         config = read_settings(config_file, data_folder)
-        dataset = open_split(config.data, config.data.val_split)
+        dataset = look_through_to_use(open_split(config.data, config.data.val_split), config)
     start_backend(backend)
     from fornet_keras.benchmark import WARM_UP, candidates, measure, peak_megabytes, score
 

@@ -11,13 +11,18 @@ from fornet_keras.cli.screen import ERRORS
 
 
 def top_k_within(
-    budget_ms: float | None, top_k: float | None, model: Path, size_of_images: Callable[[], tuple[int, int]]
+    budget_ms: float | None,
+    top_k: float | None,
+    views: bool,
+    model: Path,
+    size_of_images: Callable[[], tuple[int, int]],
 ) -> float | None:
     """What `--budget-ms` and `--top-k` ask for, of which one at most may be given.
 
     Args:
         budget_ms: value of `--budget-ms`.
         top_k: value of `--top-k`.
+        views: whether `--window`, `--flip` or `--scales` is given.
         model: a model's folder.
         size_of_images: gives the height and width of the images in pixels, where they are needed.
 
@@ -28,6 +33,10 @@ def top_k_within(
         return top_k
     if top_k is not None:
         raise click.UsageError("--budget-ms chooses the top-k: give one of the two")
+    if views:
+        raise click.UsageError(
+            "--budget-ms times one look at an image: leave out --window, --flip and --scales"
+        )
     from fornet_keras.benchmark import fit_budget
 
     size = size_of_images()

@@ -122,7 +122,8 @@ def evaluate(
     from fornet_keras.evaluation.report import save_report
     from fornet_keras.model_folder import load_model
 
-    top_k = top_k_within(budget_ms, top_k, model, lambda: image_size(dataset.samples[0].image))
+    views = bool(window or flip or scales)
+    top_k = top_k_within(budget_ms, top_k, views, model, lambda: image_size(dataset.samples[0].image))
     network, table = load_model(model, top_k)
     require_classes(model, table, dataset)
     predictor = make_predictor(network, window, flip, scales)

@@ -106,10 +106,11 @@ def export(
         config = read_settings(config_file, data_folder)
         dataset = open_split(config.data, config.data.val_split)
     start_backend("tensorflow")
-    from fornet_keras.export.export import as_json, export_model
+    from fornet_keras.export.export import as_json, check_target, export_model
     from fornet_keras.export.images import calibration_images, labelled_images, proof_images
     from fornet_keras.model_folder import load_model
 
+    check_target(output, format_name, precision, size, calibration is not None)
     network, table = load_model(model, top_k[0] if top_k else None)
     if dataset:
         require_classes(model, table, dataset)

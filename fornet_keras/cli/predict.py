@@ -27,7 +27,7 @@ from fornet_keras.prediction.artifact import ArtifactPredictor, is_artifact
 from fornet_keras.prediction.inputs import find_inputs
 from fornet_keras.prediction.predict import FolderPrediction
 from fornet_keras.prediction.ray_engine import predict_with_ray
-from fornet_keras.prediction.video import input_size
+from fornet_keras.prediction.video import first_size
 
 if TYPE_CHECKING:  # they import Keras
     from fornet_keras.prediction.predictor import Predictor
@@ -113,7 +113,8 @@ def predict(
     """
     found = find_inputs(inputs, output)
     exported = is_artifact(model)
-    if exported and (importance or top_k or budget_ms or window or flip or scales):
+    views = bool(window or flip or scales)
+    if exported and (importance or top_k or budget_ms or views):
         raise click.UsageError("an exported model has its own top-k and gives labels and overlays only")
     if engine == "ray" and not exported:
         raise click.UsageError("--engine ray takes an exported model; write one with `export`")
@@ -126,7 +127,7 @@ def predict(
         start_backend(backend)
         from fornet_keras.model_folder import load_model
 
-        top_k = top_k_within(budget_ms, top_k, model, lambda: input_size(found[0]))
+        top_k = top_k_within(budget_ms, top_k, views, model, lambda: first_size(found))
         network, table = load_model(model, top_k)
         predictor = make_predictor(network, window, flip, scales)
     asked = {"labels": True, "overlay": overlay, "importance": importance}

@@ -20,9 +20,11 @@ from fornet_keras.prediction.inputs import find_inputs
 )
 @click.argument("artifact", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--server", default="localhost:8500", show_default=True, metavar="HOST:PORT")
+@click.option(
+    "--server", metavar="HOST:PORT", help="Otherwise localhost:8500, or with --rest localhost:8501."
+)
 @click.option("--name", metavar="NAME", help="Model at the server. Otherwise the name of ARTIFACT's parent.")
-@click.option("--rest", is_flag=True, help="Use REST (port 8501) in the place of gRPC.")
+@click.option("--rest", is_flag=True, help="Use REST in the place of gRPC.")
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -34,7 +36,7 @@ from fornet_keras.prediction.inputs import find_inputs
 def request(
     artifact: Path,
     images: tuple[str, ...],
-    server: str,
+    server: str | None,
     name: str | None,
     rest: bool,
     output: Path,
@@ -42,8 +44,9 @@ def request(
 ) -> None:
     """Predict images at a server that runs ARTIFACT, a SavedModel that `export` has written.
 
-    Its manifest says which size the images are brought to and what colours the classes have. Of each image,
-    NAME_labels.png holds the class ids at the image's own size.
+    Its manifest says which size the images are brought to and what colours the classes have; where its folder
+    is a version's, that version is asked. Of each image, NAME_labels.png holds the class ids at the image's
+    own size.
     """
     import cv2
 
@@ -55,14 +58,16 @@ def request(
 
     manifest = read_manifest(artifact)
     colors = palette(manifest.table())
-    ask = request_rest if rest else request_grpc
+    ask, usual = (request_rest, "localhost:8501") if rest else (request_grpc, "localhost:8500")
+    server, folder = server or usual, artifact.absolute()
+    version = int(folder.name) if folder.name.isdecimal() else None
     found = [entry for entry in find_inputs(images, output) if not entry.is_video]
     written = []
     with tracking() as track:
         for entry in track(found, len(found), "asking"):
             image = read_image(entry.path)
             fitting = cv2.resize(image, manifest.size[::-1], interpolation=cv2.INTER_AREA)
-            labels = ask(server, name or artifact.absolute().parent.name, fitting[None])[0]
+            labels = ask(server, name or folder.parent.name, fitting[None], version)[0]
             labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
             written.append(output / f"{entry.name}_labels.png")
             write_labels(written[-1], labels, colors)

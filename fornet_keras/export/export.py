@@ -68,8 +68,7 @@ def export_model(
         raise ExportError(
             "an export needs the TensorFlow backend; use the command `export`, or KERAS_BACKEND=tensorflow"
         )
-    formats.check_format(format, precision, calibration, size)
-    folder = _target(output, format)
+    folder = check_target(output, format, precision, size, bool(calibration))
     batches = (1,) if format == "litert" else (1, 2)
     reference = Reference(model, size, images)
     with new_folder(folder) as writing:
@@ -87,8 +86,15 @@ def export_model(
     return folder, manifest
 
 
-def _target(output: Path, format: str) -> Path:
-    """Where the artifact will be."""
+def check_target(
+    output: Path, format: Format, precision: Precision, size: tuple[int, int], calibrated: bool
+) -> Path:
+    """Where the artifact of an `export_model` with these arguments will be, before anything is computed.
+
+    Raises:
+        ExportError: it cannot be written there, or not in that form.
+    """
+    formats.check_format(format, precision, calibrated, size)
     if format != "saved_model":
         if output.exists():
             raise ExportError(f"{output}: is there already; choose another --output, or remove it")

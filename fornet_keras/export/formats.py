@@ -40,7 +40,7 @@ MAX_PIXELS = 2**24
 """A larger image would need gigabytes for its logits, in the proof too."""
 
 
-def check_format(name: str, precision: str, calibration: Images, size: tuple[int, int]) -> None:
+def check_format(name: str, precision: str, calibrated: bool, size: tuple[int, int]) -> None:
     """Refuse what cannot be written here, before anything is computed.
 
     Raises:
@@ -59,7 +59,7 @@ def check_format(name: str, precision: str, calibration: Images, size: tuple[int
     for package in NEEDS[name]:
         if find_spec(package) is None:
             raise ExportError(f"{name} needs the package {package}: pip install 'fornet_keras[{name}]'")
-    if precision == "int8" and not calibration:
+    if precision == "int8" and not calibrated:
         raise ExportError("int8 needs images like those it will see; name their folder with --calibration")
 
 

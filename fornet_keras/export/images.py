@@ -28,7 +28,8 @@ def calibration_images(folder: Path, size: tuple[int, int]) -> list[NDArray[np.u
         ExportError: there is none.
         DataError: one cannot be read.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = [path for path in paths if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
     if not paths:
         raise ExportError(f"{folder}: no image in it; expected {', '.join(SUFFIXES)} files")
     picked = np.unique(np.linspace(0, len(paths) - 1, MOST_CALIBRATION).astype(int))

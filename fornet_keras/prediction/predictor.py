@@ -34,10 +34,12 @@ class PerSize:
 
     Args:
         model: a functional model of one image input.
+        max_sizes: sizes whose functions are kept; of one more, the one that was used longest ago goes.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, max_sizes: int = MAX_SIZES) -> None:
         self._model = model
+        self._max_sizes = max_sizes
         # XLA takes twice the time of TensorFlow's own kernels on a CPU, and JAX is nothing without it.
         self._model.compile(jit_compile=keras.backend.backend() == "jax")
         self._functions: dict[tuple[int, ...], Any] = {}
@@ -50,7 +52,7 @@ class PerSize:
             self._model.predict_function = self._functions.pop(size, None)  # None: Keras makes a new one
             outputs = self._model.predict_on_batch(batch)
             self._functions[size] = self._model.predict_function
-            if len(self._functions) > MAX_SIZES:
+            if len(self._functions) > self._max_sizes:
                 self._functions.pop(next(iter(self._functions)))
         return {name: np.asarray(output) for name, output in outputs.items()}
 

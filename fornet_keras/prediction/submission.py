@@ -37,7 +37,7 @@ def save_label_values(
         The file.
 
     Raises:
-        DataError: the file is the image itself.
+        DataError: the file is the image itself, or its label.
     """
     values = label_values(dataset.table)
     colors = np.zeros((256, 3), np.uint8)
@@ -45,9 +45,9 @@ def save_label_values(
     # A dataset.yaml may look outside its folder, as in ../images: predictions stay in theirs.
     place = [part for part in sample.image.relative_to(dataset.root).parts if part != ".."]
     path = folder.joinpath(*place).with_suffix(".png")
-    if path.resolve() == sample.image.resolve():
+    if path.resolve() in [own.resolve() for own in (sample.image, sample.label) if own]:
         raise DataError(
-            f"{path}: is the image itself, which the prediction would overwrite; "
+            f"{path}: is the data's own file, which the prediction would overwrite; "
             "expected a folder other than the data's own; choose another one"
         )
     if palette:

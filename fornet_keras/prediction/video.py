@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -63,17 +63,29 @@ def transform_video(entry: Input, target: Path, transform: Callable[[Picture], P
                     f"{entry.path}: cut short or damaged: {num_frames} of {announced} frames can be read; "
                     "copy it again"
                 )
+            # OpenCV does not say that a disk is full.
+            if _count(temporary) != num_frames:
+                raise DataError(f"{target}: the video could not be written whole; make room on the disk")
             return num_frames
     finally:
         capture.release()
 
 
-def input_size(entry: Input) -> tuple[int, int]:
-    """Height and width in pixels of an image, or of the frames of a video.
+def first_size(entries: Sequence[Input]) -> tuple[int, int]:
+    """Height and width in pixels of the first input that can be read.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: none can; says why the last one cannot.
     """
+    for entry in entries[:-1]:
+        try:
+            return _size(entry)
+        except DataError:
+            continue
+    return _size(entries[-1])
+
+
+def _size(entry: Input) -> tuple[int, int]:
     if not entry.is_video:
         return image_size(entry.path)
     capture = _open(entry)
@@ -84,6 +96,14 @@ def input_size(entry: Input) -> tuple[int, int]:
     if not all(size):
         raise _no_frame(entry)
     return int(size[0]), int(size[1])
+
+
+def _count(path: Path) -> int:
+    capture = cv2.VideoCapture(str(path))
+    try:
+        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    finally:
+        capture.release()
 
 
 def _open(entry: Input) -> cv2.VideoCapture:

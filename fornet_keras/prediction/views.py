@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.prediction.label_ids import LabelIds
-from fornet_keras.prediction.predictor import PerSize
+from fornet_keras.prediction.predictor import MAX_SIZES, PerSize
 
 Floats = NDArray[np.float32]
 
@@ -68,7 +68,7 @@ class ViewsPredictor:
             "importance": model.output["importance"],
             "kept": model.output["kept"],
         }
-        self._predict = PerSize(keras.Model(model.input, outputs))
+        self._predict = PerSize(keras.Model(model.input, outputs), MAX_SIZES * len(self.scales))
 
     def __call__(self, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Predict one image: arguments and result are those of `Predictor`."""

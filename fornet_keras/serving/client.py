@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 from importlib.util import find_spec
 
@@ -75,7 +77,9 @@ def request_rest(
         "signature_name": "serving_encoded",
         "instances": [{"encoded": {"b64": base64.b64encode(image).decode()}} for image in encoded],
     }
-    path = f"v1/models/{name}" + (f"/versions/{version}" if version is not None else "")
+    path = f"v1/models/{urllib.parse.quote(name, safe='')}" + (
+        f"/versions/{version}" if version is not None else ""
+    )
     request = urllib.request.Request(
         f"http://{server}/{path}:predict",
         data=json.dumps(content).encode(),
@@ -88,7 +92,8 @@ def request_rest(
         with error:
             reason = error.read(1000).decode(errors="replace")
         raise ServingError(_refused(server, name, reason)) from None
-    except (OSError, ValueError, KeyError) as error:
+    # Of the last, what a gRPC port answers.
+    except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
         raise ServingError(_refused(server, name, str(error))) from None
     # One output is given as it is, several by name.
     rows = [row["label_ids"] if isinstance(row, dict) else row for row in predictions]

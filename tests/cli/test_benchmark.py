@@ -66,6 +66,9 @@ def test_a_budget_and_a_ratio(run: Run, data: Path, tmp_path: Path) -> None:
     result = run("predict", tmp_path, data / "images", *options)
     assert result.exit_code == 2
     assert "--budget-ms chooses the top-k: give one of the two" in result.stderr
+    result = run("predict", tmp_path, data / "images", *options[:4], "--flip")
+    assert result.exit_code == 2
+    assert "--budget-ms times one look at an image: leave out --window, --flip and" in result.stderr
 
 
 def test_memory_and_scores(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:

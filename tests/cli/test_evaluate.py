@@ -1,11 +1,12 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from fornet_keras.data.images import read_label
-from tests.cli.conftest import Run, only_line
+from tests.cli.conftest import DATASET, Run, only_line
 
 pytestmark = pytest.mark.backend
 
@@ -73,8 +74,23 @@ def test_predictions_never_overwrite_the_images(run: Run, model: Path, config: P
     images = {path: path.read_bytes() for path in (data / "images").rglob("*.png")}
     result = run("evaluate", model, "--config", config, "--data", data, "--save-predictions", data)
     assert result.exit_code == 1
-    assert "is the image itself, which the prediction would overwrite" in only_line(result.stderr)
+    assert "is the data's own file, which the prediction would overwrite" in only_line(result.stderr)
     assert images and {path: path.read_bytes() for path in images} == images
+
+
+def test_predictions_never_overwrite_the_labels(run: Run, model: Path, config: Path, tmp_path: Path) -> None:
+    """A label beside its image, with another ending."""
+    (tmp_path / "test").mkdir()
+    cv2.imwrite(str(tmp_path / "test" / "a.jpg"), np.zeros((64, 96, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "test" / "a.png"), np.full((64, 96), 3, np.uint8))
+    pattern = 'images: "{split}"\nlabels: "{split}"\nimage_suffixes: [.jpg]\n'
+    (tmp_path / "dataset.yaml").write_text(DATASET + pattern)
+    label = (tmp_path / "test" / "a.png").read_bytes()
+    options = ("--config", config, "--data", tmp_path, "--save-predictions", tmp_path)
+    result = run("evaluate", model, *options)
+    assert result.exit_code == 1
+    assert "is the data's own file, which the prediction would overwrite" in only_line(result.stderr)
+    assert (tmp_path / "test" / "a.png").read_bytes() == label
 
 
 def test_problems_are_skipped_where_asked_for(run: Run, model: Path, config: Path, data: Path) -> None:

@@ -75,6 +75,15 @@ def test_without_tensorflow(run: Any, tmp_path: Path, monkeypatch: pytest.Monkey
     assert only_line(result.stderr).startswith("Error: export needs TensorFlow, whatever trained the model; ")
 
 
+def test_what_cannot_be_written_is_refused_at_once(run: Any, tmp_path: Path) -> None:
+    """Before a scene of that size is drawn, and before the model is looked at."""
+    options = ("export", tmp_path, "--format", "onnx", "--output", tmp_path)
+    result = run(*options, "--size", "99999x99999")
+    assert result.exit_code == 1 and "99999x99999: too large to be run" in only_line(result.stderr)
+    result = run(*options, "--size", "64x96")
+    assert result.exit_code == 1 and "is there already; choose another --output" in only_line(result.stderr)
+
+
 def test_labels_give_the_change_in_miou(
     run: Any, model: Path, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -245,3 +245,12 @@ def test_a_loss_of_miou_is_refused() -> None:
     check = Check(batch=2, label_agreement=1, miou=0.5, miou_keras=0.7)
     with pytest.raises(ExportError, match="int8, batch 2: 0.2 mIoU is lost; expected at most 0.05"):
         _judge(check, TOLERANCES["int8"], "int8")
+
+
+def test_hidden_files_do_not_calibrate(tmp_path: Path) -> None:
+    from fornet_keras.export.images import calibration_images
+
+    cv2.imwrite(str(tmp_path / "a.png"), scenes(1)[0])
+    (tmp_path / "._a.png").write_text("what macOS leaves")
+    (tmp_path / "folder.png").mkdir()
+    assert len(calibration_images(tmp_path, SIZE)) == 1

@@ -1,3 +1,5 @@
+import resource
+import signal
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
@@ -8,7 +10,7 @@ import pytest
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.inputs import Input, find_inputs
 from fornet_keras.prediction.pictures import Picture
-from fornet_keras.prediction.video import input_size, transform_video
+from fornet_keras.prediction.video import first_size, transform_video
 
 
 def write_video(path: Path, num_frames: int, height: int, width: int, rate: float = 12) -> Path:
@@ -51,6 +53,35 @@ def test_result_plays_with_the_same_frames_size_and_rate(tmp_path: Path) -> None
     assert (len(frames), frames[0].shape, rate) == (9, (48, 64, 3), 12)
     assert frames[8].mean(axis=(0, 1)) == pytest.approx((0, 160, 0), abs=12)
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_video_that_is_not_whole_is_no_video(tmp_path: Path) -> None:
+    """OpenCV says nothing where a disk is full, or a file may not become so large."""
+    source = write_video(tmp_path / "a.avi", 9, 240, 320)
+    random = np.random.default_rng(0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def noise(frame: Picture) -> Picture:
+        return random.integers(0, 256, frame.shape, np.uint8)
+
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+        with pytest.raises(DataError, match="could not be written whole; make room on the disk"):
+            transform_video(video(source), tmp_path / "b.mp4", noise, untracked)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_the_first_size_is_that_of_an_input_that_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("no image")
+    cv2.imwrite(str(tmp_path / "b.png"), np.zeros((30, 40, 3), np.uint8))
+    inputs = find_inputs([str(tmp_path)], tmp_path / "out")
+    assert first_size(inputs) == (30, 40)
+    with pytest.raises(DataError, match="is not an image"):
+        first_size(inputs[:1])
 
 
 def test_odd_size_loses_at_most_a_line(tmp_path: Path) -> None:
@@ -110,8 +141,7 @@ def test_a_video_cut_short_is_not_written(tmp_path: Path) -> None:
 class Camera:
     """As OpenCV hands out a connected camera: frames without end, whose number it does not know."""
 
-    def __init__(self, number: int) -> None:
-        assert number == 7
+    def __init__(self, number: int) -> None: ...
 
     def get(self, what: int) -> float:
         return {cv2.CAP_PROP_FRAME_HEIGHT: 48, cv2.CAP_PROP_FRAME_WIDTH: 64}.get(what, -1.0)
@@ -134,8 +164,9 @@ def test_a_camera_is_recorded_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.M
     (camera,) = find_inputs(["camera:7"], tmp_path)
     assert (camera.name, camera.is_video) == (PurePath("camera_7"), True)
     with monkeypatch.context() as patch:
-        patch.setattr(cv2, "VideoCapture", Camera)
-        assert input_size(camera) == (48, 64)
+        files = cv2.VideoCapture
+        patch.setattr(cv2, "VideoCapture", lambda what: Camera(what) if what == 7 else files(what))
+        assert first_size([camera]) == (48, 64)
         assert transform_video(camera, tmp_path / "a.mp4", interrupt_at_the_fourth, untracked) == 3
     frames, rate = read_video(tmp_path / "a.mp4")
     assert (len(frames), rate) == (3, 25)

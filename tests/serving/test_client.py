@@ -132,6 +132,14 @@ def test_a_model_that_the_server_does_not_have(rest: bool, grpc_server: str, res
     assert "\n" not in str(error.value)
 
 
+def test_rest_at_the_port_of_grpc(run: Any, artifact: Path, grpc_server: str, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    where = ("--server", grpc_server, "--output", tmp_path / "out", "--name", "a stadt ü", "--rest")
+    result = run("request", artifact, tmp_path / "a.png", *where)
+    assert result.exit_code == 1
+    assert only_line(result.stderr).startswith(f"Error: {grpc_server}: model 'a stadt ü' did not answer (")
+
+
 @pytest.mark.parametrize("options", [(), ("--rest",)], ids=["grpc", "rest"])
 def test_no_server(options: tuple[str, ...], run: Any, artifact: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), picture())
