@@ -100,7 +100,6 @@ def _train(
     is_new = not output.exists() or not any(output.iterdir())
     pictures = output / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
-    write_config(output, config)
 
     part = (processes.rank, processes.count)
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed, decoded, part)
@@ -119,6 +118,7 @@ def _train(
         {"validation": validation, "log": log, "data": batches},
         resumed,
     )
+    write_config(output, config)
     try:
         save_first_batches(pictures / "first_batches.png", batches)
         line.begin(saver.step)
