@@ -142,7 +142,7 @@ class ModelConfig(Section):
     weights: Prefix | None = Field(
         default=None,
         description="null or a str (folder of a model to begin with: its weights instead of random ones, the "
-        "layers that name the classes excepted where the classes are others)",
+        "layers that name the classes excepted where their number is another)",
         examples=["saved_models/fornet_s_camvid"],
     )
     freeze_backbone: bool = Field(

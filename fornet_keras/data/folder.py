@@ -30,6 +30,7 @@ from fornet_keras.data.file_list import read_list, require_inside
 from fornet_keras.errors import ConfigError, DataError
 
 DESCRIPTION_FILE = "dataset.yaml"
+MAX_BYTES = 1_000_000
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
 _Name = Annotated[str, Field(min_length=1)]
@@ -118,6 +119,8 @@ def read_description(root: Path) -> FolderDescription:
     """
     path = root / DESCRIPTION_FILE
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path}: is larger than 1 MB; expected a few kB that name the classes")
         text = path.read_text(encoding="utf-8-sig")
         content, _ = parse_yaml(text, lambda line: f"{path}:{line}" if line else str(path))
         return FolderDescription.model_validate(content)

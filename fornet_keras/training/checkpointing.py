@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import keras
 
-from fornet_keras.errors import RunInterrupted
+from fornet_keras.errors import ConfigError, RunInterrupted
 from fornet_keras.training.checkpoint import Checkpoint, capture, restore, save_checkpoint
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -36,6 +36,9 @@ class Checkpointing(keras.callbacks.Callback):
         keep: checkpoints kept.
         parts: name → callback whose `memory` is saved too.
         resumed: the checkpoint that the run goes on from, or None.
+
+    Raises:
+        ConfigError: the run that goes on began with another backend.
     """
 
     def __init__(
@@ -64,6 +67,12 @@ class Checkpointing(keras.callbacks.Callback):
         self._last_save = self._started
         self._asked_to_stop: signal.Signals | None = None
         if resumed:
+            began_with = resumed.memory["backend"]
+            if began_with != keras.backend.backend():
+                raise ConfigError(
+                    f"{folder}: the run began with the backend {began_with} and this is "
+                    f"{keras.backend.backend()}, which rounds otherwise; continue with --backend {began_with}"
+                )
             self._seconds_before = resumed.memory["seconds"]
             for name, part in parts.items():
                 part.memory = resumed.memory[name]
@@ -138,4 +147,5 @@ class Checkpointing(keras.callbacks.Callback):
 
     def _capture(self) -> Checkpoint:
         memory = {name: part.memory for name, part in self.parts.items()}
-        return capture(self.model, self.step, {**memory, "seconds": self.seconds})
+        others = {"seconds": self.seconds, "backend": keras.backend.backend()}
+        return capture(self.model, self.step, memory | others)

@@ -175,7 +175,7 @@ def test_the_documented_python_client(
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_the_documented_curl(rest_server: str, expected: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "street.png"), picture()[..., ::-1])
-    [program] = re.findall(r"```\n(curl .*?)```", DEPLOY, re.DOTALL)
+    [program] = re.findall(r"```\n([^`]*curl .*?)```", DEPLOY, re.DOTALL)
     program = program.replace("localhost:8501", rest_server)
     answer = subprocess.run(["bash", "-c", program], cwd=tmp_path, capture_output=True, check=True).stdout
     np.testing.assert_array_equal(json.loads(answer)["predictions"], expected)

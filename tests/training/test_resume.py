@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -228,17 +229,18 @@ def test_a_resumed_run_that_fails_keeps_its_folder(
     assert (tmp_path / "run" / "best" / "weights.safetensors").exists()
 
 
-def test_other_images_are_refused(
-    train: Train, whole: SimpleNamespace, own_camvid: Path, tmp_path: Path
+def test_other_images_and_another_backend_are_refused(
+    train: Train, whole: SimpleNamespace, own_camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_off(whole.folder, tmp_path / "run", 4)
     for folder in ("images", "labels"):
         (own_camvid / "train" / folder / "0.png").unlink()
     data = whole.config.data.model_copy(update={"root": str(own_camvid)})
-    with pytest.raises(
-        ConfigError, match="the run has learnt from 6 images, and here are 5, not all of them"
-    ):
+    with pytest.raises(ConfigError, match="the run has learnt from 6 images, and here are 5, not all of"):
         train(whole.config.model_copy(update={"data": data}), tmp_path / "run", resume=True)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "another")
+    with pytest.raises(ConfigError, match="the run began with the backend .*; continue with --backend"):
+        train(whole.config, tmp_path / "run", resume=True)
     assert last(tmp_path / "run").step == 4
 
 
