@@ -5,7 +5,6 @@ The command line asks which there are, so whatever imports Keras is imported ins
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from importlib import import_module
@@ -65,8 +64,6 @@ def _network(name: str) -> Any:
     package = PEERS[name]
     if find_spec(package) is None or find_spec("torch") is None:
         raise PeerError(f"{name} needs the package {package}: pip install 'fornet_keras[peers]'")
-    # Else its threads spin between two calls, and take time from whatever is timed after it.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import torch
 
     try:
