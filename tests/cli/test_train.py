@@ -74,11 +74,13 @@ def test_data_that_cannot_be_used(run: Run, config: Path, data: Path) -> None:
 @pytest.mark.backend
 def test_a_dry_run_estimates_and_leaves_nothing(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
     output, result_file = tmp_path / "run", tmp_path / "estimate.json"
-    options = ("--output", output, "--dry-run", "--json", result_file)
+    options = ("--output", output, "--dry-run", "--json", result_file, "--set", "training.selector_epochs=2")
     result = run("train", "--config", config, "--data", data, *options)
     assert result.exit_code == 0, result.stderr
     assert "time of the whole run" in result.stdout and not output.exists()
     found = json.loads(result_file.read_text())
-    assert found["seconds"] >= found["steps"] * found["seconds_per_step"] > 0
+    training = found["steps"] * found["seconds_per_step"]
+    validations = 2 * 2 * found["seconds_per_validation_image"]
+    assert found["seconds"] > training + validations > training > 0, "the Selector's epochs come on top"
     assert found["checkpoint_bytes"] > 3 * 4 * 17_000, "the weights, and two moments of each"
     assert found["peak_memory_bytes"] > 10_000_000
