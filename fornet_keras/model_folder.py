@@ -59,7 +59,7 @@ def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = Fals
     """
     folder = Path(folder)
     require_savable(model)
-    if others := sorted(path.name for path in _content(folder) if path.name not in (DESCRIPTION, WEIGHTS)):
+    if others := _other_files(folder):
         raise ModelError(
             f"{folder}: holds more than a model ({others[0]}), which would be lost; name a new folder in it"
         )
@@ -92,8 +92,10 @@ def require_savable(model: FoRNet) -> None:
         )
 
 
-def _content(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
+def _other_files(folder: Path) -> list[str]:
+    """What is in a folder beside a model; hidden files, as a file browser leaves, are nothing to keep."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return [name for name in names if name not in (DESCRIPTION, WEIGHTS) and not name.startswith(".")]
 
 
 def _write(model: FoRNet, table: LabelTable, folder: Path, half: bool) -> None:

@@ -263,6 +263,7 @@ def test_a_table_of_other_classes_is_refused(model: FoRNet, folder: Path) -> Non
 
 
 def test_saving_replaces_the_old_model(folder: Path) -> None:
+    (folder / ".DS_Store").write_text("of a file browser, which must not end a training")
     save_model(randomize(tiny_model(top_k=0.3), seed=9), TABLE, folder)
     assert sorted(content(folder)) == ["model/model.json", "model/weights.safetensors"]
     assert load_model(folder)[0].top_k == 0.3
