@@ -65,10 +65,11 @@ def scatter_regions(tiles, indices, rows, columns):
     _, cells, _, channels = tiles.shape
     count = rows * columns
     target = indices + ops.expand_dims(ops.arange(batch, dtype="int32"), 1) * count
-    regions = ops.scatter(
+    # Not ops.scatter: torch's goes through the regions one by one.
+    regions = ops.scatter_update(
+        ops.zeros((batch * count, cells * cells * channels), dtype=tiles.dtype),
         ops.reshape(target, (-1, 1)),
         ops.reshape(tiles, (-1, cells * cells * channels)),
-        (batch * count, cells * cells * channels),
     )
     regions = ops.reshape(regions, (-1, columns, cells, cells, channels))
     regions = ops.transpose(regions, (0, 2, 1, 3, 4))

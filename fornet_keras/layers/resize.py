@@ -105,7 +105,7 @@ class UpsampleToImage(keras.layers.Layer):
         height, width = (n * self.scale for n in logits.shape[1:3])
         rows, columns = image.shape[1:3]
         full = ops.image.resize(ops.cast(logits, "float32"), (height, width), interpolation="bilinear")
-        return full[:, :rows, :columns]
+        return full if (rows, columns) == (height, width) else full[:, :rows, :columns]
 
     def compute_output_shape(self, input_shape):
         logits, image = input_shape
