@@ -21,7 +21,8 @@ from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.checkpoint import capture, save_checkpoint
 from fornet_keras.training.devices import ALONE, alone, on_devices, synchronize
 from fornet_keras.training.fit_selector import fit_selector
-from fornet_keras.training.train import make_model, open_data
+from fornet_keras.training.open_data import open_data
+from fornet_keras.training.train import make_model
 
 TIMED_STEPS = 5
 """Training steps that are timed, after the one in which the backend compiles."""

@@ -12,17 +12,13 @@ from typing import Any
 
 import keras
 from rich.console import Console
-from rich.progress import Progress
 
 from fornet_keras.atomic import write_text
 from fornet_keras.config import Config
-from fornet_keras.data.dataset import Dataset
+from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.decoded import decoded_samples
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
-from fornet_keras.data.scan import CACHE, scan, usable
-from fornet_keras.data.scan_report import skipping
-from fornet_keras.data.sources import open_split
-from fornet_keras.errors import DataError, TrainingError
+from fornet_keras.errors import TrainingError
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
@@ -32,6 +28,7 @@ from fornet_keras.training.checkpointing import Checkpointing
 from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.fit_selector import fit_selector
+from fornet_keras.training.open_data import open_data
 from fornet_keras.training.precision import dtype_policy
 from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.report import save_first_batches, save_report
@@ -138,21 +135,7 @@ def _train(
         log.close()
     if training.selector_epochs:
         _fit_selector_of_best(output / "best", config, batches, saver, console)
-    scores = validation.score_best()
-    save_report(pictures, val_set.table, log.rows, scores, validation.pictures)
-    result = {
-        "backend": keras.backend.backend(),
-        "epochs": len(log.rows),
-        "steps": saver.step,
-        "best_miou": scores.matrix.miou,
-        "best_epoch": validation.best_epoch,
-        "seconds": saver.seconds,
-        "model": str(output / "best"),
-        "parameters": model.count_params(),
-        "val": scores.as_json(),
-    }
-    write_text(output / RESULT, json.dumps(result, indent=2) + "\n")
-    return result, scores
+    return _conclude(output, val_set.table, validation, log, saver, model.count_params())
 
 
 def make_model(config: Config, batches: TrainingBatches, pixels: Sequence[int]) -> FoRNet:
@@ -212,6 +195,32 @@ def _fit_selector_of_best(
     save_model(model, table, best)
 
 
+def _conclude(
+    output: Path,
+    table: LabelTable,
+    validation: Validation,
+    log: RunLog,
+    saver: Checkpointing,
+    parameters: int,
+) -> tuple[dict[str, Any], Scores]:
+    """Score the best model; write the pictures of the run and its result."""
+    scores = validation.score_best()
+    save_report(output / "pictures", table, log.rows, scores, validation.pictures)
+    result = {
+        "backend": keras.backend.backend(),
+        "epochs": len(log.rows),
+        "steps": saver.step,
+        "best_miou": scores.matrix.miou,
+        "best_epoch": validation.best_epoch,
+        "seconds": saver.seconds,
+        "model": str(output / "best"),
+        "parameters": parameters,
+        "val": scores.as_json(),
+    }
+    write_text(output / RESULT, json.dumps(result, indent=2) + "\n")
+    return result, scores
+
+
 def _find_checkpoint(output: Path, console: Console) -> Checkpoint | None:
     """The newest checkpoint of a run, None of one that begins, and a line about it and each rejected one."""
     folder = output / "checkpoints"
@@ -226,32 +235,3 @@ def _find_checkpoint(output: Path, console: Console) -> Checkpoint | None:
             f"that was; choose another --output, or move {output} away"
         )
     return checkpoint
-
-
-def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, Sequence[int]]:
-    """The two data sets, looked through, and the training labels' pixels by class."""
-    data = config.data
-    train_set = open_split(data, data.train_split, data.exclude)
-    val_set = open_split(data, data.val_split)
-    (train_set, pixels), (val_set, _) = (
-        _look_through(each, config, console) for each in (train_set, val_set)
-    )
-    return train_set, val_set, pixels
-
-
-def _look_through(dataset: Dataset, config: Config, console: Console) -> tuple[Dataset, Sequence[int]]:
-    """Refuse a data set with problems, or leave them out; return it with its label pixels by class."""
-    workers = config.training.workers
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"looking through {dataset.split}", total=len(dataset))
-        report = scan(dataset, workers, lambda done, _: progress.update(task, completed=done), cache=CACHE)
-    console.print(f"{dataset.name} {dataset.split}: {report.summary()}", highlight=False)
-    kept = usable(dataset, report, config.data.on_error)
-    if len(kept) < len(dataset):
-        console.print(skipping(report, len(dataset) - len(kept)), highlight=False)
-        return _look_through(kept, config, console)
-    if not any(report.pixels):
-        raise DataError(
-            f"{dataset.root}: no label of split '{dataset.split}' has a pixel of any class; expected some"
-        )
-    return dataset, report.pixels

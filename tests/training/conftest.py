@@ -68,10 +68,11 @@ def make_config(camvid: Path) -> Callable[..., Config]:
 @pytest.fixture(scope="session")
 def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
     """`train`, with what it remembers of a data set outside the user's home."""
-    import fornet_keras.training.train as module
+    from fornet_keras.training import open_data
+    from fornet_keras.training import train as module
 
     with pytest.MonkeyPatch.context() as patch, _quick_jax(tmp_path_factory.mktemp("jax")) as settings:
-        patch.setattr(module, "CACHE", tmp_path_factory.mktemp("cache"))
+        patch.setattr(open_data, "CACHE", tmp_path_factory.mktemp("cache"))
         # The same for the processes that a test starts.
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache_home")))
         for name, value in settings.items():
