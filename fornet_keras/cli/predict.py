@@ -27,6 +27,7 @@ from fornet_keras.prediction.artifact import ArtifactPredictor, is_artifact
 from fornet_keras.prediction.inputs import find_inputs
 from fornet_keras.prediction.predict import FolderPrediction
 from fornet_keras.prediction.ray_engine import predict_with_ray
+from fornet_keras.prediction.short_side import shrunk_size
 from fornet_keras.prediction.video import first_size
 
 if TYPE_CHECKING:  # they import Keras
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # they import Keras
     short_help="Predict images, folders, globs and videos.",
     examples=[
         "predict runs/city street.jpg --output pictures --overlay --importance",
+        "predict fornet_s_camvid photo.jpg --short-side 360 --output pictures --overlay",
         'predict runs/camvid frames "more/*.png" drive.mp4 camera:0 --output pictures --top-k 0.25',
         "predict exported/onnx @frames.txt --output pictures --engine ray --workers 8",
     ],
@@ -56,6 +58,13 @@ if TYPE_CHECKING:  # they import Keras
 @top_k_option
 @budget_option
 @views_options
+@click.option(
+    "--short-side",
+    type=click.IntRange(min=32),
+    metavar="PIXELS",
+    help="Bring the shorter side of larger images down to this before predicting: near that of the images "
+    "that MODEL has learnt from. Outputs keep the image's own size.",
+)
 @click.option("--overlay", is_flag=True, help="Also write the image under its class colours.")
 @click.option(
     "--importance", is_flag=True, help="Also write how hard each region looks, and which were refined."
@@ -96,6 +105,7 @@ def predict(
     window: tuple[int, int] | None,
     flip: bool,
     scales: tuple[float, ...],
+    short_side: int | None,
     overlay: bool,
     importance: bool,
     engine: str,
@@ -114,8 +124,10 @@ def predict(
     found = find_inputs(inputs, output)
     exported = is_artifact(model)
     views = bool(window or flip or scales)
-    if exported and (importance or top_k or budget_ms or views):
-        raise click.UsageError("an exported model has its own top-k and gives labels and overlays only")
+    if exported and (importance or top_k or budget_ms or views or short_side):
+        raise click.UsageError(
+            "an exported model has its own size and top-k, and gives labels and overlays only"
+        )
     if engine == "ray" and not exported:
         raise click.UsageError("--engine ray takes an exported model; write one with `export`")
     table: LabelTable
@@ -127,13 +139,15 @@ def predict(
         start_backend(backend)
         from fornet_keras.model_folder import load_model
 
-        top_k = top_k_within(budget_ms, top_k, views, model, lambda: first_size(found))
+        top_k = top_k_within(
+            budget_ms, top_k, views, model, lambda: shrunk_size(first_size(found), short_side)
+        )
         network, table = load_model(model, top_k)
         predictor = make_predictor(network, window, flip, scales)
     asked = {"labels": True, "overlay": overlay, "importance": importance}
     kinds = [kind for kind, wanted in asked.items() if wanted]
     with tracking() as track:
-        prediction = FolderPrediction(predictor, table, output, kinds, overwrite, track)
+        prediction = FolderPrediction(predictor, table, output, kinds, overwrite, track, short_side)
         if engine == "ray":
             prediction.write_legend()
             outcomes = predict_with_ray(model, prediction, found, workers, track)

@@ -15,6 +15,7 @@ from fornet_keras.errors import DataError, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
 from fornet_keras.prediction.inputs import KINDS, LEGEND, Input
 from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
+from fornet_keras.prediction.short_side import brought_back, shrunk
 from fornet_keras.prediction.video import transform_video
 
 if TYPE_CHECKING:  # they import Keras, which an exported model does without
@@ -61,6 +62,8 @@ class FolderPrediction:
         kinds: what to write of an image, some of `KINDS`.
         overwrite: write again what is there.
         track: gets items, their number or None, and a description, and hands the items on: a progress bar.
+        short_side: pixels to which the shorter side of a larger image is brought down before it is predicted;
+            outputs keep the image's own size. None predicts each at its own size.
     """
 
     predictor: Predictor | ViewsPredictor | ArtifactPredictor
@@ -69,6 +72,7 @@ class FolderPrediction:
     kinds: Sequence[str] = KINDS[:1]
     overwrite: bool = False
     track: Track = untracked
+    short_side: int | None = None
 
     def __call__(self, inputs: Sequence[Input]) -> list[Outcome]:
         """Predict all inputs; a file that cannot be used is an `Outcome`, not an error.
@@ -105,19 +109,23 @@ class FolderPrediction:
 
     def _image(self, entry: Input, wanted: dict[str, Path]) -> None:
         image = read_image(entry.path)
-        prediction = self.predictor(image)
-        label_ids = prediction["label_ids"]
+        seen = shrunk(image, self.short_side)
+        prediction = self.predictor(seen)
+        size = image.shape[:2]
+        label_ids = brought_back(prediction["label_ids"], size)
         if "labels" in wanted:
             write_labels(wanted["labels"], label_ids, palette(self.table))
         if "overlay" in wanted:
             write_picture(wanted["overlay"], overlay(image, label_ids, self.table))
         if "importance" in wanted:
             regions = prediction["importance"], prediction["kept"]
-            write_picture(wanted["importance"], importance_map(image, *regions, self.predictor.region_size))
+            hard = importance_map(seen, *regions, self.predictor.region_size)
+            write_picture(wanted["importance"], brought_back(hard, size))
 
     def _video(self, entry: Input, wanted: dict[str, Path]) -> None:
         def paint(frame: Picture) -> Picture:
-            return overlay(frame, self.predictor(frame)["label_ids"], self.table)
+            label_ids = self.predictor(shrunk(frame, self.short_side))["label_ids"]
+            return overlay(frame, brought_back(label_ids, frame.shape[:2]), self.table)
 
         transform_video(
             entry, wanted["overlay"], paint, lambda frames, total: self.track(frames, total, entry.path.name)

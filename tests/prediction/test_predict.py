@@ -1,6 +1,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -44,6 +45,30 @@ def run(predict: Predictor, path: Path, *kinds: str, overwrite: bool = False) ->
     output = path.parent.parent / "out"
     prediction = FolderPrediction(predict, TABLE, output, kinds or ("labels",), overwrite)
     return prediction(find_inputs([str(path)], output))
+
+
+def test_a_large_image_is_predicted_smaller_and_labelled_at_its_own_size(
+    predict: Predictor, tmp_path: Path
+) -> None:
+    large, small = images(96, 160)[0], images(32, 48)[0]
+    for name, image in (("large", large), ("small", small)):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    kinds = ("labels", "overlay", "importance")
+    prediction = FolderPrediction(predict, TABLE, tmp_path / "out", kinds, short_side=48)
+    assert [outcome.status for outcome in prediction(find_inputs([str(tmp_path)], tmp_path / "out"))] == [
+        "written",
+        "written",
+    ]
+    pictures = {
+        kind: read_image(tmp_path / "out" / f"large_{kind}.png") for kind in ("overlay", "importance")
+    }
+    assert {picture.shape for picture in pictures.values()} == {(96, 160, 3)}
+    seen = predict(cv2.resize(large, (80, 48), interpolation=cv2.INTER_AREA))["label_ids"]
+    labels = np.asarray(Image.open(tmp_path / "out" / "large_labels.png"))
+    assert (labels == np.repeat(np.repeat(seen, 2, axis=0), 2, axis=1)).all()
+    assert (
+        np.asarray(Image.open(tmp_path / "out" / "small_labels.png")) == predict(small)["label_ids"]
+    ).all()
 
 
 def test_predictor_gives_the_classes_of_the_logits_at_the_image_size(

@@ -1,0 +1,28 @@
+"""A photograph brought down to the size of the objects that a network has learnt."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+def shrunk_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:
+    """Height and width with the shorter one brought down to `short_side` pixels; never larger than `size`."""
+    if short_side is None or min(size) <= short_side:
+        return size
+    height, width = (round(length * short_side / min(size)) for length in size)
+    return height, width
+
+
+def shrunk(image: NDArray[np.uint8], short_side: int | None) -> NDArray[np.uint8]:
+    """The image, uint8 RGB `(height, width, 3)`, at its `shrunk_size`; itself where that is its own."""
+    size = shrunk_size(image.shape[:2], short_side)
+    return image if size == image.shape[:2] else cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+
+
+def brought_back(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Label ids or a picture of the shrunk image at `size`, height and width, by the nearest pixel."""
+    if values.shape[:2] == size:
+        return values
+    return cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST)
