@@ -50,6 +50,14 @@ def score(folder, dataset):
     return results, [parts for _, parts in worst[:3]]
 
 
+def without_paths(config):
+    """The configuration without folders of the machine that it ran on; of earlier weights the name stays."""
+    data = config.data.model_copy(update={"root": None, "cache": None})
+    weights = config.model.weights and Path(config.model.weights).name
+    model = config.model.model_copy(update={"weights": weights})
+    return config.model_copy(update={"data": data, "model": model})
+
+
 def main():
     """Read the arguments and write the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -82,8 +90,7 @@ def main():
     }
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     settings = read_config(arguments.run / "config.yaml")
-    anywhere = settings.data.model_copy(update={"root": None, "cache": None})
-    text = dump_config(settings.model_copy(update={"data": anywhere}))
+    text = dump_config(without_paths(settings))
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     shutil.copy(arguments.run / "log.csv", folder / "log.csv")
     shutil.copy(arguments.run / "pictures" / "curves.png", folder / "curves.png")
