@@ -15,6 +15,7 @@ from fornet_keras.layers.selector import Selector
 from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.losses import FoRNetLoss
 from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.prediction.short_side import brought_back, shrunk
 from fornet_keras.presets import PRESETS
 
 DETAIL_STRIDE = 4
@@ -150,26 +151,32 @@ class FoRNet(keras.Model):
         """Share of the regions that is corrected at inference, in (0, 1]."""
         return self.get_layer("gate").ratio
 
-    def predict_image(self, image):
+    def predict_image(self, image, short_side=None):
         """Predict one image of any size.
 
         Args:
             image: path of an image file, or an RGB array `(height, width, 3)`, uint8 or float, 0…255.
+            short_side: pixels to which the shorter side of a larger image is brought down before it is
+                predicted, near that of the images that the network has learnt from.
 
         Returns:
             dict of NumPy arrays: `label_ids` uint8 `(height, width)`; `importance` float32 `(rows, columns)`,
             0…1, the expected share of wrong pixels of each region; `kept` bool `(rows, columns)`; and
-            `coarse_label_ids`, the coarse path's labels at stride 4.
+            `coarse_label_ids`, the coarse path's labels at stride 4. Regions and coarse labels are those of
+            the image as it was predicted.
 
         Raises:
             DataError: the file cannot be read.
-            ValueError: an array of another shape.
+            ValueError: an array of another shape, or a shorter side below 1.
         """
         image = read_image(Path(image)) if isinstance(image, str | Path) else np.asarray(image)
         if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
             raise ValueError(f"image must be an RGB array (height, width, 3); received shape {image.shape}")
+        if short_side is not None and short_side < 1:
+            raise ValueError(f"short_side must be at least 1 pixel; received {short_side}")
         self._predictor = self._predictor or Predictor(self)
-        return self._predictor(image)
+        found = self._predictor(shrunk(image, short_side))
+        return found | {"label_ids": brought_back(found["label_ids"], image.shape[:2])}
 
     def with_top_k(self, top_k):
         """The same network, with a copy of the weights, that corrects another share of the regions.

@@ -49,6 +49,7 @@ LEVELS = {
     "prediction": 4,
     "prediction.label_ids": 1,
     "prediction.predictor": 2,
+    "prediction.short_side": 1,
     "summary": 4,
     "doctor": 4,
     "export": 4,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +17,8 @@ def shrunk_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int
     return height, width
 
 
-def shrunk(image: NDArray[np.uint8], short_side: int | None) -> NDArray[np.uint8]:
-    """The image, uint8 RGB `(height, width, 3)`, at its `shrunk_size`; itself where that is its own."""
+def shrunk(image: NDArray[Any], short_side: int | None) -> NDArray[Any]:
+    """The image, RGB `(height, width, 3)`, at its `shrunk_size`; itself where that is its own."""
     size = shrunk_size(image.shape[:2], short_side)
     return image if size == image.shape[:2] else cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 

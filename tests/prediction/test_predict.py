@@ -48,7 +48,7 @@ def run(predict: Predictor, path: Path, *kinds: str, overwrite: bool = False) ->
 
 
 def test_a_large_image_is_predicted_smaller_and_labelled_at_its_own_size(
-    predict: Predictor, tmp_path: Path
+    model: FoRNet, predict: Predictor, tmp_path: Path
 ) -> None:
     large, small = images(96, 160)[0], images(32, 48)[0]
     for name, image in (("large", large), ("small", small)):
@@ -65,6 +65,7 @@ def test_a_large_image_is_predicted_smaller_and_labelled_at_its_own_size(
     assert {picture.shape for picture in pictures.values()} == {(96, 160, 3)}
     seen = predict(cv2.resize(large, (80, 48), interpolation=cv2.INTER_AREA))["label_ids"]
     labels = np.asarray(Image.open(tmp_path / "out" / "large_labels.png"))
+    assert (model.predict_image(large, short_side=48)["label_ids"] == labels).all()
     assert (labels == np.repeat(np.repeat(seen, 2, axis=0), 2, axis=1)).all()
     assert (
         np.asarray(Image.open(tmp_path / "out" / "small_labels.png")) == predict(small)["label_ids"]
@@ -170,3 +171,8 @@ def test_the_model_itself_predicts_a_file_or_an_array(
 def test_arrays_that_are_no_rgb_image_are_refused(model: FoRNet, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"RGB array \(height, width, 3\); received shape"):
         model.predict_image(np.zeros(shape, np.uint8))
+
+
+def test_a_shorter_side_of_nothing_is_refused(model: FoRNet) -> None:
+    with pytest.raises(ValueError, match="short_side must be at least 1 pixel; received 0"):
+        model.predict_image(images(*SIZE)[0], short_side=0)
