@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from fornet_keras.atomic import new_folder
@@ -65,6 +66,8 @@ def decoded_samples(
 ) -> DecodedSamples:
     """Open the decoded samples of a data set; write them first where there are none of it as it is now.
 
+    Of several runs that begin at once, one writes them and the others wait for it.
+
     Args:
         dataset: a `Dataset` whose samples all have labels.
         folder: where decoded data sets are kept; those of an earlier state of this split are removed.
@@ -80,17 +83,21 @@ def decoded_samples(
     if not path.exists():
         sizes = [image_size(sample.image) for sample in dataset.samples]
         size = 4 * sum(map(math.prod, sizes))
-        tell(f"decoding {len(dataset)} samples of {dataset.split} once: {size / 1e9:.2f} GB in {folder}")
-        outdated = [old for old in folder.glob(f"{stem}*") if old.is_dir()]
         try:
-            _write(dataset, path, sizes, size, workers)
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / ".lock"):
+                if not path.exists():
+                    gigabytes = f"{size / 1e9:.2f} GB in {folder}"
+                    tell(f"decoding {len(dataset)} samples of {dataset.split} once: {gigabytes}")
+                    outdated = [old for old in folder.glob(f"{stem}*") if old.is_dir()]
+                    _write(dataset, path, sizes, size, workers)
+                    for old in outdated:
+                        shutil.rmtree(old)
         except OSError as error:
             raise DataError(
                 f"{folder}: cannot be written ({error.strerror or error}); expected room for "
                 f"{size / 1e9:.2f} GB; name another folder, or leave data.cache out"
             ) from error
-        for old in outdated:
-            shutil.rmtree(old)
     return DecodedSamples(path)
 
 

@@ -1,4 +1,5 @@
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def dataset(tmp_path: Path) -> Dataset:
     return Dataset("test", "train", tmp_path, TABLE, tuple(samples))
 
 
+def kept(cache: Path) -> list[Path]:
+    """What lies in a cache, but for the empty file by which runs wait for each other."""
+    return [path for path in cache.iterdir() if path.name != ".lock"]
+
+
 def test_the_same_batches_to_the_last_bit(dataset: Dataset, tmp_path: Path) -> None:
     decoded = decoded_samples(dataset, tmp_path / "cache", 2, print)
     for index, sample in enumerate(dataset.samples):
@@ -48,31 +54,40 @@ def test_written_once_and_again_when_a_file_changes(dataset: Dataset, tmp_path: 
     for _ in range(2):
         decoded_samples(dataset, cache, 2, said.append)
     assert said == [f"decoding 5 samples of train once: 0.00 GB in {cache}"]
-    (first,) = cache.iterdir()
+    (first,) = kept(cache)
     (cache / "other-train-1").mkdir()
     black = np.zeros((64, 96, 3), np.uint8)
     cv2.imwrite(str(dataset.samples[0].image), black)
     np.testing.assert_array_equal(decoded_samples(dataset, cache, 2, said.append).read(0)[0], black)
     assert len(said) == 2 and not first.exists()
-    assert len([*cache.iterdir()]) == 2, "another data set's samples stay"
+    assert len(kept(cache)) == 2, "another data set's samples stay"
+
+
+def test_runs_that_begin_at_once_decode_once(dataset: Dataset, tmp_path: Path) -> None:
+    said: list[str] = []
+    with ThreadPoolExecutor(8) as pool:
+        found = [pool.submit(decoded_samples, dataset, tmp_path / "cache", 2, said.append) for _ in range(8)]
+    for decoded in found:
+        np.testing.assert_array_equal(decoded.result().read(4)[1], read_sample(dataset.samples[4], TABLE)[1])
+    assert len(said) == 1
 
 
 def test_data_sets_of_one_format_share_a_folder(dataset: Dataset, tmp_path: Path) -> None:
     other = replace(dataset, root=tmp_path / "elsewhere")
     for each in (dataset, other):
         decoded_samples(each, tmp_path / "cache", 2, print)
-    assert len([*(tmp_path / "cache").iterdir()]) == 2
+    assert len(kept(tmp_path / "cache")) == 2
 
 
 def test_a_name_cannot_lead_out_of_the_folder(dataset: Dataset, tmp_path: Path) -> None:
     decoded_samples(replace(dataset, name="../[ho] me"), tmp_path / "cache", 2, print)
-    (folder,) = (tmp_path / "cache").iterdir()
+    (folder,) = kept(tmp_path / "cache")
     assert folder.name.startswith("____ho__me-train-")
 
 
 def test_a_damaged_cache_is_refused(dataset: Dataset, tmp_path: Path) -> None:
     decoded_samples(dataset, tmp_path / "cache", 2, print)
-    (folder,) = (tmp_path / "cache").iterdir()
+    (folder,) = kept(tmp_path / "cache")
     images = folder / "images.bin"
     images.write_bytes(images.read_bytes()[:-1])
     with pytest.raises(DataError, match=r"is damaged; expected decoded samples; delete it"):
@@ -84,7 +99,7 @@ def test_nothing_is_left_of_a_cache_that_could_not_be_written(dataset: Dataset, 
     sample.image.write_bytes(sample.image.read_bytes()[:-200])
     with pytest.raises(DataError, match=f"{sample.image.name}: cannot be read"):
         decoded_samples(dataset, tmp_path / "cache", 2, print)
-    assert not [*(tmp_path / "cache").iterdir()]
+    assert not kept(tmp_path / "cache")
 
 
 def test_a_disk_that_is_too_small(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,4 +110,4 @@ def test_a_disk_that_is_too_small(dataset: Dataset, tmp_path: Path, monkeypatch:
     message = r"cannot be written \(0.01 GB are free\); expected room for 16.00 GB; name another folder"
     with pytest.raises(DataError, match=message):
         decoded_samples(dataset, tmp_path / "cache", 2, print)
-    assert not [*(tmp_path / "cache").iterdir()]
+    assert not kept(tmp_path / "cache")
