@@ -84,11 +84,9 @@ class TrainingBatches:
                 "new run with another --output and model.weights"
             )
 
-    def unchanged(self) -> TrainingBatches:
-        """The same samples with their own sizes and colours, in whole batches: crops, some mirrored."""
-        crop, flip = self.options.crop, self.options.flip
-        colours = dict.fromkeys(("brightness", "contrast", "saturation", "hue", "gamma"), 0.0)
-        options = AugmentConfig(crop=crop, flip=flip, scale=(1.0, 1.0), **colours)
+    def unscaled(self) -> TrainingBatches:
+        """The same samples at their own sizes, in whole batches: crops, mirrored and recoloured as ever."""
+        options = self.options.model_copy(update={"scale": (1.0, 1.0)})
         return TrainingBatches(self.dataset, options, self.batch_size, self.seed, self.decoded)
 
     def indices(self, epoch: int, step: int) -> NDArray[np.int64]:

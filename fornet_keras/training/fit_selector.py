@@ -43,12 +43,13 @@ def fit_selector(
     """Train the Selector anew, on a network whose other weights stay as they are.
 
     During training the Selector follows a coarse path that changes all the time, normalises by the batch and
-    sees images whose colours and sizes are changed: other errors than those it is asked for later. What it
-    had learnt is forgotten, so that the result depends on the other weights and the seed alone.
+    sees images whose sizes are changed: other errors than those it is asked for later. Colours are changed
+    here too: of images that it knows by heart the coarse path gets little wrong. What the Selector had learnt
+    is forgotten, so that the result depends on the other weights and the seed alone.
 
     Args:
         model: a `FoRNet`; only its Selector's weights change.
-        batches: the `TrainingBatches` of the run; their images are taken at their own size and colours.
+        batches: the `TrainingBatches` of the run; their images are taken at their own size.
         config: the `Config` of the run: `training.selector_epochs`, and how batches are made.
         callbacks: of the `fit` in here.
     """
@@ -65,9 +66,9 @@ def fit_selector(
     epochs, steps = config.training.selector_epochs, batches.steps_per_epoch
     schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, epochs * steps)
     alone.compile(keras.optimizers.Adam(schedule), jit_compile=keras.backend.backend() == "jax")
-    plain = batches.unchanged()
-    with data_errors(plain):
-        inputs = fit_input(plain, config.training.workers)
+    unscaled = batches.unscaled()
+    with data_errors(unscaled):
+        inputs = fit_input(unscaled, config.training.workers)
         alone.fit(
             inputs, epochs=epochs, steps_per_epoch=steps, callbacks=[*callbacks], shuffle=False, verbose=0
         )

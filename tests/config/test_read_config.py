@@ -116,6 +116,7 @@ def test_shipped_configuration(file: Path) -> None:
 def test_a_configuration_for_each_kind_of_data_is_shipped() -> None:
     assert [file.stem for file in SHIPPED] == [
         "camvid",
+        "camvid_cpu",
         "camvid_trainval",
         "cityscapes",
         "folder",

@@ -113,11 +113,11 @@ def test_a_data_set_smaller_than_a_batch_fills_one(tmp_path: Path) -> None:
     assert len(samples) == 8 and min(samples.count(index) for index in range(3)) >= 2
 
 
-def test_unchanged_batches_are_whole_in_every_process(tmp_path: Path) -> None:
+def test_unscaled_batches_are_whole_in_every_process(tmp_path: Path) -> None:
     """What is learnt from them is not averaged over the processes."""
     batches = TrainingBatches(write_samples(tmp_path, 8), STILL, 4, 0, part=(1, 2))
     assert len(batches.batch(0, 0)[0]) == 2
-    assert len(batches.unchanged().batch(0, 0)[0]) == 4
+    assert len(batches.unscaled().batch(0, 0)[0]) == 4
 
 
 def test_a_batch_is_a_function_of_seed_epoch_and_step(tmp_path: Path) -> None:

@@ -93,11 +93,12 @@ def test_a_signal_in_the_selectors_epochs(
     assert best[0] == best[1]
 
 
-def test_unchanged_batches_are_cut_from_the_images_as_they_are(make_config: Callable[..., Any]) -> None:
-    config = make_config(augment={"flip": 0.0, "brightness": 0.9, "gamma": 1.0})
+def test_unscaled_batches_are_cut_from_the_images_as_they_are(make_config: Callable[..., Any]) -> None:
+    still = dict.fromkeys(("flip", "brightness", "contrast", "saturation", "hue"), 0.0)
+    config = make_config(augment={**still, "scale": [0.5, 2.0]})
     dataset = open_split(config.data, "train")
     batches = TrainingBatches(dataset, config.augment, 2, 0)
-    images, labels = batches.unchanged().batch(0, 0)
+    images, labels = batches.unscaled().batch(0, 0)
     from fornet_keras.data.samples import read_sample
 
     for image, label, index in zip(images, labels, batches.indices(0, 0), strict=True):
