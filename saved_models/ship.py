@@ -2,7 +2,8 @@
 
     python saved_models/ship.py RUN --name fornet_s_camvid --config configs/camvid.yaml --data DIR
 
-What is scored is what is shipped: the weights as they are read back from float16.
+What is scored is what is shipped: the weights as they are read back from float16. Of a run on train+val that
+says nothing about other images, and `trained_on` in metrics.json says so.
 """
 
 import argparse
@@ -77,7 +78,9 @@ def main():
     results, worst = score(folder, dataset)
     run = json.loads((arguments.run / "result.json").read_text())
     cost = summarize(model, (360, 480), 1.0)
+    settings = read_config(arguments.run / "config.yaml")
     metrics = {
+        "trained_on": settings.data.train_split,
         "split": dataset.split,
         "num_images": len(dataset),
         "parameters": model.count_params(),
@@ -89,7 +92,6 @@ def main():
         "versions": versions(),
     }
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-    settings = read_config(arguments.run / "config.yaml")
     text = dump_config(without_paths(settings))
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     shutil.copy(arguments.run / "log.csv", folder / "log.csv")

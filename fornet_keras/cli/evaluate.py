@@ -11,7 +11,7 @@ import click
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.budget import top_k_within
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.models import require_classes
+from fornet_keras.cli.models import has_learnt_from, require_classes
 from fornet_keras.cli.options import (
     Shares,
     backend_option,
@@ -24,7 +24,7 @@ from fornet_keras.cli.options import (
     top_k_option,
 )
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.scores import show_curve, show_official_scores, show_scores
+from fornet_keras.cli.scores import show_curve, show_learnt, show_official_scores, show_scores
 from fornet_keras.cli.screen import counting
 from fornet_keras.cli.settings import look_through_to_use, read_settings
 from fornet_keras.cli.views import make_predictor, views_options
@@ -131,7 +131,9 @@ def evaluate(
     others = [
         _score(make_predictor(network.with_top_k(share), window, flip, scales), dataset)[0] for share in curve
     ]
-    found = {"model": model, "data": dataset.root, "split": dataset.split, **scores.as_json()}
+    learnt = has_learnt_from(model, config.data, dataset.split)
+    found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": learnt}
+    found |= scores.as_json()
     if official:
         found["cityscapes"] = official
     if curve:
@@ -139,6 +141,8 @@ def evaluate(
     write_json(json_file, found)
     title = f"{model} on {dataset.name} {dataset.split}"
     show_scores(scores, title)
+    if learnt:
+        show_learnt(dataset.split)
     if official:
         show_official_scores(official)
     show_curve(others)

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import fornet_keras
+from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
-from fornet_keras.errors import ModelError
+from fornet_keras.errors import ConfigError, ModelError
 
 SHIPPED = Path(fornet_keras.__file__).parents[1] / "saved_models"
 """The models that come with a checkout, a folder each."""
@@ -43,3 +44,19 @@ def require_classes(folder: Path, table: LabelTable, dataset: Dataset) -> None:
             f"{dataset.name} ({', '.join(theirs)}); expected the same, in the same order; "
             "use the configuration of the data that the model was trained on"
         )
+
+
+def has_learnt_from(folder: Path, data: DataConfig, split: str) -> bool:
+    """Whether the configuration beside a model says that it was trained on a split of this data.
+
+    Where there is none, or it cannot be read, nothing is known: False.
+    """
+    for place in (folder, folder.parent):  # a run, a shipped model; a run's `best`
+        try:
+            trained = read_config(place / "config.yaml").data
+        except ConfigError:
+            continue
+        # A shipped model does not say where its data lay.
+        elsewhere = trained.root is not None and Path(trained.root) != Path(data.root or "").absolute()
+        return trained.format == data.format and not elsewhere and trained.trains_on(split)
+    return False

@@ -49,6 +49,11 @@ def show_scores(scores: Scores, title: str) -> None:
     click.echo(f"speed           reading {reading:.1f} ms, inference {inference} an image")
 
 
+def show_learnt(split: str) -> None:
+    """Say that the scores are of images that the model was trained on."""
+    click.echo(f"note: the model was trained on {split}: these scores say nothing about other images")
+
+
 def show_curve(curve: Sequence[Scores]) -> None:
     """Print what the same model scores at several shares of the regions; nothing for none."""
     if not curve:

@@ -11,7 +11,7 @@ from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.options import backend_option, config_option, data_option, json_option, on_error_option
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.scores import show_scores
+from fornet_keras.cli.scores import show_learnt, show_scores
 from fornet_keras.cli.screen import ERRORS, show_table
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import Config
@@ -105,6 +105,8 @@ def train(
         return
     write_json(json_file, result)
     show_scores(scores, f"Best model (epoch {result['best_epoch']}) on {config.data.val_split}")
+    if config.data.trains_on(config.data.val_split):
+        show_learnt(config.data.val_split)
     click.echo(
         f"\nThe run is in {run_folder}, {result['seconds']:.0f} s. Next:\n"
         f"  {program} evaluate {quoted} --config {quoted}/config.yaml --top-k 0.25\n"

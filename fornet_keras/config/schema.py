@@ -57,6 +57,10 @@ class DataConfig(Section):
         examples=["/scratch/decoded"],
     )
 
+    def trains_on(self, split: str) -> bool:
+        """Whether training has images of a split, or of one of those joined by '+'."""
+        return not {*split.split("+")}.isdisjoint(self.train_split.split("+"))
+
 
 class AugmentConfig(Section):
     """Random changes of the training images; validation images stay as they are."""

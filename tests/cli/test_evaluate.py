@@ -1,10 +1,12 @@
 import json
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from fornet_keras.config import dump_config, read_config
 from fornet_keras.data.images import read_label
 from tests.cli.conftest import DATASET, Run, only_line
 
@@ -43,6 +45,32 @@ def test_another_split(run: Run, model: Path, config: Path, data: Path) -> None:
     result = run("evaluate", model, "--config", config, "--data", data, "--split", "nigth")
     assert result.exit_code == 1
     assert "has no split 'nigth'; expected one of test, train" in only_line(result.stderr)
+
+
+NOTE = "note: the model was trained on {}: these scores say nothing about other images"
+
+
+def test_scores_of_images_that_were_trained_on_are_marked(
+    run: Run, model: Path, config: Path, data: Path, tmp_path: Path
+) -> None:
+    trained, result_file = tmp_path / "run" / "best", tmp_path / "scores.json"
+    shutil.copytree(model, trained)
+    settings = read_config(config)
+    for root, split, marked in (
+        (None, "train", True),
+        (str(data), "train", True),
+        (None, "test+train", True),
+        (None, "test", False),
+        ("/another/harbour", "train", False),
+    ):
+        of_run = settings.data.model_copy(update={"root": root})
+        text = dump_config(settings.model_copy(update={"data": of_run}))
+        (tmp_path / "run" / "config.yaml").write_text(text)
+        options = ("--config", config, "--data", data, "--split", split, "--json", result_file)
+        result = run("evaluate", trained, *options)
+        assert result.exit_code == 0
+        assert (NOTE.format(split) in result.stdout) is marked
+        assert json.loads(result_file.read_text())["trained_on_it"] is marked
 
 
 def test_other_classes_are_refused(run: Run, model: Path, config: Path, data: Path) -> None:
