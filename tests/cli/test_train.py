@@ -11,16 +11,18 @@ def test_train_leaves_a_run_folder_and_says_what_next(
     run: Run, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = run("train", "--config", config, "--data", data, "--json", "result.json")
+    joined = ("--set", "data.train_split=train+test")
+    result = run("train", "--config", config, "--data", data, "--json", "result.json", *joined)
     assert result.exit_code == 0
-    assert "harbour train: 2 images, 0 missing labels, 0 corrupt\n" in result.stderr
+    assert "harbour train+test: 4 images, 0 missing labels, 0 corrupt\n" in result.stderr
     assert "epoch 1/1  loss " in result.stderr
     assert "Best model (epoch 1) on test" in result.stdout
+    assert "the model was trained on test: these scores say nothing about other images" in result.stdout
     assert "fornet predict runs/harbour IMAGE --output pictures" in result.stdout
     found = json.loads(Path("result.json").read_text())
     assert found == json.loads(Path("runs/harbour/result.json").read_text())
     assert {"backend", "epochs", "steps", "best_miou", "seconds", "model"} <= found.keys()
-    assert (found["steps"], found["model"]) == (1, "runs/harbour/best")
+    assert (found["steps"], found["model"]) == (2, "runs/harbour/best")
     assert {path.name for path in Path("runs/harbour").iterdir()} >= {
         "best",
         "last",
