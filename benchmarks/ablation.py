@@ -1,6 +1,6 @@
 """What each part of FoR-Net is worth: the same seed and schedule, one part changed at a time.
 
-    python benchmarks/ablation.py --config configs/camvid_cpu.yaml --data DIR --output runs/ablation [--epochs 20]
+    python benchmarks/ablation.py --config configs/camvid_cpu.yaml --data DIR --output runs/ablation
 
 Each training is a run of the package's own `train`, in a folder of its own; rows are added to `table.json`.
 Started again after an interruption, it goes on where it stopped. Rows that differ only in which regions are

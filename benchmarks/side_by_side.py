@@ -1,6 +1,6 @@
 """FoR-Net beside KerasHub's SegFormer-B0 and DeepLabV3+, all from scratch, in one run.
 
-    python benchmarks/side_by_side.py --config configs/camvid_cpu.yaml --data DIR --output FILE.json [--epochs 20]
+    python benchmarks/side_by_side.py --config configs/camvid_cpu.yaml --data DIR --output FILE.json
 
 The same images in the same order, augmentation, optimizer, schedule and evaluation. A peer learns by the
 cross-entropy and Dice loss of its logits, as FoR-Net's final logits do; FoR-Net also has its two inner
