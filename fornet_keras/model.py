@@ -41,6 +41,10 @@ class FoRNet(keras.Model):
             `branch_filters` and `region_size / 4`.
         region_size: edge of a region in pixels, a multiple of 16.
         top_k: share of the regions that is corrected at inference, in (0, 1].
+        dropout: share of the channels that the coarse path and the branch learn without, 0…1; against
+            learning the training streets by heart.
+        world_dropout: share of the images whose mean over all pixels is kept from the coarse path in
+            training, 0…1: that mean tells which street it is.
 
     Input shape: RGB image, uint8 or float, 0…255, `(batch, height, width, 3)`, any height and width.
 
@@ -76,6 +80,8 @@ class FoRNet(keras.Model):
         scales=(1, 2, 4),
         region_size=16,
         top_k=0.5,
+        dropout=0.0,
+        world_dropout=0.0,
         **kwargs,
     ):
         if num_classes < 2:
@@ -98,7 +104,8 @@ class FoRNet(keras.Model):
         padding = math.lcm(region_size, DEEPEST_STRIDE)
         pyramid = backbone(PadToMultiple(padding, name="pad")(x))
 
-        context = _fuse_top_down(pyramid, context_filters)
+        context = _fuse_top_down(pyramid, context_filters, world_dropout)
+        context = keras.layers.SpatialDropout2D(dropout, name="context_drop")(context)
         context = CropToRegions(region_size, CONTEXT_STRIDE, name="context_crop")([context, image])
         coarse = keras.layers.Conv2D(num_classes, 1, name="coarse_logits")(context)
         importance = selector([context, coarse])
@@ -106,6 +113,7 @@ class FoRNet(keras.Model):
 
         detail = CropToRegions(region_size, DETAIL_STRIDE, name="detail_crop")([pyramid["stride_4"], image])
         detail = _join_detail(detail, context, context_filters)
+        detail = keras.layers.SpatialDropout2D(dropout, name="detail_drop")(detail)
         correction = branch([detail, kept, indices])
         # float32: float16 has too few steps to tell close classes apart.
         coarse = _upsample(coarse, "coarse_logits_up", dtype="float32")
@@ -121,6 +129,8 @@ class FoRNet(keras.Model):
         self.branch_filters = branch_filters
         self.scales = tuple(scales)
         self.region_size = region_size
+        self.dropout = dropout
+        self.world_dropout = world_dropout
         self._predictor = None
         self.loss_parts = [
             keras.metrics.Mean(name=name) for name in ("logits_loss", "coarse_loss", "selector_loss")
@@ -217,6 +227,8 @@ class FoRNet(keras.Model):
             "scales": self.scales,
             "region_size": self.region_size,
             "top_k": self.top_k,
+            "dropout": self.dropout,
+            "world_dropout": self.world_dropout,
         }
 
     @classmethod
@@ -232,11 +244,12 @@ def _upsample(x, name, dtype=None):
     return keras.layers.UpSampling2D(2, interpolation="bilinear", dtype=dtype, name=name)(x)
 
 
-def _fuse_top_down(pyramid, filters):
+def _fuse_top_down(pyramid, filters, world_dropout):
     """Bring the deeper features, with the mean of the whole image, up to stride 8."""
     deepest = pyramid["stride_32"]
     world = keras.layers.GlobalAveragePooling2D(keepdims=True, name="world_pool")(deepest)
     world = keras.layers.Conv2D(filters, 1, activation="relu", name="world")(world)
+    world = keras.layers.Dropout(world_dropout, noise_shape=(None, 1, 1, 1), name="world_drop")(world)
     x = keras.layers.Add(name="fuse_32")([ConvBlock(filters, 1, name="lateral_32")(deepest), world])
     for stride in (16, CONTEXT_STRIDE):
         lateral = ConvBlock(filters, 1, name=f"lateral_{stride}")(pyramid[f"stride_{stride}"])

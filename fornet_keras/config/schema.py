@@ -143,6 +143,20 @@ class ModelConfig(Section):
         le=1,
         description="a number > 0 and <= 1 (share of the regions refined at inference)",
     )
+    dropout: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.9,
+        description="a number in 0..0.9 (share of the channels that the coarse path and the branch learn "
+        "without: against learning the training images by heart)",
+    )
+    world_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.9,
+        description="a number in 0..0.9 (share of the training images whose mean features the coarse path is "
+        "not told: they give away which street it is)",
+    )
     weights: Prefix | None = Field(
         default=None,
         description="null or a str (folder of a model to begin with: its weights instead of random ones, the "

@@ -34,7 +34,8 @@ def build_model(config: Config, num_classes: int) -> FoRNet:
             another network, or the network is larger than can be saved.
     """
     options = config.model
-    arguments: dict[str, Any] = {"region_size": options.region_size, "top_k": options.top_k}
+    names = ("region_size", "top_k", "dropout", "world_dropout")
+    arguments: dict[str, Any] = {name: getattr(options, name) for name in names}
     if options.backbone:
         arguments["backbone"] = _open_backbone(options.backbone)
     model = FoRNet.from_preset(options.preset, num_classes, **arguments)
