@@ -107,3 +107,19 @@ def test_mixed_precision_gives_float32(dense: dict[str, np.ndarray], policy: str
     assert dtypes(outputs) == dtypes(mixed.output) == {"float32"}
     # Steps of bfloat16 are 0.8 %, and errors add up over a dozen layers.
     assert 0 < np.abs(outputs["logits"] - dense["logits"]).mean() < 0.02 * dense["logits"].std()
+
+
+def test_dropout_is_of_training_alone(model: FoRNet) -> None:
+    other = randomize(tiny_model(dropout=0.3))
+    known, found = (numpy_outputs(x, images(64, 96)) for x in (model, other))
+    for name in known:
+        np.testing.assert_array_equal(known[name], found[name])
+
+
+@pytest.mark.parametrize("option", ["dropout", "world_dropout"])
+def test_dropout_changes_what_is_learnt_from(option: str) -> None:
+    image = images(64, 96)
+    for rate, changes in ((0.0, False), (0.5, True)):
+        dropping = randomize(tiny_model(**{option: rate}))
+        seen = [keras.ops.convert_to_numpy(dropping(image, training=True)["coarse_logits"]) for _ in range(9)]
+        assert any(not np.array_equal(seen[0], other) for other in seen[1:]) == changes

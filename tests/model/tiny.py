@@ -10,8 +10,8 @@ from fornet_keras.model import FoRNet
 NUM_CLASSES = 3
 
 
-def tiny_model(top_k: float = 0.5, num_classes: int = NUM_CLASSES) -> FoRNet:
-    return FoRNet.from_preset("pico", num_classes, top_k=top_k)
+def tiny_model(top_k: float = 0.5, num_classes: int = NUM_CLASSES, **arguments: Any) -> FoRNet:
+    return FoRNet.from_preset("pico", num_classes, top_k=top_k, **arguments)
 
 
 def randomize(model: keras.Model, seed: int = 0) -> keras.Model:

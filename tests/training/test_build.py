@@ -53,6 +53,12 @@ def test_begins_with_another_models_weights(
     assert new == (set() if num_classes == 3 else of_classes)
 
 
+def test_the_configured_dropout_is_in_the_network(make_config: MakeConfig) -> None:
+    model = build_model(make_config(model={"dropout": 0.1, "world_dropout": 0.4}), 3)
+    rates = {name: model.get_layer(name).rate for name in ("context_drop", "detail_drop", "world_drop")}
+    assert rates == {"context_drop": 0.1, "detail_drop": 0.1, "world_drop": 0.4}
+
+
 def test_another_networks_weights_are_refused(other: tuple[FoRNet, Path], make_config: MakeConfig) -> None:
     with pytest.raises(ModelError, match=r"other: 'stem_1/.*; expected \(.*; set model.preset and"):
         build_model(make_config(model={"preset": "s", "weights": str(other[1])}), 3)
