@@ -105,7 +105,8 @@ class FoRNet(keras.Model):
         pyramid = backbone(PadToMultiple(padding, name="pad")(x))
 
         context = _fuse_top_down(pyramid, context_filters, world_dropout)
-        context = keras.layers.SpatialDropout2D(dropout, name="context_drop")(context)
+        if dropout:  # a layer that does nothing would change the order of the weights
+            context = keras.layers.SpatialDropout2D(dropout, name="context_drop")(context)
         context = CropToRegions(region_size, CONTEXT_STRIDE, name="context_crop")([context, image])
         coarse = keras.layers.Conv2D(num_classes, 1, name="coarse_logits")(context)
         importance = selector([context, coarse])
@@ -113,7 +114,8 @@ class FoRNet(keras.Model):
 
         detail = CropToRegions(region_size, DETAIL_STRIDE, name="detail_crop")([pyramid["stride_4"], image])
         detail = _join_detail(detail, context, context_filters)
-        detail = keras.layers.SpatialDropout2D(dropout, name="detail_drop")(detail)
+        if dropout:
+            detail = keras.layers.SpatialDropout2D(dropout, name="detail_drop")(detail)
         correction = branch([detail, kept, indices])
         # float32: float16 has too few steps to tell close classes apart.
         coarse = _upsample(coarse, "coarse_logits_up", dtype="float32")
@@ -249,7 +251,8 @@ def _fuse_top_down(pyramid, filters, world_dropout):
     deepest = pyramid["stride_32"]
     world = keras.layers.GlobalAveragePooling2D(keepdims=True, name="world_pool")(deepest)
     world = keras.layers.Conv2D(filters, 1, activation="relu", name="world")(world)
-    world = keras.layers.Dropout(world_dropout, noise_shape=(None, 1, 1, 1), name="world_drop")(world)
+    if world_dropout:
+        world = keras.layers.Dropout(world_dropout, noise_shape=(None, 1, 1, 1), name="world_drop")(world)
     x = keras.layers.Add(name="fuse_32")([ConvBlock(filters, 1, name="lateral_32")(deepest), world])
     for stride in (16, CONTEXT_STRIDE):
         lateral = ConvBlock(filters, 1, name=f"lateral_{stride}")(pyramid[f"stride_{stride}"])
