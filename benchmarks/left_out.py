@@ -13,23 +13,28 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fornet_keras.config import read_config
 from fornet_keras.data.camvid import find_samples, find_splits
 
 ROOT = Path(__file__).parents[1]
 
 
-def link_without(data, sequence, output):
-    """Lay the frames out anew, as links: `val` holds the sequence, `train` all others."""
-    count = {"train": 0, "val": 0}
+def split_off(data, sequence):
+    """The labelled frames of all splits: `val` is the sequence, `train` all others."""
+    parts = {"train": [], "val": []}
     for sample in (sample for split in find_splits(data) for sample in find_samples(data, split)):
-        split = "val" if sample.image.name.startswith(sequence) else "train"
-        count[split] += 1
-        for file, folder in ((sample.image, "images"), (sample.label, "labels")):
-            link = output / split / folder / file.name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(file.resolve())
-    return count
+        if sample.label:
+            parts["val" if sample.image.name.startswith(sequence) else "train"].append(sample)
+    return parts
+
+
+def link(parts, output):
+    """Lay the frames out anew, as links."""
+    for split, samples in parts.items():
+        for folder in ("images", "labels"):
+            (output / split / folder).mkdir(parents=True)
+        for sample in samples:
+            for file, folder in ((sample.image, "images"), (sample.label, "labels")):
+                (output / split / folder / file.name).symlink_to(file.resolve())
 
 
 def main():
@@ -38,18 +43,21 @@ def main():
     parser.add_argument("sequence", help="how the names of the frames to leave out begin, such as 0006R0")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True, help="a folder that is made new")
+    parser.add_argument("--output", type=Path, required=True, help="a folder that does not exist yet")
     arguments, rest = parser.parse_known_args()
-    overrides = [value for name, value in zip(rest, rest[1:], strict=False) if name == "--set"]
-    epochs = read_config(arguments.config, overrides).training.epochs
-    arguments.output.mkdir(parents=True)
-    count = link_without(arguments.data, arguments.sequence, arguments.output / "data")
-    if not all(count.values()):
-        parser.error(f"{arguments.sequence}: no sequence of several in {arguments.data}; frames: {count}")
+    parts = split_off(arguments.data, arguments.sequence)
+    if not all(parts.values()):
+        counts = {split: len(samples) for split, samples in parts.items()}
+        parser.error(f"{arguments.data}: {counts} labelled frames without and of {arguments.sequence}")
+    if arguments.output.exists():
+        parser.error(f"{arguments.output} exists; choose another --output")
+    link(parts, arguments.output / "data")
     command = [sys.executable, ROOT / "cli.py", "train", "--config", arguments.config, *rest]
     command += ["--data", arguments.output / "data", "--output", arguments.output / "run"]
-    command += ["--set", f"training.validate_every={epochs}"]
-    subprocess.run(command, check=True)
+    command += ["--set", "training.validate_every=1000000"]  # the last epoch is scored whatever this is
+    code = subprocess.run(command).returncode
+    if code:
+        sys.exit(code)
     scores = json.loads((arguments.output / "run" / "result.json").read_text())["val"]
     print(f"{arguments.sequence}, left out: mIoU {scores['miou']:.4f}")
     print(*(f"{name} {value:.3f}" for name, value in scores["iou"].items()), sep=", ")

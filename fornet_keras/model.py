@@ -44,7 +44,7 @@ class FoRNet(keras.Model):
         dropout: share of the channels that the coarse path and the branch learn without, 0…1; against
             learning the training streets by heart.
         world_dropout: share of the images whose mean over all pixels is kept from the coarse path in
-            training, 0…1: that mean tells which street it is.
+            training, 0…1: that mean tells which street it is. Neither rate is kept in a model folder.
 
     Input shape: RGB image, uint8 or float, 0…255, `(batch, height, width, 3)`, any height and width.
 
@@ -84,14 +84,7 @@ class FoRNet(keras.Model):
         world_dropout=0.0,
         **kwargs,
     ):
-        if num_classes < 2:
-            raise ValueError(f"num_classes must be at least 2; received {num_classes}")
-        if region_size < 16 or region_size % 16:
-            raise ValueError(f"region_size must be a multiple of 16 pixels; received {region_size}")
-        if any(region_size // DETAIL_STRIDE % scale for scale in scales):
-            raise ValueError(
-                f"scales must divide region_size / 4; received {scales} and {region_size} pixels"
-            )
+        _require_valid(num_classes, scales, region_size)
         # === Layers ===
         backbone = ResidualBackbone(name="backbone") if backbone is None else backbone
         selector = Selector(region_size // CONTEXT_STRIDE, name="selector")
@@ -105,8 +98,7 @@ class FoRNet(keras.Model):
         pyramid = backbone(PadToMultiple(padding, name="pad")(x))
 
         context = _fuse_top_down(pyramid, context_filters, world_dropout)
-        if dropout:  # a layer that does nothing would change the order of the weights
-            context = keras.layers.SpatialDropout2D(dropout, name="context_drop")(context)
+        context = _drop_channels(context, dropout, "context_drop")
         context = CropToRegions(region_size, CONTEXT_STRIDE, name="context_crop")([context, image])
         coarse = keras.layers.Conv2D(num_classes, 1, name="coarse_logits")(context)
         importance = selector([context, coarse])
@@ -114,8 +106,7 @@ class FoRNet(keras.Model):
 
         detail = CropToRegions(region_size, DETAIL_STRIDE, name="detail_crop")([pyramid["stride_4"], image])
         detail = _join_detail(detail, context, context_filters)
-        if dropout:
-            detail = keras.layers.SpatialDropout2D(dropout, name="detail_drop")(detail)
+        detail = _drop_channels(detail, dropout, "detail_drop")
         correction = branch([detail, kept, indices])
         # float32: float16 has too few steps to tell close classes apart.
         coarse = _upsample(coarse, "coarse_logits_up", dtype="float32")
@@ -240,6 +231,20 @@ class FoRNet(keras.Model):
             config["backbone"], custom_objects=custom_objects
         )
         return cls(**config)
+
+
+def _require_valid(num_classes, scales, region_size):
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2; received {num_classes}")
+    if region_size < 16 or region_size % 16:
+        raise ValueError(f"region_size must be a multiple of 16 pixels; received {region_size}")
+    if any(region_size // DETAIL_STRIDE % scale for scale in scales):
+        raise ValueError(f"scales must divide region_size / 4; received {scales} and {region_size} pixels")
+
+
+def _drop_channels(x, rate, name):
+    """Nothing at a rate of 0: one layer more would change the order of the weights."""
+    return keras.layers.SpatialDropout2D(rate, name=name)(x) if rate else x
 
 
 def _upsample(x, name, dtype=None):
