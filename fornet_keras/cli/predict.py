@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from fornet_keras.cli.views import make_predictor, views_options
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.prediction.artifact import ArtifactPredictor, is_artifact
 from fornet_keras.prediction.inputs import find_inputs
-from fornet_keras.prediction.predict import FolderPrediction
+from fornet_keras.prediction.predict import FolderPrediction, Outcome
 from fornet_keras.prediction.ray_engine import predict_with_ray
 from fornet_keras.prediction.short_side import shrunk_size
 from fornet_keras.prediction.video import first_size
@@ -153,14 +154,20 @@ def predict(
             outcomes = predict_with_ray(model, prediction, found, workers, track)
         else:
             outcomes = prediction(found)
-    counts = Counter(outcome.status for outcome in outcomes)
+    counts: Counter[str] = Counter(outcome.status for outcome in outcomes)
     result = {"model": model, "top_k": predictor.top_k, "output": output, "classes": table.names}
     result |= {status: counts[status] for status in ("written", "kept", "failed")}
     write_json(json_file, result | {"inputs": [asdict(outcome) for outcome in outcomes]})
+    _tell(output, outcomes, counts, on_error)
+    if counts["failed"] and on_error == "fail":
+        context.exit(FAILED)
+
+
+def _tell(output: Path, outcomes: Sequence[Outcome], counts: Counter[str], on_error: str) -> None:
+    """Say how many inputs were predicted, and what was wrong with the others."""
     kept = f", {counts['kept']} kept (they were there; --overwrite writes them again)"
     click.echo(f"{counts['written']} predicted{kept if counts['kept'] else ''}: {output}")
     if failed := [outcome.error for outcome in outcomes if outcome.error]:
         begin, end = ("Error: ", "failed") if on_error == "fail" else ("", "skipped")
         click.echo(f"{begin}{len(failed)} of {len(outcomes)} inputs {end}:", err=True)
         click.echo("\n".join(f"  {error}" for error in failed), err=True)
-        context.exit(FAILED if on_error == "fail" else 0)

@@ -1,13 +1,28 @@
-"""Lists of files, one path a line, none of which leads out of the folder that it is for."""
+"""Which files are meant: those in a folder, or those of a list, none of which leads out of its folder."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fornet_keras.errors import DataError
 
 MAX_BYTES = 1_000_000_000
 """Some ten million lines."""
+
+
+def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files with one of some suffixes, in either case, in a folder and all below it, sorted.
+
+    Hidden ones are not meant: a dot begins their name or that of a folder on the way.
+    """
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in suffixes
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
 
 
 def read_list(path: Path, root: Path) -> list[Path]:

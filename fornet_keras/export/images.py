@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import Dataset, LabelTable, Sample
+from fornet_keras.data.file_list import files_below
 from fornet_keras.data.images import SUFFIXES, read_image
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.synthetic import render_scene
@@ -28,8 +29,7 @@ def calibration_images(folder: Path, size: tuple[int, int]) -> list[NDArray[np.u
         ExportError: there is none.
         DataError: one cannot be read.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    paths = [path for path in paths if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
+    paths = files_below(folder, SUFFIXES)
     if not paths:
         raise ExportError(f"{folder}: no image in it; expected {', '.join(SUFFIXES)} files")
     picked = np.unique(np.linspace(0, len(paths) - 1, MOST_CALIBRATION).astype(int))

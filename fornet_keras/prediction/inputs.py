@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from fornet_keras.data.file_list import read_list
+from fornet_keras.data.file_list import files_below, read_list
 from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import DataError
 
@@ -112,12 +112,8 @@ def _below(folder: Path, path: Path) -> PurePath:
 
 def _in_folder(folder: Path, output: Path) -> list[_Found]:
     endings = (*SUFFIXES, *VIDEO_SUFFIXES)
-    found = []
-    for path in sorted(folder.rglob("*")):
-        short = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in short.parts)
-        if path.suffix.lower() in endings and not hidden and path.is_file() and not _is_output(path, output):
-            found.append(_Found(path, short))
+    files = (path for path in files_below(folder, endings) if not _is_output(path, output))
+    found = [_Found(path, path.relative_to(folder)) for path in files]
     if not found:
         listed = ", ".join(ending.removeprefix(".") for ending in endings)
         raise DataError(f"{folder}: no image or video in it; expected {listed} files; check the path")
