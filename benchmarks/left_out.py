@@ -67,6 +67,8 @@ def main():
         parser.error(f"{arguments.output} exists; choose another --output")
     if arguments.seeds < 1:
         parser.error(f"--seeds {arguments.seeds}: expected at least 1")
+    if any("training.seed=" in argument for argument in rest):
+        parser.error("training.seed is what --seeds decides; leave it out of --set")
     link(parts, arguments.output / "data")
     found = []
     for seed in range(arguments.seeds):

@@ -21,7 +21,7 @@ from fornet_keras.bounded_build import NetworkTooLarge, bounded_build
 from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
-from tests.model.test_model_folder import TABLE, edit, rewrite_weights, set_architecture
+from tests.model.folders import TABLE, edit, rewrite_weights, set_architecture
 from tests.model.tiny import tiny_model
 
 pytestmark = pytest.mark.skipif(
@@ -29,18 +29,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 LARGEST = {"widths": [2048] * 4, "depths": [64] * 4, "context_filters": 2048, "branch_filters": 2048}
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "saved"
-    save_model(tiny_model(), TABLE, folder)
-    return folder
-
-
-@pytest.fixture
-def folder(saved: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(saved, tmp_path / "model")
 
 
 class Touch:

@@ -1,4 +1,3 @@
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,60 +6,17 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from fornet_keras import model_folder
 from fornet_keras.backbones.residual import ResidualBackbone
-from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
-from tests.model.tiny import images, numpy_outputs, randomize, tiny_model
+from tests.model.folders import TABLE, content, edit, rewrite_weights, set_architecture
+from tests.model.tiny import images, numpy_outputs, tiny_model
 
 pytestmark = pytest.mark.backend
-
-TABLE = LabelTable(
-    names=("road", "pole", "sky"),
-    colors=((128, 64, 128), (153, 153, 153), (70, 130, 180)),
-    train_ids={7: 0, 17: 1, 23: 2},
-    thin=("pole",),
-)
-
-
-@pytest.fixture(scope="module")
-def saved(model: FoRNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "saved"
-    save_model(model, TABLE, folder)
-    return folder
-
-
-@pytest.fixture
-def folder(saved: Path, tmp_path: Path) -> Path:
-    """A copy of the saved model, to be spoilt."""
-    return shutil.copytree(saved, tmp_path / "model")
-
-
-def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Change `model.json`."""
-    path = folder / "model.json"
-    description = json.loads(path.read_text("utf-8"))
-    change(description)
-    path.write_text(json.dumps(description), "utf-8")
-
-
-def rewrite_weights(folder: Path, change: Callable[[dict[str, np.ndarray]], Any]) -> None:
-    """Change the weights, with a checksum that fits: what a different model's file would look like."""
-    path = folder / "weights.safetensors"
-    weights = load_file(path)
-    change(weights)
-    save_file(weights, path)
-    edit(folder, lambda description: description.update(sha256=model_folder._sha256(path)))
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder's parent, by path: nothing else may lie beside the model."""
-    parent = folder.parent
-    return {str(path.relative_to(parent)): path.read_bytes() for path in parent.rglob("*") if path.is_file()}
 
 
 def test_round_trip(model: FoRNet, saved: Path) -> None:
@@ -175,10 +131,6 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path / "nowhere")
 
 
-def set_architecture(**values: Any) -> Callable[[dict[str, Any]], Any]:
-    return lambda description: description["architecture"].update(values)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -252,94 +204,3 @@ def test_a_file_that_holds_no_arrays_is_refused(folder: Path) -> None:
     edit(folder, lambda description: description.update(sha256=model_folder._sha256(path)))
     with pytest.raises(ModelError, match="not a safetensors file"):
         load_model(folder)
-
-
-def test_a_table_of_other_classes_is_refused(model: FoRNet, folder: Path) -> None:
-    before = content(folder)
-    other = LabelTable(names=("road",), colors=((0, 0, 0),), train_ids={0: 0})
-    with pytest.raises(ModelError, match="the model has 3 classes but the label table 1;"):
-        save_model(model, other, folder)
-    assert content(folder) == before
-
-
-def test_saving_replaces_the_old_model(folder: Path) -> None:
-    (folder / ".DS_Store").write_text("of a file browser, which must not end a training")
-    save_model(randomize(tiny_model(top_k=0.3), seed=9), TABLE, folder)
-    assert sorted(content(folder)) == ["model/model.json", "model/weights.safetensors"]
-    assert load_model(folder)[0].top_k == 0.3
-
-
-def test_a_folder_with_other_files_is_refused(model: FoRNet, folder: Path) -> None:
-    (folder / "thesis.txt").write_text("years of work")
-    before = content(folder)
-    with pytest.raises(ModelError, match=r"holds more than a model \(thesis.txt\), which would be lost"):
-        save_model(model, TABLE, folder)
-    assert content(folder) == before
-
-
-def test_a_model_that_could_not_be_loaded_again_is_not_saved(
-    model: FoRNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fornet_keras.model_folder.MAX_WEIGHTS_BYTES", 4000)
-    with pytest.raises(ModelError, match="parameters; expected at most 1,000; take a smaller backbone"):
-        save_model(model, TABLE, tmp_path / "model")
-    assert not (tmp_path / "model").exists()
-
-
-def test_folders_above_are_made(model: FoRNet, tmp_path: Path) -> None:
-    save_model(model, TABLE, tmp_path / "runs" / "today" / "best")
-    load_model(tmp_path / "runs" / "today")
-
-
-def fail(*args: Any, **kwargs: Any) -> Any:
-    raise OSError(28, "No space left on device")
-
-
-def half_a_file(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content[: len(content) // 2])
-    fail()
-
-
-def rename_that_fails(path: Path, target: Path) -> Path:
-    """Only for the new model: the old one can be moved away and back."""
-    return fail() if path.name.endswith(".writing") else path.replace(target)
-
-
-FAILURES = [
-    (Path, "write_bytes", half_a_file),
-    (Path, "write_text", fail),
-    (Path, "rename", rename_that_fails),
-]
-
-
-@pytest.mark.parametrize(("where", "name", "failure"), FAILURES)
-def test_a_failure_keeps_the_old_model(
-    model: FoRNet, folder: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str, failure: Callable
-) -> None:
-    before = content(folder)
-    with monkeypatch.context() as patch:
-        patch.setattr(where, name, failure)
-        with pytest.raises(OSError, match="No space left"):
-            save_model(model, TABLE, folder)
-    assert content(folder) == before
-
-
-@pytest.mark.parametrize(("where", "name", "failure"), FAILURES)
-def test_a_failure_leaves_nothing_half_written(
-    model: FoRNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str, failure: Callable
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(where, name, failure)
-        with pytest.raises(OSError, match="No space left"):
-            save_model(model, TABLE, tmp_path / "model")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_a_killed_process_left_does_not_matter(model: FoRNet, folder: Path) -> None:
-    before = content(folder)
-    for name in (".model.writing", ".model.replaced"):
-        (folder.parent / name).mkdir()
-        (folder.parent / name / "weights.safetensors").write_bytes(b"half")
-    save_model(model, TABLE, folder)
-    assert content(folder) == before
