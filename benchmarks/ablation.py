@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fornet_keras.atomic import write_text
-from fornet_keras.config import config_from_mapping, read_config
+from fornet_keras.cli.settings import read_settings
+from fornet_keras.config import config_from_mapping
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import FoRNetError
@@ -51,20 +52,22 @@ class Training:
     frozen: tuple = ()
 
 
+NO_SELECTOR = {"loss": {"selector_weight": 0.0}, "training": {"selector_epochs": 0}}
 TRAININGS = {
     "base": Training(),
     # The branch's last convolution begins as zeros: frozen, it corrects nothing, at any size.
-    "coarse_only": Training(preset={"branch_filters": 4}, frozen=("branch",)),
+    "coarse_only": Training(NO_SELECTOR, {"branch_filters": 4}, frozen=("branch",)),
     # The coarse path of `s` with 1.375 times the channels: the time of the whole network at RATIO.
     "dense": Training(
-        preset={
+        NO_SELECTOR,
+        {
             "backbone": {"widths": (48, 88, 176, 176), "depths": (0, 2, 2, 1)},
             "context_filters": 88,
             "branch_filters": 4,
         },
         frozen=("branch",),
     ),
-    "no_selector_loss": Training({"loss": {"selector_weight": 0.0}}),
+    "no_selector_loss": Training(NO_SELECTOR),
     "single_scale": Training(preset={"scales": (1,)}),
     "regions_32": Training({"model": {"region_size": 32}}),
     "regions_64": Training({"model": {"region_size": 64}}),
@@ -194,15 +197,12 @@ def main():
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, help="default: the configuration's")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change any setting")
     parser.add_argument(
         "--rows", nargs="+", choices=ROWS, default=[*ROWS], metavar="ROW", help="default: all"
     )
     arguments = parser.parse_args()
-    sections = read_config(arguments.config).model_dump()
-    sections["data"]["root"] = str(arguments.data)
-    sections["training"]["epochs"] = arguments.epochs or sections["training"]["epochs"]
-    config = config_from_mapping(sections, source=str(arguments.config))
+    config = read_settings(arguments.config, arguments.data, arguments.set)
     dataset = open_split(config.data, config.data.val_split)
     arguments.output.mkdir(parents=True, exist_ok=True)
     file = arguments.output / "table.json"

@@ -1,23 +1,45 @@
-"""What the README shows is true of the code."""
+"""What the README and the pages it leads to show is true of the code."""
 
 import re
 from pathlib import Path
 
+import pytest
+
 from fornet_keras.data.folder import read_description
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    page
+    for folder in (".", "docs", "benchmarks", "deploy", "saved_models", "saved_models/*")
+    for page in ROOT.glob(f"{folder}/*.md")
+)
 
 
 def test_the_description_of_a_folder_is_read(tmp_path: Path) -> None:
-    [block] = re.findall(r"```yaml\n# dataset.yaml\n(.*?)```", README, re.DOTALL)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```yaml\n# dataset.yaml\n(.*?)```", readme, re.DOTALL)
     (tmp_path / "dataset.yaml").write_text(block, encoding="utf-8")
     table = read_description(tmp_path).table()
     assert table.names == ("road", "car", "pole")
     assert dict(table.train_ids) == {0: 0, 26: 1, 17: 2, 255: 255}
 
 
-def test_pictures_and_configurations_exist() -> None:
-    root = Path(__file__).parents[1]
-    named = re.findall(r"\]\((docs/[^)]+)\)", README) + re.findall(r"configs/\w+\.yaml", README)
-    assert len(named) > 3
-    assert [name for name in named if not (root / name).is_file()] == []
+def anchors(page: Path) -> set[str]:
+    """Where links into a page may lead, as GitHub names its headings."""
+    headings = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        path, _, anchor = link.partition("#")
+        assert (page.parent / path).exists(), link
+        assert not anchor or anchor in anchors(page.parent / path), link
+
+
+def test_configurations_that_are_named_exist() -> None:
+    named = [name for page in PAGES for name in re.findall(r"configs/\w+\.yaml", page.read_text("utf-8"))]
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / name).is_file()] == []
