@@ -144,9 +144,10 @@ def write_openvino(
     """Write `model.xml` and `model.bin`, which take any number of images."""
     import openvino
 
-    run, deployed = _function(model, size, outputs, batch=None, by_column=True)
+    run, deployed = _function(model, size, outputs, batch=None, by_pixel=True)
     converted = openvino.convert_model(run.get_concrete_function(_specification(deployed)))
     _forget_order_of_equals(converted)
+    _normalize_as_it_lies(converted)
     if precision == "int8":
         converted = quantize_openvino(converted, calibration)
     openvino.save_model(converted, folder / OPENVINO_FILE, compress_to_fp16=precision == "float16")
@@ -169,18 +170,46 @@ def _forget_order_of_equals(converted: Any) -> None:
                 old.replace(new)
 
 
+def _normalize_as_it_lies(converted: Any) -> None:
+    """Turn the image from channels last to channels first after it has been normalised, not before.
+
+    OpenVINO convolves with channels last: turned first, the image is turned back again, which took 6 % of
+    `nano`'s time.
+    """
+    from openvino import opset11
+
+    node, chain = converted.get_parameters()[0], []
+    for expected in ("Convert", "Transpose", "Multiply", "Add"):
+        followers = [reader.get_node() for reader in node.output(0).get_target_inputs()]
+        if [follower.get_type_name() for follower in followers] != [expected]:
+            return
+        chain.append(node := followers[0])
+    convert, turn, multiply, add = chain
+    factor, offset = multiply.input_value(1), add.input_value(1)
+    if any(
+        number.get_node().get_type_name() != "Constant" or max(number.shape) > 1
+        for number in (factor, offset)
+    ):
+        return  # one number a channel lies as the image does
+    readers = add.output(0).get_target_inputs()
+    normalized = opset11.add(opset11.multiply(convert.output(0), factor), offset)
+    turned = opset11.transpose(normalized, turn.input_value(1))
+    for reader in readers:
+        reader.replace_source_output(turned.output(0))
+
+
 def _function(
     model: FoRNet,
     size: tuple[int, int],
     outputs: Sequence[str],
     batch: int | None,
     dtype: str = "uint8",
-    by_column: bool = False,
+    by_pixel: bool = False,
 ) -> tuple[Any, keras.Model]:
     """The deployment model, as a TensorFlow function and as it is."""
     import tensorflow as tf
 
-    deployed = deployment_model(model, size, outputs, batch, dtype, by_column)
+    deployed = deployment_model(model, size, outputs, batch, dtype, by_pixel)
     return tf.function(lambda image: deployed(image, training=False)), deployed
 
 

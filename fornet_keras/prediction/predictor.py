@@ -13,15 +13,15 @@ MAX_SIZES = 8
 """Image sizes whose compiled functions are kept: each takes megabytes, and a folder may hold any number."""
 
 
-def label_ids(model: keras.Model, by_column: bool) -> keras.KerasTensor:
+def label_ids(model: keras.Model, by_pixel: bool) -> keras.KerasTensor:
     """The label ids of a `FoRNet`'s images, int32 `(batch, height, width)`, as an output to build a model of.
 
     Args:
         model: a `FoRNet`.
-        by_column: find them with `UpsampledLabelIds`, which is quicker in some runtimes.
+        by_pixel: find them with `UpsampledLabelIds`, which is quicker in some runtimes.
     """
     upsample = model.get_layer("logits")
-    if by_column:
+    if by_pixel:
         return UpsampledLabelIds(upsample.scale, name="label_ids")(upsample.input)
     return LabelIds(name="label_ids")(upsample.output)
 
@@ -74,7 +74,7 @@ class Predictor:
         self.top_k = model.top_k
         self.region_size = model.region_size
         outputs = {
-            "label_ids": label_ids(model, by_column=keras.backend.backend() == "jax"),
+            "label_ids": label_ids(model, by_pixel=keras.backend.backend() == "jax"),
             "coarse_label_ids": LabelIds(name="coarse_label_ids")(model.output["coarse_logits"]),
             "importance": model.output["importance"],
             "kept": model.output["kept"],

@@ -62,6 +62,17 @@ def test_an_artifact_is_the_model(
     assert manifest.proof.keras_at_1 < 0.9, "or else this test could not see a lost selection"
 
 
+def test_openvino_normalizes_the_image_as_it_lies(artifact: Callable[..., Any]) -> None:
+    import openvino
+
+    folder, _ = artifact("openvino", "float32")
+    model = openvino.Core().read_model(folder / "model.xml")
+    nodes = model.get_ordered_ops()
+    first = next(node for node in nodes if node.get_type_name() == "Transpose")
+    assert first.input_value(0).get_node().get_type_name() == "Add"
+    assert first.input_value(0).partial_shape[-1] == 3
+
+
 @pytest.mark.parametrize("format", ["litert", "onnx"])
 def test_what_an_artifact_does_not_give_is_proven_too(export: Callable[..., Any], format: str) -> None:
     folder, manifest = export(format, outputs=("label_ids",))
@@ -193,19 +204,19 @@ def test_an_artifact_is_timed(artifact: Callable[..., Any]) -> None:
     assert len(rounds) == 4, "two more to warm up"
 
 
-def test_labels_by_column_are_those_of_the_upsampled_logits(network: Any) -> None:
+def test_labels_by_pixel_are_those_of_the_upsampled_logits(network: Any) -> None:
     """Also where the image ends within a cell."""
     from fornet_keras.export.deployment import deployment_model
 
     image = scenes(1)[0][:90, :150]
-    (whole,), (columns,) = (
+    (whole,), (pixels,) = (
         np.asarray(
-            deployment_model(network, (90, 150), ["label_ids"], 1, by_column=on)(image[None])["label_ids"]
+            deployment_model(network, (90, 150), ["label_ids"], 1, by_pixel=on)(image[None])["label_ids"]
         )
         for on in (False, True)
     )
     assert len(np.unique(whole)) > 1
-    assert (whole == columns).mean() > 0.9999
+    assert (whole == pixels).mean() > 0.9999
 
 
 def test_a_litert_model_that_tf_lite_runs_otherwise_is_refused(

@@ -27,7 +27,7 @@ def test_a_mixed_policy_does_not_round_the_logits() -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4, 5])
-def test_by_column_gives_what_upsampling_first_gives(scale: int) -> None:
+def test_by_pixel_gives_what_upsampling_first_gives(scale: int) -> None:
     logits, image = random(2, 6, 8, 3), random(2, 6 * scale - 1, 8 * scale, 3)
     (whole,) = run(UpsampleToImage(scale), [logits, image])
     (labels,) = run(UpsampledLabelIds(scale), [logits, image])
@@ -35,6 +35,6 @@ def test_by_column_gives_what_upsampling_first_gives(scale: int) -> None:
     assert (labels == whole.argmax(-1)).mean() > 0.999
 
 
-def test_by_column_round_trip() -> None:
+def test_by_pixel_round_trip() -> None:
     twin = keras.layers.deserialize(keras.layers.serialize(UpsampledLabelIds(4, name="ids")))
     assert (twin.scale, twin.name) == (4, "ids")
