@@ -71,6 +71,8 @@ def export_model(
     folder = check_target(output, format, precision, size, bool(calibration))
     batches = (1,) if format == "litert" else (1, 2)
     reference = Reference(model, size, images)
+    if "int8" in precision:
+        model = _without_winograd(model)
     with new_folder(folder) as writing:
         _write(model, size, outputs, writing, format, precision, calibration)
         proof = _prove(writing, format, reference, batches, precision)
@@ -120,6 +122,13 @@ def _write(
         formats.write_onnx(model, size, outputs, folder, precision, calibration)
     else:
         formats.write_openvino(model, size, outputs, folder, precision, calibration)
+
+
+def _without_winograd(model: FoRNet) -> FoRNet:
+    """The same network for eight bits, which are too few for Winograd's transforms."""
+    plain = model.with_top_k(model.top_k)
+    plain.get_layer("branch").winograd = False
+    return plain
 
 
 def _prove(folder: Path, format: str, reference: Reference, batches: Sequence[int], precision: str) -> Proof:

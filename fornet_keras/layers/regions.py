@@ -12,35 +12,50 @@ def pad_halo(features, halo):
     return ops.pad(features, [[0, 0], [halo, halo], [halo, halo], [0, 0]])
 
 
-def gather_patches(padded, indices, cells, halo):
-    """Take what a convolution sees of each cell of some regions, from a map that `pad_halo` has padded.
-
-    A matrix product with the kernel is then that convolution. On a CPU this is no slower than to convolve
-    small tiles, and with XLA twice as fast.
+def gather_tiles(padded, indices, cells, halo):
+    """Take some regions, each with its halo, from a map that `pad_halo` has padded.
 
     Args:
         padded: `(batch, rows * cells + 2 * halo, columns * cells + 2 * halo, channels)`.
         indices: int32 `(batch, kept)`, region numbers.
         cells: edge of a region in feature cells.
-        halo: cells that the kernel reaches from its middle; its edge is `2 * halo + 1`.
+        halo: cells around a region.
 
     Returns:
-        `(batch * kept, cells, cells, edge * edge * channels)`, in the order of a kernel
+        `(cells + 2 * halo, cells + 2 * halo, batch * kept, channels)`: cells first, so that what is done
+        alike in all regions is done on one block of memory.
+    """
+    edge = cells + 2 * halo
+    positions = _square(edge, padded.shape[2])[:, None] + _origins(padded, indices, cells, halo)
+    return ops.reshape(_take(padded, positions), (edge, edge, -1, padded.shape[-1]))
+
+
+def gather_patches(padded, indices, cells, halo):
+    """Take what a convolution sees of each cell of some regions; a matrix product with the kernel is then it.
+
+    Args: as of `gather_tiles`; the edge of the kernel is `2 * halo + 1`.
+
+    Returns:
+        `(cells, cells, batch * kept, edge * edge * channels)`, in the order of a kernel
         `(edge, edge, channels, filters)`.
     """
-    batch = ops.shape(padded)[0]
-    height, width, channels = padded.shape[1:]
-    kept = indices.shape[1]
-    columns = (width - 2 * halo) // cells
+    edge, width, channels = 2 * halo + 1, padded.shape[2], padded.shape[-1]
+    origins = ops.expand_dims(_origins(padded, indices, cells, halo), -1)
+    positions = _square(cells, width)[:, None, None] + origins + _square(edge, width)
+    return ops.reshape(_take(padded, positions), (cells, cells, -1, edge * edge * channels))
 
-    origin = (indices // columns) * (cells * width) + (indices % columns) * cells
-    origin = origin + ops.expand_dims(ops.arange(batch, dtype="int32"), 1) * (height * width)
-    edge = 2 * halo + 1
-    positions = (
-        ops.reshape(origin, (-1, 1, 1)) + ops.expand_dims(_square(cells, width), 1) + _square(edge, width)
-    )
-    patches = ops.take(ops.reshape(padded, (-1, channels)), positions, axis=0)
-    return ops.reshape(patches, (batch * kept, cells, cells, edge * edge * channels))
+
+def _take(padded, positions):
+    return ops.take(ops.reshape(padded, (-1, padded.shape[-1])), positions, axis=0)
+
+
+def _origins(padded, indices, cells, halo):
+    """Positions `(batch * kept,)` of the regions' first cells, in the padded maps one after another."""
+    height, width = padded.shape[1:3]
+    columns = (width - 2 * halo) // cells
+    origins = (indices // columns) * (cells * width) + (indices % columns) * cells
+    maps = ops.arange(ops.shape(padded)[0], dtype="int32") * (height * width)
+    return ops.reshape(origins + ops.expand_dims(maps, 1), (-1,))
 
 
 def _square(edge, width):
@@ -53,7 +68,7 @@ def scatter_regions(tiles, indices, rows, columns):
     """Write regions back to their places in a map that is zero elsewhere.
 
     Args:
-        tiles: `(batch * kept, cells, cells, channels)`.
+        tiles: `(cells, cells, batch * kept, channels)`.
         indices: int32 `(batch, kept)`, distinct region numbers.
         rows: number of region rows of the map.
         columns: number of region columns of the map.
@@ -62,20 +77,20 @@ def scatter_regions(tiles, indices, rows, columns):
         `(batch, rows * cells, columns * cells, channels)`.
     """
     batch = ops.shape(indices)[0]
-    _, cells, _, channels = tiles.shape
+    cells, _, _, channels = tiles.shape
     count = rows * columns
     target = indices + ops.expand_dims(ops.arange(batch, dtype="int32"), 1) * count
     # Not ops.scatter: torch's goes through the regions one by one.
     regions = ops.scatter_update(
         ops.zeros((batch * count, cells * cells * channels), dtype=tiles.dtype),
         ops.reshape(target, (-1, 1)),
-        ops.reshape(tiles, (-1, cells * cells * channels)),
+        ops.reshape(ops.transpose(tiles, (2, 0, 1, 3)), (-1, cells * cells * channels)),
     )
     regions = ops.reshape(regions, (-1, columns, cells, cells, channels))
     regions = ops.transpose(regions, (0, 2, 1, 3, 4))
     return ops.reshape(regions, (batch, rows * cells, columns * cells, channels))
 
 
-def paint_regions(values, cells):
-    """Spread values `(batch, rows, columns, …)` of regions to `(batch, rows * cells, columns * cells, …)`."""
-    return ops.repeat(ops.repeat(values, cells, axis=1), cells, axis=2)
+def paint_regions(values, cells, axis=1):
+    """Spread values over `cells` cells in both directions, of which the rows lie along `axis`."""
+    return ops.repeat(ops.repeat(values, cells, axis=axis), cells, axis=axis + 1)

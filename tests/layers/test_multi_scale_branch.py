@@ -68,7 +68,12 @@ def assert_same_function(branch: MultiScaleBranch, indices: np.ndarray) -> None:
     maps = features(batch=len(indices))
     dense = masked(branch, maps, indices)
     assert np.abs(dense).max() > 1
-    np.testing.assert_allclose(gathered(branch, maps, indices), dense, rtol=1e-5, atol=1e-5)
+    assert_close(gathered(branch, maps, indices), dense)
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
+    """To float32 rounding of the largest value: Winograd's transforms add and take away what is as large."""
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
 def test_layer() -> None:
@@ -98,6 +103,25 @@ def test_at_corners_and_borders(branch: MultiScaleBranch, indices: list[list[int
     assert_same_function(branch, np.array(indices, "int32"))
 
 
+def test_without_winograd_it_is_the_same_function(
+    branch: MultiScaleBranch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indices = np.array([[4, 0], [2, 3]], "int32")
+    expected = gathered(branch, features(), indices)
+    monkeypatch.setattr(branch, "winograd", False)
+    monkeypatch.setattr(multi_scale_branch, "convolve_tiles", None)
+    found = gathered(branch, features(), indices)
+    assert_close(found, expected)
+    assert (found != expected).any()
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_coarser_numbers_are_not_transformed(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multi_scale_branch, "convolve_tiles", None)
+    branch = MultiScaleBranch(4, 2, dtype=policy)
+    assert run(branch, inputs(8, 12))[0].shape == (2, 8, 12, 2)
+
+
 def test_with_ties(branch: MultiScaleBranch) -> None:
     """Where scores tie, the mask and the numbers of the gate still speak of the same regions."""
     mask, indices = run(TopKGate(0.5), [np.array([[[1, 2, 1], [2, 1, 1]]], "float32")])
@@ -111,7 +135,7 @@ def test_every_region_kept_equals_no_mask(branch: MultiScaleBranch) -> None:
     mask, indices = run(TopKGate(1.0), [random(2, ROWS, COLUMNS)])
     (whole,) = run(branch, [maps, mask, indices])
     halves = gathered(branch, maps, indices[:, :3]) + gathered(branch, maps, indices[:, 3:])
-    np.testing.assert_allclose(whole, halves, rtol=1e-5, atol=1e-5)
+    assert_close(whole, halves)
 
 
 def test_a_map_of_one_region(branch: MultiScaleBranch) -> None:
@@ -119,7 +143,7 @@ def test_a_map_of_one_region(branch: MultiScaleBranch) -> None:
     (alone,) = run(branch, [maps, np.ones((2, 1, 1), "float32"), np.zeros((2, 1), "int32")])
     beside = np.pad(maps, [[0, 0], [0, CELLS], [0, 2 * CELLS], [0, 0]])
     first = gathered(branch, beside, np.zeros((2, 1), "int32"))
-    np.testing.assert_allclose(alone, first[:, :CELLS, :CELLS], rtol=1e-5, atol=1e-5)
+    assert_close(alone, first[:, :CELLS, :CELLS])
 
 
 def test_dropped_regions_are_exactly_zero(branch: MultiScaleBranch) -> None:

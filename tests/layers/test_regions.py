@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from fornet_keras.layers.regions import gather_patches, pad_halo, paint_regions, scatter_regions
+from fornet_keras.layers.regions import gather_patches, gather_tiles, pad_halo, paint_regions, scatter_regions
 
 pytestmark = pytest.mark.backend
 
@@ -28,7 +28,7 @@ def gather_reference(maps: np.ndarray, kept: np.ndarray, halo: int) -> np.ndarra
             cells = [(top + i, left + j) for i in range(CELLS) for j in range(CELLS)]
             seen = [image[i : i + edge, j : j + edge].ravel() for i, j in cells]
             tiles.append(np.reshape(seen, (CELLS, CELLS, -1)))
-    return np.stack(tiles)
+    return np.stack(tiles, axis=2)
 
 
 def to_numpy(x: object) -> np.ndarray:
@@ -40,6 +40,17 @@ def test_gather_takes_what_each_cell_of_a_region_sees(halo: int) -> None:
     maps = features()
     patches = gather_patches(pad_halo(maps, halo), keras.ops.array(KEPT), CELLS, halo)
     np.testing.assert_array_equal(to_numpy(patches), gather_reference(maps, KEPT, halo))
+
+
+@pytest.mark.parametrize("halo", [0, 1, 2])
+def test_tiles_are_regions_with_their_halo(halo: int) -> None:
+    maps = features()
+    tiles = to_numpy(gather_tiles(pad_halo(maps, halo), keras.ops.array(KEPT), CELLS, halo))
+    padded = np.pad(maps, [[0, 0], [halo, halo], [halo, halo], [0, 0]])
+    for number, region in enumerate(KEPT.ravel()):
+        top, left = (region // COLUMNS) * CELLS, (region % COLUMNS) * CELLS
+        seen = padded[number // KEPT.shape[1], top : top + CELLS + 2 * halo, left : left + CELLS + 2 * halo]
+        np.testing.assert_array_equal(tiles[:, :, number], seen)
 
 
 def test_scatter_is_the_inverse_of_gather() -> None:
