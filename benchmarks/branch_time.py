@@ -1,6 +1,6 @@
 """What the branch alone takes: the dense form against the gathered one, by size of the regions and ratio.
 
-    KERAS_BACKEND=tensorflow python benchmarks/branch_time.py [--filters 208] [--channels 64] [--scales 1,2,4]
+    KERAS_BACKEND=tensorflow python benchmarks/branch_time.py [--filters 208] [--channels 64] [--plain]
 
 On random features of a 512×1024 image at stride 4, 19 classes, all cases in turn in one process.
 """
@@ -45,9 +45,11 @@ def main():
     parser.add_argument("--filters", type=int, default=208)
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--scales", default="1,2,4")
+    parser.add_argument("--plain", action="store_true", help="gathered without Winograd's transforms")
     arguments = parser.parse_args()
     scales = tuple(map(int, arguments.scales.split(",")))
     branch = MultiScaleBranch(arguments.filters, CLASSES, scales)
+    branch.winograd = not arguments.plain
     runs = {case: prepare(branch, arguments.channels, *case) for case in CASES}
     seconds = {case: [] for case in CASES}
     for repeat in range(REPEATS + 2):

@@ -124,12 +124,11 @@ class MultiScaleBranch(keras.layers.Layer):
 
     def _look_at(self, look, padded, indices, cells):
         """A convolution of the numbered regions alone: `(cells, cells, batch * kept, filters)`."""
-        kernel = ops.cast(look.kernel, self.compute_dtype)
         if self.winograd and self.compute_dtype == "float32" and cells in TILES:
-            return convolve_tiles(gather_tiles(padded, indices, cells, HALO), kernel)
+            return convolve_tiles(gather_tiles(padded, indices, cells, HALO), look.kernel)
         # On a CPU this is no slower than to convolve small tiles, and with XLA twice as fast.
         patches = gather_patches(padded, indices, cells, HALO)
-        return ops.matmul(patches, ops.reshape(kernel, (-1, look.filters)))
+        return ops.matmul(patches, ops.reshape(look.kernel, (-1, look.filters)))
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[0][:-1], self.output_filters)

@@ -64,9 +64,9 @@ class Selector(keras.layers.Layer):
     def _reduce(self, features, doubt):
         """`reduce` of both side by side, in parts: joining them took OpenVINO longer than the convolution."""
         channels = features.shape[-1]
-        kernel = ops.cast(self.reduce.kernel, self.compute_dtype)
+        kernel = self.reduce.kernel
         x = ops.conv(features, kernel[:, :, :channels]) + ops.conv(doubt, kernel[:, :, channels:])
-        return ops.relu(x + ops.cast(self.reduce.bias, self.compute_dtype))
+        return ops.relu(x + self.reduce.bias)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape[0]
