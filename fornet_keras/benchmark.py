@@ -29,6 +29,8 @@ from fornet_keras.peers import open_peer, peer_runtimes
 from fornet_keras.prediction.predictor import Predictor
 
 WARM_UP = 2
+PAUSE = 0.1
+"""Seconds before a candidate runs, in which the threads of the one before fall asleep."""
 BUDGET_RATIOS = (0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 1.0)
 BUDGET_ROUNDS = 7
 
@@ -157,7 +159,9 @@ def measure(found: Sequence[Candidate], repeats: int, on_round: Callable[[], Non
     milliseconds: list[list[float]] = [[] for _ in found]
     for number in range(WARM_UP + repeats):
         for candidate, times in zip(found, milliseconds, strict=True):
-            # Once without counting: threads of ONNX Runtime spin on, and took 17 ms of the next one's time.
+            # Threads of ONNX Runtime and PyTorch spin on, and took 18 ms of the next one's time. The run that
+            # is not counted wakes this one's own.
+            time.sleep(PAUSE)
             candidate.run(images[candidate.size])
             started = time.perf_counter()
             candidate.run(images[candidate.size])

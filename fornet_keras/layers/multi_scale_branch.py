@@ -14,7 +14,7 @@ from fornet_keras.layers.winograd import TILES, convolve_tiles
 
 HALO = 1
 """Cells around a region that its 3×3 convolutions see, at each scale in cells of that scale."""
-DENSE_ABOVE = 0.6
+DENSE_ABOVE = 0.85
 """Share of the regions above which computing all of them takes less time than gathering."""
 
 
