@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.errors import ExportError
 from fornet_keras.export.deployment import deployment_model
+from fornet_keras.export.openvino_graph import forget_order_of_equals, normalize_as_it_lies
 from fornet_keras.export.quantize import Images, quantize_onnx, quantize_openvino
 from fornet_keras.export.runtimes import LITERT_FILE, ONNX_FILE, OPENVINO_FILE
 from fornet_keras.model import FoRNet
@@ -146,56 +147,11 @@ def write_openvino(
 
     run, deployed = _function(model, size, outputs, batch=None, by_pixel=True)
     converted = openvino.convert_model(run.get_concrete_function(_specification(deployed)))
-    _forget_order_of_equals(converted)
-    _normalize_as_it_lies(converted)
+    forget_order_of_equals(converted)
+    normalize_as_it_lies(converted)
     if precision == "int8":
         converted = quantize_openvino(converted, calibration)
     openvino.save_model(converted, folder / OPENVINO_FILE, compress_to_fp16=precision == "float16")
-
-
-def _forget_order_of_equals(converted: Any) -> None:
-    """Let regions of exactly the same score be kept in any order.
-
-    OpenVINO keeps the order of equals with a bubble sort, whose time grows with the square of their number:
-    7.6 of 118 ms for the 2048 regions of 512×1024, on two cores.
-    """
-    from openvino import opset11
-
-    for node in converted.get_ordered_ops():
-        if node.get_type_name() == "TopK" and node.output(0).partial_shape[-1] != 1:  # 1: an argmax
-            how = node.get_attributes()
-            inputs = [node.input_value(0), node.input_value(1)]
-            quick = opset11.topk(*inputs, how["axis"], how["mode"], how["sort"], how["index_element_type"])
-            for old, new in zip(node.outputs(), quick.outputs(), strict=True):
-                old.replace(new)
-
-
-def _normalize_as_it_lies(converted: Any) -> None:
-    """Turn the image from channels last to channels first after it has been normalised, not before.
-
-    OpenVINO convolves with channels last: turned first, the image is turned back again, which took 6 % of
-    `nano`'s time.
-    """
-    from openvino import opset11
-
-    node, chain = converted.get_parameters()[0], []
-    for expected in ("Convert", "Transpose", "Multiply", "Add"):
-        followers = [reader.get_node() for reader in node.output(0).get_target_inputs()]
-        if [follower.get_type_name() for follower in followers] != [expected]:
-            return
-        chain.append(node := followers[0])
-    convert, turn, multiply, add = chain
-    factor, offset = multiply.input_value(1), add.input_value(1)
-    if any(
-        number.get_node().get_type_name() != "Constant" or max(number.shape) > 1
-        for number in (factor, offset)
-    ):
-        return  # one number a channel lies as the image does
-    readers = add.output(0).get_target_inputs()
-    normalized = opset11.add(opset11.multiply(convert.output(0), factor), offset)
-    turned = opset11.transpose(normalized, turn.input_value(1))
-    for reader in readers:
-        reader.replace_source_output(turned.output(0))
 
 
 def _function(

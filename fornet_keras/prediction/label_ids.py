@@ -1,5 +1,6 @@
 """Layers that decide: from logits to the class with the highest one."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -57,7 +58,7 @@ class UpsampledLabelIds(keras.layers.Layer):
         labels = ops.reshape(ops.stack(found, axis=2), (-1, height * self.scale, width * self.scale))
         return labels[:, : image.shape[1], : image.shape[2]]
 
-    def _between(self, padded: Any, count: int, axis: int) -> Any:
+    def _between(self, padded: Any, count: int, axis: int) -> Iterator[Any]:
         """One map for each pixel inside the cells along an axis, from cells with one more at both ends."""
         for number in range(self.scale):
             # From the centre of a cell to that of its pixel, in cells.

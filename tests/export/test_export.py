@@ -73,6 +73,20 @@ def test_openvino_normalizes_the_image_as_it_lies(artifact: Callable[..., Any]) 
     assert first.input_value(0).partial_shape[-1] == 3
 
 
+@pytest.mark.parametrize(("precision", "transformed"), [("float32", True), ("int8", False)])
+def test_eight_bits_are_not_transformed(
+    artifact: Callable[..., Any], precision: str, transformed: bool
+) -> None:
+    """Winograd's tiles of 4×4 cells are known by their 36 products."""
+    import openvino
+
+    folder, _ = artifact("openvino", precision)
+    nodes = openvino.Core().read_model(folder / "model.xml").get_ordered_ops()
+    products = [node.output(0).partial_shape for node in nodes if node.get_type_name() == "MatMul"]
+    assert products
+    assert any(shape[0] == 36 for shape in products) == transformed
+
+
 @pytest.mark.parametrize("format", ["litert", "onnx"])
 def test_what_an_artifact_does_not_give_is_proven_too(export: Callable[..., Any], format: str) -> None:
     folder, manifest = export(format, outputs=("label_ids",))
