@@ -19,7 +19,7 @@ def deployment_model(
     outputs: Sequence[str],
     batch: int | None,
     dtype: str = "uint8",
-    by_pixel: bool = False,
+    static_shapes: bool = False,
 ) -> keras.Model:
     """A model of one image size, which shares its weights with `model`.
 
@@ -29,7 +29,7 @@ def deployment_model(
         outputs: names of `OUTPUTS`.
         batch: images a call; None takes any number.
         dtype: of the image; 0…255 in either.
-        by_pixel: find `label_ids` with `UpsampledLabelIds`, which is quicker in some runtimes.
+        static_shapes: whether no shape may depend on what the image shows; `label_ids` take longer.
 
     Returns:
         A model from `image` `(batch, height, width, 3)` to a dict with, as asked: `label_ids` uint8
@@ -38,7 +38,7 @@ def deployment_model(
         `(batch, rows, columns)`, 1 for a region that was refined.
     """
     image = keras.Input(batch_shape=(batch, *size, 3), dtype=dtype, name="image")
-    found = keras.Model(model.input, {**model.output, "label_ids": label_ids(model, by_pixel)})(image)
+    found = keras.Model(model.input, {**model.output, "label_ids": label_ids(model, static_shapes)})(image)
     every = {
         "label_ids": lambda: ops.cast(found["label_ids"], "uint8"),
         "logits": lambda: keras.layers.Identity(dtype="float32", name="logits_out")(found["logits"]),

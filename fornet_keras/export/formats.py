@@ -98,7 +98,8 @@ def write_litert(
     import tensorflow as tf
 
     # Full int8 quantises a float input itself; `_with_full_range` sees to it that this changes no value.
-    run, deployed = _function(model, size, outputs, 1, "float32" if precision == "int8" else "uint8")
+    dtype = "float32" if precision == "int8" else "uint8"
+    run, deployed = _function(model, size, outputs, 1, dtype, static_shapes=True)
     with TemporaryDirectory() as saved_model:
         _save(run, deployed, Path(saved_model))
         converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
@@ -145,7 +146,7 @@ def write_openvino(
     """Write `model.xml` and `model.bin`, which take any number of images."""
     import openvino
 
-    run, deployed = _function(model, size, outputs, batch=None, by_pixel=True)
+    run, deployed = _function(model, size, outputs, batch=None)
     converted = openvino.convert_model(run.get_concrete_function(_specification(deployed)))
     forget_order_of_equals(converted)
     normalize_as_it_lies(converted)
@@ -160,12 +161,12 @@ def _function(
     outputs: Sequence[str],
     batch: int | None,
     dtype: str = "uint8",
-    by_pixel: bool = False,
+    static_shapes: bool = False,
 ) -> tuple[Any, keras.Model]:
     """The deployment model, as a TensorFlow function and as it is."""
     import tensorflow as tf
 
-    deployed = deployment_model(model, size, outputs, batch, dtype, by_pixel)
+    deployed = deployment_model(model, size, outputs, batch, dtype, static_shapes)
     return tf.function(lambda image: deployed(image, training=False)), deployed
 
 

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 Images = Sequence[NDArray[np.uint8]]
 
+UNTOUCHED = "label_ids"
+"""In the names of what compares the logits of different classes, which eight bits are too few for."""
+
 
 def quantize_openvino(model: Any, images: Images) -> Any:
     """An OpenVINO model in int8.
@@ -35,6 +38,7 @@ def quantize_openvino(model: Any, images: Images) -> Any:
             calibration,
             subset_size=len(images),
             preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(patterns=[f".*{UNTOUCHED}.*"], validate=False),
             advanced_parameters=advanced,
         )
 
@@ -46,6 +50,7 @@ def quantize_onnx(path: Path, images: Images) -> None:
         path: the file, whose one input is `image`, uint8 `(batch, height, width, 3)`.
         images: like those that it will see, each `(height, width, 3)`.
     """
+    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -60,12 +65,14 @@ def quantize_onnx(path: Path, images: Images) -> None:
     with TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(path, prepared, skip_symbolic_shape=True)
+        names = [node.name for node in onnx.load(prepared).graph.node if UNTOUCHED in node.name]
         # reduce_range: weights of seven bits, for processors without VNNI, as above.
         quantize_static(
             prepared,
             path,
             Reader(),
             op_types_to_quantize=["Conv", "MatMul"],
+            nodes_to_exclude=names,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,

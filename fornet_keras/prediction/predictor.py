@@ -13,17 +13,17 @@ MAX_SIZES = 8
 """Image sizes whose compiled functions are kept: each takes megabytes, and a folder may hold any number."""
 
 
-def label_ids(model: keras.Model, by_pixel: bool) -> keras.KerasTensor:
-    """The label ids of a `FoRNet`'s images, int32 `(batch, height, width)`, as an output to build a model of.
+def label_ids(model: keras.Model, static_shapes: bool = False) -> keras.KerasTensor:
+    """The label ids of a `FoRNet`'s images, `(batch, height, width)`, as an output to build a model of.
 
     Args:
         model: a `FoRNet`.
-        by_pixel: find them with `UpsampledLabelIds`, which is quicker in some runtimes.
+        static_shapes: whether no shape may depend on what the image shows; takes longer.
     """
     upsample = model.get_layer("logits")
-    if by_pixel:
-        return UpsampledLabelIds(upsample.scale, name="label_ids")(upsample.input)
-    return LabelIds(name="label_ids")(upsample.output)
+    if static_shapes:
+        return LabelIds(name="label_ids")(upsample.output)
+    return UpsampledLabelIds(upsample.scale, name="label_ids")(upsample.input)
 
 
 class PerSize:
@@ -74,7 +74,7 @@ class Predictor:
         self.top_k = model.top_k
         self.region_size = model.region_size
         outputs = {
-            "label_ids": label_ids(model, by_pixel=keras.backend.backend() == "jax"),
+            "label_ids": label_ids(model),
             "coarse_label_ids": LabelIds(name="coarse_label_ids")(model.output["coarse_logits"]),
             "importance": model.output["importance"],
             "kept": model.output["kept"],

@@ -218,19 +218,19 @@ def test_an_artifact_is_timed(artifact: Callable[..., Any]) -> None:
     assert len(rounds) == 4, "two more to warm up"
 
 
-def test_labels_by_pixel_are_those_of_the_upsampled_logits(network: Any) -> None:
+def test_labels_are_those_of_the_upsampled_logits(network: Any) -> None:
     """Also where the image ends within a cell."""
     from fornet_keras.export.deployment import deployment_model
 
     image = scenes(1)[0][:90, :150]
-    (whole,), (pixels,) = (
+    (found,), (whole,) = (
         np.asarray(
-            deployment_model(network, (90, 150), ["label_ids"], 1, by_pixel=on)(image[None])["label_ids"]
+            deployment_model(network, (90, 150), ["label_ids"], 1, static_shapes=on)(image[None])["label_ids"]
         )
         for on in (False, True)
     )
     assert len(np.unique(whole)) > 1
-    assert (whole == pixels).mean() > 0.9999
+    assert (whole == found).mean() > 0.9999
 
 
 def test_a_litert_model_that_tf_lite_runs_otherwise_is_refused(

@@ -27,14 +27,16 @@ def test_a_mixed_policy_does_not_round_the_logits() -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4, 5])
-def test_by_pixel_gives_what_upsampling_first_gives(scale: int) -> None:
+@pytest.mark.parametrize("spread", [1, 4, 100], ids=["noise", "areas", "one class"])
+def test_of_upsampled_logits(scale: int, spread: int) -> None:
     logits, image = random(2, 6, 8, 3), random(2, 6 * scale - 1, 8 * scale, 3)
+    logits = logits[:, np.arange(6) // spread][:, :, np.arange(8) // spread]
     (whole,) = run(UpsampleToImage(scale), [logits, image])
     (labels,) = run(UpsampledLabelIds(scale), [logits, image])
-    assert labels.shape == whole.shape[:-1]
+    assert labels.shape == whole.shape[:-1] and labels.dtype == "uint8"
     assert (labels == whole.argmax(-1)).mean() > 0.999
 
 
-def test_by_pixel_round_trip() -> None:
+def test_round_trip() -> None:
     twin = keras.layers.deserialize(keras.layers.serialize(UpsampledLabelIds(4, name="ids")))
     assert (twin.scale, twin.name) == (4, "ids")
