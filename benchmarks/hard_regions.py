@@ -23,6 +23,7 @@ from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import FoRNetError
+from fornet_keras.export.images import fit_sample
 from fornet_keras.layers.resize import UpsampleToImage
 from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.model_folder import load_model
@@ -101,9 +102,9 @@ def measure(model, dataset):
     ]
 
 
-def time_dial(model, size, repeats=15):
+def time_dial(model, image, repeats=15):
     """Median milliseconds of a prediction at each ratio, the ratios in turn."""
-    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    size = image.shape[:2]
     predictors = {ratio: Predictor(model.with_top_k(ratio)) for ratio in RATIOS}
     for predict in predictors.values():
         predict(image)
@@ -145,7 +146,8 @@ def main():
     model, _ = load_model(arguments.model)
     result = {"backend": keras.backend.backend(), "scores": [], "times": []}
     for size in ((512, 1024), (1024, 2048)):
-        result["times"] += time_dial(model, size)
+        image, _ = fit_sample(dataset.samples[len(dataset) // 2], dataset.table, size)
+        result["times"] += time_dial(model, image)
     for row in result["times"]:
         print("{size}  ratio {ratio:<5} {median_ms:7.1f} ms  {speedup:.2f}x".format(**row), end="")
         print("  {:.2f} G MACs, {:.0%} saved".format(row["macs"] / 1e9, row["macs_saved"]))

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import Dataset
+from fornet_keras.data.synthetic import render_scene
 from fornet_keras.errors import BudgetError
 from fornet_keras.export.images import fit_sample
 from fornet_keras.export.manifest import MANIFEST, read_manifest
@@ -31,6 +32,8 @@ from fornet_keras.prediction.predictor import Predictor
 WARM_UP = 2
 PAUSE = 0.1
 """Seconds before a candidate runs, in which the threads of the one before fall asleep."""
+SMALLEST_SCENE = 64
+"""Pixels a side that a made-up scene has at least."""
 BUDGET_RATIOS = (0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 1.0)
 BUDGET_ROUNDS = 7
 
@@ -143,19 +146,21 @@ def _megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
-def measure(found: Sequence[Candidate], repeats: int, on_round: Callable[[], None]) -> list[dict[str, Any]]:
+def measure(
+    found: Sequence[Candidate], repeats: int, on_round: Callable[[], None], dataset: Dataset | None = None
+) -> list[dict[str, Any]]:
     """Time all candidates in turn, so that what else the machine does falls on all of them alike.
 
     Args:
         found: what is timed.
         repeats: rounds.
         on_round: called after each round.
+        dataset: whose middle image is predicted, at the size of each candidate; None takes a made-up scene.
 
     Returns:
         One row a candidate, ready for JSON; the figures are of one image a call.
     """
-    random = np.random.default_rng(0)
-    images = {size: random.integers(0, 256, (*size, 3), np.uint8) for size in {c.size for c in found}}
+    images = {size: _image(size, dataset) for size in {candidate.size for candidate in found}}
     milliseconds: list[list[float]] = [[] for _ in found]
     for number in range(WARM_UP + repeats):
         for candidate, times in zip(found, milliseconds, strict=True):
@@ -170,6 +175,14 @@ def measure(found: Sequence[Candidate], repeats: int, on_round: Callable[[], Non
         on_round()
     first = float(np.median(milliseconds[0]))
     return [_row(candidate, times, first) for candidate, times in zip(found, milliseconds, strict=True)]
+
+
+def _image(size: tuple[int, int], dataset: Dataset | None) -> NDArray[np.uint8]:
+    """A street scene: how long a network takes to decide its labels depends on how many borders they have."""
+    if dataset is not None:
+        return fit_sample(dataset.samples[len(dataset) // 2], dataset.table, size)[0]
+    height, width = size
+    return render_scene(0, (max(height, SMALLEST_SCENE), max(width, SMALLEST_SCENE))).image[:height, :width]
 
 
 def peak_megabytes(candidate: Candidate) -> float | None:

@@ -33,10 +33,10 @@ class LabelIds(keras.layers.Layer):
 class UpsampledLabelIds(keras.layers.Layer):
     """What `UpsampleToImage` and then `LabelIds` give, without logits of the whole image.
 
-    Four cells next to each other with the same class on top have it on top of every pixel between them, so only
-    pixels whose four cells differ are computed: a tenth of a street scene. How many there are depends on the
-    image, and so do shapes inside; on JAX, whose shapes are fixed, every pixel is computed, one block of pixels
-    after another. The labels are the same to float32 rounding.
+    Four cells next to each other with the same class on top have it on top of every pixel between them, so
+    only pixels whose four cells differ are computed: a tenth of a street scene. How many there are depends on
+    the image, and so do shapes inside; on JAX, whose shapes are fixed, every pixel is computed, one block of
+    pixels after another. The labels are the same to float32 rounding.
 
     Args:
         scale: pixels of the image a cell of the logits, in each direction.
@@ -62,9 +62,7 @@ class UpsampledLabelIds(keras.layers.Layer):
         scale = self.scale
         _, rows, columns, classes = padded.shape
         highest = _highest(padded)
-        first, *others = (
-            highest[:, y : rows - 1 + y, x : columns - 1 + x] for y in (0, 1) for x in (0, 1)
-        )
+        first, *others = (highest[:, y : rows - 1 + y, x : columns - 1 + x] for y in (0, 1) for x in (0, 1))
         differ = sum(ops.cast(ops.not_equal(first, other), "int32") for other in others)
         differ = ops.pad(differ, [[0, 0], [0, 1], [0, 1]])  # numbered like the cells: by the upper left one
         squares = ops.cast(ops.nonzero(ops.reshape(differ, (-1,)))[0], "int32")
