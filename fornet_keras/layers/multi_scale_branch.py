@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from fornet_keras.layers.regions import (
+    add_painted,
     gather_patches,
     gather_tiles,
     pad_halo,
@@ -112,15 +113,15 @@ class MultiScaleBranch(keras.layers.Layer):
 
     def _refine(self, features, indices, cells, training):
         """The refinement of the numbered regions as tiles, or of the whole map where `indices` is None."""
-        fused = []
+        axis = 1 if indices is None else 0
+        total = None
         for scale, look, norm, fuse in self._paths():
             x = features if scale == 1 else ops.average_pool(features, scale, scale)
             x = pad_halo(x, HALO)
             x = look(x) if indices is None else self._look_at(look, x, indices, cells // scale)
             x = fuse(ops.relu(norm(x, training=training)))
-            fused.append(paint_regions(x, scale, axis=1 if indices is None else 0))
-        x = ops.relu(self.fuse_norm(sum(fused[1:], start=fused[0]), training=training))
-        return self.project(x)
+            total = paint_regions(x, scale, axis) if total is None else add_painted(total, x, scale, axis)
+        return self.project(ops.relu(self.fuse_norm(total, training=training)))
 
     def _look_at(self, look, padded, indices, cells):
         """A convolution of the numbered regions alone: `(cells, cells, batch * kept, filters)`."""

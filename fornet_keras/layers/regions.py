@@ -94,3 +94,12 @@ def scatter_regions(tiles, indices, rows, columns):
 def paint_regions(values, cells, axis=1):
     """Spread values over `cells` cells in both directions, of which the rows lie along `axis`."""
     return ops.repeat(ops.repeat(values, cells, axis=axis), cells, axis=axis + 1)
+
+
+def add_painted(values, painted, cells, axis):
+    """`values + paint_regions(painted, cells, axis)`, without laying what is painted out in memory."""
+    rows, columns = painted.shape[axis : axis + 2]
+    before, after = (-1,) * axis, (-1,) * (1 - axis) + (values.shape[-1],)
+    painted = ops.expand_dims(painted, (axis + 1, axis + 3))
+    values = ops.reshape(values, (*before, rows, cells, columns, cells, *after)) + painted
+    return ops.reshape(values, (*before, rows * cells, columns * cells, *after))
