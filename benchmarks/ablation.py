@@ -32,7 +32,7 @@ from fornet_keras.data.sources import open_split
 from fornet_keras.errors import FoRNetError
 from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.model_folder import load_model
-from fornet_keras.prediction.label_ids import LabelIds
+from fornet_keras.prediction.label_ids import UpsampledLabelIds
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.presets import PRESETS
 from fornet_keras.summary import summarize
@@ -145,14 +145,14 @@ def measure(folder, ratio, choice, dataset):
     """One row: scores on a data set, multiply-accumulates at its first image's size, milliseconds."""
     model, _ = load_model(folder, ratio)
     predictor = RankedPredictor(model, choice) if choice in ("entropy", "random") else Predictor(model)
-    size = []
-    scores = evaluate(predictor, dataset, lambda sample, image, *_: size.append(image.shape[:2]), (BAND,))
-    cost = summarize(model, size[0], ratio)
+    images = []
+    scores = evaluate(predictor, dataset, lambda sample, image, *_: images.append(image), (BAND,))
+    cost = summarize(model, images[0].shape[:2], ratio)
     macs = {part: numbers["macs"] for part, numbers in cost["by_part"].items()}
     left_out = {"none": ("selector", "branch input", "branch"), "selector": ()}.get(choice, ("selector",))
     # Of the coarse path alone, and where the scores are given, only what is needed is timed.
     if choice == "none":
-        milliseconds = time_coarse(model, size[0])
+        milliseconds = time_coarse(model, images[0])
     elif isinstance(predictor, RankedPredictor):
         milliseconds = 1000 * float(np.median(predictor.seconds[1:]))
     else:
@@ -169,16 +169,15 @@ def measure(folder, ratio, choice, dataset):
     }
 
 
-def time_coarse(model, size, repeats=20):
+def time_coarse(model, image, repeats=20):
     """Median milliseconds of the labels of the coarse path alone."""
-    upsample = model.get_layer("logits")
-    logits = type(upsample)(upsample.scale)([model.output["coarse_logits"], model.input])
-    coarse = keras.Model(model.input, LabelIds()(logits))
+    scale = model.get_layer("logits").scale
+    coarse = keras.Model(model.input, UpsampledLabelIds(scale)([model.output["coarse_logits"], model.input]))
     coarse.compile(jit_compile=keras.backend.backend() == "jax")
-    image, seconds = np.zeros((1, *size, 3), np.uint8), []
+    seconds = []
     for _ in range(repeats + 2):
         started = time.perf_counter()
-        coarse.predict_on_batch(image)
+        coarse.predict_on_batch(image[None])
         seconds.append(time.perf_counter() - started)
     return 1000 * float(np.median(seconds[2:]))
 

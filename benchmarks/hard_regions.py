@@ -24,9 +24,9 @@ from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import FoRNetError
 from fornet_keras.export.images import fit_sample
-from fornet_keras.layers.resize import UpsampleToImage
 from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.model_folder import load_model
+from fornet_keras.prediction.label_ids import UpsampledLabelIds
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.summary import summarize
 
@@ -42,8 +42,8 @@ def model_with_given_scores(model):
     kept, indices = model.get_layer("gate")(scores)
     coarse = model.output["coarse_logits"]
     correction = model.get_layer("branch")([model.get_layer("detail_relu").output, kept, indices])
-    logits = UpsampleToImage(STRIDE)([keras.layers.Add()([coarse, correction]), image])
-    ranked = keras.Model([image, scores], {"label_ids": keras.ops.argmax(logits, axis=-1), "kept": kept})
+    labels = UpsampledLabelIds(STRIDE)([keras.layers.Add()([coarse, correction]), image])
+    ranked = keras.Model([image, scores], {"label_ids": labels, "kept": kept})
     ranked.compile(jit_compile=keras.backend.backend() == "jax")
     return ranked
 

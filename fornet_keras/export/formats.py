@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 
 from fornet_keras.errors import ExportError
 from fornet_keras.export.deployment import deployment_model
-from fornet_keras.export.openvino_graph import forget_order_of_equals, normalize_as_it_lies
+from fornet_keras.export.openvino_graph import (
+    forget_order_of_equals,
+    keep_channels_last,
+    normalize_as_it_lies,
+)
 from fornet_keras.export.quantize import Images, quantize_onnx, quantize_openvino
 from fornet_keras.export.runtimes import LITERT_FILE, ONNX_FILE, OPENVINO_FILE
 from fornet_keras.model import FoRNet
@@ -150,6 +154,7 @@ def write_openvino(
     converted = openvino.convert_model(run.get_concrete_function(_specification(deployed)))
     forget_order_of_equals(converted)
     normalize_as_it_lies(converted)
+    keep_channels_last(converted)
     if precision == "int8":
         converted = quantize_openvino(converted, calibration)
     openvino.save_model(converted, folder / OPENVINO_FILE, compress_to_fp16=precision == "float16")

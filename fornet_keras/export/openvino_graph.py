@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import numpy as np
+
 
 def forget_order_of_equals(converted: Any) -> None:
     """Let regions of exactly the same score be kept in any order.
@@ -46,3 +48,70 @@ def normalize_as_it_lies(converted: Any) -> None:
     turned = opset11.transpose(normalized, turn.input_value(1))
     for reader in readers:
         reader.replace_source_output(turned.output(0))
+
+
+def keep_channels_last(converted: Any) -> None:
+    """Double maps of few channels by two small convolutions, and compare channels as if they came first.
+
+    OpenVINO turns such a map, the coarse logits, into planes and back to double it, and finds the highest of
+    channels that come last one pixel after the other: 5 % of the time of `s` in int8.
+    """
+    from openvino import opset11
+
+    for node in converted.get_ordered_ops():
+        how = node.get_attributes()
+        if node.get_type_name() == "Interpolate":
+            source = node.input_value(0)
+            height, width, channels = _map(source)
+            bilinear = (
+                how["mode"].startswith("linear") and how["coordinate_transformation_mode"] == "half_pixel"
+            )
+            if bilinear and channels % 16 and _map(node.output(0)) == [2 * height, 2 * width, channels]:
+                node.output(0).replace(_doubled(_doubled(source, 1), 2))
+        if node.get_type_name() == "TopK" and node.output(0).partial_shape.rank == 4:
+            first = opset11.topk(
+                _turned(node.input_value(0), 0, 3, 1, 2),
+                node.input_value(1),
+                1,
+                how["mode"],
+                how["sort"],
+                how["index_element_type"],
+            )
+            for old, new in zip(node.outputs(), first.outputs(), strict=True):
+                old.replace(_turned(new, 0, 2, 3, 1))
+
+
+def _doubled(values: Any, axis: int) -> Any:
+    """A map `(batch, height, width, channels)` with twice as many rows (axis 1) or columns (axis 2)."""
+    from openvino import opset11
+
+    height, width, channels = _map(values)
+    shares = np.array(
+        [[0.25, 0.75, 0], [0, 0.75, 0.25]], "float32"
+    )  # of the cell before, of its own, of the next
+    kernel = np.einsum("ps,oi->pois", shares, np.eye(channels, dtype="float32"))
+    kernel = kernel.reshape(2 * channels, channels, *((3, 1) if axis == 1 else (1, 3)))
+    pads = np.eye(4, dtype="int64")[axis + 1]
+    x = opset11.pad(_turned(values, 0, 3, 1, 2), pads, pads, "edge")
+    x = opset11.convolution(x, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+    x = _shaped(_turned(x, 0, 2, 3, 1), -1, height, width, 2, channels)
+    if axis == 1:
+        return _shaped(_turned(x, 0, 1, 3, 2, 4), -1, 2 * height, width, channels)
+    return _shaped(x, -1, height, 2 * width, channels)
+
+
+def _map(values: Any) -> list[int]:
+    """Height, width and channels."""
+    return [values.partial_shape[axis].max_length for axis in (1, 2, 3)]
+
+
+def _turned(values: Any, *order: int) -> Any:
+    from openvino import opset11
+
+    return opset11.transpose(values, np.array(order)).output(0)
+
+
+def _shaped(values: Any, *shape: int) -> Any:
+    from openvino import opset11
+
+    return opset11.reshape(values, np.array(shape), False).output(0)
