@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+VECTOR = 16
+"""Channels that are computed at a time where they lie last; of a multiple of it nothing is turned."""
+
 
 def forget_order_of_equals(converted: Any) -> None:
     """Let regions of exactly the same score be kept in any order.
@@ -63,20 +66,17 @@ def keep_channels_last(converted: Any) -> None:
         if node.get_type_name() == "Interpolate":
             source = node.input_value(0)
             height, width, channels = _map(source)
-            bilinear = (
-                how["mode"].startswith("linear") and how["coordinate_transformation_mode"] == "half_pixel"
-            )
-            if bilinear and channels % 16 and _map(node.output(0)) == [2 * height, 2 * width, channels]:
+            doubles = _map(node.output(0)) == [2 * height, 2 * width, channels]
+            bilinear = (how["mode"][:6], how["coordinate_transformation_mode"]) == ("linear", "half_pixel")
+            if doubles and bilinear and channels % VECTOR:
                 node.output(0).replace(_doubled(_doubled(source, 1), 2))
-        if node.get_type_name() == "TopK" and node.output(0).partial_shape.rank == 4:
-            first = opset11.topk(
-                _turned(node.input_value(0), 0, 3, 1, 2),
-                node.input_value(1),
-                1,
-                how["mode"],
-                how["sort"],
-                how["index_element_type"],
-            )
+        if (
+            node.get_type_name() == "TopK"
+            and node.output(0).partial_shape.rank == 4
+            and how["axis"] in (-1, 3)
+        ):
+            inputs = [_turned(node.input_value(0), 0, 3, 1, 2), node.input_value(1)]
+            first = opset11.topk(*inputs, 1, how["mode"], how["sort"], how["index_element_type"])
             for old, new in zip(node.outputs(), first.outputs(), strict=True):
                 old.replace(_turned(new, 0, 2, 3, 1))
 
@@ -86,9 +86,8 @@ def _doubled(values: Any, axis: int) -> Any:
     from openvino import opset11
 
     height, width, channels = _map(values)
-    shares = np.array(
-        [[0.25, 0.75, 0], [0, 0.75, 0.25]], "float32"
-    )  # of the cell before, of its own, of the next
+    # Of the cell before, of its own and of the next, in the first and the second half of a cell.
+    shares = np.array([[0.25, 0.75, 0], [0, 0.75, 0.25]], "float32")
     kernel = np.einsum("ps,oi->pois", shares, np.eye(channels, dtype="float32"))
     kernel = kernel.reshape(2 * channels, channels, *((3, 1) if axis == 1 else (1, 3)))
     pads = np.eye(4, dtype="int64")[axis + 1]

@@ -2,7 +2,14 @@ import keras
 import numpy as np
 import pytest
 
-from fornet_keras.layers.regions import gather_patches, gather_tiles, pad_halo, paint_regions, scatter_regions
+from fornet_keras.layers.regions import (
+    add_painted,
+    gather_patches,
+    gather_tiles,
+    pad_halo,
+    paint_regions,
+    scatter_regions,
+)
 
 pytestmark = pytest.mark.backend
 
@@ -73,3 +80,12 @@ def test_scatter_leaves_other_regions_zero() -> None:
 def test_paint_spreads_a_value_over_its_region() -> None:
     painted = to_numpy(paint_regions(keras.ops.array([[[1.0, 2.0, 3.0]]]), 2))
     assert painted.tolist() == [[[1, 1, 2, 2, 3, 3], [1, 1, 2, 2, 3, 3]]]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_add_painted_is_the_sum_with_what_is_painted(axis: int) -> None:
+    values = np.random.default_rng(1).normal(size=(4, 8, 12, 3)).astype("float32")
+    shape = (2, 4, 12, 3) if axis == 0 else (4, 4, 6, 3)
+    painted = np.random.default_rng(2).normal(size=shape).astype("float32")
+    found = to_numpy(add_painted(values, painted, 2, axis))
+    np.testing.assert_array_equal(found, values + to_numpy(paint_regions(painted, 2, axis)))
