@@ -1,6 +1,7 @@
 """Convolution, batch normalisation and activation: the brick of every part of the network."""
 
 import keras
+from keras import ops
 
 
 @keras.saving.register_keras_serializable("fornet_keras")
@@ -54,9 +55,13 @@ class ConvBlock(keras.layers.Layer):
         x = inputs
         if self.strides > 1:
             pad = self.kernel_size // 2
-            x = keras.ops.pad(x, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
-        x = self.normalization(self.convolution(x), training=training)
-        return keras.ops.relu(x) if self.activation else x
+            x = ops.pad(x, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
+        if training:
+            x = self.normalization(self.convolution(x), training=True)
+        else:
+            kernel, offset = fold(self.convolution.kernel, self.normalization, self.compute_dtype)
+            x = ops.conv(x, kernel, self.strides, self.convolution.padding) + offset
+        return ops.relu(x) if self.activation else x
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape
@@ -71,3 +76,14 @@ class ConvBlock(keras.layers.Layer):
             "strides": self.strides,
             "activation": self.activation,
         }
+
+
+def fold(kernel, normalization, dtype):
+    """A kernel that scales as a batch normalisation after it does at inference, and what is then to be added.
+
+    TensorFlow would go over the features twice more, a tenth of the time of `s` with all regions on a CPU; XLA
+    and the other runtimes fold by themselves.
+    """
+    scale = normalization.gamma * ops.rsqrt(normalization.moving_variance + normalization.epsilon)
+    offset = normalization.beta - normalization.moving_mean * scale
+    return ops.cast(ops.multiply(kernel, scale), dtype), ops.cast(offset, dtype)

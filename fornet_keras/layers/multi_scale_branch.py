@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from fornet_keras.layers.conv_block import fold
 from fornet_keras.layers.regions import (
     add_painted,
     gather_patches,
@@ -118,18 +119,29 @@ class MultiScaleBranch(keras.layers.Layer):
         for scale, look, norm, fuse in self._paths():
             x = features if scale == 1 else ops.average_pool(features, scale, scale)
             x = pad_halo(x, HALO)
-            x = look(x) if indices is None else self._look_at(look, x, indices, cells // scale)
-            x = fuse(ops.relu(norm(x, training=training)))
+            if training:
+                x = norm(self._look(x, look.kernel, indices, cells // scale), training=True)
+                x = fuse(ops.relu(x))
+            else:
+                kernel, offset = fold(look.kernel, norm, self.compute_dtype)
+                x = ops.relu(self._look(x, kernel, indices, cells // scale) + offset)
+                x = ops.matmul(x, fold(fuse.kernel, self.fuse_norm, self.compute_dtype)[0])
             total = paint_regions(x, scale, axis) if total is None else add_painted(total, x, scale, axis)
-        return self.project(ops.relu(self.fuse_norm(total, training=training)))
+        if training:
+            total = self.fuse_norm(total, training=True)
+        else:
+            total = total + fold(self.fuses[0].kernel, self.fuse_norm, self.compute_dtype)[1]
+        return self.project(ops.relu(total))
 
-    def _look_at(self, look, padded, indices, cells):
-        """A convolution of the numbered regions alone: `(cells, cells, batch * kept, filters)`."""
+    def _look(self, padded, kernel, indices, cells):
+        """A convolution of the whole map, or of regions: `(cells, cells, batch * kept, filters)`."""
+        if indices is None:
+            return ops.conv(padded, kernel)
         if self.winograd and self.compute_dtype == "float32" and cells in TILES:
-            return convolve_tiles(gather_tiles(padded, indices, cells, HALO), look.kernel)
+            return convolve_tiles(gather_tiles(padded, indices, cells, HALO), kernel)
         # On a CPU this is no slower than to convolve small tiles, and with XLA twice as fast.
         patches = gather_patches(padded, indices, cells, HALO)
-        return ops.matmul(patches, ops.reshape(look.kernel, (-1, look.filters)))
+        return ops.matmul(patches, ops.reshape(kernel, (-1, kernel.shape[-1])))
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[0][:-1], self.output_filters)

@@ -80,3 +80,15 @@ def test_training_normalizes_with_the_batch() -> None:
     np.testing.assert_allclose(output.mean((0, 1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(output.std((0, 1, 2)), 1, atol=1e-2)
     assert keras.ops.convert_to_numpy(block.normalization.moving_mean).any()
+
+
+def test_frozen_in_training_it_gives_what_it_gives_at_inference() -> None:
+    """There Keras normalises; at inference the kernel does."""
+    block = ConvBlock(4)
+    image = random(2, 6, 10, 3)
+    block.build(image.shape)
+    gamma, beta, mean = (random(4, seed=seed) for seed in (1, 2, 3))
+    block.normalization.set_weights([gamma, beta, mean, np.array([0.5, 1, 2, 4], "float32")])
+    block.trainable = False
+    frozen = keras.ops.convert_to_numpy(block(image, training=True))
+    np.testing.assert_allclose(run(block, [image])[0], frozen, atol=1e-5)
