@@ -81,8 +81,8 @@ class ConvBlock(keras.layers.Layer):
 def fold(kernel, normalization, dtype):
     """A kernel that scales as a batch normalisation after it does at inference, and what is then to be added.
 
-    TensorFlow would go over the features twice more, a tenth of the time of `s` with all regions on a CPU; XLA
-    and the other runtimes fold by themselves.
+    TensorFlow would go over the features twice more, a tenth of the time of `s` with all regions on a CPU;
+    XLA and the other runtimes fold by themselves.
     """
     scale = normalization.gamma * ops.rsqrt(normalization.moving_variance + normalization.epsilon)
     offset = normalization.beta - normalization.moving_mean * scale
