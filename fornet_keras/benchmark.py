@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import Dataset
-from fornet_keras.data.synthetic import render_scene
+from fornet_keras.data.synthetic import MIN_SIDE, render_scene
 from fornet_keras.errors import BudgetError
 from fornet_keras.export.images import fit_sample
 from fornet_keras.export.manifest import MANIFEST, read_manifest
@@ -32,8 +32,6 @@ from fornet_keras.prediction.predictor import Predictor
 WARM_UP = 2
 PAUSE = 0.1
 """Seconds before a candidate runs, in which the threads of the one before fall asleep."""
-SMALLEST_SCENE = 64
-"""Pixels a side that a made-up scene has at least."""
 BUDGET_RATIOS = (0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 1.0)
 BUDGET_ROUNDS = 7
 
@@ -182,7 +180,7 @@ def _image(size: tuple[int, int], dataset: Dataset | None) -> NDArray[np.uint8]:
     if dataset is not None:
         return fit_sample(dataset.samples[len(dataset) // 2], dataset.table, size)[0]
     height, width = size
-    return render_scene(0, (max(height, SMALLEST_SCENE), max(width, SMALLEST_SCENE))).image[:height, :width]
+    return render_scene(0, (max(height, MIN_SIDE), max(width, MIN_SIDE))).image[:height, :width]
 
 
 def peak_megabytes(candidate: Candidate) -> float | None:
@@ -201,10 +199,11 @@ def peak_megabytes(candidate: Candidate) -> float | None:
 
 
 def _added_memory(make: Callable[[], Candidate], size: tuple[int, int]) -> float:
+    image = _image(size, None)
     before = _peak()
     candidate = make()
     for _ in range(WARM_UP):
-        candidate.run(np.zeros((*size, 3), np.uint8))
+        candidate.run(image)
     return _peak() - before
 
 

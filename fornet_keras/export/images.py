@@ -13,7 +13,7 @@ from fornet_keras.data.dataset import Dataset, LabelTable, Sample
 from fornet_keras.data.file_list import files_below
 from fornet_keras.data.images import SUFFIXES, read_image
 from fornet_keras.data.samples import read_sample
-from fornet_keras.data.synthetic import render_scene
+from fornet_keras.data.synthetic import MIN_SIDE, render_scene
 from fornet_keras.errors import ExportError
 from fornet_keras.export.proof import ProofImages
 
@@ -47,8 +47,8 @@ def proof_images(
     if calibration:
         picked = np.unique(np.linspace(0, len(calibration) - 1, MOST_PROOF).astype(int))
         return ProofImages(f"of {folder}", [calibration[i] for i in picked])
-    if min(size) < 64:
-        raise ExportError(f"{size[0]}x{size[1]}: expected at least 64 pixels a side")
+    if min(size) < MIN_SIDE:
+        raise ExportError(f"{size[0]}x{size[1]}: expected at least {MIN_SIDE} pixels a side")
     scenes = [render_scene(seed, size).image for seed in range(MOST_PROOF)]
     return ProofImages("made-up street scenes", scenes)
 

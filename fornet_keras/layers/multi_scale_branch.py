@@ -125,12 +125,10 @@ class MultiScaleBranch(keras.layers.Layer):
             else:
                 kernel, offset = fold(look.kernel, norm, self.compute_dtype)
                 x = ops.relu(self._look(x, kernel, indices, cells // scale) + offset)
-                x = ops.matmul(x, fold(fuse.kernel, self.fuse_norm, self.compute_dtype)[0])
+                kernel, shift = fold(fuse.kernel, self.fuse_norm, self.compute_dtype)
+                x = ops.matmul(x, kernel)
             total = paint_regions(x, scale, axis) if total is None else add_painted(total, x, scale, axis)
-        if training:
-            total = self.fuse_norm(total, training=True)
-        else:
-            total = total + fold(self.fuses[0].kernel, self.fuse_norm, self.compute_dtype)[1]
+        total = self.fuse_norm(total, training=True) if training else total + shift
         return self.project(ops.relu(total))
 
     def _look(self, padded, kernel, indices, cells):
