@@ -11,7 +11,16 @@ def _here(x):
     return x
 
 
-def cross_entropy(labels, logits, class_weights=None, label_smoothing=0.0, ohem=None, sum_devices=_here):
+def cross_entropy(
+    labels,
+    logits,
+    class_weights=None,
+    label_smoothing=0.0,
+    ohem=None,
+    sum_devices=_here,
+    taught=None,
+    taught_share=0.0,
+):
     """Weighted mean cross-entropy over the pixels that are not ignored.
 
     Args:
@@ -22,6 +31,9 @@ def cross_entropy(labels, logits, class_weights=None, label_smoothing=0.0, ohem=
         ohem: share in (0, 1) of the batch's pixels, the hardest ones, that count (online hard example
             mining, arXiv 1604.03540); None counts all.
         sum_devices: sums a tensor over the devices that the batch is spread over.
+        taught: a teacher's probabilities `(batch, height, width, classes)`, or None (knowledge distillation,
+            arXiv 1503.02531).
+        taught_share: share of them in the target, 0…1; the labels have the rest.
 
     Returns:
         float32 scalar; 0 where every pixel is ignored, NaN where a label is neither a class nor `IGNORE`:
@@ -38,7 +50,10 @@ def cross_entropy(labels, logits, class_weights=None, label_smoothing=0.0, ohem=
         # Of a target spread over all classes: the mean of what each class would have cost.
         spread = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
         losses = (1 - label_smoothing) * losses + label_smoothing * spread
-    # The weight of a pixel is that of its class, also where smoothing spreads the target.
+    if taught is not None:
+        soft = ops.logsumexp(logits, axis=-1) - ops.sum(taught * logits, axis=-1)
+        losses = (1 - taught_share) * losses + taught_share * soft
+    # The weight of a pixel is that of its class, also where smoothing or a teacher spreads the target.
     weights = [1.0] * num_classes if class_weights is None else class_weights
     weights = ops.take(ops.convert_to_tensor(weights, dtype="float32"), labels) * valid
     if ohem is not None:
@@ -148,9 +163,12 @@ class FoRNetLoss(keras.losses.Loss):
         ohem: share in (0, 1) of the hardest pixels that count in the logits' term; None counts all.
         sum_devices: sums a tensor over the devices that a batch is spread over, such as
             `training.devices.sum_over_devices`; for batches on one device it need not be given.
+        teacher_share: share of a teacher's probabilities in the target of the logits, 0…1, where the outputs
+            have them.
 
     Called with labels int `(batch, height, width)`, or `(batch, height, width, 1)`, and the outputs of
-    `FoRNet`; returns a float32 scalar.
+    `FoRNet`, among which `taught` may be a teacher's probabilities, of the logits' shape; returns a float32
+    scalar.
     """
 
     def __init__(
@@ -162,6 +180,7 @@ class FoRNetLoss(keras.losses.Loss):
         label_smoothing=0.0,
         ohem=None,
         sum_devices=_here,
+        teacher_share=0.5,
         name="fornet_loss",
     ):
         super().__init__(name=name, dtype="float32")
@@ -172,6 +191,7 @@ class FoRNetLoss(keras.losses.Loss):
         self.label_smoothing = label_smoothing
         self.ohem = ohem
         self.sum_devices = sum_devices
+        self.teacher_share = teacher_share
 
     def parts(self, labels, outputs):
         """The weighted terms, as a dict of float32 scalars: `logits_loss`, `coarse_loss`, `selector_loss`."""
@@ -183,14 +203,23 @@ class FoRNetLoss(keras.losses.Loss):
         sampled = subsample_labels(labels, height, width, stride=4)
         errors, valid = region_error_share(sampled, coarse, *importance.shape[1:])
         return {
-            "logits_loss": self._pixel_loss(labels, outputs["logits"], self.ohem),
+            "logits_loss": self._pixel_loss(labels, outputs["logits"], self.ohem, outputs.get("taught")),
             "coarse_loss": self.coarse_weight * self._pixel_loss(sampled, coarse),
             "selector_loss": self.selector_weight
             * selector_loss(errors, valid, importance, self.sum_devices),
         }
 
-    def _pixel_loss(self, labels, logits, ohem=None):
-        loss = cross_entropy(labels, logits, self.class_weights, self.label_smoothing, ohem, self.sum_devices)
+    def _pixel_loss(self, labels, logits, ohem=None, taught=None):
+        loss = cross_entropy(
+            labels,
+            logits,
+            self.class_weights,
+            self.label_smoothing,
+            ohem,
+            self.sum_devices,
+            taught,
+            self.teacher_share,
+        )
         if self.dice_weight:
             loss += self.dice_weight * dice_loss(labels, logits, self.sum_devices)
         return loss
@@ -207,4 +236,5 @@ class FoRNetLoss(keras.losses.Loss):
             "selector_weight": self.selector_weight,
             "label_smoothing": self.label_smoothing,
             "ohem": self.ohem,
+            "teacher_share": self.teacher_share,
         }

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fornet_keras.data.dataset import CLASS_NAME, LabelTable
 
+DESCRIPTION = "model.json"
+
 Width = Annotated[int, Field(ge=1, le=2048)]
 Depth = Annotated[int, Field(ge=1, le=64)]
 Byte = Annotated[int, Field(ge=0, le=255)]

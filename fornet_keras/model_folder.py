@@ -25,10 +25,9 @@ from fornet_keras.bounded_build import NetworkTooLarge, bounded_build
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
-from fornet_keras.model_description import Architecture, ClassEntry, Description, Library
+from fornet_keras.model_description import DESCRIPTION, Architecture, ClassEntry, Description, Library
 from fornet_keras.version import __version__
 
-DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 MAX_DESCRIPTION_BYTES = 1_000_000
 MAX_HEADER_BYTES = 1_000_000

@@ -60,6 +60,22 @@ def test_cross_entropy(class_weights: Any, smoothing: float) -> None:
     assert keras.backend.standardize_dtype(found.dtype) == "float32"
 
 
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_cross_entropy_with_a_teacher(share: float) -> None:
+    taught = np.exp(np.random.default_rng(2).normal(size=(2, 6, 10, 4)))
+    taught = (taught / taught.sum(-1, keepdims=True)).astype("float32")
+    log_probability = logits() - np.log(np.exp(logits()).sum(-1, keepdims=True))
+    known = labels() != IGNORE
+    soft = -(taught * log_probability).sum(-1)[known]
+    losses = (1 - share) * pixel_losses(labels(), logits(), 0) + share * soft
+    found = cross_entropy(
+        labels(), logits(), WEIGHTS, taught=ops.convert_to_tensor(taught), taught_share=share
+    )
+    assert number(found) == pytest.approx(
+        np.average(losses, weights=np.array(WEIGHTS)[labels()[known]]), rel=1e-5
+    )
+
+
 def test_equal_logits_cost_the_logarithm_of_the_classes() -> None:
     assert number(cross_entropy(labels(), 0 * logits())) == pytest.approx(np.log(4))
 

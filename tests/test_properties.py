@@ -10,8 +10,17 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fornet_keras.config import Config, config_from_mapping, dump_config, read_config
-from fornet_keras.config.schema import AugmentConfig, DataConfig, LossConfig, ModelConfig, TrainingConfig
+from fornet_keras.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    TrainingConfig,
+    config_from_mapping,
+    dump_config,
+    read_config,
+)
 from fornet_keras.data.dataset import IGNORE, LabelTable
 from fornet_keras.data.images import image_size, read_image, read_label, to_train_ids, verify_image
 from fornet_keras.data.transforms import augment, random_generator

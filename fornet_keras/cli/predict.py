@@ -13,6 +13,7 @@ import click
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.budget import top_k_within
 from fornet_keras.cli.group import FAILED, Command
+from fornet_keras.cli.models import identity
 from fornet_keras.cli.options import (
     backend_option,
     budget_option,
@@ -92,7 +93,7 @@ if TYPE_CHECKING:  # they import Keras
     show_default=True,
     help="Inputs that cannot be used are passed over and listed at the end. With fail that is exit code 1.",
 )
-@click.option("--overwrite", is_flag=True, help="Write again what is there. Otherwise it is kept.")
+@click.option("--overwrite", is_flag=True, help="Write again what is there.")
 @json_option
 @click.pass_context
 def predict(
@@ -120,14 +121,19 @@ def predict(
     MODEL is a run folder, a saved model's folder, the name of a shipped model, or an exported model. INPUT is
     also @LIST, a text file of paths below its own folder, and camera:0, which is recorded until Ctrl-C. Of
     each image, NAME_labels.png holds the class ids (a palette shows their colours); of each video,
-    NAME_overlay.mp4; legend.png names the colours.
+    NAME_overlay.mp4; legend.png names the colours. What is there is kept, if it was made with the same
+    settings, which are in settings.json.
     """
     found = find_inputs(inputs, output)
     exported = is_artifact(model)
-    views = bool(window or flip or scales)
-    if exported and (importance or top_k or budget_ms or views or short_side):
+    views = {"window": window, "flip": flip, "scales": scales}
+    fixed = {"top_k": top_k, "budget_ms": budget_ms, **views, "short_side": short_side}
+    if exported and (
+        given := [name for name, value in (fixed | {"importance": importance}).items() if value]
+    ):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise click.UsageError(
-            "an exported model has its own size and top-k, and gives labels and overlays only"
+            f"{options}: an exported model has its own size and top-k, and gives labels and overlays only"
         )
     if engine == "ray" and not exported:
         raise click.UsageError("--engine ray takes an exported model; write one with `export`")
@@ -141,16 +147,19 @@ def predict(
         from fornet_keras.model_folder import load_model
 
         top_k = top_k_within(
-            budget_ms, top_k, views, model, lambda: shrunk_size(first_size(found), short_side)
+            budget_ms, top_k, any(views.values()), model, lambda: shrunk_size(first_size(found), short_side)
         )
         network, table = load_model(model, top_k)
         predictor = make_predictor(network, window, flip, scales)
     asked = {"labels": True, "overlay": overlay, "importance": importance}
     kinds = [kind for kind, wanted in asked.items() if wanted]
+    if importance and any(entry.is_video for entry in found):
+        click.echo("note: of videos only the overlay is written, not the importance", err=True)
+    settings = {"model": identity(model), "top_k": predictor.top_k, **views}
     with tracking() as track:
-        prediction = FolderPrediction(predictor, table, output, kinds, overwrite, track, short_side)
+        prediction = FolderPrediction(predictor, table, output, kinds, overwrite, track, short_side, settings)
         if engine == "ray":
-            prediction.write_legend()
+            prediction.begin()
             outcomes = predict_with_ray(model, prediction, found, workers, track)
         else:
             outcomes = prediction(found)

@@ -14,15 +14,11 @@ Example:
     ((360, 480), 0.001)
 """
 
+from fornet_keras.config.data import AugmentConfig, DataConfig
+from fornet_keras.config.model import ModelConfig
 from fornet_keras.config.reader import config_from_mapping, dump_config, read_config
-from fornet_keras.config.schema import (
-    AugmentConfig,
-    Config,
-    DataConfig,
-    LossConfig,
-    ModelConfig,
-    TrainingConfig,
-)
+from fornet_keras.config.schema import Config
+from fornet_keras.config.training import LossConfig, TrainingConfig
 
 __all__ = [
     "AugmentConfig",

@@ -23,6 +23,7 @@ KINDS = ("labels", "overlay", "importance")
 """What is written of an input, as `NAME_KIND`."""
 
 LEGEND = "legend.png"
+SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)

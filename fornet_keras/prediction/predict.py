@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
+from fornet_keras.atomic import write_text
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.images import read_image
 from fornet_keras.errors import DataError, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
-from fornet_keras.prediction.inputs import KINDS, LEGEND, Input
+from fornet_keras.prediction.inputs import KINDS, LEGEND, SETTINGS, Input
 from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
 from fornet_keras.prediction.short_side import brought_back, shrunk
 from fornet_keras.prediction.video import transform_video
@@ -53,7 +53,8 @@ class FolderPrediction:
     """Predicts inputs into one folder.
 
     Of an image `NAME_labels.png`, a palette PNG of train ids at the image's own size, and, where asked for,
-    `NAME_overlay.png` and `NAME_importance.png`; of a video `NAME_overlay.mp4`; and `legend.png`.
+    `NAME_overlay.png` and `NAME_importance.png`; of a video `NAME_overlay.mp4`; and `legend.png` and
+    `settings.json`, which say what the colours mean and what all was made with.
 
     Args:
         predictor: a `Predictor`, a `ViewsPredictor`, or an `ArtifactPredictor`, which gives no importance.
@@ -64,6 +65,7 @@ class FolderPrediction:
         track: gets items, their number or None, and a description, and hands the items on: a progress bar.
         short_side: pixels to which the shorter side of a larger image is brought down before it is predicted;
             outputs keep the image's own size. None predicts each at its own size.
+        settings: whatever else the outputs depend on, such as which model it is; plain values.
     """
 
     predictor: Predictor | ViewsPredictor | ArtifactPredictor
@@ -73,25 +75,39 @@ class FolderPrediction:
     overwrite: bool = False
     track: Track = untracked
     short_side: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, inputs: Sequence[Input]) -> list[Outcome]:
         """Predict all inputs; a file that cannot be used is an `Outcome`, not an error.
 
         Raises:
-            DataError: the folder holds predictions of a model with other classes.
+            DataError: the folder holds predictions that were made with other settings.
         """
-        self.write_legend()
+        self.begin()
         return [self.one(entry) for entry in self.track(inputs, len(inputs), "images")]
 
-    def write_legend(self) -> None:
-        """Write the legend, which would explain none of the pictures of a model with other classes."""
-        path, picture = self.output / LEGEND, legend(self.table)
-        if path.exists() and not self.overwrite and not np.array_equal(read_image(path), picture):
+    def begin(self) -> None:
+        """Write what all inputs share, unless what is there and would be kept was made otherwise."""
+        path = self.output / SETTINGS
+        settings = {**self.settings, "short_side": self.short_side, "classes": self.table.names}
+        settings = json.loads(json.dumps(settings))  # as they are when they are read
+        if path.exists() and not self.overwrite:
+            self._require_same(path, settings)
+        write_text(path, json.dumps(settings, indent=2) + "\n")
+        write_picture(self.output / LEGEND, legend(self.table))
+
+    def _require_same(self, path: Path, settings: Mapping[str, Any]) -> None:
+        try:
+            found = dict(json.loads(path.read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            found = {}
+        changed = [name for name, value in settings.items() if found.get(name) != value]
+        if changed:
+            listed = "; ".join(f"{name}: {found.get(name)} there, {settings[name]} here" for name in changed)
             raise DataError(
-                f"{self.output}: holds predictions of a model with other classes; expected a folder of this "
-                "model's; choose another one, or write all again with --overwrite"
+                f"{self.output}: holds predictions made with other settings ({listed}), which would be kept; "
+                "choose another folder, or write all again with --overwrite"
             )
-        write_picture(path, picture)
 
     def one(self, entry: Input) -> Outcome:
         """Predict one input."""

@@ -98,6 +98,7 @@ def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], st
             selector_weight=loss.selector_weight,
             label_smoothing=loss.label_smoothing,
             ohem=loss.ohem,
+            teacher_share=loss.teacher_share,
             sum_devices=sum_over_devices,
         ),
         jit_compile=compiled,

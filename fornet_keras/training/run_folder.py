@@ -61,8 +61,13 @@ def with_absolute_paths(config: Config) -> Config:
 
     data = {"root": absolute(config.data.root), "cache": absolute(config.data.cache)}
     model = {"weights": absolute(config.model.weights)}
+    loss = {"teacher": absolute(config.loss.teacher)}
     return config.model_copy(
-        update={"data": config.data.model_copy(update=data), "model": config.model.model_copy(update=model)}
+        update={
+            "data": config.data.model_copy(update=data),
+            "model": config.model.model_copy(update=model),
+            "loss": config.loss.model_copy(update=loss),
+        }
     )
 
 

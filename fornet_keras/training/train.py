@@ -39,6 +39,7 @@ from fornet_keras.training.run_folder import (
     write_config,
 )
 from fornet_keras.training.run_log import RunLog
+from fornet_keras.training.teacher import learn_from, load_teacher
 from fornet_keras.training.validation import Validation
 
 
@@ -146,6 +147,8 @@ def make_model(config: Config, batches: TrainingBatches, pixels: Sequence[int]) 
     try:
         model = build_model(config, batches.dataset.table.num_classes)
         compile_model(model, config, pixels, batches.steps_per_epoch)
+        if config.loss.teacher:
+            learn_from(model, load_teacher(Path(config.loss.teacher), batches.dataset.table))
     finally:
         keras.config.set_dtype_policy(policy)
     return model

@@ -30,7 +30,7 @@ def test_pictures_of_a_folder_and_what_became_of_each_file(
     assert result.stderr.splitlines()[1].startswith(f"  {images}/train/a.png: is not an image")
     kinds = ("importance", "labels", "overlay")
     names = [f"{name}_{kind}.png" for name in ("test/a", "test/b", "train/b") for kind in kinds]
-    assert files(output) == sorted(["legend.png", *names])
+    assert files(output) == sorted(["legend.png", "settings.json", *names])
     assert {image_size(output / name) for name in names[:3]} == {(40, 50)}
     found = json.loads((tmp_path / "result.json").read_text())
     assert (found["written"], found["kept"], found["failed"]) == (3, 0, 1)
@@ -46,6 +46,26 @@ def test_second_run_keeps_what_is_there(run: Run, model: Path, data: Path, tmp_p
     assert result.exit_code == 0
     assert result.stdout.startswith("1 predicted, 1 kept (they were there; --overwrite writes them again)")
     assert run(*command, "--overwrite").stdout == f"2 predicted: {tmp_path / 'out'}\n"
+
+
+def test_pictures_of_other_settings_are_not_mixed(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
+    command = ("predict", model, data / "images" / "test" / "a.png", "--output", tmp_path / "out")
+    assert run(*command, "--top-k", 0.5).exit_code == 0
+    assert run(*command, "--top-k", 0.5, "--overlay").exit_code == 0
+    result = run(*command, "--top-k", 0.25, "--overlay")
+    assert result.exit_code == 1
+    assert "holds predictions made with other settings (top_k: 0.5 there, 0.25 here)" in only_line(
+        result.stderr
+    )
+    assert run(*command, "--top-k", 0.25, "--overwrite").exit_code == 0
+
+
+def test_several_exported_models_are_not_one(run: Run, tmp_path: Path) -> None:
+    for ratio in ("top_k_0.25", "top_k_1"):
+        (tmp_path / "ratios" / ratio).mkdir(parents=True)
+        (tmp_path / "ratios" / ratio / "manifest.json").touch()
+    result = run("predict", tmp_path / "ratios", "a.png", "--output", tmp_path / "out")
+    assert "ratios: holds several exported models (top_k_0.25, top_k_1); expected one" in result.stderr
 
 
 def test_input_that_names_nothing_ends_before_anything_is_written(

@@ -98,7 +98,7 @@ def test_labels_are_the_prediction_at_the_image_size(predict: Predictor, picture
     assert outcome == Outcome(picture, "written", {"labels": out / "a_labels.png"})
     expected = predict(read_image(picture))["label_ids"]
     assert np.mean(read_label(out / "a_labels.png") == expected) > 0.999
-    assert sorted(path.name for path in out.iterdir()) == ["a_labels.png", "legend.png"]
+    assert sorted(path.name for path in out.iterdir()) == ["a_labels.png", "legend.png", "settings.json"]
 
 
 def test_all_kinds_are_written_at_the_image_size(predict: Predictor, picture: Path) -> None:
@@ -141,9 +141,16 @@ def test_a_folder_of_another_model_is_refused(predict: Predictor, picture: Path,
     output = tmp_path / "out"
     FolderPrediction(predict, TABLE, output)(find_inputs([str(picture)], output))
     other = LabelTable(("road", "quay", "sky"), TABLE.colors, TABLE.train_ids)
-    with pytest.raises(DataError, match="holds predictions of a model with other classes; .* --overwrite"):
+    with pytest.raises(DataError, match="other settings .classes: .* there, .*; .* --overwrite"):
         FolderPrediction(predict, other, output)(find_inputs([str(picture)], output))
     FolderPrediction(predict, other, output, overwrite=True)(find_inputs([str(picture)], output))
+
+
+def test_a_record_that_cannot_be_read_is_another(predict: Predictor, picture: Path, tmp_path: Path) -> None:
+    run(predict, picture)
+    (tmp_path / "out" / "settings.json").write_text("[1")
+    with pytest.raises(DataError, match="other settings .classes: None there"):
+        run(predict, picture)
 
 
 def test_threads_predict_as_one_after_the_other(predict: Predictor) -> None:

@@ -106,10 +106,10 @@ def test_what_an_exported_model_cannot_do(
     for option in (("--importance",), ("--flip",), ("--top-k", 0.5), ("--short-side", 48)):
         result = run_command("predict", artifact, frames, "--output", tmp_path / "out", *option)
         assert result.exit_code == 2
-        assert (
-            "an exported model has its own size and top-k, and gives labels and overlays only"
-            in result.stderr
+        expected = (
+            f"{option[0]}: an exported model has its own size and top-k, and gives labels and overlays only"
         )
+        assert expected in result.stderr
     result = run_command("predict", frames, frames, "--output", tmp_path / "out", "--engine", "ray")
     assert result.exit_code == 2
     assert "--engine ray takes an exported model; write one with `export`" in result.stderr

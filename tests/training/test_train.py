@@ -166,10 +166,14 @@ def test_no_data_folder(train: Train, make_config: MakeConfig, tmp_path: Path) -
 def test_paths_mean_the_same_from_anywhere(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     monkeypatch.chdir("/")
-    config = make_config(data={"root": "tmp", "cache": "~/cache"}, model={"weights": "runs/first"})
+    places: dict[str, dict[str, str]] = {
+        "data": {"root": "tmp", "cache": "~/cache"},
+        "model": {"weights": "runs/first"},
+    }
+    config = make_config(**places, loss={"teacher": "runs/large"})
     found = with_absolute_paths(config)
     assert (found.data.root, found.data.cache) == ("/tmp", "/home/somebody/cache")
-    assert found.model.weights == "/runs/first"
+    assert (found.model.weights, found.loss.teacher) == ("/runs/first", "/runs/large")
 
 
 def test_a_cache_that_cannot_be_written(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""The section of the network."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fornet_keras.config.section import Section, Text
+
+Backbone = Annotated[str, Field(pattern=r"^(efficientnet_lite0|keras_(hub|cv):.+)$")]
+
+
+class ModelConfig(Section):
+    """Which FoR-Net is built."""
+
+    preset: Literal["pico", "nano", "s", "m"] = Field(
+        default="s", description="nano, s or m (size of the network); pico tries a pipeline, not for scores"
+    )
+    backbone: Backbone | None = Field(
+        default=None,
+        description="null, efficientnet_lite0, or keras_hub: or keras_cv: with a preset's name or folder "
+        "(pre-trained backbone in the place of the preset's own)",
+        examples=["keras_hub:resnet_18_imagenet"],
+    )
+    region_size: int = Field(
+        default=16,
+        ge=16,
+        le=1024,
+        multiple_of=16,
+        description="a multiple of 16 up to 1024 (side of a square region in pixels)",
+    )
+    top_k: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="a number > 0 and <= 1 (share of the regions refined at inference)",
+    )
+    dropout: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.9,
+        description="a number in 0..0.9 (share of the channels that the coarse path and the branch learn "
+        "without: against learning the training images by heart)",
+    )
+    world_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.9,
+        description="a number in 0..0.9 (share of the training images whose mean features the coarse path is "
+        "not told: they give away which street it is)",
+    )
+    weights: Text | None = Field(
+        default=None,
+        description="null or a str (folder of a model to begin with: its weights instead of random ones, the "
+        "layers that name the classes excepted where their number is another)",
+        examples=["saved_models/fornet_s_camvid"],
+    )
+    freeze_backbone: bool = Field(
+        default=False, description="a bool (keep the backbone as it is and train the rest)"
+    )
+    freeze_epochs: int = Field(
+        default=0,
+        ge=0,
+        description="an int >= 0 (epochs at the beginning in which the backbone's weights stay)",
+    )

@@ -1,0 +1,46 @@
+"""Knowledge distillation: what another network predicts is learnt beside the labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import ops
+
+from fornet_keras.data.dataset import LabelTable
+from fornet_keras.errors import ModelError
+from fornet_keras.model import FoRNet
+from fornet_keras.model_folder import load_model
+
+
+def load_teacher(folder: Path, table: LabelTable) -> FoRNet:
+    """A saved model that knows the classes of the data.
+
+    Raises:
+        ModelError: the model cannot be read, or has other classes.
+    """
+    teacher, known = load_model(folder)
+    if known.names != table.names:
+        raise ModelError(
+            f"{folder}: a teacher with the classes {', '.join(known.names)}; expected those of the data, "
+            f"{', '.join(table.names)}; set loss.teacher to a model that was trained on the same classes"
+        )
+    return teacher
+
+
+def learn_from(model: keras.Model, teacher: keras.Model) -> None:
+    """Let a compiled model learn what a teacher predicts for each batch; its loss says how much of it.
+
+    The teacher sees the same pixels, changed colours and all, which is what makes it worth the time
+    (arXiv 2106.05237). It does not learn, and is no part of the model: nothing of it is saved.
+    """
+    teacher.trainable = False
+    own = model.compute_loss
+
+    def compute_loss(x: Any = None, y: Any = None, y_pred: Any = None, *rest: Any, **named: Any) -> Any:
+        logits = ops.cast(teacher(x, training=False)["logits"], "float32")
+        taught = ops.stop_gradient(ops.softmax(logits, axis=-1))
+        return own(x, y, {**y_pred, "taught": taught}, *rest, **named)
+
+    model.compute_loss = compute_loss
