@@ -26,6 +26,7 @@ from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
 from fornet_keras.model_description import DESCRIPTION, Architecture, ClassEntry, Description, Library
+from fornet_keras.shipped import find_model
 from fornet_keras.version import __version__
 
 WEIGHTS = "weights.safetensors"
@@ -132,11 +133,12 @@ def _replace(folder: Path, written: Path) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def load_model(folder: Path, top_k: float | None = None) -> tuple[FoRNet, LabelTable]:
+def load_model(folder: str | Path, top_k: float | None = None) -> tuple[FoRNet, LabelTable]:
     """Read a model and its classes.
 
     Args:
-        folder: what `save_model` wrote, or a run folder, whose `best` model is taken.
+        folder: what `save_model` wrote, a run folder, whose `best` model is taken, or the name of a shipped
+            model.
         top_k: share of the regions corrected at inference, in (0, 1]; None keeps the model's own.
 
     Returns:
@@ -146,7 +148,7 @@ def load_model(folder: Path, top_k: float | None = None) -> tuple[FoRNet, LabelT
         ModelError: the folder is missing, incomplete, damaged or not of this package.
         ValueError: `top_k` is outside (0, 1].
     """
-    folder = Path(folder)
+    folder = find_model(folder)
     if not (folder / DESCRIPTION).exists() and (folder / "best").is_dir():
         folder = folder / "best"
     description = _read_description(folder)

@@ -44,6 +44,7 @@ LEVELS = {
     "model_description": 3,
     "model_folder": 3,
     "presets": 3,
+    "shipped": 3,
     "training": 4,
     "evaluation": 4,
     "prediction": 4,

@@ -19,8 +19,6 @@ from fornet_keras.errors import FoRNetError
 def start_backend(asked: str | None, reads_batches: bool = False) -> None:
     """Choose the backend and import Keras with it, without its start-up messages.
 
-    `TF_CPP_MIN_LOG_LEVEL=0` in the environment shows the messages.
-
     Args:
         asked: the value of `--backend`.
         reads_batches: the command will import TensorFlow for tf.data and TensorBoard on any backend.
@@ -30,12 +28,8 @@ def start_backend(asked: str | None, reads_batches: bool = False) -> None:
     """
     backend = choose_backend(asked).backend
     os.environ["KERAS_BACKEND"] = backend
-    quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0"
-    if quiet:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # below, each machine without a GPU gets an error about it
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
     starting = f"starting {backend} …"
-    with _native_messages(quiet) as terminal, Console(file=terminal).status(starting):
+    with native_messages_dropped() as terminal, Console(file=terminal).status(starting):
         _import_keras(backend)
         if reads_batches:
             with suppress(ImportError):  # without it, batches are read without it
@@ -53,14 +47,19 @@ def _import_keras(backend: str) -> None:
 
 
 @contextmanager
-def _native_messages(dropped: bool) -> Iterator[TextIO]:
+def native_messages_dropped() -> Iterator[TextIO]:
     """Drop what is written to standard error, also past Python; hand out a file that still writes to it.
 
-    TensorFlow's libraries write some messages while they are loaded, before they look at any setting.
+    TensorFlow's libraries write some messages while they are loaded, before they look at any setting, also in
+    processes that begin in the block. `TF_CPP_MIN_LOG_LEVEL=0` in the environment shows all of them.
     """
+    quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0"
+    if quiet:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # below, each machine without a GPU gets an error about it
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.stderr.flush()
     with os.fdopen(os.dup(2), "w") as terminal, open(os.devnull, "w") as nowhere:
-        if dropped:
+        if quiet:
             os.dup2(nowhere.fileno(), 2)
         try:
             yield terminal

@@ -7,17 +7,24 @@ from typing import Any
 
 import click
 
-from fornet_keras.cli.backend import start_backend
+from fornet_keras.cli.backend import native_messages_dropped, start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.options import Model, Shares, Size, backend_option, data_option, json_option
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.screen import counting, show_table
+from fornet_keras.cli.screen import OUTPUT, counting, show_table
 from fornet_keras.cli.settings import look_through_to_use, read_settings
 from fornet_keras.data.sources import open_split
 from fornet_keras.peers import PEERS
 
-NAME_WIDTH = 10  # with it and the short names, no word is broken on a terminal of 80 columns
-SHORT = {"float32": "f32", "float16": "f16", "dynamic_int8": "dyn8", "int8": "int8"}
+NAME_WIDTH = 10  # with it and the short words, none is broken on a terminal of 80 columns
+SHORT = {
+    "float32": "f32",
+    "float16": "f16",
+    "dynamic_int8": "dyn8",
+    "keras tensorflow": "tf",
+    "keras jax": "jax",
+    "keras torch": "torch",
+}
 
 
 @click.command(
@@ -99,7 +106,8 @@ def benchmark(
         rows = measure(found, repeats, advance, dataset)
     with counting("memory and scores", len(found)) as advance:
         for row, candidate in zip(rows, found, strict=True):
-            row["peak_megabytes"] = peak_megabytes(candidate) if memory else None
+            with native_messages_dropped():
+                row["peak_megabytes"] = peak_megabytes(candidate) if memory else None
             row["miou"] = score(candidate, dataset) if dataset else None
             advance()
     write_json(json_file, rows)
@@ -113,10 +121,11 @@ def benchmark(
 
 
 def _cells(row: dict[str, Any], memory: bool, scored: bool) -> list[str]:
-    name = row["name"]
+    name = Path(row["name"]).name
+    narrow = OUTPUT.is_terminal and OUTPUT.width < 100 and len(name) > NAME_WIDTH
     return [
-        name if len(name) <= NAME_WIDTH else f"…{name[1 - NAME_WIDTH :]}",
-        f"{row['runtime'].removeprefix('keras ')} {SHORT[row['precision']]}",
+        f"…{name[1 - NAME_WIDTH :]}" if narrow else name,
+        " ".join(SHORT.get(word, word) for word in (row["runtime"], row["precision"])),
         _or_dash(row["top_k"], "g"),
         _milliseconds(row["median_ms"]),
         _milliseconds(row["p95_ms"]),

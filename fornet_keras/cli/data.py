@@ -102,6 +102,8 @@ def check(
     reports = [look_through(dataset) for dataset in datasets]
     write_json(json_file, {"splits": [asdict(report) for report in reports]})
     _show(reports)
+    if note := reports[0].padding_note(config.augment.crop):
+        click.echo(note)
     if any(report.problems for report in reports):
         context.exit(FAILED)
 
@@ -166,6 +168,8 @@ def inspect(
     from fornet_keras.training.report import save_first_batches
 
     _show([report])
+    if note := report.padding_note(config.augment.crop):
+        click.echo(note)
     training = config.training
     output.mkdir(parents=True, exist_ok=True)
     picture = output / "training_samples.png"

@@ -24,13 +24,14 @@ from fornet_keras.cli.options import (
     top_k_option,
 )
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.scores import show_curve, show_learnt, show_official_scores, show_scores
+from fornet_keras.cli.scores import learnt_note, show_curve, show_official_scores, show_scores
 from fornet_keras.cli.screen import counting
 from fornet_keras.cli.settings import look_through_to_use, read_settings
 from fornet_keras.cli.views import make_predictor, views_options
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_split
+from fornet_keras.shipped import shown
 
 if TYPE_CHECKING:  # they import Keras
     from fornet_keras.evaluation.evaluate import Scores
@@ -68,14 +69,14 @@ BOUNDARY_RADIUS = 3
     "--curve",
     type=Shares(),
     default=(),
-    help="Also score at these shares of the regions, in the same run.",
+    help="Also score at these shares of the regions, in the same run, beside --top-k's.",
 )
 @click.option(
     "--report",
     "report_folder",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Also write a page with all scores, charts and the ten worst images.",
+    help="Also write a page with the scores, charts and the ten worst images.",
 )
 @click.option(
     "--save-predictions",
@@ -117,6 +118,11 @@ def evaluate(
     """
     overrides = [f"data.on_error={on_error}"] if on_error else []
     config = read_settings(config_file, data_folder, overrides)
+    if submission_folder and config.data.format != "cityscapes":
+        raise click.UsageError(
+            f"--submission is of data in the layout of Cityscapes; {config_file} has data.format "
+            f"{config.data.format}: --save-predictions DIR writes its label values"
+        )
     dataset = look_through_to_use(open_split(config.data, split or config.data.val_split), config)
     start_backend(backend)
     from fornet_keras.evaluation.report import save_report
@@ -128,27 +134,34 @@ def evaluate(
     require_classes(model, table, dataset)
     predictor = make_predictor(network, window, flip, scales)
     scores, official = _score(predictor, dataset, save_folder, submission_folder)
-    others = [
-        _score(make_predictor(network.with_top_k(share), window, flip, scales), dataset)[0] for share in curve
-    ]
+    points = [scores] if curve else []
+    for share in set(curve) - {scores.top_k}:
+        points.append(_score(make_predictor(network.with_top_k(share), window, flip, scales), dataset)[0])
+    points.sort(key=lambda point: point.top_k)
     learnt = has_learnt_from(model, config.data, dataset.split)
     found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": learnt}
     found |= scores.as_json()
     if official:
         found["cityscapes"] = official
     if curve:
-        found["curve"] = [other.as_json() for other in others]
+        found["curve"] = [point.as_json() for point in points]
     write_json(json_file, found)
-    title = f"{model} on {dataset.name} {dataset.split}"
+    title = f"{shown(model)} on {dataset.name} {dataset.split}"
+    note = learnt_note(dataset.split) if learnt else ""
     show_scores(scores, title)
-    if learnt:
-        show_learnt(dataset.split)
+    if note:
+        click.echo(note)
     if official:
         show_official_scores(official)
-    show_curve(others)
+    show_curve(points)
     if report_folder:
-        page = save_report(report_folder, title, dataset, predictor, network.region_size, scores, others)
+        page = save_report(
+            report_folder, title, dataset, predictor, network.region_size, scores, points, note
+        )
         click.echo(f"report: {page}")
+    for kind, folder in (("predictions", save_folder), ("submission", submission_folder)):
+        if folder:
+            click.echo(f"{kind}: {folder}")
 
 
 def _score(

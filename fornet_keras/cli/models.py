@@ -1,48 +1,30 @@
-"""Which model a MODEL argument means."""
+"""What a MODEL argument names, and what it has learnt."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
-import fornet_keras
 from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
 from fornet_keras.errors import ConfigError, ModelError
 from fornet_keras.export.manifest import MANIFEST
 from fornet_keras.model_description import DESCRIPTION
 
-SHIPPED = Path(fornet_keras.__file__).parents[1] / "saved_models"
-"""The models that come with a checkout, a folder each."""
 
-
-def find_model(name: str) -> Path:
-    """The folder of a run, of a saved model, or of a shipped model of this name.
+def require_one(folder: Path) -> Path:
+    """The folder itself, unless it holds several exported models, one a ratio.
 
     Raises:
-        ModelError: there is none.
+        ModelError: it does.
     """
-    folder = Path(os.path.expanduser(name))
-    if folder.is_dir():
-        _refuse_ratios(folder)
-        return folder
-    shipped = sorted(entry.name for entry in SHIPPED.glob("[!.]*") if entry.is_dir())
-    if name in shipped:
-        return SHIPPED / name
-    finding = "is a file" if folder.exists() else "no such folder"
-    names = f"or one of {', '.join(shipped)}" if shipped else "(no model is shipped with this installation)"
-    raise ModelError(f"{name}: {finding}; expected a run folder, a saved model's folder {names}")
-
-
-def _refuse_ratios(folder: Path) -> None:
-    """Several exported models, one a ratio, are not one."""
     exported = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
     if exported and not any((folder / name).exists() for name in (MANIFEST, DESCRIPTION)):
         raise ModelError(
             f"{folder}: holds several exported models ({', '.join(exported)}); expected one model; "
             f"take {folder / exported[0]} or another of them"
         )
+    return folder
 
 
 def identity(folder: Path) -> str:

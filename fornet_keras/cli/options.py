@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from fornet_keras.cli.models import find_model
+from fornet_keras.cli.models import require_one
 from fornet_keras.doctor import BACKENDS
+from fornet_keras.shipped import find_model
 
 
 class Share(click.ParamType):
@@ -68,7 +69,7 @@ class Model(click.ParamType):
     name = "MODEL"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return find_model(str(value))
+        return require_one(find_model(str(value)))
 
 
 model_argument = click.argument("model", type=Model())

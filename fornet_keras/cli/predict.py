@@ -69,7 +69,9 @@ if TYPE_CHECKING:  # they import Keras
 )
 @click.option("--overlay", is_flag=True, help="Also write the image under its class colours.")
 @click.option(
-    "--importance", is_flag=True, help="Also write how hard each region looks, and which were refined."
+    "--importance",
+    is_flag=True,
+    help="Also write how hard each region looks (lighter is harder), the refined ones framed in white.",
 )
 @click.option(
     "--engine",

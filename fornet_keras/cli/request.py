@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import click
 
+from fornet_keras.cli.backend import native_messages_dropped
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.options import json_option
 from fornet_keras.cli.result import write_json
@@ -56,6 +59,9 @@ def request(
     from fornet_keras.prediction.pictures import palette
     from fornet_keras.serving.client import request_grpc, request_rest
 
+    if not rest:
+        with native_messages_dropped(), suppress(ImportError):  # the client says what is missing
+            import_module("tensorflow")
     manifest = read_manifest(artifact)
     colors = palette(manifest.table())
     ask, usual = (request_rest, "localhost:8501") if rest else (request_grpc, "localhost:8500")

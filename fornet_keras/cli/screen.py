@@ -22,6 +22,8 @@ from rich.table import Table
 OUTPUT = Console(markup=False, highlight=False, emoji=False)
 ERRORS = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr=True)
 
+WIDE = 200
+
 
 def show_table(
     title: str,
@@ -39,7 +41,7 @@ def show_table(
         numbers: all columns but the first are numbers.
         footer: the last row is a sum or stands apart.
     """
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for index, column in enumerate(columns):
         justify: JustifyMethod = "right" if numbers and index else "left"
         table.add_column(column, justify=justify, no_wrap=not index, overflow="fold")
@@ -47,7 +49,8 @@ def show_table(
     for number, row in enumerate(rows):
         table.add_row(*row, end_section=footer and number == len(rows) - 2)
     OUTPUT.print(title, style="bold", soft_wrap=True)
-    OUTPUT.print(table)
+    # A file or a pipe has no width that a cell would have to be broken for.
+    OUTPUT.print(table, width=None if OUTPUT.is_terminal else WIDE)
 
 
 @contextmanager

@@ -8,12 +8,12 @@ import click
 
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.models import find_model
 from fornet_keras.cli.options import Size, backend_option, json_option, top_k_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import show_table
 from fornet_keras.config import read_config
 from fornet_keras.data import camvid, cityscapes
+from fornet_keras.shipped import find_model
 
 NUM_CLASSES = {"cityscapes": cityscapes.TABLE.num_classes, "camvid": camvid.TABLE.num_classes}
 

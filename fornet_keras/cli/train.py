@@ -11,7 +11,7 @@ from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.options import backend_option, config_option, data_option, json_option, on_error_option
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.scores import show_learnt, show_scores
+from fornet_keras.cli.scores import learnt_note, show_scores
 from fornet_keras.cli.screen import ERRORS, show_table
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import Config
@@ -106,7 +106,7 @@ def train(
     write_json(json_file, result)
     show_scores(scores, f"Best model (epoch {result['best_epoch']}) on {config.data.val_split}")
     if config.data.trains_on(config.data.val_split):
-        show_learnt(config.data.val_split)
+        click.echo(learnt_note(config.data.val_split))
     click.echo(
         f"\nThe run is in {run_folder}, {result['seconds']:.0f} s. Next:\n"
         f"  {program} evaluate {quoted} --config {quoted}/config.yaml --top-k 0.25\n"
@@ -120,7 +120,7 @@ def _show_estimate(config: Config, json_file: Path | None) -> None:
     found = dry_run(config, ERRORS)
     write_json(json_file, found)
     minutes = found["seconds"] / 60
-    time = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    time = f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
     rows = [
         ("time of the whole run", f"{time} ({found['steps']} steps, {config.training.epochs} epochs)"),
         ("a training step", f"{found['seconds_per_step']:.2f} s, {found['images_per_second']:.1f} images/s"),
@@ -128,5 +128,5 @@ def _show_estimate(config: Config, json_file: Path | None) -> None:
     ]
     memory = {"peak memory": "peak_memory_bytes", "peak memory of the GPU": "device_memory_bytes"}
     rows += [(name, f"{found[key] / 1e9:.1f} GB") for name, key in memory.items() if found[key]]
-    rows.append(("a checkpoint", f"{found['checkpoint_bytes'] / 1e6:.0f} MB"))
+    rows.append(("a checkpoint", f"{found['checkpoint_bytes'] / 1e6:.1f} MB"))
     show_table("Estimate", ("what", "it takes"), rows, numbers=False)

@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, Event, ScalarEvent
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from fornet_keras.config.explain import KeyPath, refusal
@@ -34,7 +34,7 @@ def parse_yaml(text: str, locate: Locate) -> tuple[Any, dict[KeyPath, str]]:
         locate: From a line number (the first is 1), or None where it is unknown, to an error's first words.
 
     Returns:
-        The document's value, and the location of each of its sections and their keys.
+        The document's value, and the location of each of its keys and list items, by the path to it.
 
     Raises:
         ConfigError: At a syntax error, a key given twice, a tag, an anchor, an alias, a merge, a %YAML line,
@@ -108,6 +108,10 @@ def _locate_keys(root: Node, locate: Locate) -> dict[KeyPath, str]:
                 raise refusal(locate(line), f"duplicate key '{'.'.join(path)}', {first}; keep one of them")
             lines[path] = line
             visit(value, path)
+        for number, item in enumerate(node.value if isinstance(node, SequenceNode) else ()):
+            path = (*parent, str(number))
+            lines[path] = item.start_mark.line + 1
+            visit(item, path)
 
     visit(root, ())
     return {path: locate(line) for path, line in lines.items()}

@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from fornet_keras.config.yaml_text import parse_yaml
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE, LabelTable, Sample
@@ -107,7 +108,8 @@ class FolderDescription(_Strict):
     def layout(self) -> str:
         """The expected files, for an error message."""
         endings = " or ".join(f"*{suffix}" for suffix in self.image_suffixes)
-        pattern = f"{self.images}/{endings} and {self.labels}/{self.label_name.replace('{stem}', '*')}"
+        images = f"{self.lists}, a list of images," if self.lists else f"{self.images}/{endings}"
+        pattern = f"{images} and {self.labels}/{self.label_name.replace('{stem}', '*')}"
         return pattern.replace("{split}", "SPLIT")
 
 
@@ -122,8 +124,7 @@ def read_description(root: Path) -> FolderDescription:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path}: is larger than 1 MB; expected a few kB that name the classes")
         text = path.read_text(encoding="utf-8-sig")
-        content, _ = parse_yaml(text, lambda line: f"{path}:{line}" if line else str(path))
-        return FolderDescription.model_validate(content)
+        content, origins = parse_yaml(text, lambda line: f"{path}:{line}" if line else str(path))
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: no such file; expected a description of the classes; write one with name and classes"
@@ -132,8 +133,15 @@ def read_description(root: Path) -> FolderDescription:
         raise DataError(f"{path}: cannot be read ({error}); expected YAML; save it as UTF-8") from error
     except ConfigError as error:
         raise DataError(str(error)) from error
+    try:
+        return FolderDescription.model_validate(content)
     except ValidationError as error:
-        raise DataError(f"{path}: {_first_finding(error)}") from error
+        # A misspelt key is also a missing one: the misspelling is the finding that helps.
+        first = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
+        steps = tuple(map(str, first["loc"]))
+        line = next((origins[steps[:n]] for n in range(len(steps), 0, -1) if steps[:n] in origins), path)
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise DataError(f"{line}: {_finding(first)}{more}") from error
 
 
 def find_splits(root: Path, description: FolderDescription) -> list[str]:
@@ -177,24 +185,20 @@ def _stem(name: str, suffixes: list[str]) -> str | None:
     return name[: -len(max(endings, key=len))] if endings else None
 
 
-def _first_finding(error: ValidationError) -> str:
-    """The first of pydantic's findings, such as "classes.0.colour: unknown key; did you mean color?"."""
-    # A misspelt key is also a missing one: the misspelling is the finding that helps.
-    findings = sorted(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
-    first = findings[0]
-    where = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        keys = (FolderDescription if len(first["loc"]) == 1 else ClassDescription).model_fields
-        similar = difflib.get_close_matches(str(first["loc"][-1]), keys, n=1)
+def _finding(error: ErrorDetails) -> str:
+    """One of pydantic's findings, such as "classes.0.colour: unknown key; did you mean color?"."""
+    where = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        keys = (FolderDescription if len(error["loc"]) == 1 else ClassDescription).model_fields
+        similar = difflib.get_close_matches(str(error["loc"][-1]), keys, n=1)
         fix = f"did you mean {similar[0]}?" if similar else "remove it"
         message = f"unknown key; expected one of {', '.join(keys)}; {fix}"
-    elif first["type"] == "missing":
+    elif error["type"] == "missing":
         message = "is missing; add it"
-    elif first["type"] == "model_type":
+    elif error["type"] == "model_type":
         message = "expected keys and values, such as 'name: harbour'"
     else:
-        message = first["msg"].removeprefix("Value error, ")
-        if isinstance(first["input"], str | int | float | None):
-            message += f"; received {first['input']!r}"
-    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    return f"{where}: {message}{more}" if where else f"{message}{more}"
+        message = error["msg"].removeprefix("Value error, ")
+        if isinstance(error["input"], str | int | float | None):
+            message += f"; received {error['input']!r}"
+    return f"{where}: {message}" if where else message

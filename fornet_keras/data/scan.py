@@ -21,7 +21,7 @@ from fornet_keras.data.images import WrongLabelError, read_label, train_id_looku
 from fornet_keras.data.scan_report import OF_LABELS, Kind, Problem, ScanReport, load_report, store_report
 from fornet_keras.errors import DataError, one_line
 
-_VERSION = 2  # of what a scan finds: raise it when that changes, so that older cached reports are not used
+_VERSION = 3  # of what a scan finds: raise it when that changes, so that older cached reports are not used
 _VALUES_APART = 8  # up to so many undeclared values get a line each; more are a photo taken for a label
 _TRAIN_IDS = (
     "train ids where label ids are expected; use the original label files "
@@ -160,7 +160,7 @@ def _undeclared_values(histogram: NDArray[np.int64]) -> list[str]:
             f"more than {_VALUES_APART} values that are not in the label table; "
             "use the class labels, not a photo or a score map"
         ]
-    return [f"value {value}; declare it as void or as a class" for value in values]
+    return [f"value {value}; declare it as a class or under ignore" for value in values]
 
 
 def _looks_like_train_ids(histogram: NDArray[np.int64], pixels: NDArray[np.int64], table: LabelTable) -> bool:
@@ -191,7 +191,7 @@ def _report(dataset: Dataset, records: list[_Record]) -> ScanReport:
     images = sum((record.pixels > 0 for record in records), start=np.zeros(256, np.int64))
     sizes = Counter(record.size for record in records if record.size)
     num_labels = sum(sample.label is not None for sample in dataset.samples)
-    findings = (finding for record in records for finding in record.findings)
+    findings = [finding for record in records for finding in record.findings] + _shared(dataset)
     return ScanReport(
         name=dataset.name,
         split=dataset.split,
@@ -204,6 +204,12 @@ def _report(dataset: Dataset, records: list[_Record]) -> ScanReport:
         sizes=tuple((height, width, count) for (height, width), count in sizes.most_common()),
         problems=_problems(findings, len(dataset), num_labels),
     )
+
+
+def _shared(dataset: Dataset) -> list[_Finding]:
+    labels = Counter(sample.label for sample in dataset.samples if sample.label)
+    text = "belongs to several images, whose names differ in the suffix alone; leave one of them"
+    return [("wrong label", label, text) for label, count in labels.items() if count > 1]
 
 
 def _problems(findings: Iterable[_Finding], num_images: int, num_labels: int) -> tuple[Problem, ...]:

@@ -79,6 +79,16 @@ class ScanReport:
         line += f"{self._files('corrupt image', 'corrupt label')} corrupt"
         return line + (f", {_count(wrong, 'wrong label')}" if wrong else "")
 
+    def padding_note(self, crop: tuple[int, int]) -> str | None:
+        """A line where the commonest images are smaller than the crops `(height, width)` of training."""
+        if not self.sizes or all(side >= length for side, length in zip(self.sizes[0], crop, strict=False)):
+            return None
+        height, width, _ = self.sizes[0]
+        return (
+            f"note: images of {height}x{width} are smaller than augment.crop, {crop[0]}x{crop[1]}: what is "
+            "beyond them is padding; set augment.crop to at most their size"
+        )
+
     def raise_if_bad(self) -> None:
         """Refuse to go on with data that has problems.
 

@@ -77,7 +77,8 @@ def open_split(data: DataConfig, split: str, exclude: Sequence[str] = ()) -> Dat
 def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
     if not root.is_dir():
         finding = "is not a folder" if root.exists() else "no such folder"
-        raise DataError(f"{root}: {finding}; expected the folder of the {format} data; check the path")
+        kind = f"with a {folder.DESCRIPTION_FILE}" if format == "folder" else f"of the {format} data"
+        raise DataError(f"{root}: {finding}; expected a folder {kind}; check the path")
     source = _source(format, root)
     splits = source.find_splits(root)
     if not splits:
@@ -115,6 +116,8 @@ def _wrong_layout(source: _Source, root: Path) -> DataError:
     found = ", ".join(inside[:_LISTED]) + (", …" if len(inside) > _LISTED else "")
     better = _better_root(source, root)
     fix = f"did you mean {better}?" if better else "check the path and the format"
+    if (root / folder.DESCRIPTION_FILE).exists() and source.name in FORMATS:
+        fix = f"for what has a {folder.DESCRIPTION_FILE} take configs/folder.yaml (data.format: folder)"
     return DataError(
         f"{root}: is not laid out as {source.name} data; expected {source.layout}; "
         f"found {found or 'an empty folder'}; {fix}"

@@ -40,10 +40,10 @@ def save_class_bars(path: Path, scores: Scores, table: LabelTable) -> None:
     left, right = figure.subplots(1, 2, sharey=True)
     colors = [tuple(channel / 255 for channel in color) for color in table.colors]
     left.barh(table.names, np.nan_to_num(scores.matrix.iou), color=colors)
-    left.axvline(scores.matrix.miou, color="black", linewidth=1, label=f"mIoU {scores.matrix.miou:.3f}")
+    left.axvline(scores.matrix.miou, color="black", linewidth=1)
+    left.set_title(f"mIoU {scores.matrix.miou:.3f} (line)", fontsize=10)
     left.set_xlim(0, 1)
     left.set_xlabel("IoU")
-    left.legend()
     left.invert_yaxis()
     right.barh(table.names, shares, color=colors)
     right.set_xscale("log")
@@ -66,11 +66,11 @@ def save_curve(path: Path, curve: Sequence[Scores]) -> None:
         "milliseconds an image, here": [scores.milliseconds for scores in curve],
     }
     for axes, (name, values) in zip(figure.subplots(1, 3), lines.items(), strict=True):
-        axes.plot(shares, values, marker="o")
+        axes.plot(shares, values, marker="o", clip_on=False, zorder=3)
         axes.set_xlabel("share of the regions refined")
         axes.set_title(name)
         axes.set_xlim(0, 1.05)
         axes.grid(alpha=0.3)
         if name.startswith("milli"):
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     figure.savefig(path, dpi=100)

@@ -8,7 +8,6 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-import numpy as np
 from PIL import Image
 
 from fornet_keras.atomic import write_text
@@ -17,6 +16,7 @@ from fornet_keras.data.samples import read_sample
 from fornet_keras.errors import one_line
 from fornet_keras.evaluation.charts import save_class_bars, save_confusion_matrix, save_curve
 from fornet_keras.evaluation.evaluate import Prediction, Scores
+from fornet_keras.evaluation.tables import class_table, curve_table, number
 from fornet_keras.prediction.pictures import Picture, compared, legend
 
 PAGE = Template("""<!doctype html>
@@ -28,8 +28,10 @@ td:first-child, th:first-child { text-align: left } tr { border-bottom: 1px soli
 img { max-width: 100% } figure { margin: 1.5rem 0 } figcaption { overflow-wrap: anywhere }
 </style></head><body>
 <h1>$title</h1>
+$note
 $summary
 <h2>Classes</h2>
+$classes
 <p><img src="classes.png" alt="IoU and share of the pixels of each class"></p>
 <p><img src="confusion_matrix.png" alt="confusion matrix"></p>
 $curve
@@ -50,6 +52,7 @@ def save_report(
     region_size: int,
     scores: Scores,
     curve: Sequence[Scores] = (),
+    note: str = "",
     count: int = 10,
 ) -> Path:
     """Write `index.html` and its pictures into a folder, over those of an earlier report.
@@ -61,7 +64,8 @@ def save_report(
         predictor: the `Predictor` that was scored; the worst images are predicted once more.
         region_size: edge of its regions in pixels.
         scores: of all images.
-        curve: the same model's scores at several shares of the regions, or none.
+        curve: the same model's scores at several shares of the regions, by rising share, or none.
+        note: what must be said of the scores, above them.
         count: worst images that are shown.
 
     Returns:
@@ -73,8 +77,10 @@ def save_report(
     Image.fromarray(legend(dataset.table)).save(folder / "legend.png")
     page = PAGE.substitute(
         title=escape(title),
+        note=f"<p><strong>{escape(note)}</strong></p>" if note else "",
         summary=_table(("", ""), _summary(scores)),
-        curve=_curve(folder, sorted(curve, key=lambda scores: scores.top_k)),
+        classes=_table(*class_table(scores)),
+        curve=_curve(folder, curve),
         worst=_worst(folder, dataset, predictor, region_size, scores, count),
     )
     path = folder / "index.html"
@@ -86,17 +92,17 @@ def _summary(scores: Scores) -> list[tuple[str, str]]:
     rows = [
         ("images", str(scores.num_images)),
         ("share of the regions refined", f"{scores.top_k:g}"),
-        ("mIoU", _number(scores.matrix.miou)),
-        ("mIoU of the thin classes", _number(scores.thin_miou)),
+        ("mIoU", number(scores.matrix.miou)),
+        ("mIoU of the thin classes", number(scores.thin_miou)),
     ]
     rows += [
-        (f"mIoU within {radius} px of a border", _number(band.miou)) for radius, band in scores.bands.items()
+        (f"mIoU within {radius} px of a border", number(band.miou)) for radius, band in scores.bands.items()
     ]
     if scores.boundary:
-        rows.append((f"boundary F-score, {scores.boundary.radius} px", _number(scores.boundary.mean)))
+        rows.append((f"boundary F-score, {scores.boundary.radius} px", number(scores.boundary.mean)))
     rows += [
-        ("pixel accuracy", _number(scores.matrix.pixel_accuracy)),
-        ("error coverage of the refined regions", _number(scores.error_coverage)),
+        ("pixel accuracy", number(scores.matrix.pixel_accuracy)),
+        ("error coverage of the refined regions", number(scores.error_coverage)),
     ]
     return rows
 
@@ -105,19 +111,11 @@ def _curve(folder: Path, curve: Sequence[Scores]) -> str:
     if not curve:
         return ""
     save_curve(folder / "curve.png", curve)
-    rows = [
-        (
-            f"{scores.top_k:g}",
-            _number(scores.matrix.miou),
-            _number(scores.error_coverage),
-            f"{scores.milliseconds:.1f}",
-        )
-        for scores in curve
-    ]
-    heads = ("share of the regions", "mIoU", "error coverage", "ms an image, here")
     return (
         "<h2>What each share of the regions gives</h2>\n"
-        '<p><img src="curve.png" alt="scores over the share of the regions"></p>\n' + _table(heads, rows)
+        "<p>mIoU, that near label borders and of the thin classes, error coverage, and ms an image, "
+        'here.</p>\n<p><img src="curve.png" alt="scores over the share of the regions"></p>\n'
+        + _table(*curve_table(curve))
     )
 
 
@@ -134,10 +132,10 @@ def _worst(
     ]
     worst = sorted(known, key=lambda sample: scores.image_miou[sample.image])[:count]
     figures = []
-    for number, sample in enumerate(worst, 1):
+    for place, sample in enumerate(worst, 1):
         image, label = read_sample(sample, dataset.table)
         picture = compared(image, label, predictor(image), region_size, dataset.table)
-        name = f"worst_{number:02}.jpg"
+        name = f"worst_{place:02}.jpg"
         Image.fromarray(picture).save(folder / name, quality=90)
         caption = f"mIoU {scores.image_miou[sample.image]:.3f}: {escape(one_line(str(sample.image)))}"
         figures.append(f'<figure><img src="{name}" alt=""><figcaption>{caption}</figcaption></figure>')
@@ -150,7 +148,3 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     body = [line(heads, "th")] if any(heads) else []
     return "<table>\n" + "\n".join([*body, *(line(row, "td") for row in rows)]) + "\n</table>"
-
-
-def _number(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.4f}"

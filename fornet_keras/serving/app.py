@@ -108,6 +108,8 @@ class Service:
 
     async def _body(self, request: Request) -> bytes:
         """The image's bytes, so many and so long as they may be."""
+        if request.headers.get("content-type", "").startswith("multipart/"):
+            raise HTTPException(415, "expected the bytes of the image as the body, not a form with a file")
         too_large = HTTPException(413, f"expected an image of at most {MAX_BYTES:,} bytes")
         if int(request.headers.get("content-length", 0)) > MAX_BYTES:
             raise too_large

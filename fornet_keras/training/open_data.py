@@ -10,7 +10,7 @@ from rich.progress import Progress
 from fornet_keras.config import Config
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.scan import CACHE, scan, usable
-from fornet_keras.data.scan_report import skipping
+from fornet_keras.data.scan_report import ScanReport, skipping
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
 
@@ -20,14 +20,16 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, Seque
     data = config.data
     train_set = open_split(data, data.train_split, data.exclude)
     val_set = open_split(data, data.val_split)
-    (train_set, pixels), (val_set, _) = (
+    (train_set, report), (val_set, _) = (
         _look_through(each, config, console) for each in (train_set, val_set)
     )
-    return train_set, val_set, pixels
+    if note := report.padding_note(config.augment.crop):
+        console.print(note, highlight=False)
+    return train_set, val_set, report.pixels
 
 
-def _look_through(dataset: Dataset, config: Config, console: Console) -> tuple[Dataset, Sequence[int]]:
-    """Refuse a data set with problems, or leave them out; return it with its label pixels by class."""
+def _look_through(dataset: Dataset, config: Config, console: Console) -> tuple[Dataset, ScanReport]:
+    """Refuse a data set with problems, or leave them out; return it with what is in it."""
     workers = config.training.workers
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"looking through {dataset.split}", total=len(dataset))
@@ -41,4 +43,4 @@ def _look_through(dataset: Dataset, config: Config, console: Console) -> tuple[D
         raise DataError(
             f"{dataset.root}: no label of split '{dataset.split}' has a pixel of any class; expected some"
         )
-    return dataset, report.pixels
+    return dataset, report

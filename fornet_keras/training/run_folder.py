@@ -8,7 +8,8 @@ from typing import Any
 
 from fornet_keras.atomic import write_text
 from fornet_keras.config import Config, dump_config, read_config
-from fornet_keras.errors import ConfigError
+from fornet_keras.errors import ConfigError, ModelError
+from fornet_keras.shipped import find_model
 
 CONFIG = "config.yaml"
 RESULT = "result.json"
@@ -55,13 +56,9 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
 
 def with_absolute_paths(config: Config) -> Config:
     """The same configuration, which means the same wherever it is read: no path begins here or with `~`."""
-
-    def absolute(path: str | None) -> str | None:
-        return path and str(Path(path).expanduser().absolute())
-
-    data = {"root": absolute(config.data.root), "cache": absolute(config.data.cache)}
-    model = {"weights": absolute(config.model.weights)}
-    loss = {"teacher": absolute(config.loss.teacher)}
+    data = {"root": _absolute(config.data.root), "cache": _absolute(config.data.cache)}
+    model = {"weights": _model(config.model.weights)}
+    loss = {"teacher": _model(config.loss.teacher)}
     return config.model_copy(
         update={
             "data": config.data.model_copy(update=data),
@@ -69,6 +66,18 @@ def with_absolute_paths(config: Config) -> Config:
             "loss": config.loss.model_copy(update=loss),
         }
     )
+
+
+def _absolute(path: str | None) -> str | None:
+    return path and str(Path(path).expanduser().absolute())
+
+
+def _model(name: str | None) -> str | None:
+    """The folder of a model, whether it is there or not: a run that goes on needs it no more."""
+    try:
+        return name and str(find_model(name).absolute())
+    except ModelError:
+        return _absolute(name)
 
 
 def write_config(folder: Path, config: Config) -> None:

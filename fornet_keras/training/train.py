@@ -72,7 +72,7 @@ def train(
         RunInterrupted: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
     config = with_absolute_paths(config)
-    resumed = partial(_find_checkpoint, output)
+    resumed = partial(_find_checkpoint, output, resume)
     if processes.rank:
         # What it learns and decides is what the first process does: nobody looks at its folder.
         with TemporaryDirectory() as folder:
@@ -224,7 +224,7 @@ def _conclude(
     return result, scores
 
 
-def _find_checkpoint(output: Path, console: Console) -> Checkpoint | None:
+def _find_checkpoint(output: Path, resume: bool, console: Console) -> Checkpoint | None:
     """The newest checkpoint of a run, None of one that begins, and a line about it and each rejected one."""
     folder = output / "checkpoints"
     checkpoint, rejected = newest(folder)
@@ -237,4 +237,6 @@ def _find_checkpoint(output: Path, console: Console) -> Checkpoint | None:
             f"{folder}: no checkpoint in it is whole, and to begin anew would replace the models of the run "
             f"that was; choose another --output, or move {output} away"
         )
+    elif resume:
+        console.print(f"nothing to resume in {output}: a new run begins", highlight=False)
     return checkpoint

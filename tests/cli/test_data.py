@@ -8,6 +8,7 @@ from fornet_keras.cli.root import root
 from fornet_keras.data.images import image_size, read_image
 from fornet_keras.data.sources import open_dataset
 from tests.cli.conftest import Run, only_line
+from tests.cli.test_usage import ROOT
 
 
 def test_synthesize_writes_what_was_asked_for(run: Run, tmp_path: Path) -> None:
@@ -54,9 +55,21 @@ def test_check_lists_every_problem_and_fails(run: Run, config: Path, data: Path,
     assert result.exit_code == 1
     assert f"  {data}/images/train/a.png: no label; add its label file" in result.stdout
     assert f"  {data}/images/test/a.png: is not an image" in result.stdout
-    assert f"  {label}: value 5; declare it as void or as a class" in result.stdout
+    assert f"  {label}: value 5; declare it as a class or under ignore" in result.stdout
     splits = json.loads((tmp_path / "check.json").read_text())["splits"]
     assert [len(split["problems"]) for split in splits] == [1, 2]
+
+
+def test_data_of_a_folder_with_another_formats_configuration(run: Run, data: Path) -> None:
+    result = run("data", "check", "--config", ROOT / "configs" / "camvid.yaml", "--data", data)
+    assert result.exit_code == 1
+    assert "take configs/folder.yaml (data.format: folder)" in only_line(result.stderr)
+
+
+def test_small_images_are_noted(run: Run, config: Path, data: Path) -> None:
+    config.write_text(config.read_text().replace("[64, 96]", "[128, 96]"))
+    result = run("data", "check", "--config", config, "--data", data)
+    assert "images of 64x96 are smaller than augment.crop" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -66,7 +79,7 @@ def test_check_lists_every_problem_and_fails(run: Run, config: Path, data: Path,
         (("--config", "CONFIG"), "Error: no data folder; expected `--data DIR` or `data.root`"),
         (
             ("--config", "CONFIG", "--data", "nowhere"),
-            "Error: nowhere: no such folder; expected the folder",
+            "Error: nowhere: no such folder; expected a folder with a dataset.yaml",
         ),
     ],
 )

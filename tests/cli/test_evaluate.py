@@ -141,11 +141,22 @@ def test_report_and_curve(run: Run, model: Path, config: Path, data: Path, tmp_p
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.endswith(f"report: {report / 'index.html'}\n")
     scores = json.loads(result_file.read_text())
-    assert (scores["top_k"], [point["top_k"] for point in scores["curve"]]) == (0.5, [0.2, 1])
-    assert [point["error_coverage"] for point in scores["curve"]][1] == 1
+    assert (scores["top_k"], [point["top_k"] for point in scores["curve"]]) == (0.5, [0.2, 0.5, 1])
+    assert [point["error_coverage"] for point in scores["curve"]][2] == 1
     for point in scores["curve"]:
         assert f"{point['miou']:.4f}" in (report / "index.html").read_text("utf-8")
         assert f"{point['miou']:.4f}" in result.stdout
+
+
+def test_a_submission_is_of_cityscapes(
+    run: Run, model: Path, config: Path, data: Path, tmp_path: Path
+) -> None:
+    options = ("--config", config, "--data", data, "--submission", tmp_path / "submission")
+    result = run("evaluate", model, *options)
+    assert result.exit_code == 2
+    assert "--submission is of data in the layout of Cityscapes" in result.stderr
+    assert "data.format folder: --save-predictions DIR writes its label values" in result.stderr
+    assert not (tmp_path / "submission").exists()
 
 
 def test_windows_and_views(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:

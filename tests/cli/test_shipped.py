@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fornet_keras.cli.models import SHIPPED, find_model
 from fornet_keras.data.camvid import TABLE
 from fornet_keras.data.synthetic import write_city
 from fornet_keras.model_folder import load_model
+from fornet_keras.shipped import SHIPPED, find_model
 from tests.cli.conftest import Run
 
 MODELS = sorted(path.parent.name for path in SHIPPED.glob("*/model.json"))

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fornet_keras.cli import models
+from fornet_keras import shipped
 from fornet_keras.cli.group import Group
 from fornet_keras.cli.root import root
 from fornet_keras.errors import ModelError
@@ -100,21 +100,21 @@ def test_unknown_model_lists_the_shipped_ones(
 ) -> None:
     for name in ("fornet_s_camvid", "fornet_nano_city"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(models, "SHIPPED", tmp_path)
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path)
     result = run("evaluate", "fornet_s_camvd", "--config", "x")
     assert result.exit_code == 1
     assert only_line(result.stderr) == (
         "Error: fornet_s_camvd: no such folder; expected a run folder, a saved model's folder "
         "or one of fornet_nano_city, fornet_s_camvid"
     )
-    assert models.find_model("fornet_s_camvid") == tmp_path / "fornet_s_camvid"
+    assert shipped.find_model("fornet_s_camvid") == tmp_path / "fornet_s_camvid"
 
 
 def test_shipped_name_does_not_leave_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "shipped" / "one").mkdir(parents=True)
-    monkeypatch.setattr(models, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "shipped")
     with pytest.raises(ModelError, match="no such folder"):
-        models.find_model("one/../../shipped")
+        shipped.find_model("one/../../shipped")
 
 
 def test_model_that_is_a_file(run: Run, config: Path) -> None:

@@ -120,9 +120,7 @@ def test_a_root_one_level_off_is_corrected(city: Path, slip: str) -> None:
 
 
 def test_a_missing_root(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match="nowhere: no such folder; expected the folder of the cityscapes data"
-    ):
+    with pytest.raises(DataError, match="nowhere: no such folder; expected a folder of the cityscapes data"):
         open_dataset("cityscapes", tmp_path / "nowhere", "train")
     file = tmp_path / "file"
     file.touch()

@@ -127,6 +127,10 @@ def test_wrong_layout_names_the_patterns(tmp_path: Path) -> None:
         (f"{MINIMAL}\nlabel_name: mask.png", "label_name: must contain {stem} once, .*'mask.png'"),
         (f"{MINIMAL}\nname: again", "duplicate key 'name'"),
         ("name: [", "dataset.yaml:1: not valid YAML"),
+        (
+            f"{MINIMAL}\n  - {{name: quay, color: [1, 300, 1]}}",
+            r"dataset.yaml:\d: classes.\d.color.1: .* 255",
+        ),
     ],
 )
 def test_a_wrong_description_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:

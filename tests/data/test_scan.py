@@ -44,6 +44,22 @@ def test_a_clean_data_set_is_counted(tmp_path: Path) -> None:
     assert report.classes == TABLE.names
 
 
+def test_two_images_with_one_label(tmp_path: Path) -> None:
+    found = make_dataset(tmp_path, [LABEL, LABEL])
+    twin = Sample(tmp_path / "0.jpeg", found.samples[0].label)
+    cv2.imwrite(str(twin.image), np.zeros((2, 3, 3), np.uint8))
+    both = Dataset("harbour", "train", tmp_path, TABLE, (*found.samples, twin))
+    expected = f"{tmp_path}/0.png: belongs to several images, whose names differ in the suffix alone"
+    assert [line.partition("; ")[0] for line in lines(both)] == [expected]
+
+
+@pytest.mark.parametrize(("crop", "padded"), [((2, 3), False), ((3, 3), True), ((2, 4), True)])
+def test_images_smaller_than_the_crops(crop: tuple[int, int], padded: bool, tmp_path: Path) -> None:
+    note = scan(make_dataset(tmp_path, [LABEL])).padding_note(crop)
+    assert (note is not None) == padded
+    assert note is None or f"images of 2x3 are smaller than augment.crop, {crop[0]}x{crop[1]}" in note
+
+
 def test_progress_counts_up(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     scan(make_dataset(tmp_path, [LABEL] * 5), on_sample=lambda done, total: seen.append((done, total)))
@@ -97,7 +113,7 @@ def test_bad_data_is_refused_in_one_line(tmp_path: Path) -> None:
 def test_a_value_that_all_labels_share_is_said_once(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, [LABEL + 1] * 7)
     assert lines(dataset) == [
-        "value 12 in 7 of 7 labels; declare it as void or as a class (0.png, 1.png, 2.png, …)"
+        "value 12 in 7 of 7 labels; declare it as a class or under ignore (0.png, 1.png, 2.png, …)"
     ]
     assert scan(dataset).pixels[1] == 14  # what is declared is still counted
     assert scan(dataset).summary() == "7 images, 0 missing labels, 0 corrupt, 7 wrong labels"

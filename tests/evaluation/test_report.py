@@ -7,6 +7,7 @@ import numpy as np
 
 from fornet_keras.data.images import read_image
 from fornet_keras.evaluation.report import save_report
+from fornet_keras.evaluation.tables import number
 from tests.evaluation.test_evaluate import FakePredictor, answer_halves, dataset, halves, run
 
 
@@ -33,7 +34,7 @@ def test_the_page_shows_scores_charts_and_the_worst_images_first(tmp_path: Path)
     predictor: Any = FakePredictor(answer_halves)
     scores = run(predictor, data, bands=(1,), boundary_radius=3)
     path = save_report(
-        tmp_path / "report", "a <model>", data, predictor, 32, scores, [scores, scores], count=2
+        tmp_path / "report", "a <model>", data, predictor, 32, scores, [scores, scores], "known <it>", count=2
     )
     page = Page(path.read_text("utf-8"))
 
@@ -42,7 +43,9 @@ def test_the_page_shows_scores_charts_and_the_worst_images_first(tmp_path: Path)
     charts = {"classes.png", "confusion_matrix.png", "curve.png", "legend.png"}
     assert charts | {"worst_01.jpg", "worst_02.jpg"} == {*page.pictures}
     text = "".join(page.texts)
-    assert "a <model>" in text and f"{scores.matrix.miou:.4f}" in text
+    assert "a <model>" in text and "known <it>" in text and f"{scores.matrix.miou:.4f}" in text
+    for name, iou in zip(scores.class_names, scores.matrix.iou, strict=True):
+        assert re.search(rf"{name}[\d,]+{number(iou)}", text), "each class has its scores"
     worst = re.findall(r"mIoU (\d\.\d+): (.+)", text)
     by_score = sorted((value, file) for file, value in scores.image_miou.items())
     assert worst == [(f"{value:.3f}", str(file)) for value, file in by_score[:2]]

@@ -127,7 +127,7 @@ def test_a_missing_file_is_refused(folder: Path, name: str, message: str) -> Non
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="nowhere: no model.json in it"):
+    with pytest.raises(ModelError, match="nowhere: no such folder; expected a run folder"):
         load_model(tmp_path / "nowhere")
 
 

@@ -135,6 +135,15 @@ def test_a_wrong_request(
     assert (found, message in only_line(json.loads(content)["error"])) == (status, True), content
 
 
+def test_a_form_is_told_to_send_the_bytes(server: Server) -> None:
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    status, _, content = server.ask("POST", "/v1/predict", b"--x\r\n", form)
+    assert status == 415
+    assert (
+        json.loads(content)["error"] == "expected the bytes of the image as the body, not a form with a file"
+    )
+
+
 def mutated(rng: random.Random) -> bytes:
     """An image file with something wrong, or nothing of the kind."""
     image = Image.fromarray(picture(rng.randrange(9)))

@@ -15,6 +15,7 @@ from fornet_keras.config import Config, read_config
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import ConfigError, DataError, TrainingError
+from fornet_keras.shipped import SHIPPED
 from fornet_keras.training.run_folder import with_absolute_paths
 
 Train = Callable[..., Any]
@@ -170,10 +171,10 @@ def test_paths_mean_the_same_from_anywhere(make_config: MakeConfig, monkeypatch:
         "data": {"root": "tmp", "cache": "~/cache"},
         "model": {"weights": "runs/first"},
     }
-    config = make_config(**places, loss={"teacher": "runs/large"})
+    config = make_config(**places, loss={"teacher": "fornet_s_camvid"})
     found = with_absolute_paths(config)
     assert (found.data.root, found.data.cache) == ("/tmp", "/home/somebody/cache")
-    assert (found.model.weights, found.loss.teacher) == ("/runs/first", "/runs/large")
+    assert (found.model.weights, found.loss.teacher) == ("/runs/first", str(SHIPPED / "fornet_s_camvid"))
 
 
 def test_a_cache_that_cannot_be_written(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""Scores as the heads and rows of tables, for a terminal and for a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # it imports Keras
+    from fornet_keras.evaluation.evaluate import Scores
+
+Table = tuple[Sequence[str], list[tuple[str, ...]]]
+"""Heads, and the cells of each row."""
+
+
+def class_table(scores: Scores) -> Table:
+    """How often each class occurs, and how well it was found."""
+    matrix = scores.matrix
+    rows = zip(
+        scores.class_names,
+        (f"{count:,}" for count in scores.images_with),
+        (f"{count:,}" for count in matrix.counts.sum(axis=1)),
+        map(number, matrix.iou),
+        map(number, matrix.accuracy),
+        strict=True,
+    )
+    return ("class", "images", "pixels", "IoU", "accuracy"), list(rows)
+
+
+def curve_table(curve: Sequence[Scores]) -> Table:
+    """What the same model scores at several shares of the regions, one a row."""
+    rows = [
+        (
+            f"{scores.top_k:g}",
+            number(scores.matrix.miou),
+            *(number(band.miou) for band in scores.bands.values()),
+            number(scores.thin_miou),
+            number(scores.error_coverage),
+            f"{scores.milliseconds:.1f}",
+        )
+        for scores in curve
+    ]
+    bands = [f"{radius} px" for radius in curve[0].bands]
+    return ("top-k", "mIoU", *bands, "thin", "coverage", "ms"), rows
+
+
+def number(value: float | None) -> str:
+    """A score with four digits; a dash where there was nothing to score."""
+    return "–" if value is None or math.isnan(value) else f"{value:.4f}"
