@@ -16,6 +16,9 @@ from fornet_keras.errors import DataError
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov")
 
+OTHER_SUFFIXES = (".tif", ".tiff", ".gif", ".heic")
+"""Pictures that cannot be read: in a folder they are inputs that fail, or nobody would miss them."""
+
 CAMERA = re.compile(r"camera:(\d+)")
 """What names a camera: its number, from 0."""
 
@@ -113,7 +116,8 @@ def _below(folder: Path, path: Path) -> PurePath:
 
 def _in_folder(folder: Path, output: Path) -> list[_Found]:
     endings = (*SUFFIXES, *VIDEO_SUFFIXES)
-    files = (path for path in files_below(folder, endings) if not _is_output(path, output))
+    files = files_below(folder, (*endings, *OTHER_SUFFIXES))
+    files = [path for path in files if not _is_output(path, output)]
     found = [_Found(path, path.relative_to(folder)) for path in files]
     if not found:
         listed = ", ".join(ending.removeprefix(".") for ending in endings)

@@ -77,6 +77,11 @@ def test_earlier_outputs_are_no_inputs(here: Path) -> None:
     assert [entry.path.as_posix() for entry in found] == ["in/a.png", "in/out/new.png"]
 
 
+def test_pictures_that_cannot_be_read_are_not_passed_over(here: Path) -> None:
+    touch("in/a.png", "in/b.TIFF", "in/notes.txt")
+    assert [entry.path.name for entry in find_inputs(["in"], Path("out"))] == ["a.png", "b.TIFF"]
+
+
 def test_videos_are_told_by_their_ending(here: Path) -> None:
     touch("a.MP4", "b.png")
     assert [entry.is_video for entry in find_inputs(["a.MP4", "b.png"], Path("out"))] == [True, False]
