@@ -24,7 +24,6 @@ from fornet_keras.cli.options import (
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
 from fornet_keras.cli.views import make_predictor, views_options
-from fornet_keras.data.dataset import LabelTable
 from fornet_keras.prediction.artifact import ArtifactPredictor, is_artifact
 from fornet_keras.prediction.inputs import find_inputs
 from fornet_keras.prediction.predict import FolderPrediction, Outcome
@@ -127,23 +126,15 @@ def predict(
     settings, which are in settings.json.
     """
     found = find_inputs(inputs, output)
-    exported = is_artifact(model)
     views = {"window": window, "flip": flip, "scales": scales}
-    fixed = {"top_k": top_k, "budget_ms": budget_ms, **views, "short_side": short_side}
-    if exported and (
-        given := [name for name, value in (fixed | {"importance": importance}).items() if value]
-    ):
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise click.UsageError(
-            f"{options}: an exported model has its own size and top-k, and gives labels and overlays only"
-        )
-    if engine == "ray" and not exported:
-        raise click.UsageError("--engine ray takes an exported model; write one with `export`")
-    table: LabelTable
     predictor: Predictor | ViewsPredictor | ArtifactPredictor
-    if exported:
-        predictor = ArtifactPredictor(model)
+    if is_artifact(model):
+        predictor = _open_artifact(
+            model, top_k=top_k, budget_ms=budget_ms, **views, short_side=short_side, importance=importance
+        )
         table = predictor.table
+    elif engine == "ray":
+        raise click.UsageError("--engine ray takes an exported model; write one with `export`")
     else:
         start_backend(backend)
         from fornet_keras.model_folder import load_model
@@ -172,6 +163,16 @@ def predict(
     _tell(output, outcomes, counts, on_error)
     if counts["failed"] and on_error == "fail":
         context.exit(FAILED)
+
+
+def _open_artifact(model: Path, **options: object) -> ArtifactPredictor:
+    """An exported model, where none of the options is given that it cannot follow."""
+    if given := [f"--{name.replace('_', '-')}" for name, value in options.items() if value]:
+        raise click.UsageError(
+            f"{', '.join(given)}: an exported model has its own size and top-k, and gives labels and overlays "
+            "only"
+        )
+    return ArtifactPredictor(model)
 
 
 def _tell(output: Path, outcomes: Sequence[Outcome], counts: Counter[str], on_error: str) -> None:
