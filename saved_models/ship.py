@@ -52,11 +52,12 @@ def score(folder, dataset):
 
 
 def without_paths(config):
-    """The configuration without folders of the machine that it ran on; of earlier weights the name stays."""
+    """The configuration without folders of the machine that it ran on; of other models the names stay."""
     data = config.data.model_copy(update={"root": None, "cache": None})
-    weights = config.model.weights and Path(config.model.weights).name
+    weights, teacher = (path and Path(path).name for path in (config.model.weights, config.loss.teacher))
     model = config.model.model_copy(update={"weights": weights})
-    return config.model_copy(update={"data": data, "model": model})
+    loss = config.loss.model_copy(update={"teacher": teacher})
+    return config.model_copy(update={"data": data, "model": model, "loss": loss})
 
 
 def main():

@@ -134,7 +134,7 @@ def _build(library, class_name, config):
         )
     try:
         network = wanted(**config)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # from a stranger's plain values, whatever the library makes of them
         raise ModelError(f"{library}'s {class_name} cannot be built: {_first_line(error)}") from None
     if library == "keras_hub":
         return network, list(getattr(network, "pyramid_outputs", {}).values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from fornet_keras.config import DataConfig, read_config
@@ -27,11 +28,11 @@ def require_one(folder: Path) -> Path:
     return folder
 
 
-def identity(folder: Path) -> str:
-    """A model's name and the beginning of a SHA-256 that changes with its weights."""
+def weights_mark(folder: Path) -> str:
+    """The beginning of a SHA-256 that changes with a model's weights."""
     descriptions = (folder / MANIFEST, folder / DESCRIPTION, folder / "best" / DESCRIPTION)
-    described = next(path for path in descriptions if path.is_file())
-    return f"{folder.name} {hashlib.sha256(described.read_bytes()).hexdigest()[:16]}"
+    described = next((path for path in descriptions if path.is_file()), None)
+    return hashlib.sha256(described.read_bytes()).hexdigest()[:16] if described else "none"
 
 
 def require_classes(folder: Path, table: LabelTable, dataset: Dataset) -> None:
@@ -60,6 +61,10 @@ def has_learnt_from(folder: Path, data: DataConfig, split: str) -> bool:
         except ConfigError:
             continue
         # A shipped model does not say where its data lay.
-        elsewhere = trained.root is not None and Path(trained.root) != Path(data.root or "").absolute()
+        elsewhere = trained.root is not None and _real(trained.root) != _real(data.root or "")
         return trained.format == data.format and not elsewhere and trained.trains_on(split)
     return False
+
+
+def _real(path: str) -> str:
+    return os.path.realpath(os.path.expanduser(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import click
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.budget import top_k_within
 from fornet_keras.cli.group import FAILED, Command
-from fornet_keras.cli.models import identity
+from fornet_keras.cli.models import weights_mark
 from fornet_keras.cli.options import (
     backend_option,
     budget_option,
@@ -26,10 +26,11 @@ from fornet_keras.cli.screen import tracking
 from fornet_keras.cli.views import make_predictor, views_options
 from fornet_keras.prediction.artifact import ArtifactPredictor, is_artifact
 from fornet_keras.prediction.inputs import find_inputs
-from fornet_keras.prediction.predict import FolderPrediction, Outcome
+from fornet_keras.prediction.predict import FolderPrediction, Outcome, recorded_settings
 from fornet_keras.prediction.ray_engine import predict_with_ray
 from fornet_keras.prediction.short_side import shrunk_size
 from fornet_keras.prediction.video import first_size
+from fornet_keras.shipped import shown
 
 if TYPE_CHECKING:  # they import Keras
     from fornet_keras.prediction.predictor import Predictor
@@ -127,6 +128,7 @@ def predict(
     """
     found = find_inputs(inputs, output)
     views = {"window": window, "flip": flip, "scales": scales}
+    settings = {"model": shown(model), "weights": weights_mark(model), "budget_ms": budget_ms, **views}
     predictor: Predictor | ViewsPredictor | ArtifactPredictor
     if is_artifact(model):
         predictor = _open_artifact(
@@ -139,7 +141,7 @@ def predict(
         start_backend(backend)
         from fornet_keras.model_folder import load_model
 
-        top_k = top_k_within(
+        top_k = _recorded_top_k(output, settings) or top_k_within(
             budget_ms, top_k, any(views.values()), model, lambda: shrunk_size(first_size(found), short_side)
         )
         network, table = load_model(model, top_k)
@@ -148,11 +150,11 @@ def predict(
     kinds = [kind for kind, wanted in asked.items() if wanted]
     if importance and any(entry.is_video for entry in found):
         click.echo("note: of videos only the overlay is written, not the importance", err=True)
-    settings = {"model": identity(model), "top_k": predictor.top_k, **views}
+    settings |= {"top_k": predictor.top_k}
     with tracking() as track:
         prediction = FolderPrediction(predictor, table, output, kinds, overwrite, track, short_side, settings)
         if engine == "ray":
-            prediction.begin()
+            prediction.begin(found)
             outcomes = predict_with_ray(model, prediction, found, workers, track)
         else:
             outcomes = prediction(found)
@@ -169,10 +171,18 @@ def _open_artifact(model: Path, **options: object) -> ArtifactPredictor:
     """An exported model, where none of the options is given that it cannot follow."""
     if given := [f"--{name.replace('_', '-')}" for name, value in options.items() if value]:
         raise click.UsageError(
-            f"{', '.join(given)}: an exported model has its own size and top-k, and gives labels and overlays "
-            "only"
+            f"{', '.join(given)}: an exported model has its own size and top-k, and gives labels and "
+            "overlays only"
         )
     return ArtifactPredictor(model)
+
+
+def _recorded_top_k(output: Path, settings: Mapping[str, object]) -> float | None:
+    """Of a run with the same budget that is to go on: measured again, it might be another."""
+    found = recorded_settings(output)
+    if not settings["budget_ms"] or any(found.get(key) != settings[key] for key in ("budget_ms", "weights")):
+        return None
+    return found.get("top_k")
 
 
 def _tell(output: Path, outcomes: Sequence[Outcome], counts: Counter[str], on_error: str) -> None:

@@ -49,8 +49,9 @@ def show_table(
     for number, row in enumerate(rows):
         table.add_row(*row, end_section=footer and number == len(rows) - 2)
     OUTPUT.print(title, style="bold", soft_wrap=True)
-    # A file or a pipe has no width that a cell would have to be broken for.
-    OUTPUT.print(table, width=None if OUTPUT.is_terminal else WIDE)
+    if not OUTPUT.is_terminal:
+        OUTPUT.width = WIDE  # a file or a pipe has none that a cell would have to be broken for
+    OUTPUT.print(table)
 
 
 @contextmanager

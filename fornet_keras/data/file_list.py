@@ -46,7 +46,13 @@ def read_list(path: Path, root: Path) -> list[Path]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text; expected one path a line; save it as UTF-8") from error
     named = ((number, line.removesuffix("\r")) for number, line in enumerate(lines, 1))
-    return [require_inside(root, root / line, f"{path}:{number}") for number, line in named if line.strip()]
+    return [_named(root, line, f"{path}:{number}") for number, line in named if line.strip()]
+
+
+def _named(root: Path, line: str, where: str) -> Path:
+    """What a line names, as a path below `root` also where it is written as an absolute one."""
+    file = require_inside(root, root / line, where)
+    return root / file.resolve().relative_to(root.resolve()) if Path(line).is_absolute() else file
 
 
 def require_inside(root: Path, file: Path, where: str) -> Path:

@@ -207,9 +207,12 @@ def _report(dataset: Dataset, records: list[_Record]) -> ScanReport:
 
 
 def _shared(dataset: Dataset) -> list[_Finding]:
-    labels = Counter(sample.label for sample in dataset.samples if sample.label)
-    text = "belongs to several images, whose names differ in the suffix alone; leave one of them"
-    return [("wrong label", label, text) for label, count in labels.items() if count > 1]
+    images: dict[Path, set[Path]] = {}
+    for sample in dataset.samples:
+        if sample.label:
+            images.setdefault(sample.label, set()).add(sample.image)
+    text = "belongs to several images, alike but for their folder or suffix; leave one of them"
+    return [("wrong label", label, text) for label, owners in images.items() if len(owners) > 1]
 
 
 def _problems(findings: Iterable[_Finding], num_images: int, num_labels: int) -> tuple[Problem, ...]:

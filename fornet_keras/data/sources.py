@@ -82,7 +82,7 @@ def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
     source = _source(format, root)
     splits = source.find_splits(root)
     if not splits:
-        raise _wrong_layout(source, root)
+        raise _wrong_layout(format, source, root)
     samples = []
     for part in dict.fromkeys(split.split("+")):
         if part not in splits:
@@ -111,12 +111,12 @@ def _source(format: str, root: Path) -> _Source:
     return _Source(format, module.LAYOUT, module.TABLE, module.find_splits, module.find_samples)
 
 
-def _wrong_layout(source: _Source, root: Path) -> DataError:
+def _wrong_layout(format: str, source: _Source, root: Path) -> DataError:
     inside = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
     found = ", ".join(inside[:_LISTED]) + (", …" if len(inside) > _LISTED else "")
     better = _better_root(source, root)
     fix = f"did you mean {better}?" if better else "check the path and the format"
-    if (root / folder.DESCRIPTION_FILE).exists() and source.name in FORMATS:
+    if (root / folder.DESCRIPTION_FILE).exists() and format != "folder":
         fix = f"for what has a {folder.DESCRIPTION_FILE} take configs/folder.yaml (data.format: folder)"
     return DataError(
         f"{root}: is not laid out as {source.name} data; expected {source.layout}; "

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.evaluation.evaluate import Scores
+
+matplotlib.rcParams["text.parse_math"] = False  # a class may be called anything
 
 
 def save_confusion_matrix(path: Path, scores: Scores) -> None:

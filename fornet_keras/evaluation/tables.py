@@ -36,7 +36,7 @@ def curve_table(curve: Sequence[Scores]) -> Table:
             *(number(band.miou) for band in scores.bands.values()),
             number(scores.thin_miou),
             number(scores.error_coverage),
-            f"{scores.milliseconds:.1f}",
+            "–" if math.isnan(scores.milliseconds) else f"{scores.milliseconds:.1f}",
         )
         for scores in curve
     ]

@@ -125,8 +125,17 @@ def _in_folder(folder: Path, output: Path) -> list[_Found]:
     return found
 
 
+def find_outputs(folder: Path) -> list[Path]:
+    """The predictions that lie in a folder and all below it, sorted."""
+    return [path for path in files_below(folder, (".png", ".mp4")) if _is_prediction(path)]
+
+
+def _is_prediction(path: Path) -> bool:
+    return path.stem.endswith(tuple(f"_{kind}" for kind in KINDS))
+
+
 def _is_output(path: Path, output: Path) -> bool:
-    ours = path.name == LEGEND or path.stem.endswith(tuple(f"_{kind}" for kind in KINDS))
+    ours = path.name == LEGEND or _is_prediction(path)
     return ours and path.resolve().is_relative_to(output.resolve())
 
 

@@ -13,7 +13,7 @@ from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.images import read_image
 from fornet_keras.errors import DataError, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
-from fornet_keras.prediction.inputs import KINDS, LEGEND, SETTINGS, Input
+from fornet_keras.prediction.inputs import KINDS, LEGEND, SETTINGS, Input, find_outputs
 from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
 from fornet_keras.prediction.short_side import brought_back, shrunk
 from fornet_keras.prediction.video import transform_video
@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # they import Keras, which an exported model does without
     from fornet_keras.prediction.views import ViewsPredictor
 
 Track = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
+
+NOTES = ("model", "budget_ms")
+"""Settings that say more and change nothing."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,14 @@ class Outcome:
     status: Literal["written", "kept", "failed"]
     files: dict[str, Path]
     error: str | None = None
+
+
+def recorded_settings(folder: Path) -> dict[str, Any]:
+    """What the outputs in a folder were made with; empty where that is not known."""
+    try:
+        return dict(json.loads((folder / SETTINGS).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def untracked(items: Iterable[Any], total: int | None, description: str) -> Iterable[Any]:
@@ -65,7 +76,7 @@ class FolderPrediction:
         track: gets items, their number or None, and a description, and hands the items on: a progress bar.
         short_side: pixels to which the shorter side of a larger image is brought down before it is predicted;
             outputs keep the image's own size. None predicts each at its own size.
-        settings: whatever else the outputs depend on, such as which model it is; plain values.
+        settings: whatever else the outputs depend on, such as which weights they are of; plain values.
     """
 
     predictor: Predictor | ViewsPredictor | ArtifactPredictor
@@ -83,36 +94,45 @@ class FolderPrediction:
         Raises:
             DataError: the folder holds predictions that were made with other settings.
         """
-        self.begin()
+        self.begin(inputs)
         return [self.one(entry) for entry in self.track(inputs, len(inputs), "images")]
 
-    def begin(self) -> None:
-        """Write what all inputs share, unless what is there and would be kept was made otherwise."""
-        path = self.output / SETTINGS
-        settings = {**self.settings, "short_side": self.short_side, "classes": self.table.names}
-        settings = json.loads(json.dumps(settings))  # as they are when they are read
-        if path.exists() and not self.overwrite:
-            self._require_same(path, settings)
-        write_text(path, json.dumps(settings, indent=2) + "\n")
+    def begin(self, inputs: Sequence[Input]) -> None:
+        """Write what the outputs share: the legend and the settings.
+
+        Raises:
+            DataError: outputs that were made with other settings would stay beside those of the inputs.
+        """
+        shared = {"short_side": self.short_side, "classes": self.table.names}
+        settings = json.loads(json.dumps({**self.settings, **shared}))  # as they are when they are read
+        found = recorded_settings(self.output)
+        changed = [name for name in settings if name not in NOTES and found.get(name) != settings[name]]
+        if changed or not found:
+            said = [f"{name} is {found.get(name)} there and {settings[name]} here" for name in changed]
+            self._make_room(inputs, "; ".join(said) if found else f"no {SETTINGS} says which")
+        write_text(self.output / SETTINGS, json.dumps(settings, indent=2) + "\n")
         write_picture(self.output / LEGEND, legend(self.table))
 
-    def _require_same(self, path: Path, settings: Mapping[str, Any]) -> None:
-        try:
-            found = dict(json.loads(path.read_text("utf-8")))
-        except (OSError, ValueError, TypeError):
-            found = {}
-        changed = [name for name, value in settings.items() if found.get(name) != value]
-        if changed:
-            listed = "; ".join(f"{name}: {found.get(name)} there, {settings[name]} here" for name in changed)
+    def _make_room(self, inputs: Sequence[Input], difference: str) -> None:
+        """Remove the outputs that are to be written again: broken off, none must be taken for a new one."""
+        outputs = find_outputs(self.output)
+        own = {file for entry in inputs for file in self._files(entry).values()} if self.overwrite else set()
+        if staying := [path for path in outputs if path not in own]:
+            fix = "move them away" if self.overwrite else "write all of them again with --overwrite"
             raise DataError(
-                f"{self.output}: holds predictions made with other settings ({listed}), which would be kept; "
-                "choose another folder, or write all again with --overwrite"
+                f"{self.output}: holds {len(staying)} predictions made with other settings ({difference}), "
+                f"such as {staying[0].name}; choose another folder, or {fix}"
             )
+        for path in outputs:
+            path.unlink()
+
+    def _files(self, entry: Input) -> dict[str, Path]:
+        kinds, suffix = (("overlay",), ".mp4") if entry.is_video else (self.kinds, ".png")
+        return {kind: self.output / f"{entry.name}_{kind}{suffix}" for kind in kinds}
 
     def one(self, entry: Input) -> Outcome:
         """Predict one input."""
-        kinds, suffix = (("overlay",), ".mp4") if entry.is_video else (self.kinds, ".png")
-        files = {kind: self.output / f"{entry.name}_{kind}{suffix}" for kind in kinds}
+        files = self._files(entry)
         wanted = {kind: file for kind, file in files.items() if self.overwrite or not file.exists()}
         if not wanted:
             return Outcome(entry.path, "kept", files)

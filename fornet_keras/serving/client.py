@@ -88,16 +88,19 @@ def request_rest(
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
             predictions = json.load(response)["predictions"]
+        # One output is given as it is, several by name.
+        rows = [row["label_ids"] if isinstance(row, dict) else row for row in predictions]
+        found = np.array(rows, dtype=np.uint8)
+        if found.shape != images.shape[:3]:
+            raise ValueError(f"label ids of shape {found.shape} for images of {images.shape}")
     except urllib.error.HTTPError as error:
         with error:
             reason = error.read(1000).decode(errors="replace")
         raise ServingError(_refused(server, name, reason)) from None
     # Of the last, what a gRPC port answers.
-    except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, http.client.HTTPException) as error:
         raise ServingError(_refused(server, name, str(error))) from None
-    # One output is given as it is, several by name.
-    rows = [row["label_ids"] if isinstance(row, dict) else row for row in predictions]
-    return np.array(rows, dtype=np.uint8)
+    return found
 
 
 def _refused(server: str, name: str, reason: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
 def with_absolute_paths(config: Config) -> Config:
     """The same configuration, which means the same wherever it is read: no path begins here or with `~`."""
     data = {"root": _absolute(config.data.root), "cache": _absolute(config.data.cache)}
-    model = {"weights": _model(config.model.weights)}
+    model = {"weights": _model(config.model.weights), "backbone": _backbone(config.model.backbone)}
     loss = {"teacher": _model(config.loss.teacher)}
     return config.model_copy(
         update={
@@ -69,13 +70,20 @@ def with_absolute_paths(config: Config) -> Config:
 
 
 def _absolute(path: str | None) -> str | None:
-    return path and str(Path(path).expanduser().absolute())
+    return path and os.path.abspath(os.path.expanduser(path))
+
+
+def _backbone(name: str | None) -> str | None:
+    """A library's preset as it is; one in a folder by its whole path."""
+    library, colon, preset = (name or "").partition(":")
+    folder = _absolute(preset) if colon else None
+    return f"{library}:{folder}" if folder and os.path.isdir(folder) else name
 
 
 def _model(name: str | None) -> str | None:
-    """The folder of a model, whether it is there or not: a run that goes on needs it no more."""
+    """The folder of a model, whether it is there or not: a run that goes on needs no `model.weights`."""
     try:
-        return name and str(find_model(name).absolute())
+        return name and _absolute(str(find_model(name)))
     except ModelError:
         return _absolute(name)
 

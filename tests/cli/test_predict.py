@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +8,10 @@ import pytest
 from PIL import Image
 
 from fornet_keras.data.images import image_size
+from fornet_keras.model_folder import load_model, save_model
 from tests.cli.conftest import Run, only_line
 from tests.cli.test_usage import ROOT
+from tests.model.tiny import randomize
 
 pytestmark = pytest.mark.backend
 
@@ -54,10 +57,35 @@ def test_pictures_of_other_settings_are_not_mixed(run: Run, model: Path, data: P
     assert run(*command, "--top-k", 0.5, "--overlay").exit_code == 0
     result = run(*command, "--top-k", 0.25, "--overlay")
     assert result.exit_code == 1
-    assert "holds predictions made with other settings (top_k: 0.5 there, 0.25 here)" in only_line(
+    assert "holds 2 predictions made with other settings (top_k is 0.5 there and 0.25 here)" in only_line(
         result.stderr
     )
-    assert run(*command, "--top-k", 0.25, "--overwrite").exit_code == 0
+    assert run(*command, "--top-k", 0.25, "--overwrite").exit_code == 1, "the overlay would stay"
+    assert run(*command, "--top-k", 0.25, "--overwrite", "--overlay").exit_code == 0
+
+
+def test_pictures_of_another_model_are_not_mixed(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(model, tmp_path / "model")
+    network, table = load_model(other)
+    save_model(randomize(network, seed=5), table, other)
+    command = (data / "images" / "test" / "a.png", "--output", tmp_path / "out")
+    assert run("predict", model, *command).exit_code == 0
+    assert "other settings (weights is " in only_line(run("predict", other, *command).stderr)
+    shutil.rmtree(other)
+    assert "1 kept" in run("predict", shutil.copytree(model, other), *command).stdout, "the same weights"
+
+
+def test_a_budget_goes_on_with_what_it_had_found(
+    run: Run, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = iter((0.25, 0.5))
+    monkeypatch.setattr("fornet_keras.benchmark.fit_budget", lambda *_: (next(shares), 1.0))
+    command = ("predict", model, data / "images" / "test", "--output", tmp_path / "out", "--budget-ms", 9)
+    assert "2 predicted" in run(*command).stdout
+    result = run(*command)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "2 kept" in result.stdout
+    assert run(*command[:-1], 8).exit_code == 1, "another budget, another share"
 
 
 def test_several_exported_models_are_not_one(run: Run, tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ def test_two_images_with_one_label(tmp_path: Path) -> None:
     found = make_dataset(tmp_path, [LABEL, LABEL])
     twin = Sample(tmp_path / "0.jpeg", found.samples[0].label)
     cv2.imwrite(str(twin.image), np.zeros((2, 3, 3), np.uint8))
-    both = Dataset("harbour", "train", tmp_path, TABLE, (*found.samples, twin))
-    expected = f"{tmp_path}/0.png: belongs to several images, whose names differ in the suffix alone"
+    both = Dataset("harbour", "train", tmp_path, TABLE, (*found.samples, twin, found.samples[1]))
+    expected = f"{tmp_path}/0.png: belongs to several images, alike but for their folder or suffix"
     assert [line.partition("; ")[0] for line in lines(both)] == [expected]
 
 

@@ -13,10 +13,10 @@ SIZE = (96, 160)  # 6×10 regions
 TABLE = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {})
 
 
-def scenes(count: int) -> list[np.ndarray]:
+def scenes(count: int, first: int = 100) -> list[np.ndarray]:
     from fornet_keras.data.synthetic import render_scene
 
-    return [render_scene(seed, SIZE).image for seed in range(100, 100 + count)]
+    return [render_scene(seed, SIZE).image for seed in range(first, first + count)]
 
 
 @pytest.fixture(scope="module")

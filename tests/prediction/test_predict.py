@@ -109,7 +109,7 @@ def test_all_kinds_are_written_at_the_image_size(predict: Predictor, picture: Pa
 
 def test_what_is_there_is_kept_and_what_is_missing_is_written(predict: Predictor, picture: Path) -> None:
     labels = picture.parent.parent / "out" / "a_labels.png"
-    labels.parent.mkdir()
+    assert run(predict, picture)[0].status == "written"
     labels.write_text("mine")
     assert run(predict, picture)[0].status == "kept"
     assert run(predict, picture, "labels", "overlay")[0].status == "written"
@@ -141,7 +141,7 @@ def test_a_folder_of_another_model_is_refused(predict: Predictor, picture: Path,
     output = tmp_path / "out"
     FolderPrediction(predict, TABLE, output)(find_inputs([str(picture)], output))
     other = LabelTable(("road", "quay", "sky"), TABLE.colors, TABLE.train_ids)
-    with pytest.raises(DataError, match="other settings .classes: .* there, .*; .* --overwrite"):
+    with pytest.raises(DataError, match="classes is .* there and .*, such as a_labels.png; .* --overwrite"):
         FolderPrediction(predict, other, output)(find_inputs([str(picture)], output))
     FolderPrediction(predict, other, output, overwrite=True)(find_inputs([str(picture)], output))
 
@@ -149,8 +149,22 @@ def test_a_folder_of_another_model_is_refused(predict: Predictor, picture: Path,
 def test_a_record_that_cannot_be_read_is_another(predict: Predictor, picture: Path, tmp_path: Path) -> None:
     run(predict, picture)
     (tmp_path / "out" / "settings.json").write_text("[1")
-    with pytest.raises(DataError, match="other settings .classes: None there"):
+    with pytest.raises(DataError, match="1 predictions .* .no settings.json says which"):
         run(predict, picture)
+
+
+def test_what_stays_is_never_of_other_settings(predict: Predictor, picture: Path, tmp_path: Path) -> None:
+    """To overwrite some is refused, and one that is broken off leaves nothing old to be kept."""
+    output, second = tmp_path / "out", picture.with_name("b.png")
+    second.write_bytes(picture.read_bytes())
+    both = find_inputs([str(picture.parent)], output)
+    FolderPrediction(predict, TABLE, output, settings={"top_k": 0.5})(both)
+    again = FolderPrediction(predict, TABLE, output, overwrite=True, settings={"top_k": 0.25})
+    with pytest.raises(DataError, match="1 predictions .*top_k is 0.5 there and 0.25 here.*b_labels.png"):
+        again(find_inputs([str(picture)], output))
+    again.begin(both)
+    assert sorted(path.name for path in output.iterdir()) == ["legend.png", "settings.json"]
+    assert [outcome.status for outcome in again(both)] == ["written", "written"]
 
 
 def test_threads_predict_as_one_after_the_other(predict: Predictor) -> None:
