@@ -200,21 +200,22 @@ def peak_megabytes(candidate: Candidate) -> float | None:
 
 def _added_memory(make: Callable[[], Candidate], size: tuple[int, int]) -> float:
     image = _image(size, None)
-    before = _peak()
+    before = _memory("VmRSS")
     candidate = make()
     for _ in range(WARM_UP):
         candidate.run(image)
-    return _peak() - before
+    return _memory("VmHWM") - before
 
 
-def _peak() -> float:
-    """Most memory that this process has held so far, 10⁶ bytes."""
+def _memory(field: str) -> float:
+    """What this process holds (`VmRSS`), or the most that it has held (`VmHWM`), 10⁶ bytes."""
     status = Path("/proc/self/status")
     if status.exists():  # Linux, whose getrusage also counts what the parent had held
-        return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) * 1024 / 1e6
+        return int(re.findall(rf"{field}:\s+(\d+) kB", status.read_text())[0]) * 1024 / 1e6
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS counts bytes
+    # macOS counts bytes, and tells the most alone: what rendering has let go is then missing.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def score(candidate: Candidate, dataset: Dataset) -> float | None:

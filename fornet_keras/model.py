@@ -32,9 +32,10 @@ class FoRNet(keras.Model):
     stride 4.
 
     Args:
-        num_classes: number of classes, at least 2.
+        num_classes: number of classes, 2…255.
         backbone: a model from a normalised image to a dict of features at `stride_4`, `stride_8`,
-            `stride_16` and `stride_32`; None builds a `ResidualBackbone`.
+            `stride_16` and `stride_32`; None builds a `ResidualBackbone`. Of a class of your own,
+            `register_keras_serializable` lets `with_top_k` and `export` build it again.
         context_filters: channels of the coarse path, and of what the branch sees.
         branch_filters: channels of the branch.
         scales: one scale a parallel convolution of the branch, in cells of stride 4; each divides
@@ -173,6 +174,8 @@ class FoRNet(keras.Model):
             ValueError: an array of another shape, or a shorter side below 1.
         """
         image = read_image(Path(image)) if isinstance(image, str | Path) else np.asarray(image)
+        if image.dtype != np.uint8:
+            image = image.astype(np.float32)
         if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
             raise ValueError(f"image must be an RGB array (height, width, 3); received shape {image.shape}")
         if short_side is not None and short_side < 1:
@@ -234,8 +237,8 @@ class FoRNet(keras.Model):
 
 
 def _require_valid(num_classes, scales, region_size):
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2; received {num_classes}")
+    if not 2 <= num_classes <= 255:
+        raise ValueError(f"num_classes must be in 2…255; received {num_classes}")
     if region_size < 16 or region_size % 16:
         raise ValueError(f"region_size must be a multiple of 16 pixels; received {region_size}")
     if any(region_size // DETAIL_STRIDE % scale for scale in scales):

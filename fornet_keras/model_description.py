@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -58,6 +59,8 @@ class Architecture(_Strict):
     def _scales_divide(self) -> Architecture:
         if any(self.branch_filters % scale or self.region_size // 4 % scale for scale in self.scales):
             raise ValueError("scales must divide branch_filters and region_size / 4")
+        if len(set(self.scales)) < len(self.scales):
+            raise ValueError("scales must be different ones")
         return self
 
 
@@ -67,6 +70,12 @@ class ClassEntry(_Strict):
     name: str = Field(pattern=CLASS_NAME)
     color: tuple[Byte, Byte, Byte]
     thin: bool = False
+
+
+def find_description(folder: Path) -> Path:
+    """The `model.json` of a saved model, or of a run's best one; it need not exist."""
+    run = not (folder / DESCRIPTION).exists() and (folder / "best").is_dir()
+    return (folder / "best" if run else folder) / DESCRIPTION
 
 
 class Description(_Strict):

@@ -25,7 +25,14 @@ from fornet_keras.bounded_build import NetworkTooLarge, bounded_build
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
-from fornet_keras.model_description import DESCRIPTION, Architecture, ClassEntry, Description, Library
+from fornet_keras.model_description import (
+    DESCRIPTION,
+    Architecture,
+    ClassEntry,
+    Description,
+    Library,
+    find_description,
+)
 from fornet_keras.shipped import find_model
 from fornet_keras.version import __version__
 
@@ -148,9 +155,7 @@ def load_model(folder: str | Path, top_k: float | None = None) -> tuple[FoRNet, 
         ModelError: the folder is missing, incomplete, damaged or not of this package.
         ValueError: `top_k` is outside (0, 1].
     """
-    folder = find_model(folder)
-    if not (folder / DESCRIPTION).exists() and (folder / "best").is_dir():
-        folder = folder / "best"
+    folder = find_description(find_model(folder)).parent
     description = _read_description(folder)
     weights = _read_weights(folder, description)
     changes = {} if top_k is None else {"top_k": top_k}
@@ -198,7 +203,12 @@ def _architecture(model: FoRNet, folder: Path) -> Architecture:
     values = {name: getattr(model, name) for name in fields}
     backbone = model.backbone
     if isinstance(backbone, ResidualBackbone):
-        return Architecture(widths=backbone.widths, depths=backbone.depths, **values)
+        try:
+            return Architecture(widths=backbone.widths, depths=backbone.depths, **values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ModelError(f"{folder}: the model cannot be saved: {where}: {first['msg']}") from None
     if isinstance(backbone, EfficientNetLite0):
         return Architecture(backbone="efficientnet_lite0", **values)
     if not isinstance(backbone, LibraryBackbone):

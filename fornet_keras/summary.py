@@ -18,6 +18,7 @@ KERNEL_LAYERS = (
     keras.layers.Conv2D,
     keras.layers.DepthwiseConv2D,
     keras.layers.SeparableConv2D,
+    keras.layers.Conv2DTranspose,
     keras.layers.Dense,
     keras.layers.EinsumDense,
 )
@@ -76,8 +77,8 @@ def _calls(model: FoRNet, size: tuple[int, int]) -> list[tuple[str, keras.Layer,
     def follow(network: keras.Model, shape: tuple[int, ...], part: str | None) -> None:
         def record(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
             owner = part or _part(model, layer)
-            # A Sequential is its own graph's only layer: it is looked into like any other layer.
-            if isinstance(layer, keras.Model) and not isinstance(layer, keras.Sequential):
+            # What has no graph, or is its own graph's only layer, is looked into like any other layer.
+            if hasattr(layer, "operations"):
                 follow(layer, args[0].shape, owner)
             elif owner == "backbone" and not isinstance(layer, ConvBlock):
                 calls.extend((owner, inner, [shape]) for inner, shape in _inner_calls(layer, args))
@@ -143,6 +144,8 @@ def _layer_macs(layer: keras.Layer, shapes: list[Any]) -> int:
         return prod(shapes[0][:2]) * prod(layer.kernel.shape)
     if isinstance(layer, keras.layers.Dense):
         return prod(shapes[0][:-1]) * prod(layer.kernel.shape)
+    if isinstance(layer, keras.layers.Conv2DTranspose):
+        return height * width * prod(layer.kernel.shape)
     if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
         return prod(layer.compute_output_shape(shapes[0])[1:3]) * prod(layer.kernel.shape)
     if isinstance(layer, MultiScaleBranch):

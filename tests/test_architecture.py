@@ -17,6 +17,7 @@ LEVELS = {
     "": 5,
     "config": 0,
     "atomic": 0,
+    "bounded_text": 0,
     "errors": 0,
     "version": 0,
     "data": 0,

@@ -10,7 +10,7 @@ from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
 from fornet_keras.errors import ConfigError, ModelError
 from fornet_keras.export.manifest import MANIFEST
-from fornet_keras.model_description import DESCRIPTION
+from fornet_keras.model_description import DESCRIPTION, find_description
 
 
 def require_one(folder: Path) -> Path:
@@ -30,8 +30,7 @@ def require_one(folder: Path) -> Path:
 
 def weights_mark(folder: Path) -> str:
     """The beginning of a SHA-256 that changes with a model's weights."""
-    descriptions = (folder / MANIFEST, folder / DESCRIPTION, folder / "best" / DESCRIPTION)
-    described = next((path for path in descriptions if path.is_file()), None)
+    described = next((path for path in (folder / MANIFEST, find_description(folder)) if path.is_file()), None)
     return hashlib.sha256(described.read_bytes()).hexdigest()[:16] if described else "none"
 
 

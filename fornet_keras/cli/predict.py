@@ -135,6 +135,8 @@ def predict(
             model, top_k=top_k, budget_ms=budget_ms, **views, short_side=short_side, importance=importance
         )
         table = predictor.table
+        if engine == "ray" and any(entry.is_camera for entry in found):
+            raise click.UsageError("--engine ray reads files alone; leave it out for a camera")
     elif engine == "ray":
         raise click.UsageError("--engine ray takes an exported model; write one with `export`")
     else:

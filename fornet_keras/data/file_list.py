@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.errors import DataError
 
 MAX_BYTES = 1_000_000_000
@@ -36,9 +37,11 @@ def read_list(path: Path, root: Path) -> list[Path]:
         DataError: the list cannot be read, or a line leads out of `root`.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: larger than {MAX_BYTES:,} bytes; expected one path a line; split it")
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_text(path, MAX_BYTES).split("\n")
+    except TooLargeError as error:
+        raise DataError(
+            f"{path}: larger than {MAX_BYTES:,} bytes; expected one path a line; split it"
+        ) from error
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror or error}); expected a list of files; check the path"

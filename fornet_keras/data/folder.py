@@ -25,6 +25,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.config.yaml_text import parse_yaml
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE, LabelTable, Sample
 from fornet_keras.data.file_list import read_list, require_inside
@@ -121,16 +122,17 @@ def read_description(root: Path) -> FolderDescription:
     """
     path = root / DESCRIPTION_FILE
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: is larger than 1 MB; expected a few kB that name the classes")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, MAX_BYTES)
         content, origins = parse_yaml(text, lambda line: f"{path}:{line}" if line else str(path))
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: no such file; expected a description of the classes; write one with name and classes"
         ) from error
+    except TooLargeError as error:
+        raise DataError(f"{path}: is larger than 1 MB; expected a few kB that name the classes") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); expected YAML; save it as UTF-8") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read ({reason}); expected YAML; save it as UTF-8") from error
     except ConfigError as error:
         raise DataError(str(error)) from error
     try:

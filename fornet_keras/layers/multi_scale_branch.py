@@ -47,7 +47,7 @@ class MultiScaleBranch(keras.layers.Layer):
     Output shape: `(batch, rows * cells, columns * cells, output_filters)`.
 
     Raises:
-        ValueError: a scale that does not divide `filters`.
+        ValueError: a scale that does not divide `filters`, one twice, or none.
 
     Reference: the multi-scale branches of FoR-Net (arXiv 2605.02764); gathered tiles after SBNet
         (arXiv 1801.02108).
@@ -56,6 +56,8 @@ class MultiScaleBranch(keras.layers.Layer):
     def __init__(self, filters, output_filters, scales=(1, 2, 4), **kwargs):
         if any(filters % scale for scale in scales):
             raise ValueError(f"scales must divide filters = {filters}; received {tuple(scales)}")
+        if not scales or len(set(scales)) < len(scales):
+            raise ValueError(f"scales must be different ones, at least one; received {tuple(scales)}")
         super().__init__(**kwargs)
         self.filters = filters
         self.output_filters = output_filters

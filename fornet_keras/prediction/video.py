@@ -30,7 +30,9 @@ Track = Callable[[Iterable[Picture], int | None], Iterable[Picture]]
 
 
 def transform_video(entry: Input, target: Path, transform: Callable[[Picture], Picture], track: Track) -> int:
-    """Write `transform` of each frame of a video as a video of the same size and rate, without sound.
+    """Write `transform` of each frame of a video as a video of the same rate, without sound.
+
+    The codec wants even sides: an odd one loses a line.
 
     Ctrl-C ends the recording of a camera, and what was recorded is written.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import keras
 from keras import ops
 
 from fornet_keras.data.dataset import LabelTable
-from fornet_keras.errors import ModelError
+from fornet_keras.errors import ConfigError, ModelError
 from fornet_keras.model import FoRNet
+from fornet_keras.model_description import find_description
 from fornet_keras.model_folder import load_model
 
 
@@ -27,6 +29,27 @@ def load_teacher(folder: Path, table: LabelTable) -> FoRNet:
             f"{', '.join(table.names)}; set loss.teacher to a model that was trained on the same classes"
         )
     return teacher
+
+
+class TeacherMemory:
+    """Which teacher a run has learnt from: it goes on with no other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """A SHA-256 that changes with the teacher's weights, None where it is gone."""
+        described = find_description(self.folder)
+        return {"sha256": sha256(described.read_bytes()).hexdigest() if described.is_file() else None}
+
+    @memory.setter
+    def memory(self, memory: dict[str, Any]) -> None:
+        if memory != self.memory:
+            raise ConfigError(
+                f"{self.folder}: not the teacher that the run has learnt from, or changed since; put that "
+                "one back, or begin a new run with another --output"
+            )
 
 
 def learn_from(model: keras.Model, teacher: keras.Model) -> None:

@@ -24,7 +24,7 @@ from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.training.build import build_model, compile_model, without_weights
 from fornet_keras.training.checkpoint import Checkpoint, newest
-from fornet_keras.training.checkpointing import Checkpointing
+from fornet_keras.training.checkpointing import Checkpointing, Remembers
 from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.fit_selector import fit_selector
@@ -39,7 +39,7 @@ from fornet_keras.training.run_folder import (
     write_config,
 )
 from fornet_keras.training.run_log import RunLog
-from fornet_keras.training.teacher import learn_from, load_teacher
+from fornet_keras.training.teacher import TeacherMemory, learn_from, load_teacher
 from fornet_keras.training.validation import Validation
 
 
@@ -107,13 +107,16 @@ def _train(
         val_set, output, training.epochs, training.validate_every, training.patience, line.on_val_image
     )
     log = RunLog(output, validation, batches)
+    parts: dict[str, Remembers] = {"validation": validation, "log": log, "data": batches}
+    if config.loss.teacher:
+        parts["teacher"] = TeacherMemory(Path(config.loss.teacher))
     saver = Checkpointing(
         output / "checkpoints",
         steps,
         training.epochs,
         training.checkpoint_minutes,
         training.keep_checkpoints,
-        {"validation": validation, "log": log, "data": batches},
+        parts,
         resumed,
     )
     write_config(output, config)

@@ -285,6 +285,17 @@ def test_a_list_never_leads_out_of_its_folder(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_list_of_absolute_paths(run: Run, model: Path, config: Path, listed: Path, tmp_path: Path) -> None:
+    """Where they name what lies in the folder, whatever the folder is called here."""
+    (listed / "test.txt").write_text(f"{listed.resolve()}/images/test/b.png\n")
+    other = tmp_path / "other"
+    other.symlink_to(listed)
+    options = ("--config", config, "--data", other, "--save-predictions", tmp_path / "saved")
+    result = run("evaluate", model, *options)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert (tmp_path / "saved/images/test/b.png").is_file()
+
+
 def test_a_label_that_a_link_leads_out(run: Run, config: Path, listed: Path, tmp_path: Path) -> None:
     (listed / LABEL).rename(tmp_path / "label.png")
     (listed / LABEL).symlink_to(tmp_path / "label.png")

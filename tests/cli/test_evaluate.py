@@ -59,6 +59,7 @@ def test_scores_of_images_that_were_trained_on_are_marked(
     for root, split, marked in (
         (None, "train", True),
         (str(data), "train", True),
+        (str(data / ".." / data.name), "train", True),
         (None, "test+train", True),
         (None, "test", False),
         ("/another/harbour", "train", False),

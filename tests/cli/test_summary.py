@@ -1,8 +1,11 @@
 import json
 from pathlib import Path
+from typing import Any
 
+import keras
 import pytest
 
+from fornet_keras.summary import count_macs
 from tests.cli.conftest import Run, only_line
 
 
@@ -29,6 +32,27 @@ def test_costs_of_a_model_at_its_own_top_k(run: Run, model: Path) -> None:
 def test_a_configuration_that_begins_with_weights_that_are_not_there(run: Run) -> None:
     result = run("summary", "configs/camvid_trainval.yaml", "--size", "64x96")
     assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_backbones_of_every_kind_are_counted() -> None:
+    """With a graph or without one; a transposed convolution reads each cell of its input once."""
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2DTranspose(4, 2, strides=2, use_bias=False, name="up")(inputs)
+    counts = [count_macs(keras.Model(inputs, x), (8, 6))]
+
+    class Plain(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = keras.Model(inputs, x)
+
+        def call(self, image: Any) -> Any:
+            return self.inner(image)
+
+        def compute_output_spec(self, image: Any) -> Any:
+            return self.inner.compute_output_spec(image)
+
+    counts.append(count_macs(Plain(), (8, 6)))
+    assert counts == [8 * 6 * 2 * 2 * 3 * 4] * 2
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.yaml"])

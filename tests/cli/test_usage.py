@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -93,6 +94,13 @@ def test_top_k_is_a_share(run: Run, value: str) -> None:
     result = run("evaluate", ".", "--config", "x", "--top-k", value)
     assert result.exit_code == 2
     assert f"{value} is not a share of the regions; expected a number above 0 and up to 1" in result.stderr
+
+
+def test_a_table_in_a_pipe_is_not_broken() -> None:
+    show = "from fornet_keras.cli.screen import show_table; show_table('', 'ab', [('x' * 70, 'y' * 70)])"
+    environment = {**os.environ, "COLUMNS": "60"}
+    done = subprocess.run([sys.executable, "-c", show], cwd=ROOT, env=environment, capture_output=True)
+    assert b"x" * 70 + b"  " + b"y" * 70 in done.stdout
 
 
 def test_unknown_model_lists_the_shipped_ones(

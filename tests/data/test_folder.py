@@ -4,7 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.data.dataset import IGNORE
+from fornet_keras.data.file_list import read_list
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import DataError
 
@@ -143,6 +145,26 @@ def test_a_wrong_description_is_one_clear_line(tmp_path: Path, text: str, messag
 def test_no_description(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="dataset.yaml: no such file; .*write one with name and classes"):
         open_dataset("folder", tmp_path, "train")
+
+
+def test_a_link_to_a_device_is_not_read(tmp_path: Path) -> None:
+    root = describe(tmp_path, MINIMAL + '\nlists: "{split}.txt"')
+    (root / "train.txt").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="dataset.yaml|train"):
+        open_dataset("folder", root, "train")
+    with pytest.raises(DataError, match=r"train.txt: cannot be read \(not a file\)"):
+        read_list(root / "train.txt", root)
+    (root / "dataset.yaml").unlink()
+    (root / "dataset.yaml").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"dataset.yaml: cannot be read \(not a file\)"):
+        open_dataset("folder", root, "train")
+
+
+def test_more_than_a_file_may_hold_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("12345")
+    assert read_text(tmp_path / "long.txt", 5) == "12345"
+    with pytest.raises(TooLargeError):
+        read_text(tmp_path / "long.txt", 4)
 
 
 def test_a_description_that_is_not_text(tmp_path: Path) -> None:

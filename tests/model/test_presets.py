@@ -35,7 +35,10 @@ def test_unknown_preset_is_refused() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_classes": 1}, "num_classes must be at least 2; received 1"),
+        ({"num_classes": 1}, "num_classes must be in 2…255; received 1"),
+        ({"num_classes": 256}, "num_classes must be in 2…255; received 256"),
+        ({"num_classes": 3, "scales": ()}, "scales must be different ones, at least one; received"),
+        ({"num_classes": 3, "scales": (1, 1)}, r"scales must be different ones, .* received \(1, 1\)"),
         ({"num_classes": 3, "region_size": 40}, "region_size must be a multiple of 16 pixels; received 40"),
         ({"num_classes": 3, "region_size": 0}, "region_size must be a multiple of 16 pixels; received 0"),
         ({"num_classes": 3, "top_k": 0}, r"ratio must be in \(0, 1\]; received 0"),

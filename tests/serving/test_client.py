@@ -1,6 +1,7 @@
 """The client against servers on loopback that speak TensorFlow Serving's protocols over a SavedModel."""
 
 import base64
+import io
 import json
 import re
 import shutil
@@ -19,6 +20,7 @@ import pytest
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.images import read_label
 from fornet_keras.errors import ServingError
+from fornet_keras.serving.client import request_rest
 from tests.cli.conftest import only_line, run
 
 __all__ = ["run"]
@@ -173,6 +175,14 @@ def test_the_documented_python_client(
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@pytest.mark.parametrize("predictions", [[{"scores": 1}], [[[300]]], [[[1], [1, 2]]], 3, [[[1]]]])
+def test_an_answer_of_something_else(predictions: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reply = io.BytesIO(json.dumps({"predictions": predictions}).encode())
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: reply)
+    with pytest.raises(ServingError, match="expected TensorFlow Serving with that model"):
+        request_rest("localhost:1", "city", np.zeros((1, 2, 2, 3), np.uint8))
+
+
 def test_the_documented_curl(rest_server: str, expected: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "street.png"), picture()[..., ::-1])
     [program] = re.findall(r"```\n([^`]*curl .*?)```", DEPLOY, re.DOTALL)

@@ -96,7 +96,7 @@ def test_a_backbone_that_is_freed_after_an_epoch(make_config: MakeConfig) -> Non
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_accumulated_steps_are_one_large_batch(make_config: MakeConfig, precision: str) -> None:
-    """The weights change at every second step only, and by the mean of both gradients."""
+    """The weights change at every second step only."""
     config = make_config(
         training={"accumulate": 2, "warmup_steps": 0, "precision": precision, "optimizer": "sgd"}
     )

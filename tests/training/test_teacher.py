@@ -1,5 +1,6 @@
 """A network that learns what another predicts."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ import numpy as np
 import pytest
 
 from fornet_keras.config import Config
+from fornet_keras.data.camvid import TABLE as CAMVID
 from fornet_keras.data.dataset import LabelTable
-from fornet_keras.errors import ModelError
+from fornet_keras.errors import ConfigError, ModelError
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import save_model
 from fornet_keras.training.build import compile_model
 from fornet_keras.training.teacher import learn_from, load_teacher
 from tests.model.tiny import NUM_CLASSES, images, numpy_outputs, randomize, tiny_model
+from tests.training.test_resume import cut_off
 
 pytestmark = pytest.mark.backend
 
@@ -46,7 +49,7 @@ def test_predictions_come_nearer_to_ones_own_teacher(make_config: MakeConfig) ->
     said = [probabilities(teacher, image) for teacher in teachers]
     for own, teacher in enumerate(teachers):
         model = student(make_config, teacher, teacher_share=1.0)
-        before = [weight.numpy() if hasattr(weight, "numpy") else weight for weight in teacher.get_weights()]
+        before = teacher.get_weights()
         names = {weight.path for weight in model.weights}
         model.fit(image, labels, batch_size=2, epochs=20, verbose=0)
         found = probabilities(model, image)
@@ -60,6 +63,27 @@ def test_predictions_come_nearer_to_ones_own_teacher(make_config: MakeConfig) ->
 def test_the_share_is_that_of_the_configuration(make_config: MakeConfig) -> None:
     teacher = randomize(tiny_model(), 1)
     assert student(make_config, teacher, teacher_share=0.25).loss.teacher_share == 0.25
+
+
+def test_a_run_goes_on_with_the_same_teacher_alone(
+    train: Callable[..., Any], make_config: MakeConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "large"
+    save_model(randomize(tiny_model(num_classes=11)), CAMVID, folder)
+    options = {"checkpoint_minutes": 0, "keep_checkpoints": 9}
+    config = make_config(loss={"teacher": str(folder)}, training=options)
+    train(config, tmp_path / "whole")
+    train(make_config(training=options), tmp_path / "untaught")
+    weights = [tmp_path / run / "last" / "weights.safetensors" for run in ("whole", "untaught", "run")]
+    assert weights[0].read_bytes() != weights[1].read_bytes()
+    cut_off(tmp_path / "whole", tmp_path / "run", 1)
+    before = shutil.copytree(folder, tmp_path / "before")
+    save_model(randomize(tiny_model(num_classes=11), 1), CAMVID, folder)
+    with pytest.raises(ConfigError, match="large: not the teacher that the run has learnt from"):
+        train(config, tmp_path / "run", resume=True)
+    shutil.copytree(before, folder, dirs_exist_ok=True)
+    train(config, tmp_path / "run", resume=True)
+    assert weights[2].read_bytes() == weights[0].read_bytes()
 
 
 def test_other_classes_are_refused(tmp_path: Path) -> None:
