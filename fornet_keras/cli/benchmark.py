@@ -15,6 +15,7 @@ from fornet_keras.cli.screen import OUTPUT, counting, show_table
 from fornet_keras.cli.settings import look_through_to_use, read_settings
 from fornet_keras.data.sources import open_split
 from fornet_keras.peers import PEERS
+from fornet_keras.shipped import shown
 
 NAME_WIDTH = 10  # with it and the short words, none is broken on a terminal of 80 columns
 SHORT = {
@@ -121,7 +122,7 @@ def benchmark(
 
 
 def _cells(row: dict[str, Any], memory: bool, scored: bool) -> list[str]:
-    name = Path(row["name"]).name
+    name = shown(Path(row["name"]))
     narrow = OUTPUT.is_terminal and OUTPUT.width < 100 and len(name) > NAME_WIDTH
     return [
         f"…{name[1 - NAME_WIDTH :]}" if narrow else name,

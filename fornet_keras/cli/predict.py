@@ -143,7 +143,8 @@ def predict(
         start_backend(backend)
         from fornet_keras.model_folder import load_model
 
-        top_k = _recorded_top_k(output, settings) or top_k_within(
+        recorded = None if top_k or any(views.values()) else _recorded_top_k(output, settings)
+        top_k = recorded or top_k_within(
             budget_ms, top_k, any(views.values()), model, lambda: shrunk_size(first_size(found), short_side)
         )
         network, table = load_model(model, top_k)
@@ -182,9 +183,9 @@ def _open_artifact(model: Path, **options: object) -> ArtifactPredictor:
 def _recorded_top_k(output: Path, settings: Mapping[str, object]) -> float | None:
     """Of a run with the same budget that is to go on: measured again, it might be another."""
     found = recorded_settings(output)
-    if not settings["budget_ms"] or any(found.get(key) != settings[key] for key in ("budget_ms", "weights")):
-        return None
-    return found.get("top_k")
+    same = all(found.get(key) == settings[key] for key in ("budget_ms", "weights"))
+    top_k = found.get("top_k")
+    return top_k if settings["budget_ms"] and same and isinstance(top_k, float) and 0 < top_k <= 1 else None
 
 
 def _tell(output: Path, outcomes: Sequence[Outcome], counts: Counter[str], on_error: str) -> None:
