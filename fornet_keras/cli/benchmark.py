@@ -71,7 +71,7 @@ SHORT = {
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Time on an image of this configuration's validation data instead of a made-up street scene, and "
-    "score mIoU on all of it, at the size of the images.",
+    "score mIoU on all of it, images and labels brought to that size.",
 )
 @data_option
 @json_option

@@ -95,7 +95,7 @@ if TYPE_CHECKING:  # they import Keras
     show_default=True,
     help="Inputs that cannot be used are passed over and listed at the end. With fail that is exit code 1.",
 )
-@click.option("--overwrite", is_flag=True, help="Write again what is there.")
+@click.option("--overwrite", is_flag=True, help="Write again what is there, also with other settings.")
 @json_option
 @click.pass_context
 def predict(

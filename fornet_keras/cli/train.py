@@ -110,7 +110,7 @@ def train(
     click.echo(
         f"\nThe run is in {run_folder}, {result['seconds']:.0f} s. Next:\n"
         f"  {program} evaluate {quoted} --config {quoted}/config.yaml --top-k 0.25\n"
-        f"  {program} predict {quoted} IMAGE --output pictures --overlay --importance"
+        f"  {program} predict {quoted} IMAGE --output predicted --overlay --importance"
     )
 
 
