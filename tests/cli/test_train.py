@@ -18,7 +18,7 @@ def test_train_leaves_a_run_folder_and_says_what_next(
     assert "epoch 1/1  loss " in result.stderr
     assert "Best model (epoch 1) on test" in result.stdout
     assert "the model was trained on test: these scores say nothing about other images" in result.stdout
-    assert "fornet predict runs/harbour IMAGE --output pictures" in result.stdout
+    assert "fornet predict runs/harbour IMAGE --output predicted" in result.stdout
     found = json.loads(Path("result.json").read_text())
     assert found == json.loads(Path("runs/harbour/result.json").read_text())
     assert {"backend", "epochs", "steps", "best_miou", "seconds", "model"} <= found.keys()
