@@ -65,7 +65,7 @@ PRECISIONS = get_args(Precision)
     "--calibration",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
-    help="Folder of images like those it will see: int8 needs them, and without --config the proof is on them.",
+    help="Folder of images like those it will see: for int8, and for the proof unless --config is given.",
 )
 @click.option(
     "--config",
