@@ -108,7 +108,9 @@ class FolderPrediction:
         found = recorded_settings(self.output)
         changed = [name for name in settings if name not in NOTES and found.get(name) != settings[name]]
         if changed or not found:
-            said = [f"{name} is {found.get(name)} there and {settings[name]} here" for name in changed]
+            values = [(name, found.get(name), settings[name]) for name in changed if name != "classes"]
+            said = [f"{name} is {there} there and {here} here" for name, there, here in values]
+            said += ["other classes"] if "classes" in changed else []
             self._make_room(inputs, "; ".join(said) if found else f"no {SETTINGS} says which")
         write_text(self.output / SETTINGS, json.dumps(settings, indent=2) + "\n")
         write_picture(self.output / LEGEND, legend(self.table))

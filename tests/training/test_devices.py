@@ -14,10 +14,13 @@ import keras
 import pytest
 
 from fornet_keras.config import Config, dump_config
+from fornet_keras.data.camvid import TABLE as CAMVID
 from fornet_keras.errors import ConfigError
 from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model import FoRNet
+from fornet_keras.model_folder import save_model
 from fornet_keras.training.devices import ALONE, Processes, join_processes, on_devices, synchronize
+from tests.model.tiny import randomize, tiny_model
 
 pytestmark = pytest.mark.backend
 
@@ -66,10 +69,11 @@ def free_port() -> int:
 
 @pytest.fixture
 def config_file(train: Callable[..., Any], make_config: Callable[..., Config], tmp_path: Path) -> Path:
-    """A run of three steps, the backbone frozen in the first; `train` is what sets the environment."""
+    """A run of three steps with a teacher, the backbone frozen in the first; `train` sets the environment."""
+    save_model(randomize(tiny_model(num_classes=11)), CAMVID, tmp_path / "teacher")
     config = make_config(
         model={"freeze_epochs": 1},
-        loss={"dice_weight": 0.5},
+        loss={"dice_weight": 0.5, "teacher": str(tmp_path / "teacher")},
         training={
             "epochs": 3,
             "batch_size": 4,
