@@ -118,11 +118,8 @@ def evaluate(
     """
     overrides = [f"data.on_error={on_error}"] if on_error else []
     config = read_settings(config_file, data_folder, overrides)
-    if submission_folder and config.data.format != "cityscapes":
-        raise click.UsageError(
-            f"--submission is of data in the layout of Cityscapes; {config_file} has data.format "
-            f"{config.data.format}: --save-predictions DIR writes its label values"
-        )
+    if submission_folder:
+        _require_cityscapes(config.data.format, config_file)
     dataset = look_through_to_use(open_split(config.data, split or config.data.val_split), config)
     start_backend(backend)
     from fornet_keras.evaluation.report import save_report
@@ -147,9 +144,8 @@ def evaluate(
         found["curve"] = [point.as_json() for point in points]
     write_json(json_file, found)
     title = f"{shown(model)} on {dataset.name} {dataset.split}"
-    note = learnt_note(dataset.split) if learnt else ""
     show_scores(scores, title)
-    if note:
+    if note := learnt_note(dataset.split) if learnt else "":
         click.echo(note)
     if official:
         show_official_scores(official)
@@ -162,6 +158,14 @@ def evaluate(
     for kind, folder in (("predictions", save_folder), ("submission", submission_folder)):
         if folder:
             click.echo(f"{kind}: {folder}")
+
+
+def _require_cityscapes(data_format: str, config_file: Path) -> None:
+    if data_format != "cityscapes":
+        raise click.UsageError(
+            f"--submission is of data in the layout of Cityscapes; {config_file} has data.format "
+            f"{data_format}: --save-predictions DIR writes its label values"
+        )
 
 
 def _score(

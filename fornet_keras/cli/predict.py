@@ -25,7 +25,7 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
 from fornet_keras.cli.views import make_predictor, views_options
 from fornet_keras.prediction.artifact import ArtifactPredictor, is_artifact
-from fornet_keras.prediction.inputs import find_inputs
+from fornet_keras.prediction.inputs import Input, find_inputs
 from fornet_keras.prediction.predict import FolderPrediction, Outcome, recorded_settings
 from fornet_keras.prediction.ray_engine import predict_with_ray
 from fornet_keras.prediction.short_side import shrunk_size
@@ -127,6 +127,8 @@ def predict(
     settings, which are in settings.json.
     """
     found = find_inputs(inputs, output)
+    if engine == "ray":
+        _require_fit_for_ray(model, found)
     views = {"window": window, "flip": flip, "scales": scales}
     settings = {"model": shown(model), "weights": weights_mark(model), "budget_ms": budget_ms, **views}
     predictor: Predictor | ViewsPredictor | ArtifactPredictor
@@ -135,10 +137,6 @@ def predict(
             model, top_k=top_k, budget_ms=budget_ms, **views, short_side=short_side, importance=importance
         )
         table = predictor.table
-        if engine == "ray" and any(entry.is_camera for entry in found):
-            raise click.UsageError("--engine ray reads files alone; leave it out for a camera")
-    elif engine == "ray":
-        raise click.UsageError("--engine ray takes an exported model; write one with `export`")
     else:
         start_backend(backend)
         from fornet_keras.model_folder import load_model
@@ -168,6 +166,13 @@ def predict(
     _tell(output, outcomes, counts, on_error)
     if counts["failed"] and on_error == "fail":
         context.exit(FAILED)
+
+
+def _require_fit_for_ray(model: Path, inputs: Sequence[Input]) -> None:
+    if not is_artifact(model):
+        raise click.UsageError("--engine ray takes an exported model; write one with `export`")
+    if any(entry.is_camera for entry in inputs):
+        raise click.UsageError("--engine ray reads files alone; leave it out for a camera")
 
 
 def _open_artifact(model: Path, **options: object) -> ArtifactPredictor:

@@ -113,6 +113,9 @@ def test_what_an_exported_model_cannot_do(
     result = run_command("predict", frames, frames, "--output", tmp_path / "out", "--engine", "ray")
     assert result.exit_code == 2
     assert "--engine ray takes an exported model; write one with `export`" in result.stderr
+    result = run_command("predict", artifact, "camera:0", "--output", tmp_path / "out", "--engine", "ray")
+    assert result.exit_code == 2
+    assert "--engine ray reads files alone; leave it out for a camera" in result.stderr
 
 
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
