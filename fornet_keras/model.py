@@ -138,7 +138,8 @@ class FoRNet(keras.Model):
             preset: `"nano"`, `"s"` or `"m"` (about 0.43, 1.3 and 4.8 million parameters), or `"pico"`, with
                 every part and no room to learn much: to try a pipeline.
             num_classes: number of classes.
-            **kwargs: further arguments of `FoRNet`, for example `top_k` or `region_size`.
+            **kwargs: further arguments of `FoRNet`, for example `top_k` or `region_size`; `backbone`
+                may also be a dict of arguments of a `ResidualBackbone`, in the place of the preset's.
 
         Raises:
             ValueError: a preset that does not exist.
@@ -147,7 +148,8 @@ class FoRNet(keras.Model):
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}; received {preset!r}")
         arguments = {**PRESETS[preset], **kwargs}
         if not isinstance(arguments["backbone"], keras.Model):
-            arguments["backbone"] = ResidualBackbone(**arguments["backbone"], name="backbone")
+            sizes = {**PRESETS[preset]["backbone"], **arguments["backbone"]}
+            arguments["backbone"] = ResidualBackbone(**sizes, name="backbone")
         return cls(num_classes, **arguments)
 
     @property

@@ -1,6 +1,8 @@
 """The sizes of FoR-Net: constructor arguments of the network and of its backbone."""
 
-PRESETS = {
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {
     # Every part, as small as it works: to try a pipeline in seconds, not for scores.
     "pico": {
         "backbone": {"widths": (8, 8, 8, 8), "depths": (0, 1, 1, 1)},

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from fornet_keras.config.section import Section, Text
 
+Filters = Annotated[int, Field(ge=1, le=2048)]
+Blocks = Annotated[int, Field(ge=1, le=64)]
 Backbone = Annotated[str, Field(pattern=r"^(efficientnet_lite0|keras_(hub|cv):.+)$")]
 
 
@@ -14,6 +16,33 @@ class ModelConfig(Section):
 
     preset: Literal["pico", "nano", "s", "m"] = Field(
         default="s", description="nano, s or m (size of the network); pico tries a pipeline, not for scores"
+    )
+    widths: tuple[Filters, Filters, Filters, Filters] | None = Field(
+        default=None,
+        strict=False,
+        description="null or a list of four ints in 1..2048 (channels of the backbone at strides 4, 8, 16, "
+        "32; null takes the preset's)",
+        examples=[[32, 64, 128, 128]],
+    )
+    depths: tuple[Annotated[int, Field(ge=0, le=64)], Blocks, Blocks, Blocks] | None = Field(
+        default=None,
+        strict=False,
+        description="null or a list of four ints up to 64, each >= 1 but the first (residual blocks of the "
+        "backbone at strides 4, 8, 16, 32; null takes the preset's)",
+        examples=[[0, 2, 2, 1]],
+    )
+    context_filters: Filters | None = Field(
+        default=None,
+        description="null or an int in 1..2048 (channels of the coarse path; null takes the preset's)",
+        examples=[64],
+    )
+    branch_filters: int | None = Field(
+        default=None,
+        ge=4,
+        le=2048,
+        multiple_of=4,
+        description="null or a multiple of 4 up to 2048 (channels of the branch; null takes the preset's)",
+        examples=[208],
     )
     backbone: Backbone | None = Field(
         default=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import keras
 from fornet_keras.backbones.efficientnet_lite import imagenet_efficientnet_lite0
 from fornet_keras.backbones.library import open_library_backbone
 from fornet_keras.config import Config
+from fornet_keras.config.model import ModelConfig
 from fornet_keras.errors import ModelError
 from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model import FoRNet
@@ -34,16 +35,23 @@ def build_model(config: Config, num_classes: int) -> FoRNet:
             another network, or the network is larger than can be saved.
     """
     options = config.model
-    names = ("region_size", "top_k", "dropout", "world_dropout")
-    arguments: dict[str, Any] = {name: getattr(options, name) for name in names}
-    if options.backbone:
-        arguments["backbone"] = _open_backbone(options.backbone)
+    names = ("region_size", "top_k", "dropout", "world_dropout", "context_filters", "branch_filters")
+    arguments = _given(options, names)
+    own = _given(options, ("widths", "depths"))
+    if options.backbone and own:
+        raise ModelError(f"model.{next(iter(own))} is of the preset's own backbone; leave model.backbone out")
+    arguments["backbone"] = _open_backbone(options.backbone) if options.backbone else own
     model = FoRNet.from_preset(options.preset, num_classes, **arguments)
     require_savable(model)
     if options.weights:
         _take_weights(model, Path(options.weights))
     model.backbone.trainable = not options.freeze_backbone
     return model
+
+
+def _given(options: ModelConfig, names: Iterable[str]) -> dict[str, Any]:
+    """The settings that are not null."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
 def _open_backbone(name: str) -> keras.Model:
@@ -72,8 +80,8 @@ def _take_weights(model: FoRNet, folder: Path) -> None:
             weight.assign(given[name])
         elif name not in of_classes:
             raise ModelError(
-                f"{folder}: '{name}' is {found}; expected {wanted}; set model.preset and model.backbone to "
-                "those of the model whose weights are taken"
+                f"{folder}: '{name}' is {found}; expected {wanted}; set model.preset, its sizes and "
+                "model.backbone to those of the model whose weights are taken"
             )
 
 

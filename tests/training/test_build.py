@@ -53,6 +53,32 @@ def test_begins_with_another_models_weights(
     assert new == (set() if num_classes == 3 else of_classes)
 
 
+def test_sizes_in_the_place_of_the_presets(make_config: MakeConfig) -> None:
+    sizes = {"widths": [8, 12, 16, 16], "context_filters": 12, "branch_filters": 16}
+    model = build_model(make_config(model=sizes), 3)
+    assert (model.backbone.widths, model.backbone.depths) == ((8, 12, 16, 16), (0, 1, 1, 1))
+    assert (model.context_filters, model.branch_filters, model.scales) == (12, 16, (1, 2))
+
+
+def test_begins_with_a_deeper_networks_weights(make_config: MakeConfig, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(7)
+    deeper = build_model(make_config(model={"depths": [1, 2, 1, 1]}), 2)
+    save_model(deeper, LabelTable(("a", "b"), ((0, 0, 0),) * 2, {0: 0, 1: 1}), tmp_path / "deeper")
+    model = build_model(make_config(model={"weights": str(tmp_path / "deeper")}), 2)
+    theirs = by_path(deeper)
+    assert len(theirs) > len(model.weights)
+    for path, weight in by_path(model).items():
+        np.testing.assert_array_equal(weight, theirs[path])
+
+
+def test_sizes_of_the_presets_own_backbone_beside_another(make_config: MakeConfig) -> None:
+    config = make_config(model={"backbone": "efficientnet_lite0", "depths": [0, 1, 1, 1]})
+    with pytest.raises(
+        ModelError, match=r"model\.depths is of the preset's own backbone; leave model\.backbone"
+    ):
+        build_model(config, 2)
+
+
 def test_the_configured_dropout_is_in_the_network(make_config: MakeConfig) -> None:
     model = build_model(make_config(model={"dropout": 0.1, "world_dropout": 0.4}), 3)
     rates = {name: model.get_layer(name).rate for name in ("context_drop", "detail_drop", "world_drop")}
@@ -60,7 +86,7 @@ def test_the_configured_dropout_is_in_the_network(make_config: MakeConfig) -> No
 
 
 def test_another_networks_weights_are_refused(other: tuple[FoRNet, Path], make_config: MakeConfig) -> None:
-    with pytest.raises(ModelError, match=r"other: 'stem_1/.*; expected \(.*; set model.preset and"):
+    with pytest.raises(ModelError, match=r"other: 'stem_1/.*; expected \(.*; set model.preset, its sizes and"):
         build_model(make_config(model={"preset": "s", "weights": str(other[1])}), 3)
 
 
