@@ -86,7 +86,7 @@ def test_the_configured_dropout_is_in_the_network(make_config: MakeConfig) -> No
 
 
 def test_another_networks_weights_are_refused(other: tuple[FoRNet, Path], make_config: MakeConfig) -> None:
-    with pytest.raises(ModelError, match=r"other: 'stem_1/.*; expected \(.*; set model.preset, its sizes and"):
+    with pytest.raises(ModelError, match=r"other: 'stem_1/.*; expected \(.*; set model.preset, its sizes"):
         build_model(make_config(model={"preset": "s", "weights": str(other[1])}), 3)
 
 
