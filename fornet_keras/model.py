@@ -135,7 +135,7 @@ class FoRNet(keras.Model):
         """A new network of a given size, with random weights.
 
         Args:
-            preset: `"nano"`, `"s"` or `"m"` (about 0.43, 1.3 and 4.8 million parameters), or `"pico"`, with
+            preset: `"nano"`, `"s"` or `"m"` (about 0.43, 1.04 and 4.8 million parameters), or `"pico"`, with
                 every part and no room to learn much: to try a pipeline.
             num_classes: number of classes.
             **kwargs: further arguments of `FoRNet`, for example `top_k` or `region_size`; `backbone`

@@ -16,9 +16,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "context_filters": 48,
         "branch_filters": 128,
     },
-    # About 1.3 M parameters.
+    # About 1.04 M parameters.
     "s": {
-        "backbone": {"widths": (32, 64, 128, 128), "depths": (0, 2, 2, 1)},
+        "backbone": {"widths": (32, 64, 128, 128), "depths": (0, 2, 1, 1)},
         "context_filters": 64,
         "branch_filters": 208,
     },

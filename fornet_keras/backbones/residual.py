@@ -29,7 +29,7 @@ class ResidualBackbone(keras.Model):
     Reference: basic blocks of He et al. (arXiv 1512.03385).
     """
 
-    def __init__(self, widths=(32, 64, 128, 128), depths=(0, 2, 2, 1), **kwargs):
+    def __init__(self, widths=(32, 64, 128, 128), depths=(0, 2, 1, 1), **kwargs):
         if min(depths[1:]) < 1:
             raise ValueError(f"depths must be at least 1 from stride 8 on; received {tuple(depths)}")
         # === Layers and functional model ===
