@@ -21,6 +21,7 @@ from fornet_keras.cli.options import (
     json_option,
     model_argument,
     on_error_option,
+    short_side_option,
     top_k_option,
 )
 from fornet_keras.cli.result import write_json
@@ -31,6 +32,7 @@ from fornet_keras.cli.views import make_predictor, views_options
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_split
+from fornet_keras.prediction.short_side import shrunk_size
 from fornet_keras.shipped import shown
 
 if TYPE_CHECKING:  # they import Keras
@@ -65,6 +67,7 @@ BOUNDARY_RADIUS = 3
 @top_k_option
 @budget_option
 @views_options
+@short_side_option
 @click.option(
     "--curve",
     type=Shares(),
@@ -105,6 +108,7 @@ def evaluate(
     window: tuple[int, int] | None,
     flip: bool,
     scales: tuple[float, ...],
+    short_side: int | None,
     curve: tuple[float, ...],
     report_folder: Path | None,
     save_folder: Path | None,
@@ -126,14 +130,17 @@ def evaluate(
     from fornet_keras.model_folder import load_model
 
     views = bool(window or flip or scales)
-    top_k = top_k_within(budget_ms, top_k, views, model, lambda: image_size(dataset.samples[0].image))
+    top_k = top_k_within(
+        budget_ms, top_k, views, model, lambda: shrunk_size(image_size(dataset.samples[0].image), short_side)
+    )
     network, table = load_model(model, top_k)
     require_classes(model, table, dataset)
     predictor = make_predictor(network, window, flip, scales)
-    scores, official = _score(predictor, dataset, save_folder, submission_folder)
+    scores, official = _score(predictor, dataset, short_side, save_folder, submission_folder)
     points = [scores] if curve else []
     for share in set(curve) - {scores.top_k}:
-        points.append(_score(make_predictor(network.with_top_k(share), window, flip, scales), dataset)[0])
+        other = make_predictor(network.with_top_k(share), window, flip, scales)
+        points.append(_score(other, dataset, short_side)[0])
     points.sort(key=lambda point: point.top_k)
     learnt = has_learnt_from(model, config.data, dataset.split)
     found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": learnt}
@@ -171,6 +178,7 @@ def _require_cityscapes(data_format: str, config_file: Path) -> None:
 def _score(
     predictor: Predictor | ViewsPredictor,
     dataset: Dataset,
+    short_side: int | None,
     save_folder: Path | None = None,
     submission_folder: Path | None = None,
 ) -> tuple[Scores, dict[str, Any] | None]:
@@ -192,5 +200,5 @@ def _score(
                 official.add(label_files[sample], prediction["label_ids"])
             advance()
 
-        scores = score(predictor, dataset, on_image, BANDS, BOUNDARY_RADIUS)
+        scores = score(predictor, dataset, on_image, BANDS, BOUNDARY_RADIUS, short_side)
     return scores, official.as_json() if label_files else None

@@ -110,6 +110,14 @@ top_k_option = click.option(
     help="Share of the regions that is refined, above 0 and up to 1. Otherwise the model's own.",
 )
 
+short_side_option = click.option(
+    "--short-side",
+    type=click.IntRange(min=32),
+    metavar="PIXELS",
+    help="Bring the shorter side of larger images down to this before predicting: near that of the images "
+    "that MODEL has learnt from. What comes out keeps the image's own size.",
+)
+
 budget_option = click.option(
     "--budget-ms",
     type=click.FloatRange(min=0, min_open=True),

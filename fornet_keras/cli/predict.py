@@ -19,6 +19,7 @@ from fornet_keras.cli.options import (
     budget_option,
     json_option,
     model_argument,
+    short_side_option,
     top_k_option,
 )
 from fornet_keras.cli.result import write_json
@@ -60,13 +61,7 @@ if TYPE_CHECKING:  # they import Keras
 @top_k_option
 @budget_option
 @views_options
-@click.option(
-    "--short-side",
-    type=click.IntRange(min=32),
-    metavar="PIXELS",
-    help="Bring the shorter side of larger images down to this before predicting: near that of the images "
-    "that MODEL has learnt from. Outputs keep the image's own size.",
-)
+@short_side_option
 @click.option("--overlay", is_flag=True, help="Also write the image under its class colours.")
 @click.option(
     "--importance",

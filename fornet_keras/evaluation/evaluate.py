@@ -16,6 +16,7 @@ from fornet_keras.data.samples import read_sample
 from fornet_keras.evaluation.borders import BoundaryScore, border_band
 from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.prediction.short_side import brought_back, shrunk
 from fornet_keras.prediction.views import ViewsPredictor
 
 Prediction = dict[str, NDArray[Any]]
@@ -39,6 +40,7 @@ class Scores:
         bands: radius in pixels → confusion matrix of the pixels with another class that near.
         boundary: precision and recall of the outlines, or None where they were not scored.
         thin: names of the classes that are thin structures.
+        short_side: pixels to which the shorter side of larger images was brought down, or None.
         image_miou: of each image by its file, the mean IoU of the classes in its label or its prediction.
     """
 
@@ -54,6 +56,7 @@ class Scores:
     bands: dict[int, ConfusionMatrix] = field(default_factory=dict)
     boundary: BoundaryScore | None = None
     thin: tuple[str, ...] = ()
+    short_side: int | None = None
     image_miou: dict[Path, float] = field(default_factory=dict)
 
     @property
@@ -88,6 +91,7 @@ class Scores:
             "boundary_f_by_class": self._by_class(self.boundary.f_score) if self.boundary else None,
             "error_coverage": _number(self.error_coverage),
             "top_k": self.top_k,
+            "short_side": self.short_side,
             "num_images": self.num_images,
             "milliseconds": _number(self.milliseconds),
             "confusion_matrix": self.matrix.counts.tolist(),
@@ -108,6 +112,7 @@ def evaluate(
     on_image: Callable[[Sample, NDArray[np.uint8], NDArray[np.uint8], Prediction], None] | None = None,
     bands: Sequence[int] = (),
     boundary_radius: int | None = None,
+    short_side: int | None = None,
 ) -> Scores:
     """Score a model on every sample of a data set.
 
@@ -117,6 +122,8 @@ def evaluate(
         on_image: called after each image as `on_image(sample, image, label, prediction)`, or None.
         bands: radii in pixels of the bands around label borders that are scored by themselves.
         boundary_radius: how far in pixels an outline may be off; None does not score outlines.
+        short_side: pixels to which the shorter side of larger images is brought down before they are
+            predicted; labels are scored at their own size all the same.
 
     Returns:
         `Scores`.
@@ -133,12 +140,16 @@ def evaluate(
         bands={radius: ConfusionMatrix(table.num_classes) for radius in bands},
         boundary=BoundaryScore(table.num_classes, boundary_radius) if boundary_radius else None,
         thin=table.thin,
+        short_side=short_side,
     )
     for sample in dataset.samples:
         started = time.perf_counter()
         image, label = read_sample(sample, table)
         read = time.perf_counter()
-        prediction = predictor(image)
+        seen = shrunk(image, short_side)
+        prediction = predictor(seen)
+        if seen is not image:
+            prediction["label_ids"] = brought_back(prediction["label_ids"], label.shape)
         scores.predict_seconds.append(time.perf_counter() - read)
         scores.read_seconds += read - started
         scores.num_images += 1
@@ -150,7 +161,7 @@ def evaluate(
             band.add(label[near], prediction["label_ids"][near])
         present = np.unique(label)
         scores.images_with[present[present != IGNORE]] += 1
-        _count_coverage(scores, label, prediction)
+        _count_coverage(scores, brought_back(label, seen.shape[:2]), prediction)
         if on_image is not None:
             on_image(sample, image, label, prediction)
     return scores

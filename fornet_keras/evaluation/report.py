@@ -18,6 +18,7 @@ from fornet_keras.evaluation.charts import save_class_bars, save_confusion_matri
 from fornet_keras.evaluation.evaluate import Prediction, Scores
 from fornet_keras.evaluation.tables import class_table, curve_table, number
 from fornet_keras.prediction.pictures import Picture, compared, legend
+from fornet_keras.prediction.short_side import brought_back, shrunk
 
 PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>$title</title>
@@ -92,6 +93,7 @@ def _summary(scores: Scores) -> list[tuple[str, str]]:
     rows = [
         ("images", str(scores.num_images)),
         ("share of the regions refined", f"{scores.top_k:g}"),
+        *([("shorter side of larger images", f"{scores.short_side} px")] if scores.short_side else []),
         ("mIoU", number(scores.matrix.miou)),
         ("mIoU of the thin classes", number(scores.thin_miou)),
     ]
@@ -134,6 +136,8 @@ def _worst(
     figures = []
     for place, sample in enumerate(worst, 1):
         image, label = read_sample(sample, dataset.table)
+        image = shrunk(image, scores.short_side)
+        label = brought_back(label, image.shape[:2])
         picture = compared(image, label, predictor(image), region_size, dataset.table)
         name = f"worst_{place:02}.jpg"
         Image.fromarray(picture).save(folder / name, quality=90)

@@ -171,6 +171,18 @@ def test_windows_and_views(run: Run, model: Path, config: Path, data: Path, tmp_
     assert scores[2] != scores[0]
 
 
+def test_larger_images_brought_down(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:
+    options = ("--config", config, "--data", data, "--json", tmp_path / "scores.json", "--curve", "1")
+    found = []
+    for short_side in (10_000, 32):
+        result = run("evaluate", model, *options, "--short-side", short_side)
+        assert (result.exit_code, result.stderr) == (0, "")
+        found.append(json.loads((tmp_path / "scores.json").read_text()))
+        assert {point["short_side"] for point in (found[-1], *found[-1]["curve"])} == {short_side}
+    large, small = (np.array(scores["confusion_matrix"]) for scores in found)
+    assert (large.sum(1) == small.sum(1)).all() and (large != small).any(), "the same pixels, another answer"
+
+
 def test_windows_that_the_model_cannot_take(run: Run, model: Path, config: Path, data: Path) -> None:
     result = run("evaluate", model, "--config", config, "--data", data, "--window", "40x64")
     assert result.exit_code == 2

@@ -105,6 +105,16 @@ def test_each_image_counts_at_its_own_size(tmp_path: Path) -> None:
     assert (scores.coarse_errors, scores.covered_errors, scores.num_images) == (72, 56, 2)
 
 
+def test_larger_images_are_brought_down_and_scored_at_their_own_size(tmp_path: Path) -> None:
+    """Twice as high and wide, each pixel counts four times; the coverage is of what was predicted."""
+    predictor = FakePredictor(answer_halves)
+    twice = np.repeat(np.repeat(halves(), 2, axis=0), 2, axis=1)
+    scores = run(predictor, dataset(tmp_path, twice, np.zeros((33, 50), np.uint8)), short_side=40)
+    assert predictor.shapes == [(40, 64, 3), (33, 50, 3)], "a smaller one stays"
+    assert scores.matrix.counts.tolist() == [[4352 + 1650 - 576, 576, 0], [1024, 3328, 0], [0, 0, 0]]
+    assert (scores.coarse_errors, scores.covered_errors, scores.as_json()["short_side"]) == (72, 56, 40)
+
+
 def test_a_prediction_of_another_size_is_refused(tmp_path: Path) -> None:
     def too_small(image: np.ndarray) -> dict[str, np.ndarray]:
         return {**answer_halves(image), "label_ids": np.zeros((20, 32), np.uint8)}

@@ -51,6 +51,16 @@ def test_the_page_shows_scores_charts_and_the_worst_images_first(tmp_path: Path)
     assert worst == [(f"{value:.3f}", str(file)) for value, file in by_score[:2]]
 
 
+def test_images_that_were_brought_down_are_shown_as_they_were_predicted(tmp_path: Path) -> None:
+    predictor: Any = FakePredictor(answer_halves)
+    data = dataset(tmp_path / "data", np.repeat(np.repeat(halves(), 2, axis=0), 2, axis=1))
+    scores = run(predictor, data, short_side=40)
+    path = save_report(tmp_path / "report", "x", data, predictor, 32, scores)
+    assert predictor.shapes == [(40, 64, 3)] * 2
+    assert "40 px" in "".join(Page(path.read_text("utf-8")).texts)
+    assert read_image(path.parent / "worst_01.jpg").shape[0] == 40
+
+
 def test_without_a_curve_there_is_none(tmp_path: Path) -> None:
     predictor: Any = FakePredictor(answer_halves)
     data = dataset(tmp_path / "data", halves())
