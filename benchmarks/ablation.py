@@ -56,14 +56,12 @@ NO_SELECTOR = {"loss": {"selector_weight": 0.0}, "training": {"selector_epochs":
 TRAININGS = {
     "base": Training(),
     # The branch's last convolution begins as zeros: frozen, it corrects nothing, at any size.
-    "coarse_only": Training(NO_SELECTOR, {"branch_filters": 4}, frozen=("branch",)),
+    "coarse_only": Training({**NO_SELECTOR, "model": {"branch_filters": 4}}, frozen=("branch",)),
     # The coarse path of `s` with 1.375 times the channels: the time of the whole network at RATIO.
     "dense": Training(
-        NO_SELECTOR,
         {
-            "backbone": {"widths": (48, 88, 176, 176), "depths": (0, 2, 2, 1)},
-            "context_filters": 88,
-            "branch_filters": 4,
+            **NO_SELECTOR,
+            "model": {"widths": (48, 88, 176, 176), "context_filters": 88, "branch_filters": 4},
         },
         frozen=("branch",),
     ),

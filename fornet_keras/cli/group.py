@@ -21,6 +21,13 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self.examples = examples
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.MissingParameter as error:
+            example = f"For example: {ctx.find_root().command_path} {self.examples[0]}"
+            raise click.MissingParameter(example, ctx, error.param) from None
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         program = ctx.find_root().command_path
         with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
