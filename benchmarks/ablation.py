@@ -57,11 +57,11 @@ TRAININGS = {
     "base": Training(),
     # The branch's last convolution begins as zeros: frozen, it corrects nothing, at any size.
     "coarse_only": Training({**NO_SELECTOR, "model": {"branch_filters": 4}}, frozen=("branch",)),
-    # The coarse path of `s` with 1.375 times the channels: the time of the whole network at RATIO.
+    # The coarse path of `s` with 1.5 times the channels: the time of the whole network at RATIO.
     "dense": Training(
         {
             **NO_SELECTOR,
-            "model": {"widths": (48, 88, 176, 176), "context_filters": 88, "branch_filters": 4},
+            "model": {"widths": (48, 96, 192, 192), "context_filters": 96, "branch_filters": 4},
         },
         frozen=("branch",),
     ),
