@@ -3,8 +3,8 @@
     python benchmarks/ablation.py --config configs/camvid_cpu.yaml --data DIR --output runs/ablation
 
 Each training is a run of the package's own `train`, in a folder of its own; rows are added to `table.json`.
-Started again after an interruption, it goes on where it stopped. Rows that differ only in which regions are
-refined share one training.
+Started again after an interruption, it goes on where it stopped: a changed package wants a new folder. Rows
+that differ only in which regions are refined share one training.
 """
 
 import argparse

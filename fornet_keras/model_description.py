@@ -41,7 +41,7 @@ class Architecture(_Strict):
 
     num_classes: int = Field(ge=2, le=255)
     backbone: Literal["efficientnet_lite0"] | Library | None = None
-    widths: tuple[Width, Width, Width, Width] | None = None
+    widths: tuple[Annotated[int, Field(ge=2, le=2048)], Width, Width, Width] | None = None
     depths: tuple[Annotated[int, Field(ge=0, le=64)], Depth, Depth, Depth] | None = None
     context_filters: Width
     branch_filters: Width

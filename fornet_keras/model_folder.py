@@ -95,7 +95,7 @@ def require_savable(model: FoRNet) -> None:
     if model.count_params() > most:
         raise ModelError(
             f"the network has {model.count_params():,} parameters; expected at most {most:,}; "
-            "take a smaller backbone"
+            "take a smaller backbone, or fewer channels"
         )
 
 

@@ -15,7 +15,7 @@ class ResidualBackbone(keras.Model):
     score, though they count more multiply-accumulates.
 
     Args:
-        widths: channels at strides 4, 8, 16, 32.
+        widths: channels at strides 4, 8, 16, 32, at least 2 at stride 4: stride 2 has half of them.
         depths: residual blocks at strides 4, 8, 16, 32; each from stride 8 on is at least 1.
 
     Input shape: `(batch, height, width, 3)`, normalised, height and width multiples of 32.
@@ -24,7 +24,7 @@ class ResidualBackbone(keras.Model):
         width / stride, width of the stage)`.
 
     Raises:
-        ValueError: a stage from stride 8 on without a block.
+        ValueError: a stage from stride 8 on without a block, or too few channels.
 
     Reference: basic blocks of He et al. (arXiv 1512.03385).
     """
@@ -32,6 +32,8 @@ class ResidualBackbone(keras.Model):
     def __init__(self, widths=(32, 64, 128, 128), depths=(0, 2, 1, 1), **kwargs):
         if min(depths[1:]) < 1:
             raise ValueError(f"depths must be at least 1 from stride 8 on; received {tuple(depths)}")
+        if widths[0] < 2 or min(widths) < 1:
+            raise ValueError(f"widths must be at least 1, the first at least 2; received {tuple(widths)}")
         # === Layers and functional model ===
         inputs = keras.Input((None, None, 3), name="normalized")
         x = ConvBlock(widths[0] // 2, strides=2, name="stem_1")(inputs)

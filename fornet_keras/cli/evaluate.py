@@ -151,6 +151,7 @@ def evaluate(
         found["curve"] = [point.as_json() for point in points]
     write_json(json_file, found)
     title = f"{shown(model)} on {dataset.name} {dataset.split}"
+    title += f", shorter side {short_side} px at most" if short_side else ""
     show_scores(scores, title)
     if note := learnt_note(dataset.split) if learnt else "":
         click.echo(note)

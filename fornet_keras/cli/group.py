@@ -25,8 +25,8 @@ class Command(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.MissingParameter as error:
-            example = f"For example: {ctx.find_root().command_path} {self.examples[0]}"
-            raise click.MissingParameter(example, ctx, error.param) from None
+            example = f"\nFor example: {ctx.find_root().command_path} {self.examples[0]}"
+            raise click.UsageError(error.format_message().rstrip(".") + "." + example, ctx) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         program = ctx.find_root().command_path

@@ -7,7 +7,8 @@ from pydantic import Field
 from fornet_keras.config.section import Section, Text
 
 Filters = Annotated[int, Field(ge=1, le=2048)]
-Blocks = Annotated[int, Field(ge=1, le=64)]
+Width = Annotated[int, Field(ge=1, le=1024)]
+Blocks = Annotated[int, Field(ge=1, le=16)]
 Backbone = Annotated[str, Field(pattern=r"^(efficientnet_lite0|keras_(hub|cv):.+)$")]
 
 
@@ -17,17 +18,17 @@ class ModelConfig(Section):
     preset: Literal["pico", "nano", "s", "m"] = Field(
         default="s", description="nano, s or m (size of the network); pico tries a pipeline, not for scores"
     )
-    widths: tuple[Filters, Filters, Filters, Filters] | None = Field(
+    widths: tuple[Annotated[int, Field(ge=2, le=1024)], Width, Width, Width] | None = Field(
         default=None,
         strict=False,
-        description="null or a list of four ints in 1..2048 (channels of the backbone at strides 4, 8, 16, "
-        "32; null takes the preset's)",
+        description="null or a list of four ints up to 1024, the first >= 2, the others >= 1 (channels of "
+        "the backbone at strides 4, 8, 16, 32; null takes the preset's)",
         examples=[[32, 64, 128, 128]],
     )
-    depths: tuple[Annotated[int, Field(ge=0, le=64)], Blocks, Blocks, Blocks] | None = Field(
+    depths: tuple[Annotated[int, Field(ge=0, le=16)], Blocks, Blocks, Blocks] | None = Field(
         default=None,
         strict=False,
-        description="null or a list of four ints up to 64, each >= 1 but the first (residual blocks of the "
+        description="null or a list of four ints up to 16, each >= 1 but the first (residual blocks of the "
         "backbone at strides 4, 8, 16, 32; null takes the preset's)",
         examples=[[0, 2, 2, 1]],
     )

@@ -148,7 +148,7 @@ def evaluate(
         read = time.perf_counter()
         seen = shrunk(image, short_side)
         prediction = predictor(seen)
-        if seen is not image:
+        if seen is not image and prediction["label_ids"].shape == seen.shape[:2]:
             prediction["label_ids"] = brought_back(prediction["label_ids"], label.shape)
         scores.predict_seconds.append(time.perf_counter() - read)
         scores.read_seconds += read - started

@@ -37,8 +37,8 @@ $classes
 <p><img src="confusion_matrix.png" alt="confusion matrix"></p>
 $curve
 <h2>The worst images</h2>
-<p>From left to right: label, prediction, importance with the refined regions framed. By the mean IoU of the
-classes in each image's label or prediction.</p>
+<p>From left to right: label, prediction, importance with the refined regions framed, at the size at which
+they were predicted. By the mean IoU of the classes in each image's label or prediction.</p>
 <p><img src="legend.png" alt="class colours"></p>
 $worst
 </body></html>

@@ -53,6 +53,12 @@ def test_a_block_adds_to_its_input(backbone: ResidualBackbone) -> None:
     np.testing.assert_array_equal(silent["after"], features["before"])
 
 
+@pytest.mark.parametrize("widths", [(1, 8, 8, 8), (8, 8, 0, 8)])
+def test_too_few_channels_are_refused(widths: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"widths must be at least 1, the first at least 2; received \("):
+        ResidualBackbone(widths)
+
+
 def test_a_stage_without_a_block_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"depths must be at least 1 from stride 8 on; received \(0, 2, 0, 1\)"

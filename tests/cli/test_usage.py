@@ -65,7 +65,7 @@ def test_version(run: Run) -> None:
         (("evalute",), "No such command 'evalute'. Did you mean 'evaluate'?"),
         (("data", "chek"), "No such command 'chek'. (Did you mean one of: 'cache', 'check'?)"),
         (("train", "--ouput", "x"), "No such option '--ouput'. Did you mean '--output'?"),
-        (("train",), "Missing option '--config'. For example: fornet train --config configs/"),
+        (("train",), "Missing option '--config'.\nFor example: fornet train --config configs/"),
         (("predict", ".", "--output", "x"), "Missing argument 'INPUT...'"),
         (
             ("train", "--config", "x", "--backend", "theano"),
