@@ -36,7 +36,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
         path, _, anchor = link.partition("#")
         assert (page.parent / path).exists(), link
-        assert not anchor or anchor in anchors(page.parent / path), link
+        assert not anchor or anchor in anchors(page.parent / path if path else page), link
 
 
 def test_configurations_that_are_named_exist() -> None:
