@@ -120,8 +120,7 @@ def evaluate(
     MODEL is a run folder, a saved model's folder, or the name of a shipped model. On data in the layout of
     Cityscapes also the benchmark's own scores, as cityscapesScripts gives them.
     """
-    overrides = [f"data.on_error={on_error}"] if on_error else []
-    config = read_settings(config_file, data_folder, overrides)
+    config = read_settings(config_file, data_folder, [f"data.on_error={on_error}"] if on_error else [])
     if submission_folder:
         _require_cityscapes(config.data.format, config_file)
     dataset = look_through_to_use(open_split(config.data, split or config.data.val_split), config)
@@ -144,11 +143,8 @@ def evaluate(
     points.sort(key=lambda point: point.top_k)
     learnt = has_learnt_from(model, config.data, dataset.split)
     found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": learnt}
-    found |= scores.as_json()
-    if official:
-        found["cityscapes"] = official
-    if curve:
-        found["curve"] = [point.as_json() for point in points]
+    found |= scores.as_json() | ({"cityscapes": official} if official else {})
+    found |= {"curve": [point.as_json() for point in points]} if curve else {}
     write_json(json_file, found)
     title = f"{shown(model)} on {dataset.name} {dataset.split}"
     title += f", shorter side {short_side} px at most" if short_side else ""
