@@ -6,7 +6,6 @@ from pydantic import Field
 
 from fornet_keras.config.section import Section, Text
 
-Filters = Annotated[int, Field(ge=1, le=2048)]
 Width = Annotated[int, Field(ge=1, le=1024)]
 Blocks = Annotated[int, Field(ge=1, le=16)]
 Backbone = Annotated[str, Field(pattern=r"^(efficientnet_lite0|keras_(hub|cv):.+)$")]
@@ -32,9 +31,9 @@ class ModelConfig(Section):
         "backbone at strides 4, 8, 16, 32; null takes the preset's)",
         examples=[[0, 2, 2, 1]],
     )
-    context_filters: Filters | None = Field(
+    context_filters: Width | None = Field(
         default=None,
-        description="null or an int in 1..2048 (channels of the coarse path; null takes the preset's)",
+        description="null or an int in 1..1024 (channels of the coarse path; null takes the preset's)",
         examples=[64],
     )
     branch_filters: int | None = Field(
