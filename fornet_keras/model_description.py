@@ -37,12 +37,14 @@ class Library(_Strict):
 
 
 class Architecture(_Strict):
-    """The constructor arguments of a `FoRNet`; `widths` and `depths` are those of a `ResidualBackbone`."""
+    """The constructor arguments of a `FoRNet`; `widths` to `stem_depth` are a `ResidualBackbone`'s."""
 
     num_classes: int = Field(ge=2, le=255)
     backbone: Literal["efficientnet_lite0"] | Library | None = None
     widths: tuple[Annotated[int, Field(ge=2, le=2048)], Width, Width, Width] | None = None
     depths: tuple[Annotated[int, Field(ge=0, le=64)], Depth, Depth, Depth] | None = None
+    stem_filters: Width | None = None
+    stem_depth: Depth = 1
     context_filters: Width
     branch_filters: Width
     scales: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(min_length=1, max_length=8)

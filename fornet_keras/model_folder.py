@@ -45,6 +45,9 @@ SPARE_ARRAYS = 1000
 SPARE_NUMBERS = 1_000_000
 """What a network may have beyond its weights file: seeds and metrics, and enough to name the weight amiss."""
 
+OF_RESIDUAL = {"widths", "depths", "stem_filters", "stem_depth"}
+"""What describes a `ResidualBackbone`."""
+
 MIXED = "the two files belong to different models; copy the whole folder again"
 
 Arrays = dict[str, NDArray[Any]]
@@ -167,7 +170,7 @@ def load_model(folder: str | Path, top_k: float | None = None) -> tuple[FoRNet, 
 
 def _build(path: Path, architecture: Architecture, weights: Arrays, changes: dict[str, float]) -> FoRNet:
     """The network that is described, refused while it still takes no memory if its weights are others."""
-    arguments = architecture.model_dump(exclude={"backbone", "widths", "depths"}) | changes
+    arguments = architecture.model_dump(exclude={"backbone", *OF_RESIDUAL}) | changes
     numbers = sum(array.size for array in weights.values())
     try:
         with bounded_build(len(weights) + SPARE_ARRAYS, numbers + SPARE_NUMBERS):
@@ -199,12 +202,12 @@ def named_weights(model: FoRNet) -> dict[str, keras.Variable]:
 
 
 def _architecture(model: FoRNet, folder: Path) -> Architecture:
-    fields = Architecture.model_fields.keys() - {"backbone", "widths", "depths"}
+    fields = Architecture.model_fields.keys() - {"backbone", *OF_RESIDUAL}
     values = {name: getattr(model, name) for name in fields}
     backbone = model.backbone
     if isinstance(backbone, ResidualBackbone):
         try:
-            return Architecture(widths=backbone.widths, depths=backbone.depths, **values)
+            return Architecture(**{name: getattr(backbone, name) for name in OF_RESIDUAL}, **values)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
@@ -230,7 +233,7 @@ def _architecture(model: FoRNet, folder: Path) -> Architecture:
 def _backbone(architecture: Architecture) -> keras.Model:
     """The backbone that is described, with random weights."""
     if architecture.backbone is None:
-        return ResidualBackbone(architecture.widths, architecture.depths, name="backbone")
+        return ResidualBackbone(**architecture.model_dump(include=OF_RESIDUAL), name="backbone")
     if isinstance(architecture.backbone, Library):
         return LibraryBackbone(**architecture.backbone.model_dump(), name="backbone")
     return EfficientNetLite0(name="backbone")

@@ -15,8 +15,10 @@ class ResidualBackbone(keras.Model):
     score, though they count more multiply-accumulates.
 
     Args:
-        widths: channels at strides 4, 8, 16, 32, at least 2 at stride 4: stride 2 has half of them.
+        widths: channels at strides 4, 8, 16, 32, at least 1.
         depths: residual blocks at strides 4, 8, 16, 32; each from stride 8 on is at least 1.
+        stem_filters: channels at stride 2; None is half of those at stride 4.
+        stem_depth: convolutions at stride 2, at least 1.
 
     Input shape: `(batch, height, width, 3)`, normalised, height and width multiples of 32.
 
@@ -24,19 +26,28 @@ class ResidualBackbone(keras.Model):
         width / stride, width of the stage)`.
 
     Raises:
-        ValueError: a stage from stride 8 on without a block, or too few channels.
+        ValueError: too few channels, or no block at a stride from 8 on, or no convolution in the stem.
 
     Reference: basic blocks of He et al. (arXiv 1512.03385).
     """
 
-    def __init__(self, widths=(32, 64, 128, 128), depths=(0, 2, 1, 1), **kwargs):
+    def __init__(
+        self, widths=(32, 64, 128, 128), depths=(0, 2, 1, 1), stem_filters=None, stem_depth=1, **kwargs
+    ):
+        stem_filters = widths[0] // 2 if stem_filters is None else stem_filters
         if min(depths[1:]) < 1:
             raise ValueError(f"depths must be at least 1 from stride 8 on; received {tuple(depths)}")
-        if widths[0] < 2 or min(widths) < 1:
-            raise ValueError(f"widths must be at least 1, the first at least 2; received {tuple(widths)}")
+        if min(stem_filters, *widths) < 1:
+            raise ValueError(
+                f"channels must be at least 1; received stem_filters={stem_filters}, widths={tuple(widths)}"
+            )
+        if stem_depth < 1:
+            raise ValueError(f"stem_depth must be at least 1; received {stem_depth}")
         # === Layers and functional model ===
         inputs = keras.Input((None, None, 3), name="normalized")
-        x = ConvBlock(widths[0] // 2, strides=2, name="stem_1")(inputs)
+        x = ConvBlock(stem_filters, strides=2, name="stem_1")(inputs)
+        for index in range(1, stem_depth):
+            x = ConvBlock(stem_filters, name=f"stem_1_{index}")(x)
         x = ConvBlock(widths[0], strides=2, name="stem_2")(x)
         outputs = {}
         for stride, width, depth in zip(STRIDES, widths, depths, strict=True):
@@ -49,9 +60,18 @@ class ResidualBackbone(keras.Model):
         # === Config ===
         self.widths = tuple(widths)
         self.depths = tuple(depths)
+        self.stem_filters = stem_filters
+        self.stem_depth = stem_depth
 
     def get_config(self):
-        return {"name": self.name, "trainable": self.trainable, "widths": self.widths, "depths": self.depths}
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "widths": self.widths,
+            "depths": self.depths,
+            "stem_filters": self.stem_filters,
+            "stem_depth": self.stem_depth,
+        }
 
 
 def _residual_block(x, width, strides, name):

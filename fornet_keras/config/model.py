@@ -31,6 +31,18 @@ class ModelConfig(Section):
         "backbone at strides 4, 8, 16, 32; null takes the preset's)",
         examples=[[0, 2, 2, 1]],
     )
+    stem_filters: Width | None = Field(
+        default=None,
+        description="null or an int in 1..1024 (channels of the backbone at stride 2; null takes half of "
+        "those at stride 4)",
+        examples=[32],
+    )
+    stem_depth: Blocks | None = Field(
+        default=None,
+        description="null or an int in 1..16 (convolutions of the backbone at stride 2; null takes the "
+        "preset's)",
+        examples=[3],
+    )
     context_filters: Width | None = Field(
         default=None,
         description="null or an int in 1..1024 (channels of the coarse path; null takes the preset's)",

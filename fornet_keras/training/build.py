@@ -37,7 +37,7 @@ def build_model(config: Config, num_classes: int) -> FoRNet:
     options = config.model
     names = ("region_size", "top_k", "dropout", "world_dropout", "context_filters", "branch_filters")
     arguments = _given(options, names)
-    own = _given(options, ("widths", "depths"))
+    own = _given(options, ("widths", "depths", "stem_filters", "stem_depth"))
     if options.backbone and own:
         raise ModelError(f"model.{next(iter(own))} is of the preset's own backbone; leave model.backbone out")
     arguments["backbone"] = _open_backbone(options.backbone) if options.backbone else own

@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -53,10 +55,25 @@ def test_a_block_adds_to_its_input(backbone: ResidualBackbone) -> None:
     np.testing.assert_array_equal(silent["after"], features["before"])
 
 
-@pytest.mark.parametrize("widths", [(1, 8, 8, 8), (8, 8, 0, 8)])
-def test_too_few_channels_are_refused(widths: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"widths must be at least 1, the first at least 2; received \("):
-        ResidualBackbone(widths)
+def test_a_longer_stem_computes_at_stride_2() -> None:
+    longer = ResidualBackbone(WIDTHS, DEPTHS, stem_filters=12, stem_depth=3)
+    names = [layer.name for layer in longer.layers]
+    assert names[1:5] == ["stem_1", "stem_1_1", "stem_1_2", "stem_2"]
+    stem = keras.Model(longer.input, longer.get_layer("stem_1_2").output)
+    assert stem(image(64, 96)).shape == (2, 32, 48, 12)
+    twin = ResidualBackbone.from_config(longer.get_config())
+    assert [weight.shape for weight in twin.weights] == [weight.shape for weight in longer.weights]
+
+
+@pytest.mark.parametrize("sizes", [{"widths": (1, 8, 8, 8)}, {"widths": (8, 8, 0, 8)}, {"stem_filters": 0}])
+def test_too_few_channels_are_refused(sizes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="channels must be at least 1; received stem_filters="):
+        ResidualBackbone(**sizes)
+
+
+def test_a_stem_without_a_convolution_is_refused() -> None:
+    with pytest.raises(ValueError, match="stem_depth must be at least 1; received 0"):
+        ResidualBackbone(stem_depth=0)
 
 
 def test_a_stage_without_a_block_is_refused() -> None:

@@ -28,7 +28,14 @@ pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="a folder is read the same way whatever computes"
 )
 
-LARGEST = {"widths": [2048] * 4, "depths": [64] * 4, "context_filters": 2048, "branch_filters": 2048}
+LARGEST = {
+    "widths": [2048] * 4,
+    "depths": [64] * 4,
+    "stem_filters": 2048,
+    "stem_depth": 64,
+    "context_filters": 2048,
+    "branch_filters": 2048,
+}
 
 
 class Touch:

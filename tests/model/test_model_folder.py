@@ -30,6 +30,13 @@ def test_round_trip(model: FoRNet, saved: Path) -> None:
     assert sorted(content(saved)) == ["saved/model.json", "saved/weights.safetensors"]
 
 
+def test_a_longer_stem_comes_back(tmp_path: Path) -> None:
+    backbone = ResidualBackbone((8, 8, 8, 8), (0, 1, 1, 1), stem_filters=6, stem_depth=2, name="backbone")
+    save_model(FoRNet(3, backbone, context_filters=8, branch_filters=8), TABLE, tmp_path / "longer")
+    loaded, _ = load_model(tmp_path / "longer")
+    assert loaded.backbone.get_config() == backbone.get_config()
+
+
 def test_half_the_bytes(model: FoRNet, saved: Path, tmp_path: Path) -> None:
     save_model(model, TABLE, tmp_path / "half", half=True)
     sizes = [(folder / "weights.safetensors").stat().st_size for folder in (tmp_path / "half", saved)]
@@ -148,6 +155,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
         (set_architecture(widths=[8, 8, 8]), "architecture.widths.3: Field required"),
         (set_architecture(widths=[8, 8, 8, 10**9]), "architecture.widths.3: Input should be less"),
         (set_architecture(depths=[0, 0, 1, 1]), "architecture.depths.1: Input should be greater"),
+        (set_architecture(stem_depth=0), "architecture.stem_depth: Input should be greater"),
         (set_architecture(scales=[1, 3]), "architecture: .* scales must divide branch_filters"),
         (set_architecture(scales=[]), "architecture.scales: .* at least 1 item"),
         (set_architecture(region_size=40), "architecture.region_size: Input should be a multiple of 16"),
