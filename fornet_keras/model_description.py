@@ -55,6 +55,8 @@ class Architecture(_Strict):
     def _one_backbone(self) -> Architecture:
         if (self.widths is None) != (self.depths is None) or (self.widths is None) == (self.backbone is None):
             raise ValueError("widths and depths, or backbone, must be given")
+        if self.backbone and (self.stem_filters, self.stem_depth) != (None, 1):
+            raise ValueError("stem_filters and stem_depth belong to widths and depths, not to a backbone")
         return self
 
     @model_validator(mode="after")

@@ -156,6 +156,10 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
         (set_architecture(widths=[8, 8, 8, 10**9]), "architecture.widths.3: Input should be less"),
         (set_architecture(depths=[0, 0, 1, 1]), "architecture.depths.1: Input should be greater"),
         (set_architecture(stem_depth=0), "architecture.stem_depth: Input should be greater"),
+        (
+            set_architecture(backbone="efficientnet_lite0", widths=None, depths=None),
+            "architecture: .*stem_depth belong to widths and depths, not to a backbone",
+        ),
         (set_architecture(scales=[1, 3]), "architecture: .* scales must divide branch_filters"),
         (set_architecture(scales=[]), "architecture.scales: .* at least 1 item"),
         (set_architecture(region_size=40), "architecture.region_size: Input should be a multiple of 16"),
