@@ -4,7 +4,8 @@
 
 Each training is a run of the package's own `train`, in a folder of its own; rows are added to `table.json`.
 Started again after an interruption, it goes on where it stopped: a changed package wants a new folder. Rows
-that differ only in which regions are refined share one training.
+that differ only in which regions are refined share one training. What a configuration has no key for (layers
+that stay, one scale) is set here: of `coarse_only`, `dense` and `single_scale`, `config.yaml` tells the rest.
 """
 
 import argparse

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import numpy as np
 from PIL import Image
 
 from fornet_keras.config import dump_config, read_config
@@ -40,15 +41,23 @@ def score(folder, dataset):
 
         def after(sample, image, label, prediction, ratio=ratio, table=table):
             if ratio == RATIOS[-1]:
-                right = (label == prediction["label_ids"])[label != 255].mean()
-                parts = [image, colorize(label, table), overlay(image, prediction["label_ids"], table)]
-                worst.append((right, parts))
+                found = prediction["label_ids"]
+                right = (label == found)[label != 255].mean()
+                parts = [image, colorize(label, table), overlay(image, found, table)]
+                worst.append((right, parts, [colorize(found, table), mistakes(label, found)]))
 
         scores = evaluate(Predictor(model), dataset, after, bands=BANDS).as_json()
         del scores["image_miou"]  # by path, which is nobody else's
         results[str(ratio)] = scores
     worst.sort(key=lambda entry: entry[0])
-    return results, [parts for _, parts in worst[:3]]
+    _, parts, kept = zip(*worst[:3], strict=True)
+    return results, parts, kept
+
+
+def mistakes(label, found):
+    """Where it is wrong (red) and right (grey); what has no label is black. Holds nothing of the photograph."""
+    states = np.where(label == 255, 0, np.where(label == found, 1, 2))
+    return np.array([(0, 0, 0), (120, 120, 120), (230, 40, 40)], np.uint8)[states]
 
 
 def without_paths(config):
@@ -76,7 +85,8 @@ def main():
         # Beside the card, which is written by hand.
         shutil.copytree(Path(name) / "model", folder, dirs_exist_ok=True)
     dataset = open_dataset(config.data.format, arguments.data, config.data.val_split)
-    results, worst = score(folder, dataset)
+    results, worst, kept = score(folder, dataset)
+    Image.fromarray(side_by_side(kept)).quantize(64).save(folder / "worst.png", optimize=True)
     run = json.loads((arguments.run / "result.json").read_text())
     cost = summarize(model, (360, 480), 1.0)
     settings = read_config(arguments.run / "config.yaml")

@@ -120,7 +120,7 @@ sections = {
     "augment": st.builds(
         AugmentConfig, crop=st.tuples(st.integers(64), st.integers(64)), flip=floats, hue=floats
     ),
-    "model": st.builds(ModelConfig, region_size=st.integers(1, 64).map(lambda x: 16 * x), top_k=floats),
+    "model": st.builds(ModelConfig, region_size=st.integers(1, 4).map(lambda x: 16 * x), top_k=floats),
     "loss": st.builds(LossConfig, ohem=st.none() | floats, dice_weight=floats),
     "training": st.builds(
         TrainingConfig,

@@ -53,7 +53,8 @@ if TYPE_CHECKING:  # they import Keras
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    required=True,
+    default="predicted",
+    show_default=True,
     metavar="DIR",
     help="Folder of the pictures.",
 )

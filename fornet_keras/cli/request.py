@@ -13,6 +13,7 @@ from fornet_keras.cli.group import Command
 from fornet_keras.cli.options import json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
+from fornet_keras.errors import DataError, ServingError
 from fornet_keras.prediction.inputs import find_inputs
 
 
@@ -63,11 +64,21 @@ def request(
         with native_messages_dropped(), suppress(ImportError):  # the client says what is missing
             import_module("tensorflow")
     manifest = read_manifest(artifact)
+    if manifest.format != "saved_model":
+        raise ServingError(
+            f"{artifact}: is written for {manifest.format}, which TensorFlow Serving does not run; expected "
+            "a SavedModel, of `export --format saved_model`"
+        )
     colors = palette(manifest.table())
     ask, usual = (request_rest, "localhost:8501") if rest else (request_grpc, "localhost:8500")
     server, folder = server or usual, artifact.absolute()
+    if "/" in server:
+        raise ServingError(f"--server {server}: is not HOST:PORT; expected for example {usual}")
     version = int(folder.name) if folder.name.isdecimal() else None
-    found = [entry for entry in find_inputs(images, output) if not entry.is_video]
+    found = find_inputs(images, output)
+    for entry in found:
+        if entry.is_video:
+            raise DataError(f"{entry.path}: is a video or camera; expected images; predict it with `predict`")
     written = []
     with tracking() as track:
         for entry in track(found, len(found), "asking"):

@@ -107,10 +107,19 @@ def _validate(mapping: Mapping[str, Any], origins: Mapping[KeyPath, str]) -> Con
     given = {name: {} if value is None else value for name, value in mapping.items()}
     values: dict[str, Any] = {name: {} for name in SECTIONS} | given
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
     except ValidationError as errors:
         # A misspelt key is also a missing one: the misspelling is the finding that helps.
         error = min(errors.errors(include_url=False), key=lambda entry: entry["type"] not in UNKNOWN_KEY)
         path = tuple(str(part) for part in error["loc"])
-        where = next(origins[path[:size]] for size in (2, 1, 0) if path[:size] in origins)
-        raise refusal(where, explain(error, values)) from errors
+        raise refusal(_where(path, origins), explain(error, values)) from errors
+    region, crop = config.model.region_size, config.augment.crop
+    if region > min(crop):
+        finding = f"model.region_size={region} is larger than augment.crop, {list(crop)}; expected at most "
+        finding += f"{min(crop)}, or every share of the regions is the whole image"
+        raise refusal(_where(("model", "region_size"), origins), finding)
+    return config
+
+
+def _where(path: KeyPath, origins: Mapping[KeyPath, str]) -> str:
+    return next(origins[path[:size]] for size in (2, 1, 0) if path[:size] in origins)

@@ -48,7 +48,10 @@ def proof_images(
         picked = np.unique(np.linspace(0, len(calibration) - 1, MOST_PROOF).astype(int))
         return ProofImages(f"of {folder}", [calibration[i] for i in picked])
     if min(size) < MIN_SIDE:
-        raise ExportError(f"{size[0]}x{size[1]}: expected at least {MIN_SIDE} pixels a side")
+        raise ExportError(
+            f"{size[0]}x{size[1]}: made-up street scenes need at least {MIN_SIDE} pixels a side; "
+            "take more, or name images with --calibration"
+        )
     scenes = [render_scene(seed, size).image for seed in range(MOST_PROOF)]
     return ProofImages("made-up street scenes", scenes)
 

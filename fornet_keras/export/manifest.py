@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from fornet_keras.atomic import write_text
 from fornet_keras.data.dataset import LabelTable
@@ -14,6 +14,14 @@ from fornet_keras.errors import ExportError
 
 MANIFEST = "manifest.json"
 MAX_BYTES = 1_000_000
+
+FILES = {
+    "saved_model": ("saved_model.pb",),
+    "litert": ("model.tflite",),
+    "onnx": ("model.onnx",),
+    "openvino": ("model.xml", "model.bin"),
+}
+"""Format → the files that make it, below the artifact's folder; the first is what a runtime is given."""
 
 Byte = int
 Format = Literal["saved_model", "litert", "onnx", "openvino"]
@@ -71,6 +79,9 @@ class Tolerance(_Strict):
 class Proof(_Strict):
     """How the exported model compares with Keras.
 
+    An artifact that gives label ids alone is written once more with every output, and what only that
+    second one shows, regions and logits, is taken from it; the rest is of the artifact itself.
+
     Args:
         tolerance: what was demanded.
         images: where the images came from, and how many they are.
@@ -86,6 +97,14 @@ class Proof(_Strict):
     keras_at_1: float
     exported_at_1: float
 
+    def with_unseen(self, twin: Proof) -> Proof:
+        """This proof, with what only a twin that has every output can show: its regions and logits."""
+        shown = [
+            x.model_dump(include={"region_agreement", "largest_logit_difference"}) for x in twin.at_top_k
+        ]
+        pairs = zip(self.at_top_k, shown, strict=True)
+        return self.model_copy(update={"at_top_k": tuple(x.model_copy(update=more) for x, more in pairs)})
+
 
 class ClassEntry(_Strict):
     """One class: its label id is its position."""
@@ -99,7 +118,7 @@ class Manifest(_Strict):
 
     format: Format
     precision: Precision
-    size: tuple[int, int]
+    size: tuple[PositiveInt, PositiveInt]
     top_k: float
     region_size: int = Field(16, description="edge of a region in pixels")
     inputs: tuple[Tensor, ...]
@@ -108,6 +127,12 @@ class Manifest(_Strict):
     versions: dict[str, str]
     proof: Proof
     sha256: dict[str, str] = Field(description="file, relative to the manifest → SHA-256")
+
+    @model_validator(mode="after")
+    def _size_is_the_input_s(self) -> Manifest:
+        if [tensor.shape[1:3] for tensor in self.inputs] != [self.size]:
+            raise ValueError(f"size {list(self.size)} is not that of the one input")
+        return self
 
     def table(self) -> LabelTable:
         """The classes as a `LabelTable` of train ids."""
@@ -151,6 +176,11 @@ def read_manifest(folder: Path) -> Manifest:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise ExportError(f"{path}: {where}: {first['msg']}; expected what `export` writes") from None
+    missing = [name for name in FILES[manifest.format] if name not in manifest.sha256]
+    if missing:
+        raise ExportError(
+            f"{path}: no SHA-256 of {missing[0]}; expected what `export` writes; export it again"
+        )
     found = file_sums(folder)
     for name, expected in manifest.sha256.items():
         if found.get(name) != expected:

@@ -27,6 +27,10 @@ TOLERANCES = {
 }
 """Precision → tolerance."""
 
+LOST = 0.2
+"""Of the pixels that Keras labels otherwise with every region, by how large a share more an artifact may side
+with that one than with its own top-k: what rounding to eight bits does to a few pixels."""
+
 
 @dataclass(frozen=True)
 class ProofImages:
@@ -93,7 +97,8 @@ def prove(run: Run, reference: Reference, batches: Sequence[int], precision: str
         _judge(checks[-1], tolerance, precision)
     keras_at_1 = _agreement(reference.at_top_k, reference.at_1)
     exported_at_1 = _agreement(found, reference.at_1)
-    if exported_at_1 > max(checks[-1].label_agreement, keras_at_1):
+    # Where the two give one label, the artifact is as near to the one as to the other.
+    if exported_at_1 - checks[-1].label_agreement > LOST * (1 - keras_at_1):
         raise ExportError(
             f"{precision}: the exported model is nearer to one that refines every region "
             f"({exported_at_1:.4%} of the labels) than to its own top-k ({checks[-1].label_agreement:.4%}): "

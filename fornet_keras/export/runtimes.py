@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LITERT_FILE = "model.tflite"
-ONNX_FILE = "model.onnx"
-OPENVINO_FILE = "model.xml"
+from fornet_keras.export.manifest import FILES
+
+LITERT_FILE = FILES["litert"][0]
+ONNX_FILE = FILES["onnx"][0]
+OPENVINO_FILE = FILES["openvino"][0]
 
 Run = Callable[[NDArray[np.uint8]], dict[str, NDArray[Any]]]
 """From images uint8 `(batch, height, width, 3)` to the outputs by name."""

@@ -33,6 +33,14 @@ def test_whole_and_as_its_metrics_say(name: str) -> None:
     assert {"README.md", "config.yaml", "log.csv"} < {path.name for path in folder.iterdir()}
 
 
+def test_predicts_without_further_words(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (96, 64)).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    result = run("predict", "fornet_s_camvid", "photo.jpg")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "predicted" / "photo_labels.png").is_file()
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_predicts_by_its_name(name: str, run: Run, tmp_path: Path) -> None:
     """A made-up street, unlike all that it has seen, but its road is a road."""

@@ -109,6 +109,11 @@ def refused(content: str | bytes, *overrides: str) -> str:
             r"^x\.yaml:4: augment\.scale=\[2, 1\] .* the smaller first",
         ),
         ("data:", "model: {region_size: 40}\ndata:", r"model\.region_size=40 .* a multiple of 16 "),
+        (
+            "data:",
+            "model:\n  region_size: 368\ndata:",
+            r"^x\.yaml:2: model\.region_size=368 is larger than augment\.crop, .*; expected at most 360,",
+        ),
         ("camvid", "kitti", r"^x\.yaml:2: data\.format=kitti is not allowed, expected cityscapes, camvid or"),
         ("camvid", "camvid\n  train_split: train+", r"data\.train_split=train\+ .* joined by '\+'"),
         ("camvid", "camvid\n  val_split: ../val", r"data\.val_split=\.\./val is not allowed"),

@@ -1,6 +1,7 @@
 """A small network, and its export."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,17 @@ def export_to(output: Path, model: Any, format: Any, precision: Any = "float32",
     options = {"calibration": images, "outputs": OUTPUTS, **options}
     proof = ProofImages("scenes", images)
     return export_model(model, TABLE, output, format, SIZE, proof, precision, **options)
+
+
+@pytest.fixture(scope="module")
+def artifact(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """The artifact of a format, made once for the tests that leave it as it is."""
+
+    @cache
+    def run(*format: str) -> Any:
+        return export_to(tmp_path_factory.mktemp("artifact") / "artifact", network, *format)
+
+    return run
 
 
 @pytest.fixture

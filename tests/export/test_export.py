@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.errors import ExportError
-from tests.export.conftest import SIZE, export_to, scenes
+from tests.export.conftest import SIZE, scenes
 
 ARTIFACTS = [
     ("saved_model", "float32"),
@@ -25,17 +24,6 @@ ARTIFACTS = [
     ("openvino", "float16"),
     ("openvino", "int8"),
 ]
-
-
-@pytest.fixture(scope="module")
-def artifact(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """The artifact of a format, made once for the tests that leave it as it is."""
-
-    @cache
-    def run(*format: str) -> Any:
-        return export_to(tmp_path_factory.mktemp("artifact") / "artifact", network, *format)
-
-    return run
 
 
 def keras_labels(network: Any, images: list[np.ndarray]) -> np.ndarray:
@@ -87,15 +75,6 @@ def test_eight_bits_are_not_transformed(
     assert any(shape[0] == 36 for shape in products) == transformed
 
 
-@pytest.mark.parametrize("format", ["litert", "onnx"])
-def test_what_an_artifact_does_not_give_is_proven_too(export: Callable[..., Any], format: str) -> None:
-    folder, manifest = export(format, outputs=("label_ids",))
-    assert [(x.name, x.dtype) for x in manifest.outputs] == [("label_ids", "uint8")]
-    for check in manifest.proof.at_top_k:
-        assert check.region_agreement == 1
-        assert check.largest_logit_difference is not None
-
-
 @pytest.mark.parametrize("format", ["saved_model", "onnx", "openvino"])
 def test_other_batches_and_all_outputs(artifact: Callable[..., Any], network: Any, format: str) -> None:
     from fornet_keras.export.runtimes import open_runtime
@@ -108,39 +87,6 @@ def test_other_batches_and_all_outputs(artifact: Callable[..., Any], network: An
     np.testing.assert_allclose(found["importance"], sigmoid, atol=1e-4)
     np.testing.assert_array_equal(found["kept"], np.asarray(expected["kept"]))
     assert [check.batch for check in manifest.proof.at_top_k] == [1, 2]
-
-
-@pytest.mark.parametrize("format", ["litert", "onnx"])
-def test_a_lost_selection_is_found_and_leaves_nothing(
-    export: Callable[..., Any], network: Any, format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The artifact refines every region: more accurate, and not what was asked for."""
-    from fornet_keras.export import formats, proof
-
-    write = getattr(formats, f"write_{format}")
-    monkeypatch.setattr(formats, f"write_{format}", lambda model, *rest: write(model.with_top_k(1.0), *rest))
-    with pytest.raises(ExportError, match="of the labels agree with Keras; expected at least"):
-        export(format)
-    anything = proof.Tolerance(labels=0, regions=0, logits=None, miou=1)
-    monkeypatch.setitem(proof.TOLERANCES, "float32", anything)
-    with pytest.raises(ExportError, match="it has lost its selection; nothing is written"):
-        export(format)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_other_weights_are_found(
-    export: Callable[..., Any], network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from fornet_keras.export import formats
-    from tests.model.tiny import tiny_model
-
-    write = formats.write_onnx
-    monkeypatch.setattr(formats, "write_onnx", lambda model, *rest: write(tiny_model(), *rest))
-    with pytest.raises(
-        ExportError, match=r"^float32, batch 1: 0.\d+ of the labels agree with Keras; expected"
-    ):
-        export("onnx")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_int8_needs_images(export: Callable[..., Any], tmp_path: Path) -> None:
@@ -259,7 +205,9 @@ def test_a_size_that_is_too_large(export: Callable[..., Any], monkeypatch: pytes
 def test_a_size_too_small_for_the_scenes() -> None:
     from fornet_keras.export.images import proof_images
 
-    with pytest.raises(ExportError, match="32x160: expected at least 64 pixels a side"):
+    with pytest.raises(
+        ExportError, match="32x160: made-up street scenes need at least 64 pixels a side; take more, or"
+    ):
         proof_images(None, [], (32, 160))
 
 

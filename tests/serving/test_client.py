@@ -63,9 +63,10 @@ def grpc_server(artifact: Path) -> Iterator[str]:
 
     class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
         def Predict(self, request: Any, context: Any) -> Any:
-            if request.model_spec.name != "city":
+            spec = request.model_spec
+            if spec.name != "city" or (spec.HasField("version") and spec.version.value != 1):
                 context.abort(grpc.StatusCode.NOT_FOUND, "Servable not found for request")
-            signature = loaded.signatures[request.model_spec.signature_name]
+            signature = loaded.signatures[spec.signature_name]
             inputs = {name: tf.constant(tf.make_ndarray(x)) for name, x in request.inputs.items()}
             response = predict_pb2.PredictResponse()
             for name, value in signature(**inputs).items():
@@ -90,7 +91,7 @@ def rest_server(artifact: Path) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            known = self.path == "/v1/models/city:predict"
+            known = self.path in ("/v1/models/city:predict", "/v1/models/city/versions/1:predict")
             images = [base64.b64decode(instance["encoded"]["b64"]) for instance in content["instances"]]
             answer: dict[str, Any] = {"error": "Servable not found\nfor request"}
             if known:
@@ -151,16 +152,63 @@ def test_no_server(options: tuple[str, ...], run: Any, artifact: Path, tmp_path:
     assert only_line(result.stderr).startswith("Error: 127.0.0.1:9: model 'city' did not answer (")
 
 
+@pytest.mark.parametrize("rest", [False, True], ids=["grpc", "rest"])
+def test_a_version_that_the_server_does_not_have(rest: bool, grpc_server: str, rest_server: str) -> None:
+    from fornet_keras.serving.client import request_grpc, request_rest
+
+    ask, server = (request_rest, rest_server) if rest else (request_grpc, grpc_server)
+    assert ask(server, "city", picture()[None], version=1).shape == (1, *SIZE)
+    with pytest.raises(ServingError, match="not found"):
+        ask(server, "city", picture()[None], version=2)
+
+
+@pytest.mark.parametrize("rest", [False, True], ids=["grpc", "rest"])
 def test_the_command_writes_labels_at_the_image_s_own_size(
-    run: Any, artifact: Path, grpc_server: str, expected: np.ndarray, tmp_path: Path
+    run: Any,
+    artifact: Path,
+    rest: bool,
+    grpc_server: str,
+    rest_server: str,
+    expected: np.ndarray,
+    tmp_path: Path,
 ) -> None:
     cv2.imwrite(str(tmp_path / "same.png"), picture()[..., ::-1])
     cv2.imwrite(str(tmp_path / "larger.png"), picture((130, 200))[..., ::-1])
     images = (tmp_path / "same.png", tmp_path / "larger.png")
-    result = run("request", artifact, *images, "--server", grpc_server, "--output", tmp_path / "out")
+    where = ("--rest", "--server", rest_server) if rest else ("--server", grpc_server)
+    result = run("request", artifact, *images, *where, "--output", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
     np.testing.assert_array_equal(read_label(tmp_path / "out" / "same_labels.png"), expected[0])
     assert read_label(tmp_path / "out" / "larger_labels.png").shape == (130, 200)
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "message"),
+    [
+        ("a.mp4", (), "a.mp4: is a video or camera; expected images"),
+        (
+            "a.png",
+            ("--server", "http://localhost:8501"),
+            "is not HOST:PORT; expected for example localhost:8500",
+        ),
+    ],
+)
+def test_what_cannot_be_asked(
+    run: Any, artifact: Path, tmp_path: Path, image: str, options: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / image).write_bytes(b"")
+    result = run("request", artifact, tmp_path / image, "--output", tmp_path / "out", *options)
+    assert (result.exit_code, message in only_line(result.stderr)) == (1, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_artifact_of_another_runtime(run: Any, artifact: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(artifact, tmp_path / "phone")
+    (copy / "saved_model.pb").rename(copy / "model.onnx")
+    manifest = (copy / "manifest.json").read_text().replace("saved_model.pb", "model.onnx")
+    (copy / "manifest.json").write_text(manifest.replace('"saved_model"', '"onnx"', 1))
+    result = run("request", copy, "a.png", "--output", tmp_path / "out")
+    assert (result.exit_code, "is written for onnx, which" in only_line(result.stderr)) == (1, True)
 
 
 def test_the_documented_python_client(
@@ -174,7 +222,6 @@ def test_the_documented_python_client(
     np.testing.assert_array_equal(names["label_ids"], expected[0])
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 @pytest.mark.parametrize("predictions", [[{"scores": 1}], [[[300]]], [[[1], [1, 2]]], 3, [[[1]]]])
 def test_an_answer_of_something_else(predictions: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     reply = io.BytesIO(json.dumps({"predictions": predictions}).encode())
@@ -183,6 +230,7 @@ def test_an_answer_of_something_else(predictions: Any, monkeypatch: pytest.Monke
         request_rest("localhost:1", "city", np.zeros((1, 2, 2, 3), np.uint8))
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_the_documented_curl(rest_server: str, expected: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "street.png"), picture()[..., ::-1])
     [program] = re.findall(r"```\n([^`]*curl .*?)```", DEPLOY, re.DOTALL)

@@ -262,7 +262,9 @@ def test_a_changed_artifact_a_saved_model_and_a_taken_port(run, ratios: Path, tm
     for path in (ratios / "k1").iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
     manifest = (copy / "manifest.json").read_text()
-    (copy / "manifest.json").write_text(manifest.replace('"onnx"', '"saved_model"', 1))
+    as_saved_model = manifest.replace('"onnx"', '"saved_model"', 1).replace("model.onnx", "saved_model.pb")
+    (copy / "manifest.json").write_text(as_saved_model)
+    (copy / "model.onnx").rename(copy / "saved_model.pb")
     result = run("serve", copy, "--port", "0")
     assert result.exit_code == 1
     assert "is a SavedModel, which TensorFlow Serving runs" in only_line(result.stderr)

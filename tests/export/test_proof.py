@@ -1,0 +1,124 @@
+"""An export that is not the model, or is no longer, is refused. On TensorFlow, which does every export."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fornet_keras.errors import ExportError
+
+
+@pytest.mark.parametrize("format", ["litert", "onnx"])
+def test_what_an_artifact_does_not_give_is_proven_too(export: Callable[..., Any], format: str) -> None:
+    folder, manifest = export(format, outputs=("label_ids",))
+    assert [(x.name, x.dtype) for x in manifest.outputs] == [("label_ids", "uint8")]
+    for check in manifest.proof.at_top_k:
+        assert check.region_agreement == 1
+        assert check.largest_logit_difference is not None
+
+
+def test_the_labels_of_a_proof_are_the_artifact_s(
+    export: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its twin with every output, which only shows regions and logits, is the model at another share."""
+    from fornet_keras.export import formats, proof
+
+    anything = proof.Tolerance(labels=0, regions=0, logits=None, miou=1)
+    monkeypatch.setitem(proof.TOLERANCES, "float32", anything)
+    write = formats.write_onnx
+
+    def write_both(model: Any, size: Any, outputs: Any, *rest: Any) -> None:
+        write(model.with_top_k(0.1) if "kept" in outputs else model, size, outputs, *rest)
+
+    monkeypatch.setattr(formats, "write_onnx", write_both)
+    _, manifest = export("onnx", outputs=("label_ids",))
+    for check in manifest.proof.at_top_k:
+        assert check.label_agreement == 1
+        assert check.region_agreement < 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sha256": {}}, "no SHA-256 of model.onnx; expected what `export` writes"),
+        ({"format": "litert"}, "no SHA-256 of model.tflite; expected what `export` writes"),
+        ({"size": [32, 32]}, r"size \[32, 32\] is not that of the one input; expected what"),
+        ({"size": [0, 160]}, "size.0: Input should be greater than 0; expected what"),
+    ],
+)
+def test_a_changed_manifest_is_refused(
+    artifact: Callable[..., Any], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    from fornet_keras.export.manifest import read_manifest
+
+    copy = shutil.copytree(artifact("onnx", "float32")[0], tmp_path / "copy")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(ExportError, match=message):
+        read_manifest(copy)
+
+
+@pytest.mark.parametrize("format", ["litert", "onnx"])
+def test_a_lost_selection_is_found_and_leaves_nothing(
+    export: Callable[..., Any], network: Any, format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The artifact refines every region: more accurate, and not what was asked for."""
+    from fornet_keras.export import formats, proof
+
+    write = getattr(formats, f"write_{format}")
+    monkeypatch.setattr(formats, f"write_{format}", lambda model, *rest: write(model.with_top_k(1.0), *rest))
+    with pytest.raises(ExportError, match="of the labels agree with Keras; expected at least"):
+        export(format)
+    anything = proof.Tolerance(labels=0, regions=0, logits=None, miou=1)
+    monkeypatch.setitem(proof.TOLERANCES, "float32", anything)
+    with pytest.raises(ExportError, match="it has lost its selection; nothing is written"):
+        export(format)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_lost_selection_is_found_among_the_mistakes_of_eight_bits(lost: bool) -> None:
+    """Four in a thousand pixels tell the two apart, and ten are wrong for another reason."""
+    from fornet_keras.export.proof import ProofImages, prove
+
+    rng = np.random.default_rng(0)
+    at_top_k = rng.integers(0, 2, (2, 100, 100), np.uint8)
+    at_1 = np.where(rng.random(at_top_k.shape) < 0.004, 1 - at_top_k, at_top_k)
+    truth = at_1 if lost else at_top_k
+    labels = np.where(rng.random(truth.shape) < 0.01, 1 - truth, truth)
+    reference = SimpleNamespace(
+        images=ProofImages("two", list(np.arange(2, dtype=np.uint8).reshape(2, 1, 1, 1))),
+        at_top_k=[{"label_ids": x} for x in at_top_k],
+        at_1=[{"label_ids": x} for x in at_1],
+        miou=lambda outputs: None,
+    )
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        return {"label_ids": labels[images.ravel()]}
+
+    if lost:
+        with pytest.raises(ExportError, match="it has lost its selection; nothing is written"):
+            prove(run, reference, (1, 2), "int8")  # type: ignore[arg-type]
+    else:
+        proof = prove(run, reference, (1, 2), "int8")  # type: ignore[arg-type]
+        assert proof.keras_at_1 == (at_top_k == at_1).mean()
+
+
+def test_other_weights_are_found(
+    export: Callable[..., Any], network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fornet_keras.export import formats
+    from tests.model.tiny import tiny_model
+
+    write = formats.write_onnx
+    monkeypatch.setattr(formats, "write_onnx", lambda model, *rest: write(tiny_model(), *rest))
+    with pytest.raises(
+        ExportError, match=r"^float32, batch 1: 0.\d+ of the labels agree with Keras; expected"
+    ):
+        export("onnx")
+    assert list(tmp_path.iterdir()) == []
