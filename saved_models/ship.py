@@ -55,7 +55,7 @@ def score(folder, dataset):
 
 
 def mistakes(label, found):
-    """Where it is wrong (red) and right (grey); what has no label is black. Holds nothing of the photograph."""
+    """Wrong pixels red, right ones grey, those without a label black: nothing of the photograph."""
     states = np.where(label == 255, 0, np.where(label == found, 1, 2))
     return np.array([(0, 0, 0), (120, 120, 120), (230, 40, 40)], np.uint8)[states]
 

@@ -57,7 +57,6 @@ LEVELS = {
     "export": 4,
     "serving": 4,
     "benchmark": 4,
-    "peers": 4,
     "cli": 5,
 }
 

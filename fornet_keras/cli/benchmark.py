@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from fornet_keras.benchmark.peers import PEERS
 from fornet_keras.cli.backend import native_messages_dropped, start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.options import Model, Shares, Size, backend_option, data_option, json_option
@@ -14,7 +16,7 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, counting, show_table
 from fornet_keras.cli.settings import look_through_to_use, read_settings
 from fornet_keras.data.sources import open_split
-from fornet_keras.peers import PEERS
+from fornet_keras.doctor import BACKENDS, choose_backend
 from fornet_keras.shipped import shown
 
 NAME_WIDTH = 10  # with it and the short words, none is broken on a terminal of 80 columns
@@ -34,6 +36,7 @@ SHORT = {
     examples=[
         "benchmark runs/city --size 512x1024 --top-k 0.1,0.25,0.5,1",
         "benchmark runs/city phone serving/city/1 --memory --json times.json",
+        "benchmark runs/city --also jax --also torch --top-k 0.25,1",
         "benchmark phone --against deeplabv3plus_mobilenetv3 --against segformer_b0",
     ],
 )
@@ -57,13 +60,21 @@ SHORT = {
     "--threads", type=click.IntRange(1), help="Threads of LiteRT, ONNX Runtime and OpenVINO, alike."
 )
 @click.option(
+    "--also",
+    type=click.Choice(BACKENDS),
+    multiple=True,
+    help="Also time each MODEL in this backend of Keras, in a process of its own.",
+)
+@click.option(
     "--against",
     type=click.Choice(list(PEERS)),
     multiple=True,
     help="Also time a known network, with random weights and 19 classes, in each runtime that is installed.",
 )
 @click.option(
-    "--memory", is_flag=True, help="Also measure peak memory, each in a process of its own; not of --against."
+    "--memory",
+    is_flag=True,
+    help="Also measure peak memory, each in a process of its own; not of --also and --against.",
 )
 @click.option(
     "--config",
@@ -82,6 +93,7 @@ def benchmark(
     top_k: tuple[float, ...],
     repeats: int,
     threads: int | None,
+    also: tuple[str, ...],
     against: tuple[str, ...],
     memory: bool,
     config_file: Path | None,
@@ -100,9 +112,14 @@ def benchmark(
         config = read_settings(config_file, data_folder)
         dataset = look_through_to_use(open_split(config.data, config.data.val_split), config)
     start_backend(backend)
-    from fornet_keras.benchmark import WARM_UP, candidates, measure, peak_megabytes, score
+    from fornet_keras.benchmark.candidates import candidates
+    from fornet_keras.benchmark.measure import WARM_UP, measure, score
+    from fornet_keras.benchmark.memory import peak_megabytes
 
-    found = candidates(models, size, top_k, threads, against)
+    others = [choose_backend(name).backend for name in dict.fromkeys(also)]
+    others = [name for name in others if name != os.environ["KERAS_BACKEND"]]
+    with native_messages_dropped():
+        found = candidates(models, size, top_k, threads, against, others)
     with counting("timing", WARM_UP + repeats) as advance:
         rows = measure(found, repeats, advance, dataset)
     with counting("memory and scores", len(found)) as advance:

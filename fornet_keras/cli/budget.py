@@ -37,7 +37,7 @@ def top_k_within(
         raise click.UsageError(
             "--budget-ms times one look at an image: leave out --window, --flip and --scales"
         )
-    from fornet_keras.benchmark import fit_budget
+    from fornet_keras.benchmark.budget import fit_budget
 
     size = size_of_images()
     with ERRORS.status("measuring …"):

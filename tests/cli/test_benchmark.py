@@ -39,7 +39,9 @@ def test_a_folder_that_is_neither(run: Run, tmp_path: Path) -> None:
 def test_a_budget_chooses_the_ratio(
     run: Run, model: Path, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fornet_keras.benchmark.BUDGET_RATIOS", (0.1, 1.0))  # a network is compiled for each
+    monkeypatch.setattr(
+        "fornet_keras.benchmark.budget.BUDGET_RATIOS", (0.1, 1.0)
+    )  # a network is compiled for each
     images, scores = data / "images" / "test", tmp_path / "scores.json"
     result = run("predict", model, images, "--output", tmp_path / "out", "--budget-ms", 60_000)
     assert result.exit_code == 0
@@ -53,7 +55,7 @@ def test_a_budget_chooses_the_ratio(
 def test_a_budget_that_is_too_small_says_what_it_costs(
     run: Run, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fornet_keras.benchmark.BUDGET_RATIOS", (0.1, 1.0))
+    monkeypatch.setattr("fornet_keras.benchmark.budget.BUDGET_RATIOS", (0.1, 1.0))
     result = run("predict", model, data / "images", "--output", tmp_path / "out", "--budget-ms", 1e-3)
     assert result.exit_code == 1
     line = only_line(result.stderr)
@@ -82,6 +84,20 @@ def test_memory_and_scores(run: Run, model: Path, config: Path, data: Path, tmp_
     scores = tmp_path / "scores.json"
     assert run("evaluate", model, "--config", config, "--data", data, "--json", scores).exit_code == 0
     assert row["miou"] == pytest.approx(json.loads(scores.read_text())["miou"]), "images of the same size"
+
+
+def test_another_backend_in_the_same_table(
+    run: Run, model: Path, config: Path, data: Path, tmp_path: Path
+) -> None:
+    options = ("--size", "64x96", "--repeats", 1, "--also", "jax", "--also", "tensorflow", "--memory")
+    paths = ("--config", config, "--data", data, "--json", tmp_path / "times.json")
+    result = run("benchmark", model, *options, *paths)
+    assert (result.exit_code, result.stderr) == (0, "")
+    here, there = json.loads((tmp_path / "times.json").read_text())
+    assert (here["runtime"], there["runtime"]) == ("keras tensorflow", "keras jax")
+    assert there["median_ms"] > 0
+    assert there["peak_megabytes"] is None
+    assert there["miou"] == pytest.approx(here["miou"], abs=1e-3)
 
 
 def test_data_without_a_configuration(run: Run, data: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_budget_goes_on_with_what_it_had_found(
     run: Run, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shares = iter((0.25, 0.5))
-    monkeypatch.setattr("fornet_keras.benchmark.fit_budget", lambda *_: (next(shares), 1.0))
+    monkeypatch.setattr("fornet_keras.benchmark.budget.fit_budget", lambda *_: (next(shares), 1.0))
     command = ("predict", model, data / "images" / "test", "--output", tmp_path / "out", "--budget-ms", 9)
     assert "2 predicted" in run(*command).stdout
     result = run(*command)

@@ -151,7 +151,8 @@ def test_versions_for_serving(export: Callable[..., Any], network: Any, tmp_path
 
 
 def test_an_artifact_is_timed(artifact: Callable[..., Any]) -> None:
-    from fornet_keras.benchmark import candidates, measure
+    from fornet_keras.benchmark.candidates import candidates
+    from fornet_keras.benchmark.measure import measure
 
     folder, _ = artifact("litert", "dynamic_int8")
     rounds = []

@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fornet_keras.benchmark.peers import PEERS, open_peer, peer_runtimes
 from fornet_keras.errors import PeerError
-from fornet_keras.peers import PEERS, open_peer, peer_runtimes
 from tests.cli.conftest import model, only_line, run
 
 __all__ = ["model", "run"]
 
 
 def test_a_missing_package_names_the_extra(run: Any, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fornet_keras.peers.find_spec", lambda name: None if name in PEERS.values() else 1)
+    monkeypatch.setattr(
+        "fornet_keras.benchmark.peers.find_spec", lambda name: None if name in PEERS.values() else 1
+    )
     result = run("benchmark", model, "--size", "64x96", "--against", "segformer_b0")
     assert result.exit_code == 1
     line = only_line(result.stderr)
@@ -28,8 +30,8 @@ def test_a_package_that_does_not_import(monkeypatch: pytest.MonkeyPatch) -> None
     def broken(name: str) -> Any:
         raise RuntimeError("operator torchvision::nms does not exist\nmore")
 
-    monkeypatch.setattr("fornet_keras.peers.find_spec", lambda name: 1)
-    monkeypatch.setattr("fornet_keras.peers.import_module", broken)
+    monkeypatch.setattr("fornet_keras.benchmark.peers.find_spec", lambda name: 1)
+    monkeypatch.setattr("fornet_keras.benchmark.peers.import_module", broken)
     with pytest.raises(PeerError, match="does not import here .operator torchvision::nms does not exist.; "):
         open_peer("deeplabv3plus_mobilenetv3", "torch", (64, 96))
 
@@ -42,9 +44,9 @@ def test_each_runtime_gives_the_same_labels(monkeypatch: pytest.MonkeyPatch) -> 
     def build(*_: Any, classes: int, **__: Any) -> Any:
         return torch.nn.Sequential(torch.nn.Conv2d(3, classes, 4, stride=4))
 
-    monkeypatch.setattr("fornet_keras.peers.find_spec", lambda name: 1)
+    monkeypatch.setattr("fornet_keras.benchmark.peers.find_spec", lambda name: 1)
     monkeypatch.setattr(
-        "fornet_keras.peers.import_module", lambda name: types.SimpleNamespace(DeepLabV3Plus=build)
+        "fornet_keras.benchmark.peers.import_module", lambda name: types.SimpleNamespace(DeepLabV3Plus=build)
     )
     size = (40, 60)  # no multiples of what such networks take
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)

@@ -1,0 +1,38 @@
+"""How many regions a budget of milliseconds allows on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fornet_keras.benchmark.candidates import candidates
+from fornet_keras.benchmark.measure import measure
+from fornet_keras.errors import BudgetError
+
+BUDGET_RATIOS = (0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 1.0)
+BUDGET_ROUNDS = 7
+
+
+def fit_budget(folder: Path, size: tuple[int, int], milliseconds: float) -> tuple[float, float]:
+    """The largest share of the regions that this machine refines within a budget.
+
+    Args:
+        folder: a model.
+        size: height and width of the images in pixels.
+        milliseconds: most that a prediction may take; the median counts.
+
+    Returns:
+        The share, of `BUDGET_RATIOS`, and the milliseconds that a prediction took at it.
+
+    Raises:
+        BudgetError: even the smallest share takes longer.
+    """
+    rows = measure(candidates([folder], size, BUDGET_RATIOS, None), BUDGET_ROUNDS, lambda: None)
+    within = [row for row in rows if row["median_ms"] <= milliseconds]
+    if not within:
+        raise BudgetError(
+            f"a budget of {milliseconds:g} ms is too small: at {size[0]}x{size[1]} this model takes "
+            f"{rows[0]['median_ms']:.1f} ms here with {BUDGET_RATIOS[0]:.0%} of the regions; "
+            "allow more, or take smaller images or a smaller preset"
+        )
+    best = within[-1]
+    return best["top_k"], best["median_ms"]

@@ -1,0 +1,148 @@
+"""What can be timed: models in Keras, exported ones in their runtimes, and peers."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.benchmark.other_backend import OtherBackend
+from fornet_keras.benchmark.peers import open_peer, peer_runtimes
+from fornet_keras.export.manifest import MANIFEST, read_manifest
+from fornet_keras.export.runtimes import open_runtime
+from fornet_keras.model_folder import load_model
+from fornet_keras.prediction.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something that predicts one image.
+
+    Args:
+        name: what the user called it.
+        runtime: the Keras backend, or the runtime of an exported model.
+        precision: number format.
+        size: height and width of the images in pixels.
+        top_k: share of the regions that is refined; None for a peer.
+        megabytes: on disk, 10⁶ bytes.
+        label_agreement: with Keras, from the proof of an exported model; None for Keras itself.
+        classes: names, None for a peer.
+        run: from one uint8 image `(height, width, 3)` to label ids `(height, width)`.
+        make: the same candidate once more, in another process too; None for a peer, whose conversion would
+            count as its own memory, and for another backend, which is in another process already.
+        timed: seconds that a run takes, where it runs in another process.
+    """
+
+    name: str
+    runtime: str
+    precision: str
+    size: tuple[int, int]
+    top_k: float | None
+    megabytes: float
+    label_agreement: float | None
+    classes: tuple[str, ...] | None
+    run: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+    make: Callable[[], Candidate] | None
+    timed: Callable[[NDArray[np.uint8]], float] | None = None
+
+    def seconds(self, image: NDArray[np.uint8]) -> float:
+        """What one run takes."""
+        if self.timed:
+            return self.timed(image)
+        started = time.perf_counter()
+        self.run(image)
+        return time.perf_counter() - started
+
+
+def candidates(
+    folders: Sequence[Path],
+    size: tuple[int, int],
+    top_k: Sequence[float],
+    threads: int | None,
+    against: Sequence[str] = (),
+    backends: Sequence[str] = (),
+) -> list[Candidate]:
+    """Load what is to be timed.
+
+    Args:
+        folders: models, and exported models.
+        size: of the images of a model; an exported one has its own.
+        top_k: shares that a model is timed at, none for its own; an exported one has its own.
+        threads: threads of an exported model's runtime; None leaves it to the runtime.
+        against: networks of `PEERS`, which are timed at all sizes: in float32 in every runtime that is here,
+            in int8 where an artifact is.
+        backends: of Keras, that a model is also timed in, each in a process of its own.
+
+    Raises:
+        ExportError, ModelError: a folder is neither, or damaged.
+        PeerError: a peer cannot be had here.
+    """
+    found: list[Candidate] = []
+    for folder in folders:
+        if (folder / MANIFEST).exists():
+            found.append(_exported(folder, threads))
+        else:
+            for share in top_k or (None,):
+                here = _in_keras(folder, size, share)
+                found += [here, *(_in_backend(here, backend, folder, share) for backend in backends)]
+    sizes = list(dict.fromkeys(candidate.size for candidate in found))
+    kinds = [(runtime, "float32") for runtime in peer_runtimes()]
+    int8 = {candidate.runtime for candidate in found if candidate.precision == "int8"}
+    kinds += [(runtime, "int8") for runtime in ("onnx", "openvino") if runtime in int8]
+    asked = itertools.product(sizes, against, kinds)
+    return found + [_peer(name, *kind, size, threads) for size, name, kind in asked]
+
+
+def _exported(folder: Path, threads: int | None) -> Candidate:
+    manifest = read_manifest(folder)
+    run = open_runtime(folder, manifest.format, threads)
+    return Candidate(
+        str(folder),
+        manifest.format,
+        manifest.precision,
+        manifest.size,
+        manifest.top_k,
+        _megabytes(folder),
+        manifest.proof.at_top_k[0].label_agreement,
+        manifest.table().names,
+        lambda image: run(image[None])["label_ids"][0],
+        partial(_exported, folder, threads),
+    )
+
+
+def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None) -> Candidate:
+    model, table = load_model(folder, top_k)
+    predictor = Predictor(model)
+    return Candidate(
+        str(folder),
+        f"keras {keras.backend.backend()}",
+        "float32",
+        size,
+        model.top_k,
+        _megabytes(folder / "best" if (folder / "best").is_dir() else folder),
+        None,
+        table.names,
+        lambda image: predictor(image)["label_ids"],
+        partial(_in_keras, folder, size, top_k),
+    )
+
+
+def _in_backend(here: Candidate, backend: str, folder: Path, top_k: float | None) -> Candidate:
+    there = OtherBackend(backend, folder, top_k)
+    return replace(here, runtime=f"keras {backend}", run=there, make=None, timed=there.seconds)
+
+
+def _peer(name: str, runtime: str, precision: str, size: tuple[int, int], threads: int | None) -> Candidate:
+    run, megabytes = open_peer(name, runtime, size, threads, precision)
+    return Candidate(name, runtime, precision, size, None, megabytes, None, None, run, None)
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
