@@ -30,7 +30,7 @@ from fornet_keras.prediction.label_ids import UpsampledLabelIds
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.summary import summarize
 
-RATIOS = (0.1, 0.2, 0.25, 0.3, 0.5, 0.75, 1.0)
+RATIOS = (0.1, 0.2, 0.25, 0.3, 0.35, 0.5, 0.75, 1.0)
 CHOICES = ("selector", "entropy", "random", "oracle")
 STRIDE = 4
 
