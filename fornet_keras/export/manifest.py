@@ -21,7 +21,7 @@ FILES = {
     "onnx": ("model.onnx",),
     "openvino": ("model.xml", "model.bin"),
 }
-"""Format → the files that make it, below the artifact's folder; the first is what a runtime is given."""
+"""Format → the files below the artifact's folder without which there is no model."""
 
 Byte = int
 Format = Literal["saved_model", "litert", "onnx", "openvino"]

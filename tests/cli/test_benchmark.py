@@ -39,9 +39,8 @@ def test_a_folder_that_is_neither(run: Run, tmp_path: Path) -> None:
 def test_a_budget_chooses_the_ratio(
     run: Run, model: Path, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "fornet_keras.benchmark.budget.BUDGET_RATIOS", (0.1, 1.0)
-    )  # a network is compiled for each
+    # A network is compiled for each.
+    monkeypatch.setattr("fornet_keras.benchmark.budget.BUDGET_RATIOS", (0.1, 1.0))
     images, scores = data / "images" / "test", tmp_path / "scores.json"
     result = run("predict", model, images, "--output", tmp_path / "out", "--budget-ms", 60_000)
     assert result.exit_code == 0
