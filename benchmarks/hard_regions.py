@@ -20,10 +20,9 @@ import numpy as np
 
 from fornet_keras.config import read_config
 from fornet_keras.data.dataset import IGNORE
-from fornet_keras.data.samples import read_sample
+from fornet_keras.data.samples import fit_sample, read_sample
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import FoRNetError
-from fornet_keras.export.images import fit_sample
 from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.model_folder import load_model
 from fornet_keras.prediction.label_ids import UpsampledLabelIds

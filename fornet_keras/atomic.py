@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_UNFINISHED = ".writing"
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -52,17 +54,74 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         OSError: something could not be written; nothing is left of it.
     """
-    temporary = path.with_name(f".{path.name}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)
+    with _filled_beside(path) as temporary:
+        yield temporary
+        _sync_all(temporary)
+        temporary.rename(path)
+    _sync(path.parent)
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """As `new_folder`, but an older folder gives way to the new one when the block ends well.
+
+    A folder cannot take the place of another in one step: `last_complete` finds the older one where a process
+    was killed between the two.
+
+    Args:
+        path: the folder, which may exist; its parents are made.
+
+    Raises:
+        OSError: something could not be written; the older folder is as it was.
+    """
+    aside = _aside(path)
+    with _filled_beside(path) as temporary:
+        yield temporary
+        _sync_all(temporary)
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if aside.exists():
+                aside.rename(path)
+            raise
+    _sync(path.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def last_complete(path: Path) -> Path:
+    """A folder that `replaced_folder` writes, or the older one, where a killed process had moved it aside."""
+    aside = _aside(path)
+    return aside if aside.is_dir() and not path.exists() else path
+
+
+def remove_unfinished(parent: Path) -> None:
+    """Remove what killed processes left half-written below a folder, where no other process writes now."""
+    for left in parent.glob(f".*{_UNFINISHED}"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _filled_beside(path: Path) -> Iterator[Path]:
+    """An empty folder of this process's own, which is gone after the block, or renamed in it."""
+    # Not of its name, which may be as long as names can be.
+    temporary = path.with_name(f".{uuid.uuid4().hex}{_UNFINISHED}")
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        for written in (*temporary.rglob("*"), temporary):
-            _sync(written)
-        temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    _sync(path.parent)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.replaced")
+
+
+def _sync_all(folder: Path) -> None:
+    for written in (*folder.rglob("*"), folder):
+        _sync(written)
 
 
 def _sync(path: Path) -> None:

@@ -26,7 +26,7 @@ def cross_entropy(
     Args:
         labels: int `(batch, height, width)`, train ids or `IGNORE`.
         logits: float `(batch, height, width, classes)`; computed in float32.
-        class_weights: one positive weight a class, or None for equal weights.
+        class_weights: one weight a class, at least 0, or None for equal weights.
         label_smoothing: share of the target spread over all classes, 0…1.
         ohem: share in (0, 1) of the batch's pixels, the hardest ones, that count (online hard example
             mining, arXiv 1604.03540); None counts all.
@@ -38,8 +38,15 @@ def cross_entropy(
     Returns:
         float32 scalar; 0 where every pixel is ignored, NaN where a label is neither a class nor `IGNORE`:
         such a label would otherwise count for nothing without a word.
+
+    Raises:
+        ValueError: not one class weight a class.
     """
     num_classes = logits.shape[-1]
+    if class_weights is not None and len(class_weights) != num_classes:
+        raise ValueError(
+            f"class_weights must be one a class; received {len(class_weights)} for {num_classes} classes"
+        )
     logits = ops.cast(logits, "float32")
     known = ops.logical_and(labels >= 0, labels < num_classes)
     unknown = ops.any(ops.logical_not(ops.logical_or(known, labels == IGNORE)))
@@ -155,7 +162,7 @@ class FoRNetLoss(keras.losses.Loss):
     """Cross-entropy and Dice loss of the logits, plus those of the coarse logits, plus the Selector's loss.
 
     Args:
-        class_weights: one positive weight a class, or None for equal weights.
+        class_weights: one weight a class, at least 0, or None for equal weights.
         coarse_weight: weight of the coarse path's cross-entropy and Dice loss.
         dice_weight: weight of the Dice loss, beside a cross-entropy of weight 1.
         selector_weight: weight of the Selector's loss.
@@ -169,6 +176,9 @@ class FoRNetLoss(keras.losses.Loss):
     Called with labels int `(batch, height, width)`, or `(batch, height, width, 1)`, and the outputs of
     `FoRNet`, among which `taught` may be a teacher's probabilities, of the logits' shape; returns a float32
     scalar.
+
+    Raises:
+        ValueError: a class weight below 0, or not one a class.
     """
 
     def __init__(
@@ -185,6 +195,8 @@ class FoRNetLoss(keras.losses.Loss):
     ):
         super().__init__(name=name, dtype="float32")
         self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
+        if self.class_weights and min(self.class_weights) < 0:
+            raise ValueError(f"class_weights must be at least 0; received {self.class_weights}")
         self.coarse_weight = coarse_weight
         self.dice_weight = dice_weight
         self.selector_weight = selector_weight

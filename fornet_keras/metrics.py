@@ -87,7 +87,11 @@ class MeanIoU(keras.metrics.Metric):
         num_classes: number of classes.
 
     Called with labels int `(batch, height, width)` or `(batch, height, width, 1)`, where `IGNORE` is left
-    out, and logits `(batch, height, width, classes)`; at most 2³¹ pixels of a class in one batch.
+    out, and logits `(batch, height, width, classes)`; at most 2³¹ pixels of a class in one batch. The
+    result is NaN where a label was neither a class nor `IGNORE`.
+
+    Raises:
+        ValueError: the logits are of another number of classes.
     """
 
     WORD = 1 << 24
@@ -98,12 +102,17 @@ class MeanIoU(keras.metrics.Metric):
         shape = (num_classes, num_classes)
         self.low = self.add_weight(shape=shape, dtype="int32", initializer="zeros", name="low")
         self.high = self.add_weight(shape=shape, dtype="int32", initializer="zeros", name="high")
+        self.unknown = self.add_weight(shape=(), dtype="int32", initializer="zeros", name="unknown")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
+        if y_pred.shape[-1] != self.num_classes:
+            raise ValueError(f"MeanIoU({self.num_classes}) received logits of {y_pred.shape[-1]} classes")
         labels = ops.reshape(ops.cast(y_true, "int32"), (-1,))
         predictions = ops.reshape(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), (-1,))
-        # Ignored pixels, and labels that are no class, go to a cell of their own, which is cut off.
         known = ops.logical_and(labels >= 0, labels < self.num_classes)
+        wrong = ops.logical_and(ops.logical_not(known), labels != IGNORE)
+        self.unknown.assign(ops.maximum(self.unknown, ops.max(ops.cast(wrong, "int32"))))
+        # Pixels that are no class go to a cell of their own, which is cut off.
         cell = ops.where(known, labels * self.num_classes + predictions, self.num_classes**2)
         ones = ops.ones_like(cell, dtype="int32")
         counts = ops.segment_sum(ones, cell, num_segments=self.num_classes**2 + 1)[:-1]
@@ -116,7 +125,8 @@ class MeanIoU(keras.metrics.Metric):
         hits = ops.diagonal(counts)
         union = ops.sum(counts, axis=0) + ops.sum(counts, axis=1) - hits
         iou = ops.where(union > 0, hits / ops.maximum(union, 1.0), 0.0)
-        return ops.sum(iou) / ops.maximum(ops.sum(ops.cast(union > 0, "float32")), 1.0)
+        mean = ops.sum(iou) / ops.maximum(ops.sum(ops.cast(union > 0, "float32")), 1.0)
+        return ops.where(self.unknown > 0, float("nan"), mean)
 
     def confusion_matrix(self):
         """The counts as int64 NumPy `(classes, classes)`, true class by row."""

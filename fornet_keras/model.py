@@ -1,6 +1,7 @@
 """FoRNet: the whole network, from the image to the logits, and what it learns from."""
 
 import math
+import warnings
 from pathlib import Path
 
 import keras
@@ -85,7 +86,7 @@ class FoRNet(keras.Model):
         world_dropout=0.0,
         **kwargs,
     ):
-        _require_valid(num_classes, scales, region_size)
+        _require_valid(num_classes, scales, region_size, top_k)
         # === Layers ===
         backbone = ResidualBackbone(name="backbone") if backbone is None else backbone
         selector = Selector(region_size // CONTEXT_STRIDE, name="selector")
@@ -148,7 +149,7 @@ class FoRNet(keras.Model):
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}; received {preset!r}")
         arguments = {**PRESETS[preset], **kwargs}
         if not isinstance(arguments["backbone"], keras.Model):
-            sizes = {**PRESETS[preset]["backbone"], **arguments["backbone"]}
+            sizes = {**PRESETS[preset]["backbone"], **(arguments["backbone"] or {})}
             arguments["backbone"] = ResidualBackbone(**sizes, name="backbone")
         return cls(num_classes, **arguments)
 
@@ -180,6 +181,8 @@ class FoRNet(keras.Model):
             image = image.astype(np.float32)
         if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
             raise ValueError(f"image must be an RGB array (height, width, 3); received shape {image.shape}")
+        if image.dtype == np.float32 and image.max() <= 1:
+            warnings.warn("image: float values up to 1 only, nearly black; expected 0…255", stacklevel=2)
         if short_side is not None and short_side < 1:
             raise ValueError(f"short_side must be at least 1 pixel; received {short_side}")
         self._predictor = self._predictor or Predictor(self)
@@ -188,6 +191,8 @@ class FoRNet(keras.Model):
 
     def with_top_k(self, top_k):
         """The same network, with a copy of the weights, that corrects another share of the regions.
+
+        It has the same precision, and is not compiled.
 
         Raises:
             ValueError: a share outside (0, 1].
@@ -227,23 +232,35 @@ class FoRNet(keras.Model):
             "top_k": self.top_k,
             "dropout": self.dropout,
             "world_dropout": self.world_dropout,
+            "dtype_policy": self.dtype_policy.name,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        config["backbone"] = keras.saving.deserialize_keras_object(
-            config["backbone"], custom_objects=custom_objects
-        )
-        return cls(**config)
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(config.pop("dtype_policy", before))
+        try:
+            backbone = keras.saving.deserialize_keras_object(
+                config.pop("backbone"), custom_objects=custom_objects
+            )
+            if not backbone.trainable:
+                # Its constructor has frozen none of its layers, and Keras passes on a change alone.
+                backbone.trainable = True
+                backbone.trainable = False
+            return cls(backbone=backbone, **config)
+        finally:
+            keras.config.set_dtype_policy(before)
 
 
-def _require_valid(num_classes, scales, region_size):
+def _require_valid(num_classes, scales, region_size, top_k):
     if not 2 <= num_classes <= 255:
         raise ValueError(f"num_classes must be in 2…255; received {num_classes}")
     if region_size < 16 or region_size % 16:
         raise ValueError(f"region_size must be a multiple of 16 pixels; received {region_size}")
-    if any(region_size // DETAIL_STRIDE % scale for scale in scales):
+    if not 0 < top_k <= 1:
+        raise ValueError(f"top_k must be in (0, 1]; received {top_k}")
+    if any(scale < 1 or region_size // DETAIL_STRIDE % scale for scale in scales):
         raise ValueError(f"scales must divide region_size / 4; received {scales} and {region_size} pixels")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from fornet_keras.atomic import last_complete
 from fornet_keras.data.dataset import CLASS_NAME, LabelTable
 
 DESCRIPTION = "model.json"
@@ -76,10 +78,27 @@ class ClassEntry(_Strict):
     thin: bool = False
 
 
+def label_table(classes: Sequence[ClassEntry]) -> LabelTable:
+    """Classes as a `LabelTable` of train ids: a class's id is its position."""
+    return LabelTable(
+        names=tuple(entry.name for entry in classes),
+        colors=tuple(entry.color for entry in classes),
+        train_ids={i: i for i in range(len(classes))},
+        thin=tuple(entry.name for entry in classes if entry.thin),
+    )
+
+
+def class_entries(table: LabelTable) -> tuple[ClassEntry, ...]:
+    """What `label_table` makes a table of."""
+    entries = zip(table.names, table.colors, strict=True)
+    return tuple(ClassEntry(name=n, color=c, thin=n in table.thin) for n, c in entries)
+
+
 def find_description(folder: Path) -> Path:
     """The `model.json` of a saved model, or of a run's best one; it need not exist."""
-    run = not (folder / DESCRIPTION).exists() and (folder / "best").is_dir()
-    return (folder / "best" if run else folder) / DESCRIPTION
+    folder, best = last_complete(folder), last_complete(folder / "best")
+    run = not (folder / DESCRIPTION).exists() and best.is_dir()
+    return (best if run else folder) / DESCRIPTION
 
 
 class Description(_Strict):
@@ -101,9 +120,4 @@ class Description(_Strict):
 
     def table(self) -> LabelTable:
         """The classes as a `LabelTable` of train ids."""
-        return LabelTable(
-            names=tuple(entry.name for entry in self.classes),
-            colors=tuple(entry.color for entry in self.classes),
-            train_ids={i: i for i in range(len(self.classes))},
-            thin=tuple(entry.name for entry in self.classes if entry.thin),
-        )
+        return label_table(self.classes)

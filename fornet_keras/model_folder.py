@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from fornet_keras.atomic import replaced_folder
 from fornet_keras.backbones.efficientnet_lite import EfficientNetLite0
 from fornet_keras.backbones.library import LibraryBackbone
 from fornet_keras.backbones.residual import ResidualBackbone
@@ -28,9 +28,9 @@ from fornet_keras.model import FoRNet
 from fornet_keras.model_description import (
     DESCRIPTION,
     Architecture,
-    ClassEntry,
     Description,
     Library,
+    class_entries,
     find_description,
 )
 from fornet_keras.shipped import find_model
@@ -48,7 +48,7 @@ SPARE_NUMBERS = 1_000_000
 OF_RESIDUAL = {"widths", "depths", "stem_filters", "stem_depth"}
 """What describes a `ResidualBackbone`."""
 
-MIXED = "the two files belong to different models; copy the whole folder again"
+MISMATCH = "the two files belong to different models; copy the whole folder again"
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -78,14 +78,19 @@ def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = Fals
             f"{folder}: the model has {model.num_classes} classes but the label table {table.num_classes}; "
             "save it with the table it was trained with"
         )
-    temporary = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
-        _write(model, table, temporary, half)
-        _replace(folder, temporary)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    architecture = _architecture(model, folder)
+    arrays = _arrays(model, folder, half)
+    with replaced_folder(folder) as writing:
+        (writing / WEIGHTS).write_bytes(save(arrays))
+        description = Description(
+            fornet_keras=__version__,
+            architecture=architecture,
+            classes=class_entries(table),
+            sha256=_sha256(writing / WEIGHTS),
+        )
+        absent = {name for name, value in architecture if value is None}
+        text = description.model_dump_json(indent=2, exclude={"architecture": absent})
+        (writing / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
 def require_savable(model: FoRNet) -> None:
@@ -108,39 +113,14 @@ def _other_files(folder: Path) -> list[str]:
     return [name for name in names if name not in (DESCRIPTION, WEIGHTS) and not name.startswith(".")]
 
 
-def _write(model: FoRNet, table: LabelTable, folder: Path, half: bool) -> None:
+def _arrays(model: FoRNet, folder: Path, half: bool) -> Arrays:
     arrays = {name: np.asarray(weight) for name, weight in named_weights(model).items()}
-    if half:
-        for name, array in arrays.items():
-            if np.abs(array).max() > np.finfo(np.float16).max:
-                raise ModelError(f"{folder}: '{name}' is too large for float16; save it without half")
-        arrays = {name: array.astype(np.float16) for name, array in arrays.items()}
-    (folder / WEIGHTS).write_bytes(save(arrays))
-    entries = zip(table.names, table.colors, strict=True)
-    description = Description(
-        fornet_keras=__version__,
-        architecture=_architecture(model, folder),
-        classes=tuple(ClassEntry(name=n, color=c, thin=n in table.thin) for n, c in entries),
-        sha256=_sha256(folder / WEIGHTS),
-    )
-    absent = {name for name, value in description.architecture if value is None}
-    text = description.model_dump_json(indent=2, exclude={"architecture": absent})
-    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-
-
-def _replace(folder: Path, written: Path) -> None:
-    """Move `written` to `folder`; what was there goes only when the new one is in its place."""
-    replaced = folder.with_name(f".{folder.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if folder.exists():
-        folder.rename(replaced)
-    try:
-        written.rename(folder)
-    except OSError:
-        if replaced.exists():
-            replaced.rename(folder)
-        raise
-    shutil.rmtree(replaced, ignore_errors=True)
+    if not half:
+        return arrays
+    for name, array in arrays.items():
+        if np.abs(array).max() > np.finfo(np.float16).max:
+            raise ModelError(f"{folder}: '{name}' is too large for float16; save it without half")
+    return {name: array.astype(np.float16) for name, array in arrays.items()}
 
 
 def load_model(folder: str | Path, top_k: float | None = None) -> tuple[FoRNet, LabelTable]:
@@ -178,7 +158,7 @@ def _build(path: Path, architecture: Architecture, weights: Arrays, changes: dic
             _compare(path, model, weights)
     except NetworkTooLarge:
         raise ModelError(
-            f"{path}: {numbers:,} numbers, but {DESCRIPTION} describes a network of more; {MIXED}"
+            f"{path}: {numbers:,} numbers, but {DESCRIPTION} describes a network of more; {MISMATCH}"
         ) from None
     return model
 
@@ -189,7 +169,8 @@ def _compare(path: Path, model: FoRNet, weights: Arrays) -> None:
     if expected != found:
         name = min(dict(expected.items() ^ found.items()))
         raise ModelError(
-            f"{path}: '{name}' is {found.get(name)} but {DESCRIPTION} describes {expected.get(name)}; {MIXED}"
+            f"{path}: '{name}' is {found.get(name)} but {DESCRIPTION} describes {expected.get(name)}; "
+            f"{MISMATCH}"
         )
 
 

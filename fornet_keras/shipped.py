@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from fornet_keras.atomic import last_complete
 from fornet_keras.errors import ModelError
 
 SHIPPED = Path(__file__).parents[1] / "saved_models"
@@ -18,7 +19,7 @@ def find_model(name: str | Path) -> Path:
         ModelError: there is none.
     """
     folder = Path(os.path.expanduser(name))
-    if folder.is_dir():
+    if last_complete(folder).is_dir():
         return folder
     shipped = sorted(entry.name for entry in SHIPPED.glob("[!.]*") if entry.is_dir())
     if str(name) in shipped:

@@ -54,6 +54,7 @@ LEVELS = {
     "prediction.short_side": 1,
     "summary": 4,
     "doctor": 4,
+    "artifacts": 3,
     "export": 4,
     "serving": 4,
     "benchmark": 4,

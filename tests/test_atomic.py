@@ -47,6 +47,16 @@ def test_a_folder_is_there_when_it_is_complete(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_two_writers_of_one_folder_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    with pytest.raises(OSError, match="not empty"), new_folder(path) as first:
+        (first / "a.txt").write_text("a")
+        with new_folder(path) as second:
+            (second / "b.txt").write_text("b")
+    assert [entry.name for entry in path.iterdir()] == ["b.txt"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_nothing_is_left_of_a_folder_that_failed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="full"), new_folder(tmp_path / "folder") as writing:
         (writing / "a.txt").write_text("a")

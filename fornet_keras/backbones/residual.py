@@ -26,7 +26,8 @@ class ResidualBackbone(keras.Model):
         width / stride, width of the stage)`.
 
     Raises:
-        ValueError: too few channels, or no block at a stride from 8 on, or no convolution in the stem.
+        ValueError: not four widths and depths, too few channels, no block at a stride from 8 on, or no
+            convolution in the stem.
 
     Reference: basic blocks of He et al. (arXiv 1512.03385).
     """
@@ -35,6 +36,11 @@ class ResidualBackbone(keras.Model):
         self, widths=(32, 64, 128, 128), depths=(0, 2, 1, 1), stem_filters=None, stem_depth=1, **kwargs
     ):
         stem_filters = widths[0] // 2 if stem_filters is None else stem_filters
+        if not len(widths) == len(depths) == len(STRIDES):
+            raise ValueError(
+                f"widths and depths must be of the strides {STRIDES}; "
+                f"received {tuple(widths)} and {tuple(depths)}"
+            )
         if min(depths[1:]) < 1:
             raise ValueError(f"depths must be at least 1 from stride 8 on; received {tuple(depths)}")
         if min(stem_filters, *widths) < 1:

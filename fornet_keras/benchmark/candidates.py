@@ -13,10 +13,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
+from fornet_keras.artifacts.runtimes import open_runtime
 from fornet_keras.benchmark.other_backend import OtherBackend
 from fornet_keras.benchmark.peers import open_peer, peer_runtimes
-from fornet_keras.export.manifest import MANIFEST, read_manifest
-from fornet_keras.export.runtimes import open_runtime
 from fornet_keras.model_folder import load_model
 from fornet_keras.prediction.predictor import Predictor
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fornet_keras.benchmark.candidates import Candidate
 from fornet_keras.data.dataset import Dataset
+from fornet_keras.data.samples import fit_sample
 from fornet_keras.data.synthetic import MIN_SIDE, render_scene
-from fornet_keras.export.images import fit_sample
 from fornet_keras.metrics import ConfusionMatrix
 
 WARM_UP = 2

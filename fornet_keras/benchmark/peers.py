@@ -127,9 +127,9 @@ def _in_torch(deployed: Any, size: tuple[int, int], threads: int | None, precisi
 def _in_onnx(deployed: Any, size: tuple[int, int], threads: int | None, precision: str) -> Any:
     import torch
 
+    from fornet_keras.artifacts.runtimes import open_onnx
     from fornet_keras.export.formats import ONNX_FILE, ONNX_OPSET
     from fornet_keras.export.quantize import quantize_onnx
-    from fornet_keras.export.runtimes import open_onnx
 
     example = torch.zeros((1, *size, 3), dtype=torch.uint8)
     names = {"input_names": ["image"], "output_names": ["label_ids"]}
@@ -147,8 +147,8 @@ def _in_openvino(deployed: Any, size: tuple[int, int], threads: int | None, prec
     import openvino
     import torch
 
+    from fornet_keras.artifacts.runtimes import OPENVINO_FILE, openvino_settings
     from fornet_keras.export.quantize import quantize_openvino
-    from fornet_keras.export.runtimes import OPENVINO_FILE, openvino_settings
 
     example = torch.zeros((1, *size, 3), dtype=torch.uint8)
     converted = openvino.convert_model(deployed, example_input=example, input=[1, *size, 3])

@@ -53,7 +53,7 @@ SHORT = {
     "--top-k",
     type=Shares(),
     default=(),
-    help="Shares of the regions at which a MODEL is timed. Otherwise its own.",
+    help="Shares of the regions at which a MODEL is timed. Default: its own.",
 )
 @click.option("--repeats", type=click.IntRange(1), default=20, show_default=True, help="Rounds.")
 @click.option(

@@ -104,7 +104,10 @@ def check(
     _show(reports)
     if note := reports[0].padding_note(config.augment.crop):
         click.echo(note)
-    if any(report.problems for report in reports):
+    void = [problem for report in reports if (problem := report.void_problem())]
+    for problem in void:
+        click.echo(problem)
+    if void or any(report.problems for report in reports):
         context.exit(FAILED)
 
 
@@ -115,7 +118,11 @@ def check(
 @config_option
 @data_option
 @click.option(
-    "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the cache."
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder of the cache.",
 )
 @json_option
 def cache(config_file: Path, data_folder: Path | None, output: Path, json_file: Path | None) -> None:
@@ -152,7 +159,7 @@ def cache(config_file: Path, data_folder: Path | None, output: Path, json_file: 
     default=4,
     show_default=True,
     metavar="N",
-    help="Training batches that are drawn, of which eight samples each.",
+    help="Number of training batches to draw, eight samples of each.",
 )
 @json_option
 def inspect(

@@ -36,6 +36,7 @@ from fornet_keras.prediction.short_side import shrunk_size
 from fornet_keras.shipped import shown
 
 if TYPE_CHECKING:  # they import Keras
+    from fornet_keras.evaluation.cityscapes import LabelFiles
     from fornet_keras.evaluation.evaluate import Scores
     from fornet_keras.prediction.predictor import Predictor
     from fornet_keras.prediction.views import ViewsPredictor
@@ -61,7 +62,7 @@ BOUNDARY_RADIUS = 3
 @backend_option
 @data_option
 @click.option(
-    "--split", metavar="NAME", help="What to score on. Otherwise the configuration's data.val_split."
+    "--split", metavar="NAME", help="What to score on. Default: the configuration's data.val_split."
 )
 @on_error_option
 @top_k_option
@@ -125,6 +126,7 @@ def evaluate(
         _require_cityscapes(config.data.format, config_file)
     dataset = look_through_to_use(open_split(config.data, split or config.data.val_split), config)
     start_backend(backend)
+    from fornet_keras.evaluation.cityscapes import find_label_files
     from fornet_keras.evaluation.report import save_report
     from fornet_keras.model_folder import load_model
 
@@ -135,7 +137,8 @@ def evaluate(
     network, table = load_model(model, top_k)
     require_classes(model, table, dataset)
     predictor = make_predictor(network, window, flip, scales)
-    scores, official = _score(predictor, dataset, short_side, save_folder, submission_folder)
+    label_files = find_label_files(dataset)
+    scores, official = _score(predictor, dataset, short_side, label_files, save_folder, submission_folder)
     points = [scores] if curve else []
     for share in set(curve) - {scores.top_k}:
         other = make_predictor(network.with_top_k(share), window, flip, scales)
@@ -176,15 +179,15 @@ def _score(
     predictor: Predictor | ViewsPredictor,
     dataset: Dataset,
     short_side: int | None,
+    label_files: Mapping[Sample, LabelFiles] | None = None,
     save_folder: Path | None = None,
     submission_folder: Path | None = None,
 ) -> tuple[Scores, dict[str, Any] | None]:
-    """The scores, and those that are Cityscapes' own where the data is laid out as it is."""
-    from fornet_keras.evaluation.cityscapes import OfficialScores, find_label_files
+    """The scores, and those that are Cityscapes' own where its label files are given."""
+    from fornet_keras.evaluation.cityscapes import OfficialScores
     from fornet_keras.evaluation.evaluate import evaluate as score
     from fornet_keras.prediction.submission import save_label_values
 
-    label_files = find_label_files(dataset)
     official = OfficialScores()
     with counting("evaluating", len(dataset)) as advance:
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
+from fornet_keras.artifacts.manifest import Format, Manifest, Precision
 from fornet_keras.atomic import new_folder
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
@@ -18,7 +19,6 @@ from fornet_keras.cli.screen import OUTPUT, show_table
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import ExportError
-from fornet_keras.export.manifest import Format, Manifest, Precision
 
 if TYPE_CHECKING:
     from fornet_keras.model import FoRNet
@@ -51,8 +51,8 @@ PRECISIONS = get_args(Precision)
     "--top-k",
     type=Shares(),
     default=(),
-    help="Share of the regions that is refined, otherwise the model's own; of several, each is an artifact "
-    "in --output.",
+    help="Share of the regions that is refined; with several, one artifact each in --output. "
+    "Default: the model's own.",
 )
 @click.option(
     "--output",

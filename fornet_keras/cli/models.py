@@ -6,10 +6,10 @@ import hashlib
 import os
 from pathlib import Path
 
+from fornet_keras.artifacts.manifest import MANIFEST
 from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
 from fornet_keras.errors import ConfigError, ModelError
-from fornet_keras.export.manifest import MANIFEST
 from fornet_keras.model_description import DESCRIPTION, find_description
 
 

@@ -78,7 +78,7 @@ backend_option = click.option(
     "--backend",
     type=click.Choice(BACKENDS),
     metavar="NAME",
-    help="tensorflow, jax or torch. Otherwise KERAS_BACKEND, ~/.keras/keras.json, or the first installed.",
+    help="tensorflow, jax or torch. Default: KERAS_BACKEND, ~/.keras/keras.json, or the first installed.",
 )
 
 config_option = click.option(
@@ -93,7 +93,7 @@ config_option = click.option(
 on_error_option = click.option(
     "--on-error",
     type=click.Choice(("fail", "skip")),
-    help="What becomes of images and labels with a problem. Otherwise the configuration's data.on_error.",
+    help="What becomes of images and labels with a problem. Default: the configuration's data.on_error.",
 )
 
 data_option = click.option(
@@ -107,7 +107,7 @@ data_option = click.option(
 top_k_option = click.option(
     "--top-k",
     type=Share(),
-    help="Share of the regions that is refined, above 0 and up to 1. Otherwise the model's own.",
+    help="Share of the regions that is refined, above 0 and up to 1. Default: the model's own.",
 )
 
 short_side_option = click.option(

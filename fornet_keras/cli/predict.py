@@ -137,7 +137,8 @@ def predict(
         start_backend(backend)
         from fornet_keras.model_folder import load_model
 
-        recorded = None if top_k or any(views.values()) else _recorded_top_k(output, settings)
+        anew = overwrite or top_k or any(views.values())
+        recorded = None if anew else _recorded_top_k(output, settings)
         top_k = recorded or top_k_within(
             budget_ms, top_k, any(views.values()), model, lambda: shrunk_size(first_size(found), short_side)
         )

@@ -24,10 +24,8 @@ from fornet_keras.prediction.inputs import find_inputs
 )
 @click.argument("artifact", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option(
-    "--server", metavar="HOST:PORT", help="Otherwise localhost:8500, or with --rest localhost:8501."
-)
-@click.option("--name", metavar="NAME", help="Model at the server. Otherwise the name of ARTIFACT's parent.")
+@click.option("--server", metavar="HOST:PORT", help="Default: localhost:8500, or with --rest localhost:8501.")
+@click.option("--name", metavar="NAME", help="Model at the server. Default: the name of ARTIFACT's parent.")
 @click.option("--rest", is_flag=True, help="Use REST in the place of gRPC.")
 @click.option(
     "--output",
@@ -54,8 +52,8 @@ def request(
     """
     import cv2
 
+    from fornet_keras.artifacts.manifest import read_manifest
     from fornet_keras.data.images import read_image
-    from fornet_keras.export.manifest import read_manifest
     from fornet_keras.prediction.files import write_labels
     from fornet_keras.prediction.pictures import palette
     from fornet_keras.serving.client import request_grpc, request_rest

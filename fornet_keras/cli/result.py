@@ -11,11 +11,15 @@ from fornet_keras.atomic import written_whole
 
 
 def write_json(path: Path | None, result: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Write a command's result, whole or not at all; None writes nothing."""
-    if path is not None:
-        text = json.dumps(result, indent=2, allow_nan=False, default=_path) + "\n"
-        with written_whole(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    """Write a command's result, a file whole or not at all; None writes nothing."""
+    if path is None:
+        return
+    text = json.dumps(result, indent=2, allow_nan=False, default=_path) + "\n"
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_text(text, encoding="utf-8")  # /dev/stdout, a pipe: nothing may take its place
+        return
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _path(value: Any) -> str:

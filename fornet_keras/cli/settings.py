@@ -8,7 +8,7 @@ from pathlib import Path
 from fornet_keras.cli.screen import ERRORS, counting
 from fornet_keras.config import Config, read_config
 from fornet_keras.data.dataset import Dataset
-from fornet_keras.data.scan import scan, usable
+from fornet_keras.data.scan import CACHE, scan, usable
 from fornet_keras.data.scan_report import ScanReport, skipping
 
 
@@ -24,10 +24,10 @@ def read_settings(config_file: Path, data_folder: Path | None, overrides: Sequen
     return config.model_copy(update={"data": config.data.model_copy(update={"root": str(data_folder)})})
 
 
-def look_through(dataset: Dataset) -> ScanReport:
+def look_through(dataset: Dataset, workers: int = 2, cache: Path | None = None) -> ScanReport:
     """Scan a data set behind a progress bar."""
     with counting(f"looking through {dataset.split}", len(dataset)) as advance:
-        return scan(dataset, on_sample=advance)
+        return scan(dataset, workers, advance, cache)
 
 
 def look_through_to_use(dataset: Dataset, config: Config) -> Dataset:
@@ -36,7 +36,7 @@ def look_through_to_use(dataset: Dataset, config: Config) -> Dataset:
     Raises:
         DataError: there are problems and they may not be skipped, or nothing is left.
     """
-    report = look_through(dataset)
+    report = look_through(dataset, config.training.workers, CACHE)
     kept = usable(dataset, report, config.data.on_error)
     if len(kept) < len(dataset):
         ERRORS.print(skipping(report, len(dataset) - len(kept)))

@@ -41,7 +41,7 @@ NUM_CLASSES = {"cityscapes": cityscapes.TABLE.num_classes, "camvid": camvid.TABL
     "--num-classes",
     type=click.IntRange(2, 255),
     metavar="N",
-    help="Classes of a CONFIG's network. Otherwise those of its data's format.",
+    help="Classes of a CONFIG's network. Default: those of its data's format.",
 )
 @json_option
 def summary(

@@ -35,7 +35,7 @@ from fornet_keras.errors import RunInterrupted
     "--output",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Run folder, new or empty. Otherwise runs/ and the configuration's name.",
+    help="Run folder, new or empty. Default: runs/ and the configuration's name.",
 )
 @click.option(
     "--set",

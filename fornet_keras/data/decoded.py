@@ -17,7 +17,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from fornet_keras.atomic import new_folder
+from fornet_keras.atomic import new_folder, remove_unfinished
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.fingerprint import fingerprint
 from fornet_keras.data.images import image_size
@@ -70,14 +70,16 @@ def decoded_samples(
 
     Args:
         dataset: a `Dataset` whose samples all have labels.
-        folder: where decoded data sets are kept; those of an earlier state of this split are removed.
+        folder: where decoded data sets are kept; those of an earlier state of these samples are removed.
         workers: threads that decode.
         tell: called with a line that says how large they will be, before they are written.
 
     Raises:
         DataError: a sample cannot be read, or the disk is too small.
     """
-    place = hashlib.sha256(bytes(dataset.root.absolute())).hexdigest()[:8]
+    # Which samples, not only where: runs that leave out others keep theirs.
+    names = [str(sample.image.absolute()) for sample in dataset.samples]
+    place = hashlib.sha256(json.dumps([str(dataset.root.absolute()), names]).encode()).hexdigest()[:8]
     stem = re.sub(r"[^\w+-]", "_", f"{dataset.name}-{dataset.split}-{place}-")
     path = folder / f"{stem}{fingerprint(dataset, _VERSION)}"
     if not path.exists():
@@ -89,6 +91,7 @@ def decoded_samples(
                 if not path.exists():
                     gigabytes = f"{size / 1e9:.2f} GB in {folder}"
                     tell(f"decoding {len(dataset)} samples of {dataset.split} once: {gigabytes}")
+                    remove_unfinished(folder)
                     outdated = [old for old in folder.glob(f"{stem}*") if old.is_dir()]
                     _write(dataset, path, sizes, size, workers)
                     for old in outdated:

@@ -18,7 +18,7 @@ def fingerprint(dataset: Dataset, version: int) -> str:
     """
     table = dataset.table
     samples = [
-        (str(path), *_state(path), sample.label_holds_train_ids)
+        (str(path), *file_state(path), sample.label_holds_train_ids)
         for sample in dataset.samples
         for path in (sample.image, sample.label)
         if path
@@ -28,7 +28,8 @@ def fingerprint(dataset: Dataset, version: int) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def _state(path: Path) -> tuple[int, int]:
+def file_state(path: Path) -> tuple[int, int]:
+    """A file's size in bytes and time of change in nanoseconds; -1 where there is none."""
     try:
         state = path.stat()
     except OSError:

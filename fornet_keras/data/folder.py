@@ -9,7 +9,7 @@ A complete `dataset.yaml`; only `name` and `classes` are required, the rest are 
     ignore: []                     # further label values that are neither trained on nor scored
     images: images/{split}
     labels: labels/{split}
-    image_suffixes: [.jpg, .jpeg, .png]
+    image_suffixes: [.png, .jpg, .jpeg, .webp, .bmp]
     label_name: "{stem}.png"       # {stem} is the image's name without its suffix
     lists: null                    # or "{split}.txt": only the images named there, paths below the folder
 """
@@ -29,6 +29,7 @@ from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.config.yaml_text import parse_yaml
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE, LabelTable, Sample
 from fornet_keras.data.file_list import read_list, require_inside
+from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import ConfigError, DataError
 
 DESCRIPTION_FILE = "dataset.yaml"
@@ -75,7 +76,7 @@ class FolderDescription(_Strict):
     ignore: list[_Byte] = []
     images: _FolderPattern = "images/{split}"
     labels: _FolderPattern = "labels/{split}"
-    image_suffixes: Annotated[list[_Name], Field(min_length=1)] = [".jpg", ".jpeg", ".png"]
+    image_suffixes: Annotated[list[_Name], Field(min_length=1)] = [*SUFFIXES]
     label_name: Annotated[str, AfterValidator(_name_pattern)] = "{stem}.png"
     lists: _FolderPattern | None = None
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fornet_keras.data.dataset import IGNORE, LabelTable
 from fornet_keras.errors import DataError
@@ -38,6 +38,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_GREY_STEPS = {"L;2": 85, "L;4": 17}  # by which Pillow spreads grey of two and four bits over 0…255
 _QUARTER_TURNS = {_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)}
 
 # Pillow warns from 89 megapixels on, where the limit above is an error that says what to do, and of damaged
@@ -106,6 +107,8 @@ def decode_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> NDA
 def read_label(path: Path) -> NDArray[np.uint8]:
     """The values of a label file, as they are stored; of a palette file the indices, not the colours.
 
+    A file of one, two or four bits a pixel holds values from 0 on.
+
     Returns:
         uint8 array `(height, width)`, 0…255.
 
@@ -119,12 +122,15 @@ def read_label(path: Path) -> NDArray[np.uint8]:
                 f"{path}: is a {image.format} file, whose compression can change class values; "
                 "expected a PNG; export the labels again as PNG"
             )
-        if image.mode not in ("L", "P", "I;16"):
+        if image.mode not in ("1", "L", "P", "I;16"):
             raise WrongLabelError(
                 f"{path}: holds {image.mode} pixels; expected one 8-bit channel of class values; "
                 "replace each colour by its class's value and save a one-channel PNG"
             )
+        step = _GREY_STEPS.get(str(image.tile[0].args))  # of the file's pixels, gone once they are decoded
         label = np.array(image)
+        if step:
+            label //= step
     if label.dtype != np.uint8 and label.max(initial=0) > 255:
         raise WrongLabelError(
             f"{path}: holds 16-bit values up to {label.max()}; expected class values of 0…255; "
@@ -205,12 +211,12 @@ def _upright_rgb(image: Image.Image) -> NDArray[np.uint8]:
     return np.array(image)
 
 
-def _opened(path: Path) -> AbstractContextManager[Image.Image]:
+def _opened(path: Path) -> AbstractContextManager[ImageFile.ImageFile]:
     return _decoding(path, str(path), MAX_PIXELS)
 
 
 @contextmanager
-def _decoding(source: Path | BytesIO, path: str, max_pixels: int) -> Iterator[Image.Image]:
+def _decoding(source: Path | BytesIO, path: str, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     """The image in `source`, header read and not decoded; whatever goes wrong is a `DataError`."""
     try:
         if isinstance(source, Path):

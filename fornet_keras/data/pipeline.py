@@ -70,13 +70,24 @@ class TrainingBatches:
 
     @property
     def memory(self) -> dict[str, Any]:
-        """Which samples, and in which order, a run has learnt from: its position means nothing in others."""
+        """Which samples, in which order, with which meaning of their labels, a run has learnt from."""
         names = (sample.image.relative_to(self.dataset.root).as_posix() for sample in self.dataset.samples)
         digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape"))
-        return {"images": len(self.dataset), "sha256": digest.hexdigest()}
+        table = self.dataset.table
+        meaning = hashlib.sha256(repr((table.names, sorted(table.train_ids.items()))).encode())
+        return {
+            "images": len(self.dataset),
+            "sha256": digest.hexdigest(),
+            "classes_sha256": meaning.hexdigest(),
+        }
 
     @memory.setter
     def memory(self, memory: dict[str, Any]) -> None:
+        if memory.get("classes_sha256") != self.memory["classes_sha256"]:
+            raise ConfigError(
+                f"{self.dataset.root}: classes or label values are not those that the run has learnt; "
+                "expected the same; put them back, or begin a new run with another --output and model.weights"
+            )
         if memory != self.memory:
             raise ConfigError(
                 f"{self.dataset.root}: the run has learnt from {memory['images']} images, and here are "

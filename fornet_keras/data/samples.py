@@ -1,7 +1,8 @@
-"""Reading one sample: an image with its label, checked against each other."""
+"""Reading one sample: an image with its label, checked against each other, as it is or at another size."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,3 +27,16 @@ def read_sample(sample: Sample, table: LabelTable) -> tuple[NDArray[np.uint8], N
             "(height x width); expected one size; resize the label with nearest neighbours"
         )
     return image, to_train_ids(label, table, sample.label, holds_train_ids=sample.label_holds_train_ids)
+
+
+def fit_sample(
+    sample: Sample, table: LabelTable, size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read an image and its train ids at a size.
+
+    Raises:
+        DataError: a file cannot be used.
+    """
+    image, label = read_sample(sample, table)
+    fitting = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    return fitting, cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)

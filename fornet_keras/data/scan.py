@@ -130,7 +130,10 @@ def _read(sample: Sample, table: LabelTable) -> _Record:
         label = read_label(sample.label)
         if size and label.shape != size:
             found, wanted = (f"{height}×{width}" for height, width in (label.shape, size))
-            text = f"label of {found} for an image of {wanted}; expected equal sizes; export them again"
+            fix = "export them again"
+            if label.shape == size[::-1]:
+                fix = "turn the label as the image is turned by its EXIF orientation, or export them again"
+            text = f"label of {found} for an image of {wanted}; expected equal sizes; {fix}"
             findings.append(("wrong label", sample.label, text))
         histogram = np.bincount(label.ravel(), minlength=256)
         lookup, undeclared = train_id_lookup(table, sample.label_holds_train_ids)

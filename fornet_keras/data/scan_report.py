@@ -89,6 +89,12 @@ class ScanReport:
             "beyond them is padding; set augment.crop to at most their size"
         )
 
+    def void_problem(self) -> str | None:
+        """A line where no label has a pixel of any class: nothing can be learnt from or scored on that."""
+        if any(self.pixels):
+            return None
+        return f"no label of split '{self.split}' has a pixel of any class; expected some"
+
     def raise_if_bad(self) -> None:
         """Refuse to go on with data that has problems.
 

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.evaluation.evaluate import Scores
 
-matplotlib.rcParams["text.parse_math"] = False  # a class may be called anything
+_as_it_is_written = matplotlib.rc_context({"text.parse_math": False})  # a class may be called $x$
 
 
+@_as_it_is_written
 def save_confusion_matrix(path: Path, scores: Scores) -> None:
     """Draw which class is taken for which: each row (a true class) sums to 100 %."""
     counts = scores.matrix.counts
@@ -35,6 +36,7 @@ def save_confusion_matrix(path: Path, scores: Scores) -> None:
     figure.savefig(path, dpi=100)
 
 
+@_as_it_is_written
 def save_class_bars(path: Path, scores: Scores, table: LabelTable) -> None:
     """Draw each class's IoU, in its colour, and its share of the scored pixels."""
     pixels = scores.matrix.counts.sum(axis=1)
@@ -54,6 +56,7 @@ def save_class_bars(path: Path, scores: Scores, table: LabelTable) -> None:
     figure.savefig(path, dpi=100)
 
 
+@_as_it_is_written
 def save_curve(path: Path, curve: Sequence[Scores]) -> None:
     """Draw mIoU, error coverage and time over the share of the regions that is refined.
 

@@ -10,13 +10,7 @@ from tempfile import TemporaryDirectory
 
 import keras
 
-from fornet_keras.atomic import new_folder
-from fornet_keras.data.dataset import LabelTable
-from fornet_keras.errors import ExportError
-from fornet_keras.export import formats
-from fornet_keras.export.deployment import OUTPUTS, deployment_model
-from fornet_keras.export.manifest import (
-    ClassEntry,
+from fornet_keras.artifacts.manifest import (
     Format,
     Manifest,
     Precision,
@@ -24,11 +18,17 @@ from fornet_keras.export.manifest import (
     file_sums,
     write_manifest,
 )
+from fornet_keras.artifacts.runtimes import open_runtime, open_tf_lite
+from fornet_keras.atomic import new_folder
+from fornet_keras.data.dataset import LabelTable
+from fornet_keras.errors import ExportError
+from fornet_keras.export import formats
+from fornet_keras.export.deployment import OUTPUTS, deployment_model
 from fornet_keras.export.proof import Proof, ProofImages, Reference, prove
 from fornet_keras.export.quantize import Images
-from fornet_keras.export.runtimes import open_runtime, open_tf_lite
 from fornet_keras.export.warmup import write_warmup
 from fornet_keras.model import FoRNet
+from fornet_keras.model_description import class_entries
 
 PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "tf2onnx", "onnxruntime", "openvino", "nncf")
 
@@ -151,7 +151,6 @@ def _manifest(
 ) -> Manifest:
     deployed = deployment_model(model, size, outputs, 1 if format == "litert" else None)
     tensors = {name: (x.dtype, tuple(x.shape)) for name, x in deployed.output.items()}
-    classes = zip(table.names, table.colors, strict=True)
     return Manifest(
         format=format,
         precision=precision,
@@ -160,7 +159,7 @@ def _manifest(
         region_size=model.region_size,
         inputs=(Tensor(name="image", dtype="uint8", shape=tuple(deployed.input.shape)),),
         outputs=tuple(Tensor(name=n, dtype=dtype, shape=shape) for n, (dtype, shape) in tensors.items()),
-        classes=tuple(ClassEntry(name=name, color=color) for name, color in classes),
+        classes=class_entries(table),
         versions=versions(),
         proof=proof,
         sha256=file_sums(folder),

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.artifacts.runtimes import LITERT_FILE, ONNX_FILE, OPENVINO_FILE
 from fornet_keras.errors import ExportError
 from fornet_keras.export.deployment import deployment_model
 from fornet_keras.export.openvino_graph import (
@@ -20,7 +21,6 @@ from fornet_keras.export.openvino_graph import (
     normalize_as_it_lies,
 )
 from fornet_keras.export.quantize import Images, quantize_onnx, quantize_openvino
-from fornet_keras.export.runtimes import LITERT_FILE, ONNX_FILE, OPENVINO_FILE
 from fornet_keras.model import FoRNet
 
 PRECISIONS = {

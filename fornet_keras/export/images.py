@@ -9,16 +9,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.data.dataset import Dataset, LabelTable, Sample
+from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.file_list import files_below
 from fornet_keras.data.images import SUFFIXES, read_image
-from fornet_keras.data.samples import read_sample
+from fornet_keras.data.samples import fit_sample
 from fornet_keras.data.synthetic import MIN_SIDE, render_scene
 from fornet_keras.errors import ExportError
 from fornet_keras.export.proof import ProofImages
 
 MOST_CALIBRATION = 64
-MOST_PROOF = 4
+MAX_PROOF_IMAGES = 4
 MOST_LABELLED = 16
 
 
@@ -45,14 +45,14 @@ def proof_images(
         ExportError: the size is too small for a scene.
     """
     if calibration:
-        picked = np.unique(np.linspace(0, len(calibration) - 1, MOST_PROOF).astype(int))
+        picked = np.unique(np.linspace(0, len(calibration) - 1, MAX_PROOF_IMAGES).astype(int))
         return ProofImages(f"of {folder}", [calibration[i] for i in picked])
     if min(size) < MIN_SIDE:
         raise ExportError(
             f"{size[0]}x{size[1]}: made-up street scenes need at least {MIN_SIDE} pixels a side; "
             "take more, or name images with --calibration"
         )
-    scenes = [render_scene(seed, size).image for seed in range(MOST_PROOF)]
+    scenes = [render_scene(seed, size).image for seed in range(MAX_PROOF_IMAGES)]
     return ProofImages("made-up street scenes", scenes)
 
 
@@ -66,16 +66,3 @@ def labelled_images(dataset: Dataset, size: tuple[int, int]) -> ProofImages:
     pairs = [fit_sample(dataset.samples[i], dataset.table, size) for i in picked]
     images, labels = zip(*pairs, strict=True)
     return ProofImages(f"of {dataset.root}, split {dataset.split}", images, labels)
-
-
-def fit_sample(
-    sample: Sample, table: LabelTable, size: tuple[int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Read an image and its train ids at a size.
-
-    Raises:
-        DataError: a file cannot be used.
-    """
-    image, label = read_sample(sample, table)
-    fitting = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-    return fitting, cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.artifacts.manifest import Check, Proof, Tolerance
+from fornet_keras.artifacts.runtimes import Run
 from fornet_keras.errors import ExportError
 from fornet_keras.export.deployment import OUTPUTS, deployment_model
-from fornet_keras.export.manifest import Check, Proof, Tolerance
-from fornet_keras.export.runtimes import Run
 from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.model import FoRNet
 
@@ -27,7 +27,7 @@ TOLERANCES = {
 }
 """Precision → tolerance."""
 
-LOST = 0.2
+MAX_TOWARDS_LOST = 0.2
 """Of the pixels that Keras labels otherwise with every region, by how large a share more an artifact may side
 with that one than with its own top-k: what rounding to eight bits does to a few pixels."""
 
@@ -98,7 +98,7 @@ def prove(run: Run, reference: Reference, batches: Sequence[int], precision: str
     keras_at_1 = _agreement(reference.at_top_k, reference.at_1)
     exported_at_1 = _agreement(found, reference.at_1)
     # Where the two give one label, the artifact is as near to the one as to the other.
-    if exported_at_1 - checks[-1].label_agreement > LOST * (1 - keras_at_1):
+    if exported_at_1 - checks[-1].label_agreement > MAX_TOWARDS_LOST * (1 - keras_at_1):
         raise ExportError(
             f"{precision}: the exported model is nearer to one that refines every region "
             f"({exported_at_1:.4%} of the labels) than to its own top-k ({checks[-1].label_agreement:.4%}): "

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
+from fornet_keras.artifacts.runtimes import open_runtime
 from fornet_keras.errors import DataError
-from fornet_keras.export.manifest import MANIFEST, read_manifest
-from fornet_keras.export.runtimes import open_runtime
 
 
 def is_artifact(folder: Path) -> bool:

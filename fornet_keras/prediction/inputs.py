@@ -27,6 +27,7 @@ KINDS = ("labels", "overlay", "importance")
 
 LEGEND = "legend.png"
 SETTINGS = "settings.json"
+SOURCES = "sources.json"
 
 
 @dataclass(frozen=True)

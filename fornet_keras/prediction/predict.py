@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fornet_keras.atomic import write_text
 from fornet_keras.data.dataset import LabelTable
+from fornet_keras.data.fingerprint import file_state
 from fornet_keras.data.images import read_image
 from fornet_keras.errors import DataError, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
-from fornet_keras.prediction.inputs import KINDS, LEGEND, SETTINGS, Input, find_outputs
+from fornet_keras.prediction.inputs import KINDS, LEGEND, SETTINGS, SOURCES, Input, find_outputs
 from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
 from fornet_keras.prediction.short_side import brought_back, shrunk
 from fornet_keras.prediction.video import transform_video
@@ -25,7 +27,7 @@ if TYPE_CHECKING:  # they import Keras, which an exported model does without
 
 Track = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
 
-NOTES = ("model", "budget_ms")
+NO_SETTINGS = ("model", "budget_ms")
 """Settings that say more and change nothing."""
 
 
@@ -48,8 +50,12 @@ class Outcome:
 
 def recorded_settings(folder: Path) -> dict[str, Any]:
     """What the outputs in a folder were made with; empty where that is not known."""
+    return _read_dict(folder / SETTINGS)
+
+
+def _read_dict(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder / SETTINGS).read_text("utf-8")))
+        return dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 
@@ -64,8 +70,8 @@ class FolderPrediction:
     """Predicts inputs into one folder.
 
     Of an image `NAME_labels.png`, a palette PNG of train ids at the image's own size, and, where asked for,
-    `NAME_overlay.png` and `NAME_importance.png`; of a video `NAME_overlay.mp4`; and `legend.png` and
-    `settings.json`, which say what the colours mean and what all was made with.
+    `NAME_overlay.png` and `NAME_importance.png`; of a video `NAME_overlay.mp4`; and `legend.png`,
+    `settings.json` and `sources.json`, which say what the colours mean, what all was made with and from.
 
     Args:
         predictor: a `Predictor`, a `ViewsPredictor`, or an `ArtifactPredictor`, which gives no importance.
@@ -92,7 +98,7 @@ class FolderPrediction:
         """Predict all inputs; a file that cannot be used is an `Outcome`, not an error.
 
         Raises:
-            DataError: the folder holds predictions that were made with other settings.
+            DataError: the folder holds predictions that were made with other settings, or of other files.
         """
         self.begin(inputs)
         return [self.one(entry) for entry in self.track(inputs, len(inputs), "images")]
@@ -101,18 +107,21 @@ class FolderPrediction:
         """Write what the outputs share: the legend and the settings.
 
         Raises:
-            DataError: outputs that were made with other settings would stay beside those of the inputs.
+            DataError: outputs that were made with other settings would stay beside those of the inputs, or
+                outputs of another file would be taken for an input's.
         """
         shared = {"short_side": self.short_side, "classes": self.table.names}
         settings = json.loads(json.dumps({**self.settings, **shared}))  # as they are when they are read
         found = recorded_settings(self.output)
-        changed = [name for name in settings if name not in NOTES and found.get(name) != settings[name]]
+        changed = [name for name in settings if name not in NO_SETTINGS and found.get(name) != settings[name]]
         if changed or not found:
             values = [(name, found.get(name), settings[name]) for name in changed if name != "classes"]
             said = [f"{name} is {there} there and {here} here" for name, there, here in values]
             said += ["other classes"] if "classes" in changed else []
             self._make_room(inputs, "; ".join(said) if found else f"no {SETTINGS} says which")
+        sources = self._sources(inputs)
         write_text(self.output / SETTINGS, json.dumps(settings, indent=2) + "\n")
+        write_text(self.output / SOURCES, json.dumps(sources, indent=2) + "\n")
         write_picture(self.output / LEGEND, legend(self.table))
 
     def _make_room(self, inputs: Sequence[Input], difference: str) -> None:
@@ -127,6 +136,29 @@ class FolderPrediction:
             )
         for path in outputs:
             path.unlink()
+
+    def _sources(self, inputs: Sequence[Input]) -> dict[str, list[Any]]:
+        """Name of the outputs → path, size and time of change of their input; outputs of older states go."""
+        recorded = _read_dict(self.output / SOURCES)
+        sources = {
+            str(entry.name): [os.path.abspath(entry.path), *file_state(entry.path)] for entry in inputs
+        }
+        changed = []
+        for entry in inputs:
+            now = sources[str(entry.name)]
+            before = recorded.get(str(entry.name), now)
+            there = [file for file in self._files(entry).values() if file.exists()]
+            if self.overwrite or not there or before[1:] == now[1:]:
+                continue
+            if before[0] != now[0]:
+                raise DataError(
+                    f"{there[0]}: is there already, of {before[0]}, and would be taken for that of "
+                    f"{entry.path}; choose another folder, or write it again with --overwrite"
+                )
+            changed += there
+        for file in changed:
+            file.unlink()
+        return {**recorded, **sources}
 
     def _files(self, entry: Input) -> dict[str, Path]:
         kinds, suffix = (("overlay",), ".mp4") if entry.is_video else (self.kinds, ".png")

@@ -23,7 +23,7 @@ CODEC = "mp4v"
 USUAL_RATE = 25.0
 """Frames a second, where a file does not say or says nonsense."""
 
-MOSTLY = 0.95
+WHOLE_ENOUGH = 0.95
 """Share of the announced frames that must be there: files count their frames, but not always exactly."""
 
 Track = Callable[[Iterable[Picture], int | None], Iterable[Picture]]
@@ -60,7 +60,7 @@ def transform_video(entry: Input, target: Path, transform: Callable[[Picture], P
             )
             if not num_frames:
                 raise _no_frame(entry)
-            if num_frames < MOSTLY * announced:
+            if num_frames < WHOLE_ENOUGH * announced:
                 raise DataError(
                     f"{entry.path}: cut short or damaged: {num_frames} of {announced} frames can be read; "
                     "copy it again"

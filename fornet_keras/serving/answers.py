@@ -17,6 +17,9 @@ from fornet_keras.prediction.files import palette_image
 from fornet_keras.prediction.pictures import importance_map, overlay, palette
 from fornet_keras.serving.artifacts import Artifact, Found
 
+Answer = tuple[bytes | dict[str, Any], str, float]
+"""The content, its media type, and the milliseconds that the model took."""
+
 OUTPUTS = ("labels", "overlay", "importance", "json")
 MAX_PIXELS = 40_000_000
 """An image with more is refused before it is decoded: 120 MB as an RGB array."""
@@ -24,7 +27,7 @@ MAX_SIDE = 32_000
 """Pixels; OpenCV and JPEG take no longer side."""
 
 
-def answer(artifact: Artifact, content: bytes, output: str) -> tuple[bytes | dict[str, Any], str, float]:
+def answer(artifact: Artifact, content: bytes, output: str) -> Answer:
     """Answer one request.
 
     Args:
@@ -33,8 +36,8 @@ def answer(artifact: Artifact, content: bytes, output: str) -> tuple[bytes | dic
         output: one of `OUTPUTS`.
 
     Returns:
-        The content, its media type, and the milliseconds that the model took. `labels` is a palette PNG of
-        class ids, `overlay` and `importance` are JPEGs; all have the image's own size. `json` is a dict.
+        An `Answer`: for `labels` a palette PNG of class ids, for `overlay` and `importance` a JPEG, each of
+        the image's own size; for `json` a dict.
 
     Raises:
         DataError: the content is no image that can be used.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,9 +25,10 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from fornet_keras.errors import FoRNetError
-from fornet_keras.serving.answers import OUTPUTS, answer
+from fornet_keras.serving.answers import OUTPUTS, Answer, answer
 from fornet_keras.serving.artifacts import Artifact
 
+LOG = logging.getLogger(__name__)
 PAGE = Path(__file__).with_name("page.html")
 MAX_BYTES = 20_000_000
 """Largest image file."""
@@ -83,11 +85,7 @@ class Service:
         self.waiting += 1
         try:
             content = await self._body(request)
-            loop = asyncio.get_running_loop()
-            work = loop.run_in_executor(self.worker, answer, artifact, content, output)
-            result, media_type, milliseconds = await work
-        except FoRNetError as error:
-            raise HTTPException(400, str(error)) from None
+            result, media_type, milliseconds = await self._answer(artifact, content, output)
         finally:
             self.waiting -= 1
         self.seconds.labels(artifact.name).observe(milliseconds / 1000)
@@ -95,6 +93,16 @@ class Service:
         if isinstance(result, dict):
             return JSONResponse(result, headers=headers)
         return Response(result, media_type=media_type, headers=headers)
+
+    async def _answer(self, artifact: Artifact, content: bytes, output: str) -> Answer:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self.worker, answer, artifact, content, output)
+        except FoRNetError as error:
+            raise HTTPException(400, str(error)) from None
+        except Exception:
+            LOG.exception("%s could not answer", artifact.name)
+            raise HTTPException(500, f"{artifact.name} could not answer; the server's log says why") from None
 
     def _asked(self, request: Request) -> tuple[Artifact, str]:
         """The artifact and the output that a request names."""

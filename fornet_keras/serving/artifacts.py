@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.artifacts.manifest import Manifest, read_manifest
+from fornet_keras.artifacts.runtimes import Run, open_runtime
 from fornet_keras.errors import ServingError
-from fornet_keras.export.manifest import Manifest, read_manifest
-from fornet_keras.export.runtimes import Run, open_runtime
 
 RUNTIMES = {
     "litert": ("ai_edge_litert", "litert"),

@@ -37,7 +37,7 @@ def request_grpc(
     """
     if find_spec("tensorflow_serving") is None:
         raise ServingError(
-            "gRPC needs tensorflow-serving-api: pip install 'fornet_keras[serving]'; or --rest"
+            "gRPC needs tensorflow-serving-api: pip install 'fornet_keras[tf-serving]'; or --rest"
         )
     import grpc
     import tensorflow as tf

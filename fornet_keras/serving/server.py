@@ -21,7 +21,7 @@ HEAD_SECONDS = 10.0
 LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-class PatientProtocol(H11Protocol):
+class HeadTimeoutProtocol(H11Protocol):
     """HTTP in which the head of a request has to arrive in time: uvicorn itself waits for ever."""
 
     head_seconds = HEAD_SECONDS
@@ -74,7 +74,7 @@ def configuration(service: Service) -> uvicorn.Config:
     """How uvicorn serves."""
     return uvicorn.Config(
         make_app(service),
-        http=PatientProtocol,
+        http=HeadTimeoutProtocol,
         ws="none",
         lifespan="off",
         log_level="error",

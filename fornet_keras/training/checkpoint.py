@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
-from fornet_keras.atomic import new_folder
+from fornet_keras.atomic import new_folder, remove_unfinished
 from fornet_keras.errors import TrainingError
 
 STATE = "state.safetensors"
@@ -109,6 +109,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
     metadata = {"step": str(checkpoint.step), "memory": json.dumps(checkpoint.memory)}
     content = save(checkpoint.arrays, metadata)
     try:
+        remove_unfinished(folder)
         if path.exists():
             shutil.rmtree(path)  # it was damaged: the run would have continued from it
         with new_folder(path) as writing:

@@ -45,6 +45,8 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
     """
     training = config.training
     train_set, val_set, pixels = open_data(config, console)
+    if config.data.cache:
+        console.print("note: timed without data.cache, which a run would write first", highlight=False)
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
     with on_devices(training.devices, training.batch_size, ALONE):
         return _measure(config, batches, val_set, pixels)

@@ -39,8 +39,6 @@ def _look_through(dataset: Dataset, config: Config, console: Console) -> tuple[D
     if len(kept) < len(dataset):
         console.print(skipping(report, len(dataset) - len(kept)), highlight=False)
         return _look_through(kept, config, console)
-    if not any(report.pixels):
-        raise DataError(
-            f"{dataset.root}: no label of split '{dataset.split}' has a pixel of any class; expected some"
-        )
+    if problem := report.void_problem():
+        raise DataError(f"{dataset.root}: {problem}")
     return dataset, report

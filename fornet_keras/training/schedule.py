@@ -10,7 +10,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("fornet_keras")
 class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises from 0 over `warmup_steps`, then falls as `(1 - progress) ** power` to 0 at `total_steps`.
+    """Rises over `warmup_steps`, then falls as `(1 - progress) ** power` to 0 at `total_steps`.
 
     Args:
         learning_rate: highest rate.

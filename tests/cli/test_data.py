@@ -60,6 +60,17 @@ def test_check_lists_every_problem_and_fails(run: Run, config: Path, data: Path,
     assert [len(split["problems"]) for split in splits] == [1, 2]
 
 
+def test_check_fails_where_training_would(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
+    for label in (data / "labels" / "test").iterdir():
+        Image.new("L", (96, 64), 0).save(label)
+    target = tmp_path / "result.json"
+    (tmp_path / "link.json").symlink_to(target)
+    result = run("data", "check", "--config", config, "--data", data, "--json", tmp_path / "link.json")
+    assert result.exit_code == 1
+    assert "no label of split 'test' has a pixel of any class; expected some\n" in result.stdout
+    assert (tmp_path / "link.json").is_symlink() and json.loads(target.read_text())["splits"]
+
+
 def test_data_of_a_folder_with_another_formats_configuration(run: Run, data: Path) -> None:
     result = run("data", "check", "--config", ROOT / "configs" / "camvid.yaml", "--data", data)
     assert result.exit_code == 1

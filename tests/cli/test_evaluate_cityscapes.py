@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from PIL import Image
 
 from fornet_keras.data.cityscapes import LABEL_IDS, TABLE
 from fornet_keras.data.synthetic import write_city
+from fornet_keras.evaluation.cityscapes import OfficialScores
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import save_model
 from tests.cli.conftest import Run
@@ -14,15 +16,18 @@ from tests.cli.conftest import Run
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_benchmarks_scores_beside_ours(run: Run, tmp_path: Path) -> None:
+def test_the_benchmarks_scores_beside_ours(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     city = tmp_path / "city"
     write_city(city, 1, 2, (64, 128), 0)
     save_model(FoRNet.from_preset("pico", 19), TABLE, tmp_path / "model")
     options = ("--config", ROOT / "configs" / "synthetic.yaml", "--data", city, "--json", tmp_path / "a.json")
     for instances in city.rglob("*val*/**/*_instanceIds.png"):
         instances.unlink()
-    result = run("evaluate", tmp_path / "model", *options)
+    frames = Mock(wraps=OfficialScores.add)
+    monkeypatch.setattr(OfficialScores, "add", lambda *args: frames(*args))
+    result = run("evaluate", tmp_path / "model", *options, "--curve", "0.1,1")
     assert result.exit_code == 0, result.stderr
+    assert frames.call_count == 2, "not for the other shares, of which they are not shown"
     found = json.loads((tmp_path / "a.json").read_text())
     official = found["cityscapes"]
     assert official["averageScoreClasses"] == pytest.approx(found["miou"], abs=1e-12)

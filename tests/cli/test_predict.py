@@ -33,7 +33,7 @@ def test_pictures_of_a_folder_and_what_became_of_each_file(
     assert result.stderr.splitlines()[1].startswith(f"  {images}/train/a.png: is not an image")
     kinds = ("importance", "labels", "overlay")
     names = [f"{name}_{kind}.png" for name in ("test/a", "test/b", "train/b") for kind in kinds]
-    assert files(output) == sorted(["legend.png", "settings.json", *names])
+    assert files(output) == sorted(["legend.png", "settings.json", "sources.json", *names])
     assert {image_size(output / name) for name in names[:3]} == {(40, 50)}
     found = json.loads((tmp_path / "result.json").read_text())
     assert (found["written"], found["kept"], found["failed"]) == (3, 0, 1)
@@ -75,10 +75,28 @@ def test_pictures_of_another_model_are_not_mixed(run: Run, model: Path, data: Pa
     assert "1 kept" in run("predict", shutil.copytree(model, other), *command).stdout, "the same weights"
 
 
+def test_pictures_of_another_image_are_not_taken_for_an_images_own(
+    run: Run, model: Path, data: Path, tmp_path: Path
+) -> None:
+    first, second = (data / "images" / split / "b.png" for split in ("train", "test"))
+    command = ("predict", model, "--output", tmp_path / "out")
+    assert run(*command, first).exit_code == 0
+    result = run(*command, second)
+    assert result.exit_code == 1
+    assert f"out/b_labels.png: is there already, of {first}, and would be taken for" in only_line(
+        result.stderr
+    )
+    Image.new("RGB", (50, 40)).save(first)
+    assert "1 predicted" in run(*command, first).stdout, "changed in its place"
+    assert image_size(tmp_path / "out" / "b_labels.png") == (40, 50)
+    assert "1 kept" in run(*command, shutil.copy2(first, tmp_path / "b.png")).stdout, "the same, moved"
+    assert "1 predicted" in run(*command, second, "--overwrite").stdout
+
+
 def test_a_budget_goes_on_with_what_it_had_found(
     run: Run, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shares = iter((0.25, 0.5))
+    shares = iter((0.25, 0.5, 0.75))
     monkeypatch.setattr("fornet_keras.benchmark.budget.fit_budget", lambda *_: (next(shares), 1.0))
     command = ("predict", model, data / "images" / "test", "--output", tmp_path / "out", "--budget-ms", 9)
     assert "2 predicted" in run(*command).stdout
@@ -86,6 +104,8 @@ def test_a_budget_goes_on_with_what_it_had_found(
     assert (result.exit_code, result.stderr) == (0, "")
     assert "2 kept" in result.stdout
     assert run(*command[:-1], 8).exit_code == 1, "another budget, another share"
+    result = run(*command, "--overwrite", "--json", tmp_path / "a.json")
+    assert (result.exit_code, json.loads((tmp_path / "a.json").read_text())["top_k"]) == (0, 0.75), "anew"
 
 
 def test_several_exported_models_are_not_one(run: Run, tmp_path: Path) -> None:

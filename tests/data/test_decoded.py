@@ -72,6 +72,14 @@ def test_runs_that_begin_at_once_decode_once(dataset: Dataset, tmp_path: Path) -
     assert len(said) == 1
 
 
+def test_runs_that_leave_out_other_samples_share_a_folder(dataset: Dataset, tmp_path: Path) -> None:
+    said: list[str] = []
+    part = replace(dataset, samples=dataset.samples[1:])
+    for each in (dataset, part, dataset, part):
+        decoded_samples(each, tmp_path / "cache", 2, said.append)
+    assert len(said) == 2
+
+
 def test_data_sets_of_one_format_share_a_folder(dataset: Dataset, tmp_path: Path) -> None:
     other = replace(dataset, root=tmp_path / "elsewhere")
     for each in (dataset, other):

@@ -37,7 +37,12 @@ def write(path: Path, pixels: np.ndarray) -> Path:
 
 def write_huge_png(path: Path, height: int, width: int) -> Path:
     """A PNG of a few bytes whose header announces an enormous image."""
-    chunks = (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", b""), (b"IEND", b"")
+    return write_png(path, height, width, 8, 2, b"")
+
+
+def write_png(path: Path, height: int, width: int, bits: int, color_type: int, content: bytes) -> Path:
+    header = struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", content), (b"IEND", b"")
     parts = [
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         for kind, body in chunks
@@ -90,6 +95,15 @@ def test_a_palette_gives_an_image_its_colors_and_a_label_its_indices(tmp_path: P
     picture.save(path, transparency=b"\x00\x80\xff")
     assert read_image(path).tolist() == [[[10, 20, 30], [200, 100, 50], [7, 8, 9]]]
     assert read_label(path).tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_label_of_few_bits_keeps_its_values(tmp_path: Path, bits: int) -> None:
+    values = [*range(2**bits)]
+    packed = int("".join(f"{value:0{bits}b}" for value in values).ljust(8, "0"), 2)
+    row = packed.to_bytes(max(1, len(values) * bits // 8), "big")
+    path = write_png(tmp_path / "a.png", 1, len(values), bits, 0, zlib.compress(b"\0" + row))
+    assert read_label(path).tolist() == [values]
 
 
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {

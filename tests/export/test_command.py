@@ -50,7 +50,7 @@ def test_the_command_from_any_backend(network: Any, tmp_path: Path) -> None:
 
 
 def test_the_command_writes_an_artifact_for_each_ratio(run: Any, network: Any, tmp_path: Path) -> None:
-    from fornet_keras.export.manifest import read_manifest
+    from fornet_keras.artifacts.manifest import read_manifest
     from fornet_keras.model_folder import save_model
 
     save_model(network, TABLE, tmp_path / "model")

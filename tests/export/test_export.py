@@ -35,8 +35,8 @@ def test_an_artifact_is_the_model(
     artifact: Callable[..., Any], network: Any, format: str, precision: str
 ) -> None:
     """On images that neither calibration nor proof has seen."""
-    from fornet_keras.export.manifest import read_manifest
-    from fornet_keras.export.runtimes import open_runtime
+    from fornet_keras.artifacts.manifest import read_manifest
+    from fornet_keras.artifacts.runtimes import open_runtime
 
     folder, manifest = artifact(format, precision)
     assert read_manifest(folder) == manifest
@@ -77,7 +77,7 @@ def test_eight_bits_are_not_transformed(
 
 @pytest.mark.parametrize("format", ["saved_model", "onnx", "openvino"])
 def test_other_batches_and_all_outputs(artifact: Callable[..., Any], network: Any, format: str) -> None:
-    from fornet_keras.export.runtimes import open_runtime
+    from fornet_keras.artifacts.runtimes import open_runtime
 
     folder, manifest = artifact(format, "float32")
     found = open_runtime(folder, format)(np.stack(scenes(3)))
@@ -120,7 +120,7 @@ def test_a_folder_that_is_there_is_left_alone(export: Callable[..., Any], tmp_pa
 
 
 def test_a_changed_artifact_is_refused(artifact: Callable[..., Any], tmp_path: Path) -> None:
-    from fornet_keras.export.manifest import read_manifest
+    from fornet_keras.artifacts.manifest import read_manifest
 
     folder = shutil.copytree(artifact("litert", "float32")[0], tmp_path / "changed")
     content = bytearray((folder / "model.tflite").read_bytes())
@@ -213,7 +213,7 @@ def test_a_size_too_small_for_the_scenes() -> None:
 
 
 def test_a_loss_of_miou_is_refused() -> None:
-    from fornet_keras.export.manifest import Check
+    from fornet_keras.artifacts.manifest import Check
     from fornet_keras.export.proof import TOLERANCES, _judge
 
     check = Check(batch=2, label_agreement=1, miou=0.5, miou_keras=0.7)

@@ -49,12 +49,19 @@ def test_the_labels_of_a_proof_are_the_artifact_s(
         ({"format": "litert"}, "no SHA-256 of model.tflite; expected what `export` writes"),
         ({"size": [32, 32]}, r"size \[32, 32\] is not that of the one input; expected what"),
         ({"size": [0, 160]}, "size.0: Input should be greater than 0; expected what"),
+        ({"top_k": 2}, "top_k: Input should be less than or equal to 1; expected what"),
+        ({"classes": []}, "classes: Tuple should have at least 2 items after validation"),
+        (
+            {"classes": [{"name": "a", "color": [0, 0, 999]}] * 2},
+            "classes.0.color.2: Input should be less than",
+        ),
+        ({"classes": [{"name": "a\x1b", "color": [0, 0, 0]}] * 2}, "classes.0.name: String should match"),
     ],
 )
 def test_a_changed_manifest_is_refused(
     artifact: Callable[..., Any], tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    from fornet_keras.export.manifest import read_manifest
+    from fornet_keras.artifacts.manifest import read_manifest
 
     copy = shutil.copytree(artifact("onnx", "float32")[0], tmp_path / "copy")
     manifest = json.loads((copy / "manifest.json").read_text())

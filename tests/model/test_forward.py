@@ -94,10 +94,12 @@ def test_a_keras_file_gives_the_model_back(model: FoRNet, tmp_path: Path) -> Non
 
 def test_a_frozen_backbone_is_still_frozen(model: FoRNet, tmp_path: Path) -> None:
     model.backbone.trainable = False
+    trained = len(model.trainable_weights)
     model.save(tmp_path / "model.keras")
     others = (model.with_top_k(0.2), keras.saving.load_model(tmp_path / "model.keras"))
     model.backbone.trainable = True
     assert not any(other.backbone.trainable for other in others)
+    assert {len(other.trainable_weights) for other in others} == {trained}
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -108,6 +110,21 @@ def test_mixed_precision_gives_float32(dense: dict[str, np.ndarray], policy: str
     assert dtypes(outputs) == dtypes(mixed.output) == {"float32"}
     # Steps of bfloat16 are 0.8 %, and errors add up over a dozen layers.
     assert 0 < np.abs(outputs["logits"] - dense["logits"]).mean() < 0.02 * dense["logits"].std()
+
+
+def test_a_copy_has_the_precision_of_the_original(tmp_path: Path) -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = tiny_model()
+    keras.config.set_dtype_policy("float32")
+    model.save(tmp_path / "model.keras")
+    for other in (model.with_top_k(0.2), keras.saving.load_model(tmp_path / "model.keras")):
+        assert other.get_layer("context").compute_dtype == "bfloat16"
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_values_up_to_1_are_suspect(model: FoRNet) -> None:
+    with pytest.warns(UserWarning, match="float values up to 1 only, nearly black; expected 0…255"):
+        model.predict_image(images(64, 96)[0] / 255.0)
 
 
 def test_dropout_is_of_training_alone(model: FoRNet) -> None:

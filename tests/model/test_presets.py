@@ -27,6 +27,15 @@ def test_a_backbone_of_ones_own() -> None:
     assert model.output["logits"].shape == (None, None, None, 5)
 
 
+def test_no_backbone_is_the_preset_s_own() -> None:
+    model = FoRNet.from_preset("pico", num_classes=3, backbone=None)
+    assert model.backbone.widths == (8, 8, 8, 8)
+    with pytest.raises(
+        ValueError, match=r"widths and depths must be of the strides \(4, 8, 16, 32\); received"
+    ):
+        FoRNet.from_preset("pico", num_classes=3, backbone={"widths": (8, 8)})
+
+
 def test_unknown_preset_is_refused() -> None:
     with pytest.raises(ValueError, match="preset must be one of pico, nano, s, m; received 'xl'"):
         FoRNet.from_preset("xl", num_classes=5)
@@ -41,7 +50,8 @@ def test_unknown_preset_is_refused() -> None:
         ({"num_classes": 3, "scales": (1, 1)}, r"scales must be different ones, .* received \(1, 1\)"),
         ({"num_classes": 3, "region_size": 40}, "region_size must be a multiple of 16 pixels; received 40"),
         ({"num_classes": 3, "region_size": 0}, "region_size must be a multiple of 16 pixels; received 0"),
-        ({"num_classes": 3, "top_k": 0}, r"ratio must be in \(0, 1\]; received 0"),
+        ({"num_classes": 3, "top_k": 0}, r"top_k must be in \(0, 1\]; received 0"),
+        ({"num_classes": 3, "scales": (0,)}, r"scales must divide region_size / 4; received \(0,\)"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments: dict, message: str) -> None:

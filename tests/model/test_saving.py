@@ -1,5 +1,6 @@
 """A model folder is written whole or not at all, and what was there is kept until then."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,29 @@ def test_a_failure_leaves_nothing_half_written(
 
 def test_what_a_killed_process_left_does_not_matter(model: FoRNet, folder: Path) -> None:
     before = content(folder)
-    for name in (".model.writing", ".model.replaced"):
-        (folder.parent / name).mkdir()
-        (folder.parent / name / "weights.safetensors").write_bytes(b"half")
+    (folder.parent / ".model.replaced").mkdir()
+    (folder.parent / ".model.replaced" / "weights.safetensors").write_bytes(b"half")
     save_model(model, TABLE, folder)
     assert content(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_kill_between_the_two_renames_loses_no_model(model: FoRNet, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    save_model(model, TABLE, run / "best")
+    before = content(run / "best")
+    (run / "best").rename(run / ".best.replaced")
+    for name in (run, run / "best"):
+        assert load_model(name)[0].count_params() == model.count_params()
+    save_model(model, TABLE, run / "best")
+    assert content(run / "best") == before
+    assert [path.name for path in run.iterdir()] == ["best"]
+
+
+def test_an_error_names_the_folder_that_was_asked_for(model: FoRNet, tmp_path: Path) -> None:
+    large = model.with_top_k(0.5)
+    large.set_weights([weight * 0 + 1e6 for weight in model.get_weights()])
+    with pytest.raises(
+        ModelError, match=re.escape(f"{tmp_path / 'model'}: '") + ".* is too large for float16"
+    ):
+        save_model(large, TABLE, tmp_path / "model", half=True)

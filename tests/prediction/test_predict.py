@@ -92,13 +92,16 @@ def test_predictor_takes_one_size_after_another(
         assert predict(images(height, width)[0])["label_ids"].shape == (height, width)
 
 
+SHARED = ["legend.png", "settings.json", "sources.json"]
+
+
 def test_labels_are_the_prediction_at_the_image_size(predict: Predictor, picture: Path) -> None:
     (outcome,) = run(predict, picture)
     out = picture.parent.parent / "out"
     assert outcome == Outcome(picture, "written", {"labels": out / "a_labels.png"})
     expected = predict(read_image(picture))["label_ids"]
     assert np.mean(read_label(out / "a_labels.png") == expected) > 0.999
-    assert sorted(path.name for path in out.iterdir()) == ["a_labels.png", "legend.png", "settings.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["a_labels.png", *SHARED]
 
 
 def test_all_kinds_are_written_at_the_image_size(predict: Predictor, picture: Path) -> None:
@@ -163,7 +166,7 @@ def test_what_stays_is_never_of_other_settings(predict: Predictor, picture: Path
     with pytest.raises(DataError, match="1 predictions .*top_k is 0.5 there and 0.25 here.*b_labels.png"):
         again(find_inputs([str(picture)], output))
     again.begin(both)
-    assert sorted(path.name for path in output.iterdir()) == ["legend.png", "settings.json"]
+    assert sorted(path.name for path in output.iterdir()) == SHARED
     assert [outcome.status for outcome in again(both)] == ["written", "written"]
 
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fornet_keras.export.runtimes import open_runtime
+from fornet_keras.artifacts.runtimes import open_runtime
 from tests.serving.conftest import ROOT, Server, picture, png
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

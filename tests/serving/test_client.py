@@ -47,7 +47,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(artifact: Path) -> np.ndarray:
-    from fornet_keras.export.runtimes import open_runtime
+    from fornet_keras.artifacts.runtimes import open_runtime
 
     found: np.ndarray = open_runtime(artifact, "saved_model")(picture()[None])["label_ids"]
     return found

@@ -9,19 +9,25 @@ import struct
 import threading
 import time
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image
 
+from fornet_keras.artifacts.runtimes import open_runtime
 from fornet_keras.errors import ExportError, ServingError
-from fornet_keras.export.runtimes import open_runtime
+from fornet_keras.serving.app import Service
 from fornet_keras.serving.artifacts import open_artifacts
+from fornet_keras.serving.server import HeadTimeoutProtocol, configuration, listen
 from tests.cli.conftest import only_line, run
 from tests.serving.conftest import SIZE, TABLE, Server, picture, png, start
 
@@ -213,37 +219,54 @@ def test_a_signal_ends_it_and_keras_was_never_loaded(ratios: Path, tmp_path: Pat
     assert output.splitlines()[1:] == ["stopped", "loaded:"]
 
 
-def test_a_full_queue_and_slow_clients(ratios: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import uvicorn
-
-    from fornet_keras.serving.app import Service
-    from fornet_keras.serving.server import PatientProtocol, configuration, listen
-
-    monkeypatch.setattr(PatientProtocol, "head_seconds", 0.3)
-    service = Service(open_artifacts([ratios / "k1"]), queue=1, body_seconds=0.6)
+@contextmanager
+def listening_here(service: Service) -> Iterator[tuple[str, int]]:
+    """The address of a service that listens in a thread of this process."""
     with listen("127.0.0.1", 0) as listening:
-        port = listening.getsockname()[1]
         server = uvicorn.Server(configuration(service))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=30) as slow_head:
-                slow_head.sendall(b"POST /v1/pre")
-                assert slow_head.recv(100).startswith(b"HTTP/1.1 408 ")
-            with socket.create_connection(("127.0.0.1", port), timeout=30) as slow_body:
-                slow_body.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nhalf")
-                while not service.waiting:
-                    time.sleep(0.01)
-                reply = Server.ask(Server(None, f"127.0.0.1:{port}"), "POST", "/v1/predict", b"x")  # type: ignore[arg-type]
-                assert (reply[0], reply[1]["retry-after"]) == (503, "1")
-                assert b"1 requests are waiting; try again" in reply[2]
-                late = slow_body.recv(1000)
-                assert late.startswith(b"HTTP/1.1 408 ") and b"connection: close" in late.lower()
-            assert service.waiting == 0
+            yield listening.getsockname()
         finally:
             server.should_exit = True
             thread.join()
             service.worker.shutdown()
+
+
+def ask(address: tuple[str, int], path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    return Server(None, "{}:{}".format(*address)).ask("POST", path, body)  # type: ignore[arg-type]
+
+
+def test_a_full_queue_and_slow_clients(ratios: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HeadTimeoutProtocol, "head_seconds", 0.3)
+    service = Service(open_artifacts([ratios / "k1"]), queue=1, body_seconds=0.6)
+    with listening_here(service) as address:
+        with socket.create_connection(address, timeout=30) as slow_head:
+            slow_head.sendall(b"POST /v1/pre")
+            assert slow_head.recv(100).startswith(b"HTTP/1.1 408 ")
+        with socket.create_connection(address, timeout=30) as slow_body:
+            slow_body.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nhalf")
+            while not service.waiting:
+                time.sleep(0.01)
+            status, headers, content = ask(address, "/v1/predict", b"x")
+            assert (status, headers["retry-after"]) == (503, "1")
+            assert b"1 requests are waiting; try again" in content
+            late = slow_body.recv(1000)
+            assert late.startswith(b"HTTP/1.1 408 ") and b"connection: close" in late.lower()
+        assert service.waiting == 0
+
+
+def test_an_error_of_the_server_is_counted_and_said(
+    ratios: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("fornet_keras.serving.app.answer", Mock(side_effect=ZeroDivisionError("by zero")))
+    service = Service(open_artifacts([ratios / "k1"]), queue=1)
+    with listening_here(service) as address:
+        status, _, content = ask(address, "/v1/predict", png(picture()))
+    assert (status, json.loads(content)) == (500, {"error": "k1 could not answer; the server's log says why"})
+    assert service.registry.get_sample_value("fornet_requests_total", {"status": "500"}) == 1
+    assert "by zero" in caplog.text
 
 
 def test_what_is_not_served(ratios: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fornet_keras.cli.root import root
 from fornet_keras.config import Config
+from fornet_keras.data.camvid import TABLE as CAMVID
 from fornet_keras.errors import ConfigError, TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.training.checkpoint import Checkpoint, newest
@@ -238,6 +240,13 @@ def test_other_images_and_another_backend_are_refused(
     data = whole.config.data.model_copy(update={"root": str(own_camvid)})
     with pytest.raises(ConfigError, match="the run has learnt from 6 images, and here are 5, not all of"):
         train(whole.config.model_copy(update={"data": data}), tmp_path / "run", resume=True)
+    swapped = replace(CAMVID, train_ids=CAMVID.train_ids | {0: 1, 1: 0})
+    with monkeypatch.context() as patch:
+        patch.setattr("fornet_keras.data.camvid.TABLE", swapped)
+        with pytest.raises(
+            ConfigError, match="classes or label values are not those that the run has learnt"
+        ):
+            train(whole.config, tmp_path / "run", resume=True)
     monkeypatch.setattr(keras.backend, "backend", lambda: "another")
     with pytest.raises(ConfigError, match="the run began with the backend .*; continue with --backend"):
         train(whole.config, tmp_path / "run", resume=True)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from fornet_keras.atomic import write_text
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ExportError
+from fornet_keras.model_description import ClassEntry, label_table
 
 MANIFEST = "manifest.json"
 MAX_BYTES = 1_000_000
@@ -23,7 +24,6 @@ FILES = {
 }
 """Format → the files below the artifact's folder without which there is no model."""
 
-Byte = int
 Format = Literal["saved_model", "litert", "onnx", "openvino"]
 Precision = Literal["float32", "float16", "dynamic_int8", "int8"]
 
@@ -93,7 +93,7 @@ class Proof(_Strict):
 
     tolerance: Tolerance
     images: str
-    at_top_k: tuple[Check, ...]
+    at_top_k: tuple[Check, ...] = Field(min_length=1)
     keras_at_1: float
     exported_at_1: float
 
@@ -106,24 +106,17 @@ class Proof(_Strict):
         return self.model_copy(update={"at_top_k": tuple(x.model_copy(update=more) for x, more in pairs)})
 
 
-class ClassEntry(_Strict):
-    """One class: its label id is its position."""
-
-    name: str
-    color: tuple[Byte, Byte, Byte]
-
-
 class Manifest(_Strict):
     """The content of `manifest.json`."""
 
     format: Format
     precision: Precision
     size: tuple[PositiveInt, PositiveInt]
-    top_k: float
-    region_size: int = Field(16, description="edge of a region in pixels")
+    top_k: float = Field(gt=0, le=1)
+    region_size: int = Field(16, ge=16, le=1024, description="edge of a region in pixels")
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    classes: tuple[ClassEntry, ...]
+    classes: tuple[ClassEntry, ...] = Field(min_length=2, max_length=255, description="by label id")
     versions: dict[str, str]
     proof: Proof
     sha256: dict[str, str] = Field(description="file, relative to the manifest → SHA-256")
@@ -136,11 +129,7 @@ class Manifest(_Strict):
 
     def table(self) -> LabelTable:
         """The classes as a `LabelTable` of train ids."""
-        return LabelTable(
-            names=tuple(entry.name for entry in self.classes),
-            colors=tuple(entry.color for entry in self.classes),
-            train_ids={i: i for i in range(len(self.classes))},
-        )
+        return label_table(self.classes)
 
 
 def file_sums(folder: Path) -> dict[str, str]:

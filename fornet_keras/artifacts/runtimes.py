@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.export.manifest import FILES
+from fornet_keras.artifacts.manifest import FILES
 
 LITERT_FILE = FILES["litert"][0]
 ONNX_FILE = FILES["onnx"][0]
