@@ -93,8 +93,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 
 def last_complete(path: Path) -> Path:
     """A folder that `replaced_folder` writes, or the older one, where a killed process had moved it aside."""
-    aside = _aside(path)
-    return aside if aside.is_dir() and not path.exists() else path
+    return path if path.exists() or not _aside(path).is_dir() else _aside(path)
 
 
 def remove_unfinished(parent: Path) -> None:

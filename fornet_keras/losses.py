@@ -178,7 +178,7 @@ class FoRNetLoss(keras.losses.Loss):
     scalar.
 
     Raises:
-        ValueError: a class weight below 0, or not one a class.
+        ValueError: a class weight below 0, or not one a class; one-hot labels.
     """
 
     def __init__(
@@ -209,6 +209,11 @@ class FoRNetLoss(keras.losses.Loss):
         """The weighted terms, as a dict of float32 scalars: `logits_loss`, `coarse_loss`, `selector_loss`."""
         labels = ops.cast(labels, "int32")
         if len(labels.shape) == 4:
+            if labels.shape[-1] not in (1, None):
+                raise ValueError(
+                    "labels must be class ids (batch, height, width); "
+                    f"received shape {tuple(labels.shape)}; of one-hot labels take the argmax"
+                )
             labels = ops.squeeze(labels, -1)
         coarse, importance = outputs["coarse_logits"], outputs["importance"]
         _, height, width, _ = coarse.shape

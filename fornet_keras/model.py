@@ -259,7 +259,7 @@ def _require_valid(num_classes, scales, region_size, top_k):
     if region_size < 16 or region_size % 16:
         raise ValueError(f"region_size must be a multiple of 16 pixels; received {region_size}")
     if not 0 < top_k <= 1:
-        raise ValueError(f"top_k must be in (0, 1]; received {top_k}")
+        raise ValueError(f"top_k must be in (0, 1]; received {top_k}; use 1 to keep every region")
     if any(scale < 1 or region_size // DETAIL_STRIDE % scale for scale in scales):
         raise ValueError(f"scales must divide region_size / 4; received {scales} and {region_size} pixels")
 

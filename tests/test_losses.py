@@ -260,6 +260,14 @@ def test_fornet_loss_round_trip() -> None:
     assert twin.class_weights == WEIGHTS
 
 
+def test_one_hot_labels_are_refused() -> None:
+    outputs = {"logits": logits(), "coarse_logits": logits(), "importance": np.zeros((2, 1, 1), "float32")}
+    with pytest.raises(
+        ValueError, match=r"received shape \(2, 6, 10, 4\); of one-hot labels take the argmax"
+    ):
+        FoRNetLoss()(*tensors(np.zeros((2, 6, 10, 4), "int32")), outputs)
+
+
 def test_class_weights_must_be_one_a_class() -> None:
     with pytest.raises(ValueError, match="class_weights must be one a class; received 3 for 4 classes"):
         cross_entropy(*tensors(labels(), logits()), class_weights=[1, 2, 3])

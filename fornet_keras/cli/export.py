@@ -107,6 +107,7 @@ def export(
         dataset = open_split(config.data, config.data.val_split)
     start_backend("tensorflow")
     from fornet_keras.export.export import as_json, check_target, export_model
+    from fornet_keras.export.formats import ExportSpec
     from fornet_keras.export.images import calibration_images, labelled_images, proof_images
     from fornet_keras.model_folder import load_model
 
@@ -114,13 +115,15 @@ def export(
     network, table = load_model(model, top_k[0] if top_k else None)
     if dataset:
         require_classes(model, table, dataset)
-    outputs = ["label_ids", *["logits"] * logits, *["importance", "kept"] * importance]
+    outputs = ("label_ids", *["logits"] * logits, *["importance", "kept"] * importance)
     images = calibration_images(calibration, size) if calibration else []
     proof = labelled_images(dataset, size) if dataset else proof_images(calibration, images, size)
 
+    spec = ExportSpec(format_name, size, precision, outputs, images)
+
     def write(network: FoRNet, folder: Path) -> tuple[Path, Manifest]:
         with OUTPUT.status(f"writing and proving {format_name} at top-k {network.top_k:g} …"):
-            return export_model(network, table, folder, format_name, size, proof, precision, outputs, images)
+            return export_model(network, table, folder, spec, proof)
 
     if len(top_k) < 2:
         written = [write(network, output)]

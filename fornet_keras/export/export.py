@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,14 +18,14 @@ from fornet_keras.artifacts.manifest import (
     file_sums,
     write_manifest,
 )
-from fornet_keras.artifacts.runtimes import open_runtime, open_tf_lite
+from fornet_keras.artifacts.runtimes import LITERT_FILE, open_runtime, open_tf_lite
 from fornet_keras.atomic import new_folder
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ExportError
 from fornet_keras.export import formats
 from fornet_keras.export.deployment import OUTPUTS, deployment_model
+from fornet_keras.export.formats import ExportSpec
 from fornet_keras.export.proof import Proof, ProofImages, Reference, prove
-from fornet_keras.export.quantize import Images
 from fornet_keras.export.warmup import write_warmup
 from fornet_keras.model import FoRNet
 from fornet_keras.model_description import class_entries
@@ -34,15 +34,7 @@ PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "tf2onnx", "onnxruntime", "
 
 
 def export_model(
-    model: FoRNet,
-    table: LabelTable,
-    output: Path,
-    format: Format,
-    size: tuple[int, int],
-    images: ProofImages,
-    precision: Precision = "float32",
-    outputs: Sequence[str] = ("label_ids",),
-    calibration: Images = (),
+    model: FoRNet, table: LabelTable, output: Path, spec: ExportSpec, images: ProofImages
 ) -> tuple[Path, Manifest]:
     """Write a model in another format, and prove that it is the same model. On the TensorFlow backend only.
 
@@ -51,12 +43,8 @@ def export_model(
         table: its classes.
         output: a folder that does not exist yet; of a SavedModel, the folder of its numbered versions, to
             which one is added.
-        format: a key of `formats.PRECISIONS`.
-        size: height and width of the images in pixels.
-        images: what the proof is taken on, of that size.
-        precision: one of the format's.
-        outputs: what the artifact gives, of `OUTPUTS`.
-        calibration: images of that size for int8.
+        spec: what is to be written.
+        images: what the proof is taken on, of the same size.
 
     Returns:
         The folder of the artifact, and its manifest.
@@ -68,23 +56,22 @@ def export_model(
         raise ExportError(
             "an export needs the TensorFlow backend; use the command `export`, or KERAS_BACKEND=tensorflow"
         )
-    folder = check_target(output, format, precision, size, bool(calibration))
-    batches = (1,) if format == "litert" else (1, 2)
-    reference = Reference(model, size, images)
-    if "int8" in precision:
+    folder = check_target(output, spec.format, spec.precision, spec.size, bool(spec.calibration))
+    reference = Reference(model, spec.size, images)
+    if "int8" in spec.precision:
         model = _without_winograd(model)
     with new_folder(folder) as writing:
-        _write(model, size, outputs, writing, format, precision, calibration)
-        proof = _prove(writing, format, reference, batches, precision)
-        if set(OUTPUTS) - set(outputs):
+        formats.write(model, spec, writing)
+        proof = _prove(writing, spec, reference)
+        if set(OUTPUTS) - set(spec.outputs):
             # The same once more with every output: what the artifact does not show is compared too.
             with TemporaryDirectory() as name:
-                _write(model, size, OUTPUTS, Path(name), format, precision, calibration)
-                twin = _prove(Path(name), format, reference, batches, precision)
+                formats.write(model, replace(spec, outputs=OUTPUTS), Path(name))
+                twin = _prove(Path(name), spec, reference)
             proof = proof.with_unseen(twin)
-        if format == "saved_model":
+        if spec.format == "saved_model":
             write_warmup(writing, images.images[0])
-        manifest = _manifest(model, table, writing, format, precision, size, outputs, proof)
+        manifest = _manifest(model, table, writing, spec, proof)
         write_manifest(manifest, writing)
     return folder, manifest
 
@@ -106,25 +93,6 @@ def check_target(
     return output / str(max(taken, default=0) + 1)
 
 
-def _write(
-    model: FoRNet,
-    size: tuple[int, int],
-    outputs: Sequence[str],
-    folder: Path,
-    format: str,
-    precision: str,
-    calibration: Images,
-) -> None:
-    if format == "saved_model":
-        formats.write_saved_model(model, size, outputs, folder)
-    elif format == "litert":
-        formats.write_litert(model, size, outputs, folder, precision, calibration)
-    elif format == "onnx":
-        formats.write_onnx(model, size, outputs, folder, precision, calibration)
-    else:
-        formats.write_openvino(model, size, outputs, folder, precision, calibration)
-
-
 def _without_winograd(model: FoRNet) -> FoRNet:
     """The same network for eight bits, which are too few for Winograd's transforms."""
     plain = model.with_top_k(model.top_k)
@@ -132,29 +100,21 @@ def _without_winograd(model: FoRNet) -> FoRNet:
     return plain
 
 
-def _prove(folder: Path, format: str, reference: Reference, batches: Sequence[int], precision: str) -> Proof:
+def _prove(folder: Path, spec: ExportSpec, reference: Reference) -> Proof:
     """The proof in the format's own runtime; of LiteRT also in the interpreter of TensorFlow."""
-    if format == "litert":
-        prove(open_tf_lite(folder / formats.LITERT_FILE), reference, batches, precision)
-    return prove(open_runtime(folder, format), reference, batches, precision)
+    batches = (1, 2) if spec.batch is None else (spec.batch,)
+    if spec.format == "litert":
+        prove(open_tf_lite(folder / LITERT_FILE), reference, batches, spec.precision)
+    return prove(open_runtime(folder, spec.format), reference, batches, spec.precision)
 
 
-def _manifest(
-    model: FoRNet,
-    table: LabelTable,
-    folder: Path,
-    format: Format,
-    precision: Precision,
-    size: tuple[int, int],
-    outputs: Sequence[str],
-    proof: Proof,
-) -> Manifest:
-    deployed = deployment_model(model, size, outputs, 1 if format == "litert" else None)
+def _manifest(model: FoRNet, table: LabelTable, folder: Path, spec: ExportSpec, proof: Proof) -> Manifest:
+    deployed = deployment_model(model, spec.size, spec.outputs, spec.batch)
     tensors = {name: (x.dtype, tuple(x.shape)) for name, x in deployed.output.items()}
     return Manifest(
-        format=format,
-        precision=precision,
-        size=size,
+        format=spec.format,
+        precision=spec.precision,
+        size=spec.size,
         top_k=model.top_k,
         region_size=model.region_size,
         inputs=(Tensor(name="image", dtype="uint8", shape=tuple(deployed.input.shape)),),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.artifacts.manifest import Format, Precision
 from fornet_keras.artifacts.runtimes import LITERT_FILE, ONNX_FILE, OPENVINO_FILE
 from fornet_keras.errors import ExportError
 from fornet_keras.export.deployment import deployment_model
@@ -45,6 +47,30 @@ MAX_PIXELS = 2**24
 """A larger image would need gigabytes for its logits, in the proof too."""
 
 
+@dataclass(frozen=True)
+class ExportSpec:
+    """What an export is to be.
+
+    Args:
+        format: a key of `PRECISIONS`.
+        size: height and width of the images in pixels.
+        precision: one of the format's.
+        outputs: what the artifact gives, of `deployment.OUTPUTS`.
+        calibration: images of that size, for int8.
+    """
+
+    format: Format
+    size: tuple[int, int]
+    precision: Precision = "float32"
+    outputs: tuple[str, ...] = ("label_ids",)
+    calibration: Images = ()
+
+    @property
+    def batch(self) -> int | None:
+        """Images a call; None is any number."""
+        return 1 if self.format == "litert" else None
+
+
 def check_format(name: str, precision: str, calibrated: bool, size: tuple[int, int]) -> None:
     """Refuse what cannot be written here, before anything is computed.
 
@@ -68,7 +94,18 @@ def check_format(name: str, precision: str, calibrated: bool, size: tuple[int, i
         raise ExportError("int8 needs images like those it will see; name their folder with --calibration")
 
 
-def write_saved_model(model: FoRNet, size: tuple[int, int], outputs: Sequence[str], folder: Path) -> None:
+def write(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
+    """Write a model's files into a folder."""
+    writers = {
+        "saved_model": write_saved_model,
+        "litert": write_litert,
+        "onnx": write_onnx,
+        "openvino": write_openvino,
+    }
+    writers[spec.format](model, spec, folder)
+
+
+def write_saved_model(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
     """Write a TensorFlow SavedModel that takes any number of images of one size.
 
     Its signatures: `serving_default` takes `image`, uint8 `(batch, height, width, 3)`; `serving_encoded`
@@ -76,11 +113,11 @@ def write_saved_model(model: FoRNet, size: tuple[int, int], outputs: Sequence[st
     """
     import tensorflow as tf
 
-    run, deployed = _function(model, size, outputs, batch=None)
+    run, deployed = _function(model, spec)
 
     def decode(encoded: Any) -> Any:
         image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        return tf.ensure_shape(image, (*size, 3))
+        return tf.ensure_shape(image, (*spec.size, 3))
 
     @tf.function
     def run_encoded(encoded: Any) -> Any:
@@ -90,29 +127,22 @@ def write_saved_model(model: FoRNet, size: tuple[int, int], outputs: Sequence[st
     _save(run, deployed, folder, {ENCODED: encoded})
 
 
-def write_litert(
-    model: FoRNet,
-    size: tuple[int, int],
-    outputs: Sequence[str],
-    folder: Path,
-    precision: str,
-    calibration: Images,
-) -> None:
+def write_litert(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
     """Write `model.tflite` for one image a call, with LiteRT's built-in operations only."""
     import tensorflow as tf
 
     # Full int8 quantises a float input itself; `_with_full_range` sees to it that this changes no value.
-    dtype = "float32" if precision == "int8" else "uint8"
-    run, deployed = _function(model, size, outputs, 1, dtype, static_shapes=True)
+    dtype = "float32" if spec.precision == "int8" else "uint8"
+    run, deployed = _function(model, spec, dtype, static_shapes=True)
     with TemporaryDirectory() as saved_model:
         _save(run, deployed, Path(saved_model))
         converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
-        if precision != "float32":
+        if spec.precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if precision == "float16":
+        if spec.precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        if precision == "int8":
-            converter.representative_dataset = lambda: _with_full_range(calibration)
+        if spec.precision == "int8":
+            converter.representative_dataset = lambda: _with_full_range(spec.calibration)
             converter.target_spec.supported_ops = [
                 tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
                 tf.lite.OpsSet.TFLITE_BUILTINS,
@@ -121,57 +151,38 @@ def write_litert(
         (folder / LITERT_FILE).write_bytes(converter.convert())
 
 
-def write_onnx(
-    model: FoRNet,
-    size: tuple[int, int],
-    outputs: Sequence[str],
-    folder: Path,
-    precision: str,
-    calibration: Images,
-) -> None:
+def write_onnx(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
     """Write `model.onnx`, which takes any number of images."""
     import tf2onnx
 
-    run, deployed = _function(model, size, outputs, batch=None)
+    run, deployed = _function(model, spec)
     path = folder / ONNX_FILE
     tf2onnx.convert.from_function(run, [_specification(deployed)], opset=ONNX_OPSET, output_path=str(path))
-    if precision == "int8":
-        quantize_onnx(path, calibration)
+    if spec.precision == "int8":
+        quantize_onnx(path, spec.calibration)
 
 
-def write_openvino(
-    model: FoRNet,
-    size: tuple[int, int],
-    outputs: Sequence[str],
-    folder: Path,
-    precision: str,
-    calibration: Images,
-) -> None:
+def write_openvino(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
     """Write `model.xml` and `model.bin`, which take any number of images."""
     import openvino
 
-    run, deployed = _function(model, size, outputs, batch=None)
+    run, deployed = _function(model, spec)
     converted = openvino.convert_model(run.get_concrete_function(_specification(deployed)))
     forget_order_of_equals(converted)
     normalize_as_it_lies(converted)
     keep_channels_last(converted)
-    if precision == "int8":
-        converted = quantize_openvino(converted, calibration)
-    openvino.save_model(converted, folder / OPENVINO_FILE, compress_to_fp16=precision == "float16")
+    if spec.precision == "int8":
+        converted = quantize_openvino(converted, spec.calibration)
+    openvino.save_model(converted, folder / OPENVINO_FILE, compress_to_fp16=spec.precision == "float16")
 
 
 def _function(
-    model: FoRNet,
-    size: tuple[int, int],
-    outputs: Sequence[str],
-    batch: int | None,
-    dtype: str = "uint8",
-    static_shapes: bool = False,
+    model: FoRNet, spec: ExportSpec, dtype: str = "uint8", static_shapes: bool = False
 ) -> tuple[Any, keras.Model]:
     """The deployment model, as a TensorFlow function and as it is."""
     import tensorflow as tf
 
-    deployed = deployment_model(model, size, outputs, batch, dtype, static_shapes)
+    deployed = deployment_model(model, spec.size, spec.outputs, spec.batch, dtype, static_shapes)
     return tf.function(lambda image: deployed(image, training=False)), deployed
 
 

@@ -146,7 +146,9 @@ class FolderPrediction:
         changed = []
         for entry in inputs:
             now = sources[str(entry.name)]
-            before = recorded.get(str(entry.name), now)
+            before = recorded.get(str(entry.name))
+            if not isinstance(before, list) or len(before) != len(now):
+                continue  # nobody knows what they are of
             there = [file for file in self._files(entry).values() if file.exists()]
             if self.overwrite or not there or before[1:] == now[1:]:
                 continue

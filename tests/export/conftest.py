@@ -35,12 +35,12 @@ def export_to(output: Path, model: Any, format: Any, precision: Any = "float32",
     """Every output, if not told otherwise: the proof then needs no second artifact."""
     from fornet_keras.export.deployment import OUTPUTS
     from fornet_keras.export.export import export_model
+    from fornet_keras.export.formats import ExportSpec
     from fornet_keras.export.proof import ProofImages
 
     images = scenes(3)
-    options = {"calibration": images, "outputs": OUTPUTS, **options}
-    proof = ProofImages("scenes", images)
-    return export_model(model, TABLE, output, format, SIZE, proof, precision, **options)
+    spec = ExportSpec(format, SIZE, precision, **{"calibration": images, "outputs": OUTPUTS, **options})
+    return export_model(model, TABLE, output, spec, ProofImages("scenes", images))
 
 
 @pytest.fixture(scope="module")

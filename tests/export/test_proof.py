@@ -32,8 +32,8 @@ def test_the_labels_of_a_proof_are_the_artifact_s(
     monkeypatch.setitem(proof.TOLERANCES, "float32", anything)
     write = formats.write_onnx
 
-    def write_both(model: Any, size: Any, outputs: Any, *rest: Any) -> None:
-        write(model.with_top_k(0.1) if "kept" in outputs else model, size, outputs, *rest)
+    def write_both(model: Any, spec: Any, folder: Path) -> None:
+        write(model.with_top_k(0.1) if "kept" in spec.outputs else model, spec, folder)
 
     monkeypatch.setattr(formats, "write_onnx", write_both)
     _, manifest = export("onnx", outputs=("label_ids",))

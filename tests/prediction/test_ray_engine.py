@@ -24,11 +24,13 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("tf2onnx", reason="the tests' artifact is ONNX")
     from fornet_keras.data.dataset import LabelTable
     from fornet_keras.export.export import export_model
+    from fornet_keras.export.formats import ExportSpec
     from fornet_keras.export.images import proof_images
 
     table = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {})
     folder = tmp_path_factory.mktemp("exported") / "onnx"
-    export_model(randomize(tiny_model()), table, folder, "onnx", SIZE, proof_images(None, [], SIZE))
+    spec = ExportSpec("onnx", SIZE)
+    export_model(randomize(tiny_model()), table, folder, spec, proof_images(None, [], SIZE))
     return folder
 
 

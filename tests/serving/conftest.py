@@ -71,6 +71,7 @@ def png(image: np.ndarray) -> bytes:
 def ratios(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of ONNX artifacts of two top-k, with importance, and one of LiteRT without."""
     from fornet_keras.export.export import export_model
+    from fornet_keras.export.formats import ExportSpec
     from fornet_keras.export.proof import ProofImages
     from tests.model.tiny import randomize, tiny_model
 
@@ -80,8 +81,9 @@ def ratios(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # All that there is: the proof then needs no second model.
         outputs = ("label_ids", "logits", "importance", "kept")
         of_share = model.with_top_k(share)
-        export_model(of_share, TABLE, folder / f"k{share:g}", "onnx", SIZE, images, outputs=outputs)
-    export_model(model.with_top_k(0.5), TABLE, folder / "phone", "litert", SIZE, images)
+        spec = ExportSpec("onnx", SIZE, outputs=outputs)
+        export_model(of_share, TABLE, folder / f"k{share:g}", spec, images)
+    export_model(model.with_top_k(0.5), TABLE, folder / "phone", ExportSpec("litert", SIZE), images)
     return folder
 
 

@@ -37,12 +37,13 @@ def picture(size: tuple[int, int] = SIZE) -> np.ndarray:
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fornet_keras.export.export import export_model
+    from fornet_keras.export.formats import ExportSpec
     from fornet_keras.export.proof import ProofImages
     from tests.model.tiny import randomize, tiny_model
 
     output = tmp_path_factory.mktemp("serving") / "city"
     images = ProofImages("noise", [picture()])
-    return export_model(randomize(tiny_model()), TABLE, output, "saved_model", SIZE, images)[0]
+    return export_model(randomize(tiny_model()), TABLE, output, ExportSpec("saved_model", SIZE), images)[0]
 
 
 @pytest.fixture(scope="module")
