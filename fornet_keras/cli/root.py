@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import warnings
 
@@ -49,6 +48,4 @@ def main(program: str | None = None) -> None:
     if not sys.warnoptions:
         # What Keras and the backends say to developers. `python -W default cli.py …` shows it.
         warnings.simplefilter("ignore")
-    # As an exit, in which a command clears away what it has half-written; `train` and `serve` have their own.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     root.main(prog_name=program)
