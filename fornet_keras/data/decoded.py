@@ -77,10 +77,10 @@ def decoded_samples(
     Raises:
         DataError: a sample cannot be read, or the disk is too small.
     """
-    # Which samples, not only where: runs that leave out others keep theirs.
-    names = [str(sample.image.absolute()) for sample in dataset.samples]
-    place = hashlib.sha256(json.dumps([str(dataset.root.absolute()), names]).encode()).hexdigest()[:8]
-    stem = re.sub(r"[^\w+-]", "_", f"{dataset.name}-{dataset.split}-{place}-")
+    # Of the images too, not only of the place: runs that leave out others keep theirs.
+    images = [str(path.absolute()) for path in (dataset.root, *(sample.image for sample in dataset.samples))]
+    which = hashlib.sha256(json.dumps(images).encode()).hexdigest()[:8]
+    stem = re.sub(r"[^\w+-]", "_", f"{dataset.name}-{dataset.split}-{which}-")
     path = folder / f"{stem}{fingerprint(dataset, _VERSION)}"
     if not path.exists():
         sizes = [image_size(sample.image) for sample in dataset.samples]

@@ -132,7 +132,7 @@ def _read(sample: Sample, table: LabelTable) -> _Record:
             found, wanted = (f"{height}×{width}" for height, width in (label.shape, size))
             fix = "export them again"
             if label.shape == size[::-1]:
-                fix = "turn the label as the image is turned by its EXIF orientation, or export them again"
+                fix = "turn the label too if the image has an EXIF orientation, or export them again"
             text = f"label of {found} for an image of {wanted}; expected equal sizes; {fix}"
             findings.append(("wrong label", sample.label, text))
         histogram = np.bincount(label.ravel(), minlength=256)

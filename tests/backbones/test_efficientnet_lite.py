@@ -28,6 +28,14 @@ def photo(height: int, width: int) -> np.ndarray:
     return (127.5 + 60 * np.stack(waves, axis=-1))[None].clip(0, 255).astype("float32")
 
 
+def test_a_file_of_other_weights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = weights_file()
+    few = dict([*read_state_dict(path).items()][:20])
+    monkeypatch.setattr(efficientnet_lite, "read_state_dict", lambda _: few)
+    with pytest.raises(ModelError, match="holds other weights than EfficientNet-Lite0's"):
+        imagenet_efficientnet_lite0()
+
+
 @pytest.mark.backend
 def test_strides_and_widths() -> None:
     backbone = EfficientNetLite0()

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from fornet_keras.data import scan as scan_module
 from fornet_keras.data.camvid import TABLE
@@ -97,6 +98,15 @@ def test_each_bad_file_is_named(tmp_path: Path) -> None:
         four
         == f"{tmp_path / '4.png'}: label of 8×9 for an image of 2×3; expected equal sizes; export them again"
     )
+
+
+def test_a_label_that_was_not_turned_with_its_image(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, [LABEL])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (3, 2)).save(dataset.samples[0].image, exif=exif)
+    (line,) = lines(dataset)
+    assert "label of 2×3 for an image of 3×2; expected equal sizes; turn the label too if the image" in line
 
 
 def test_bad_data_is_refused_in_one_line(tmp_path: Path) -> None:
