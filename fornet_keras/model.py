@@ -45,7 +45,7 @@ class FoRNet(keras.Model):
         top_k: share of the regions that is corrected at inference, in (0, 1].
         dropout: share of the channels that the coarse path and the branch learn without, 0…1; against
             learning the training streets by heart.
-        world_dropout: share of the images whose mean over all pixels is kept from the coarse path in
+        image_pool_dropout: share of the images whose mean over all pixels is kept from the coarse path in
             training, 0…1: that mean tells which street it is. Neither rate is kept in a model folder.
 
     Input shape: RGB image, uint8 or float, 0…255, `(batch, height, width, 3)`, any height and width.
@@ -83,7 +83,7 @@ class FoRNet(keras.Model):
         region_size=16,
         top_k=0.5,
         dropout=0.0,
-        world_dropout=0.0,
+        image_pool_dropout=0.0,
         **kwargs,
     ):
         _require_valid(num_classes, scales, region_size, top_k)
@@ -99,7 +99,7 @@ class FoRNet(keras.Model):
         padding = math.lcm(region_size, DEEPEST_STRIDE)
         pyramid = backbone(PadToMultiple(padding, name="pad")(x))
 
-        context = _fuse_top_down(pyramid, context_filters, world_dropout)
+        context = _fuse_top_down(pyramid, context_filters, image_pool_dropout)
         context = _drop_channels(context, dropout, "context_drop")
         context = CropToRegions(region_size, CONTEXT_STRIDE, name="context_crop")([context, image])
         coarse = keras.layers.Conv2D(num_classes, 1, name="coarse_logits")(context)
@@ -125,7 +125,7 @@ class FoRNet(keras.Model):
         self.scales = tuple(scales)
         self.region_size = region_size
         self.dropout = dropout
-        self.world_dropout = world_dropout
+        self.image_pool_dropout = image_pool_dropout
         self._predictor = None
         self.loss_parts = [
             keras.metrics.Mean(name=name) for name in ("logits_loss", "coarse_loss", "selector_loss")
@@ -231,7 +231,7 @@ class FoRNet(keras.Model):
             "region_size": self.region_size,
             "top_k": self.top_k,
             "dropout": self.dropout,
-            "world_dropout": self.world_dropout,
+            "image_pool_dropout": self.image_pool_dropout,
             "dtype_policy": self.dtype_policy.name,
         }
 
@@ -273,14 +273,15 @@ def _upsample(x, name, dtype=None):
     return keras.layers.UpSampling2D(2, interpolation="bilinear", dtype=dtype, name=name)(x)
 
 
-def _fuse_top_down(pyramid, filters, world_dropout):
+def _fuse_top_down(pyramid, filters, image_pool_dropout):
     """Bring the deeper features, with the mean of the whole image, up to stride 8."""
     deepest = pyramid["stride_32"]
-    world = keras.layers.GlobalAveragePooling2D(keepdims=True, name="world_pool")(deepest)
-    world = keras.layers.Conv2D(filters, 1, activation="relu", name="world")(world)
-    if world_dropout:
-        world = keras.layers.Dropout(world_dropout, noise_shape=(None, 1, 1, 1), name="world_drop")(world)
-    x = keras.layers.Add(name="fuse_32")([ConvBlock(filters, 1, name="lateral_32")(deepest), world])
+    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="image_pool")(deepest)
+    pooled = keras.layers.Conv2D(filters, 1, activation="relu", name="image_pool_conv")(pooled)
+    if image_pool_dropout:
+        drop = keras.layers.Dropout(image_pool_dropout, noise_shape=(None, 1, 1, 1), name="image_pool_drop")
+        pooled = drop(pooled)
+    x = keras.layers.Add(name="fuse_32")([ConvBlock(filters, 1, name="lateral_32")(deepest), pooled])
     for stride in (16, CONTEXT_STRIDE):
         lateral = ConvBlock(filters, 1, name=f"lateral_{stride}")(pyramid[f"stride_{stride}"])
         x = keras.layers.Add(name=f"fuse_{stride}")([lateral, _upsample(x, f"up_{stride}")])

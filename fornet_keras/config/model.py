@@ -82,7 +82,7 @@ class ModelConfig(Section):
         description="a number in 0..0.9 (share of the channels that the coarse path and the branch learn "
         "without: against learning the training images by heart)",
     )
-    world_dropout: float = Field(
+    image_pool_dropout: float = Field(
         default=0.0,
         ge=0,
         le=0.9,

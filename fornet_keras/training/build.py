@@ -35,7 +35,7 @@ def build_model(config: Config, num_classes: int) -> FoRNet:
             another network, or the network is larger than can be saved.
     """
     options = config.model
-    names = ("region_size", "top_k", "dropout", "world_dropout", "context_filters", "branch_filters")
+    names = ("region_size", "top_k", "dropout", "image_pool_dropout", "context_filters", "branch_filters")
     arguments = _given(options, names)
     own = _given(options, ("widths", "depths", "stem_filters", "stem_depth"))
     if options.backbone and own:

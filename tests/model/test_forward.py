@@ -128,7 +128,7 @@ def test_values_up_to_1_are_suspect(model: FoRNet) -> None:
 
 
 def test_dropout_is_of_training_alone(model: FoRNet) -> None:
-    other = tiny_model(dropout=0.3, world_dropout=0.3)
+    other = tiny_model(dropout=0.3, image_pool_dropout=0.3)
     theirs = named_weights(model)
     for name, weight in named_weights(other).items():
         weight.assign(np.array(theirs[name]))  # JAX frees what two models share
@@ -137,7 +137,7 @@ def test_dropout_is_of_training_alone(model: FoRNet) -> None:
         np.testing.assert_array_equal(known[name], found[name])
 
 
-@pytest.mark.parametrize("option", ["dropout", "world_dropout"])
+@pytest.mark.parametrize("option", ["dropout", "image_pool_dropout"])
 def test_dropout_changes_what_is_learnt_from(option: str) -> None:
     image = images(64, 96)
     for rate, changes in ((0.0, False), (0.5, True)):

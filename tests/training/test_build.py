@@ -82,9 +82,9 @@ def test_sizes_of_the_presets_own_backbone_beside_another(make_config: MakeConfi
 
 
 def test_the_configured_dropout_is_in_the_network(make_config: MakeConfig) -> None:
-    model = build_model(make_config(model={"dropout": 0.1, "world_dropout": 0.4}), 3)
-    rates = {name: model.get_layer(name).rate for name in ("context_drop", "detail_drop", "world_drop")}
-    assert rates == {"context_drop": 0.1, "detail_drop": 0.1, "world_drop": 0.4}
+    model = build_model(make_config(model={"dropout": 0.1, "image_pool_dropout": 0.4}), 3)
+    rates = {name: model.get_layer(name).rate for name in ("context_drop", "detail_drop", "image_pool_drop")}
+    assert rates == {"context_drop": 0.1, "detail_drop": 0.1, "image_pool_drop": 0.4}
 
 
 def test_another_networks_weights_are_refused(other: tuple[FoRNet, Path], make_config: MakeConfig) -> None:

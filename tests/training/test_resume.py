@@ -52,7 +52,7 @@ def whole(train: Train, make_config: MakeConfig, tmp_path_factory: pytest.TempPa
     config = make_config(
         training={"epochs": 2, "ema_momentum": 0.9, "checkpoint_minutes": 0, "keep_checkpoints": 9},
         loss={"dice_weight": 0.5},
-        model={"top_k": 0.25, "dropout": 0.2, "world_dropout": 0.3},
+        model={"top_k": 0.25, "dropout": 0.2, "image_pool_dropout": 0.3},
     )
     folder = tmp_path_factory.mktemp("whole") / "run"
     train(config, folder)
