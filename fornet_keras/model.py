@@ -9,6 +9,7 @@ import numpy as np
 
 from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.data.images import read_image
+from fornet_keras.empty_build import empty_build
 from fornet_keras.layers.conv_block import ConvBlock
 from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
 from fornet_keras.layers.resize import CropToRegions, PadToMultiple, UpsampleToImage
@@ -197,7 +198,8 @@ class FoRNet(keras.Model):
         Raises:
             ValueError: a share outside (0, 1].
         """
-        model = type(self).from_config({**self.get_config(), "top_k": top_k})
+        with empty_build():
+            model = type(self).from_config({**self.get_config(), "top_k": top_k})
         model.set_weights(self.get_weights())
         return model
 

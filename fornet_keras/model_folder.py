@@ -21,8 +21,8 @@ from fornet_keras.atomic import replaced_folder
 from fornet_keras.backbones.efficientnet_lite import EfficientNetLite0
 from fornet_keras.backbones.library import LibraryBackbone
 from fornet_keras.backbones.residual import ResidualBackbone
-from fornet_keras.bounded_build import NetworkTooLarge, bounded_build
 from fornet_keras.data.dataset import LabelTable
+from fornet_keras.empty_build import NetworkTooLarge, empty_build
 from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
 from fornet_keras.model_description import (
@@ -153,7 +153,7 @@ def _build(path: Path, architecture: Architecture, weights: Arrays, changes: dic
     arguments = architecture.model_dump(exclude={"backbone", *OF_RESIDUAL}) | changes
     numbers = sum(array.size for array in weights.values())
     try:
-        with bounded_build(len(weights) + SPARE_ARRAYS, numbers + SPARE_NUMBERS):
+        with empty_build(len(weights) + SPARE_ARRAYS, numbers + SPARE_NUMBERS):
             model = FoRNet(backbone=_backbone(architecture), **arguments)
             _compare(path, model, weights)
     except NetworkTooLarge:

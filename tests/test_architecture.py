@@ -41,7 +41,7 @@ LEVELS = {
     "backbones": 2,
     "data.pipeline": 2,
     "model": 3,
-    "bounded_build": 3,
+    "empty_build": 2,
     "model_description": 3,
     "model_folder": 3,
     "presets": 3,

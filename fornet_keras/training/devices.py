@@ -171,11 +171,9 @@ def alone(model: keras.Model) -> keras.Model:
         return model
     keras.distribution.set_distribution(None)
     try:
-        twin = type(model).from_config(model.get_config())
-        twin.set_weights(model.get_weights())
+        return model.with_top_k(model.top_k)
     finally:
         keras.distribution.set_distribution(distribution)
-    return twin
 
 
 def _list_devices(backend: str) -> list[str]:

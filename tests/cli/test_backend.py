@@ -1,4 +1,6 @@
 import os
+import sys
+from types import ModuleType
 
 import pytest
 
@@ -32,3 +34,21 @@ def test_backend_that_is_installed_but_broken(monkeypatch: pytest.MonkeyPatch) -
     expected = rf"backend '{name}' cannot be imported \(libcuda.so.9 is missing\); install it again, or see"
     with pytest.raises(FoRNetError, match=expected):
         start_backend(None)
+
+
+def test_keras_starts_without_what_no_command_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only while it starts, and a package that is there already stays."""
+    seen: dict[str, object] = {}
+    here = ModuleType("pandas")
+
+    def start(module: str) -> None:
+        for name in backend.UNUSED:
+            seen[name] = sys.modules.get(name, "can be imported")
+
+    monkeypatch.setattr(backend, "import_module", start)
+    for name in backend.UNUSED:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "pandas", here)
+    start_backend(None)
+    assert seen == {"sklearn": None, "pandas": here, "matplotlib": None}
+    assert "sklearn" not in sys.modules and "matplotlib" not in sys.modules

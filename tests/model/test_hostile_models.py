@@ -17,7 +17,7 @@ import pytest
 
 from fornet_keras import model_folder
 from fornet_keras.backbones.library import LibraryBackbone
-from fornet_keras.bounded_build import NetworkTooLarge, bounded_build
+from fornet_keras.empty_build import NetworkTooLarge, empty_build
 from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
@@ -196,7 +196,7 @@ def test_a_network_other_than_its_weights_is_refused_without_values(
 @pytest.mark.parametrize(("arrays", "numbers"), [(3, 100), (100, 15)])
 def test_a_build_beyond_its_bounds_ends_and_leaves_nothing(arrays: int, numbers: int) -> None:
     made: list[keras.layers.Layer] = []
-    with pytest.raises(NetworkTooLarge), bounded_build(arrays, numbers):
+    with pytest.raises(NetworkTooLarge), empty_build(arrays, numbers):
         for _ in range(9):
             made.append(keras.layers.Dense(2))
             made[-1].build((None, 3))
@@ -207,11 +207,11 @@ def test_a_build_beyond_its_bounds_ends_and_leaves_nothing(arrays: int, numbers:
 
 
 def test_a_build_within_its_bounds_has_values() -> None:
-    layer = keras.layers.Dense(2)
-    with bounded_build(2, 8):
+    layer = keras.layers.Dense(2, bias_initializer="ones")
+    with empty_build(2, 8):
         layer.build((None, 3))
         assert layer.kernel._value is None
-    assert layer.get_weights()[0].any()
+    assert [weight.any() for weight in layer.get_weights()] == [False, True], "zeros, and what is not random"
 
 
 def test_weights_of_a_larger_shape_are_refused(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A network built to its last shape before any of its weights takes memory."""
+"""A network built for weights that are at hand: without random ones, and first without any."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
 
 PENDING = "uninitialized_variables"
+DRAWN = (keras.initializers.VarianceScaling, keras.initializers.Zeros)
 
 
 class NetworkTooLarge(BaseException):
@@ -20,7 +22,7 @@ class NetworkTooLarge(BaseException):
 class _Pending(list[Any]):
     """What Keras keeps its variables without a value in; it ends a build that makes too many."""
 
-    def __init__(self, arrays: int, numbers: int) -> None:
+    def __init__(self, arrays: float, numbers: float) -> None:
         super().__init__()
         self.arrays = arrays
         self.numbers = numbers
@@ -33,8 +35,11 @@ class _Pending(list[Any]):
 
 
 @contextmanager
-def bounded_build(arrays: int, numbers: int) -> Iterator[None]:
-    """What is built inside has shapes alone; its variables get their values at the end, if nothing is raised.
+def empty_build(arrays: float = math.inf, numbers: float = math.inf) -> Iterator[None]:
+    """What is built inside has shapes alone; its variables get values at the end, if nothing is raised.
+
+    Weights that are drawn at random elsewhere are zeros, and NumPy's: JAX compiles drawing, and even zeros,
+    for each shape, which takes longer than all else before a first prediction.
 
     Args:
         arrays: how many variables may be made, and
@@ -44,11 +49,15 @@ def bounded_build(arrays: int, numbers: int) -> Iterator[None]:
         NetworkTooLarge: more than that is described.
     """
     before = get_global_attribute(PENDING)
-    set_global_attribute(PENDING, _Pending(arrays, numbers))
+    pending = _Pending(arrays, numbers)
+    set_global_attribute(PENDING, pending)
     try:
         # The one scope in which Keras makes variables without a value; the second gives them theirs.
         with keras.StatelessScope(initialize_variables=False):
             yield
+        for variable in pending:
+            if isinstance(variable._initializer, DRAWN):
+                variable._initializer = np.zeros
         with keras.StatelessScope():
             pass
     finally:
