@@ -22,6 +22,11 @@ _QUICK_TO_COMPILE = (
     "cpu_parallel_codegen_split_count=1",
 )
 os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_{option}" for option in _QUICK_TO_COMPILE))
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# And the same function once, in the processes that a test starts too.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(_KERAS_HOME.name, "jax")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
 def pytest_report_header() -> str:

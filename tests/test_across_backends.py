@@ -25,6 +25,8 @@ NUM_CLASSES = 5
 SCRIPT = """
 import sys
 from pathlib import Path
+from fornet_keras.cli.backend import start_backend
+start_backend(None)
 import keras, numpy as np
 from fornet_keras import FoRNetLoss, load_model
 

@@ -1,5 +1,6 @@
 """Exported models are run in their own runtimes. On TensorFlow, which does every export."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,34 @@ def test_a_changed_artifact_is_refused(artifact: Callable[..., Any], tmp_path: P
     (folder / "model.tflite").write_bytes(content)
     with pytest.raises(ExportError, match=r"model.tflite: not the one that was exported \(SHA-256\)"):
         read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sha256": {}}, "no SHA-256 of model.onnx; expected what `export` writes"),
+        ({"format": "litert"}, "no SHA-256 of model.tflite; expected what `export` writes"),
+        ({"size": [32, 32]}, r"size \[32, 32\] is not that of the one input; expected what"),
+        ({"size": [0, 160]}, "size.0: Input should be greater than 0; expected what"),
+        ({"top_k": 2}, "top_k: Input should be less than or equal to 1; expected what"),
+        ({"classes": []}, "classes: Tuple should have at least 2 items after validation"),
+        (
+            {"classes": [{"name": "a", "color": [0, 0, 999]}] * 2},
+            "classes.0.color.2: Input should be less than",
+        ),
+        ({"classes": [{"name": "a\x1b", "color": [0, 0, 0]}] * 2}, "classes.0.name: String should match"),
+    ],
+)
+def test_a_changed_manifest_is_refused(
+    artifact: Callable[..., Any], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    from fornet_keras.artifacts.manifest import read_manifest
+
+    copy = shutil.copytree(artifact("onnx", "float32")[0], tmp_path / "copy")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(ExportError, match=message):
+        read_manifest(copy)
 
 
 def test_versions_for_serving(export: Callable[..., Any], network: Any, tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """An export that is not the model, or is no longer, is refused. On TensorFlow, which does every export."""
 
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,9 +11,8 @@ import pytest
 from fornet_keras.errors import ExportError
 
 
-@pytest.mark.parametrize("format", ["litert", "onnx"])
-def test_what_an_artifact_does_not_give_is_proven_too(export: Callable[..., Any], format: str) -> None:
-    folder, manifest = export(format, outputs=("label_ids",))
+def test_what_an_artifact_does_not_give_is_proven_too(export: Callable[..., Any]) -> None:
+    _, manifest = export("litert", outputs=("label_ids",))
     assert [(x.name, x.dtype) for x in manifest.outputs] == [("label_ids", "uint8")]
     for check in manifest.proof.at_top_k:
         assert check.region_agreement == 1
@@ -43,47 +40,24 @@ def test_the_labels_of_a_proof_are_the_artifact_s(
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("format", "message"),
     [
-        ({"sha256": {}}, "no SHA-256 of model.onnx; expected what `export` writes"),
-        ({"format": "litert"}, "no SHA-256 of model.tflite; expected what `export` writes"),
-        ({"size": [32, 32]}, r"size \[32, 32\] is not that of the one input; expected what"),
-        ({"size": [0, 160]}, "size.0: Input should be greater than 0; expected what"),
-        ({"top_k": 2}, "top_k: Input should be less than or equal to 1; expected what"),
-        ({"classes": []}, "classes: Tuple should have at least 2 items after validation"),
-        (
-            {"classes": [{"name": "a", "color": [0, 0, 999]}] * 2},
-            "classes.0.color.2: Input should be less than",
-        ),
-        ({"classes": [{"name": "a\x1b", "color": [0, 0, 0]}] * 2}, "classes.0.name: String should match"),
+        ("litert", "of the labels agree with Keras; expected at least"),
+        ("onnx", "it has lost its selection; nothing is written"),
     ],
 )
-def test_a_changed_manifest_is_refused(
-    artifact: Callable[..., Any], tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
-    from fornet_keras.artifacts.manifest import read_manifest
-
-    copy = shutil.copytree(artifact("onnx", "float32")[0], tmp_path / "copy")
-    manifest = json.loads((copy / "manifest.json").read_text())
-    (copy / "manifest.json").write_text(json.dumps(manifest | change))
-    with pytest.raises(ExportError, match=message):
-        read_manifest(copy)
-
-
-@pytest.mark.parametrize("format", ["litert", "onnx"])
 def test_a_lost_selection_is_found_and_leaves_nothing(
-    export: Callable[..., Any], network: Any, format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    export: Callable[..., Any], format: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The artifact refines every region: more accurate, and not what was asked for."""
     from fornet_keras.export import formats, proof
 
     write = getattr(formats, f"write_{format}")
     monkeypatch.setattr(formats, f"write_{format}", lambda model, *rest: write(model.with_top_k(1.0), *rest))
-    with pytest.raises(ExportError, match="of the labels agree with Keras; expected at least"):
-        export(format)
-    anything = proof.Tolerance(labels=0, regions=0, logits=None, miou=1)
-    monkeypatch.setitem(proof.TOLERANCES, "float32", anything)
-    with pytest.raises(ExportError, match="it has lost its selection; nothing is written"):
+    if format == "onnx":  # the first check lets all pass, and another finds it
+        anything = proof.Tolerance(labels=0, regions=0, logits=None, miou=1)
+        monkeypatch.setitem(proof.TOLERANCES, "float32", anything)
+    with pytest.raises(ExportError, match=message):
         export(format)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,8 +1,6 @@
 """A tiny data set in CamVid's layout, and one finished run on it that many tests look at."""
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -71,35 +69,11 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., An
     from fornet_keras.training import open_data
     from fornet_keras.training import train as module
 
-    with pytest.MonkeyPatch.context() as patch, _quick_jax(tmp_path_factory.mktemp("jax")) as settings:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(open_data, "CACHE", tmp_path_factory.mktemp("cache"))
         # The same for the processes that a test starts.
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache_home")))
-        for name, value in settings.items():
-            patch.setenv(name.upper(), str(value))
         yield module.train
-
-
-@contextmanager
-def _quick_jax(cache: Path) -> Iterator[dict[str, Any]]:
-    """JAX compiles as fast as it can, and the same function but once."""
-    settings = {
-        "jax_disable_most_optimizations": True,
-        "jax_compilation_cache_dir": str(cache),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    if os.environ["KERAS_BACKEND"] != "jax":
-        yield {}
-        return
-    import jax
-
-    before = {name: jax.config.values[name] for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    yield settings
-    for name, value in before.items():
-        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="session")

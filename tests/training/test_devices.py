@@ -93,8 +93,7 @@ def start_several(config_file: Path, folder: Path, launch: str) -> list[subproce
         launcher = ("-m", "torch.distributed.run", "--master-port", free_port(), "--nproc-per-node", 2)
         return [start(*launcher, SCRIPT, 1, config_file, folder)]
     if launch == "devices":
-        # TensorFlow traces the step once a device.
-        count = 4 if BACKEND == "jax" or "FORNET_KILLS" in os.environ else 2
+        count = 4 if "FORNET_KILLS" in os.environ else 2
         return [start(SCRIPT, count, config_file, folder, devices=count)]
     launcher = {
         "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"localhost:{free_port()}",

@@ -7,18 +7,20 @@ import os
 import sys
 from pathlib import Path
 
+from fornet_keras.cli.backend import start_backend
 from fornet_keras.config import read_config
-from fornet_keras.layers.topk_gate import TopKGate
 
 
 def main(devices: int, config_file: str, output: str) -> None:
     """Train as `cli.py train --resume` does, in this process or with those of the launcher."""
+    start_backend(None)
     if os.environ["KERAS_BACKEND"] == "tensorflow":
         import tensorflow as tf
 
         (cpu,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration()] * devices
         tf.config.set_logical_device_configuration(cpu, parts)
+    from fornet_keras.layers.topk_gate import TopKGate
     from fornet_keras.training.devices import join_processes
     from fornet_keras.training.train import train
 
