@@ -112,11 +112,12 @@ def test_several_learn_what_one_does_and_either_goes_on(
     launches = {"tensorflow": ["devices"], "jax": ["devices", "processes"], "torch": ["torchrun"]}[BACKEND]
     one, *others = (tmp_path / name for name in ("one", *launches))
     running = [start_several(config_file, tmp_path / launch, launch) for launch in launches]
-    finish(start(SCRIPT, 1, config_file, one), *sum(running, []))
+    monkeypatch.setattr(TopKGate, "_explore", lambda self, order, kept: order)  # as in SCRIPT
+    train(read_config(config_file), one)
+    finish(*sum(running, []))
     for several in others:
         assert losses(several) == pytest.approx(losses(one), rel=1e-3)
 
-    monkeypatch.setattr(TopKGate, "_explore", lambda self, order, kept: order)  # as in SCRIPT
     for several in others if "FORNET_KILLS" in os.environ else others[:1]:
         shutil.rmtree(several / "checkpoints" / f"step_{2:09d}")
         train(read_config(config_file), several, resume=True)
