@@ -42,7 +42,7 @@ def student(make_config: MakeConfig, teacher: FoRNet, **loss: Any) -> FoRNet:
 
 
 def test_predictions_come_nearer_to_ones_own_teacher(make_config: MakeConfig) -> None:
-    """And away from a network that says what the labels do."""
+    """Much nearer than to a network that says what the labels do."""
     image = images(32, 48)
     labels = np.zeros((2, 32, 48), "uint8")
     own, other = (randomize(tiny_model(), seed) for seed in (2, 1))
@@ -57,7 +57,7 @@ def test_predictions_come_nearer_to_ones_own_teacher(make_config: MakeConfig) ->
     at_first = distances()
     model.fit(image, labels, batch_size=2, epochs=20, verbose=0)
     nearer = distances() / at_first
-    assert nearer[0] < 0.5 and nearer[1] > 1
+    assert nearer[0] < 0.4 * min(nearer[1], 1)
     for weight, earlier in zip(own.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, earlier)
     assert {weight.path for weight in model.weights} == names, "the teacher is no part of the model"
