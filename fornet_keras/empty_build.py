@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
+from numpy.typing import NDArray
 
 PENDING = "uninitialized_variables"
 DRAWN = (keras.initializers.VarianceScaling, keras.initializers.Zeros)
@@ -32,6 +33,11 @@ class _Pending(list[Any]):
         self.numbers -= math.prod(variable.shape)
         if self.numbers < 0 or len(self) > self.arrays:
             raise NetworkTooLarge
+
+
+def _zeros(shape: tuple[int, ...], dtype: Any = None) -> NDArray[Any]:
+    """A function of Python's own: on several devices Keras looks at an initializer's signature."""
+    return np.zeros(shape, dtype)
 
 
 @contextmanager
@@ -57,7 +63,7 @@ def empty_build(arrays: float = math.inf, numbers: float = math.inf) -> Iterator
             yield
         for variable in pending:
             if isinstance(variable._initializer, DRAWN):
-                variable._initializer = np.zeros
+                variable._initializer = _zeros
         with keras.StatelessScope():
             pass
     finally:
