@@ -13,7 +13,7 @@ from keras.src.backend.common.global_state import get_global_attribute, set_glob
 from numpy.typing import NDArray
 
 PENDING = "uninitialized_variables"
-DRAWN = (keras.initializers.VarianceScaling, keras.initializers.Zeros)
+AS_NUMPY_ZEROS = (keras.initializers.VarianceScaling, keras.initializers.Zeros)
 
 
 class NetworkTooLarge(BaseException):
@@ -62,7 +62,7 @@ def empty_build(arrays: float = math.inf, numbers: float = math.inf) -> Iterator
         with keras.StatelessScope(initialize_variables=False):
             yield
         for variable in pending:
-            if isinstance(variable._initializer, DRAWN):
+            if isinstance(variable._initializer, AS_NUMPY_ZEROS):
                 variable._initializer = _zeros
         with keras.StatelessScope():
             pass

@@ -113,8 +113,10 @@ def test_several_learn_what_one_does_and_either_goes_on(
     one, *others = (tmp_path / name for name in ("one", *launches))
     running = [start_several(config_file, tmp_path / launch, launch) for launch in launches]
     monkeypatch.setattr(TopKGate, "_explore", lambda self, order, kept: order)  # as in SCRIPT
-    train(read_config(config_file), one)
-    finish(*sum(running, []))
+    try:
+        train(read_config(config_file), one)
+    finally:
+        finish(*sum(running, []))
     for several in others:
         assert losses(several) == pytest.approx(losses(one), rel=1e-3)
 
