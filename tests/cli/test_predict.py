@@ -13,13 +13,12 @@ from tests.cli.conftest import Run, only_line
 from tests.cli.test_usage import ROOT
 from tests.model.tiny import randomize
 
-pytestmark = pytest.mark.backend
-
 
 def files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.backend
 def test_pictures_of_a_folder_and_what_became_of_each_file(
     run: Run, model: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -125,6 +124,7 @@ def test_input_that_names_nothing_ends_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.backend
 def test_user_sees_our_output_only(model: Path, data: Path, tmp_path: Path) -> None:
     image, output = data / "images" / "test" / "a.png", tmp_path / "out"
     command = [sys.executable, "cli.py", "predict", str(model), str(image), "--output", str(output)]

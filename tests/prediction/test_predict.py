@@ -17,8 +17,6 @@ from fornet_keras.prediction.predictor import Predictor
 from tests.model.tiny import images, numpy_outputs, randomize, tiny_model
 from tests.prediction.test_video import read_video, write_video
 
-pytestmark = pytest.mark.backend
-
 TABLE = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {0: 0, 1: 1, 2: 2})
 SIZE = (70, 100)
 
@@ -47,6 +45,7 @@ def run(predict: Predictor, path: Path, *kinds: str, overwrite: bool = False) ->
     return prediction(find_inputs([str(path)], output))
 
 
+@pytest.mark.backend
 def test_a_large_image_is_predicted_smaller_and_labelled_at_its_own_size(
     model: FoRNet, predict: Predictor, tmp_path: Path
 ) -> None:
@@ -72,6 +71,7 @@ def test_a_large_image_is_predicted_smaller_and_labelled_at_its_own_size(
     ).all()
 
 
+@pytest.mark.backend
 def test_predictor_gives_the_classes_of_the_logits_at_the_image_size(
     model: FoRNet, predict: Predictor
 ) -> None:
@@ -84,6 +84,7 @@ def test_predictor_gives_the_classes_of_the_logits_at_the_image_size(
     assert prediction["importance"] == pytest.approx(1 / (1 + np.exp(-outputs["importance"][0])), abs=1e-5)
 
 
+@pytest.mark.backend
 def test_predictor_takes_one_size_after_another(
     monkeypatch: pytest.MonkeyPatch, model: FoRNet, predict: Predictor
 ) -> None:
@@ -170,6 +171,7 @@ def test_what_stays_is_never_of_other_settings(predict: Predictor, picture: Path
     assert [outcome.status for outcome in again(both)] == ["written", "written"]
 
 
+@pytest.mark.backend
 def test_threads_predict_as_one_after_the_other(predict: Predictor) -> None:
     sizes = [SIZE, (64, 96), (33, 130)]
     pictures = [np.roll(images(*sizes[index % 3])[0], index) for index in range(32)]
@@ -181,6 +183,7 @@ def test_threads_predict_as_one_after_the_other(predict: Predictor) -> None:
             np.testing.assert_array_equal(ours[name], theirs[name])
 
 
+@pytest.mark.backend
 def test_the_model_itself_predicts_a_file_or_an_array(
     model: FoRNet, predict: Predictor, picture: Path
 ) -> None:

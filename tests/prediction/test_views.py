@@ -8,7 +8,6 @@ from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.prediction.views import ViewsPredictor
 from tests.model.tiny import images, randomize, tiny_model
 
-pytestmark = pytest.mark.backend
 SIZE = (70, 100)  # 3 x 4 regions
 
 
@@ -17,6 +16,7 @@ def model() -> FoRNet:
     return randomize(tiny_model())
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("window", [None, (96, 128), (128, 160)])
 def test_one_window_over_the_whole_image_is_the_plain_prediction(
     model: FoRNet, window: tuple[int, int] | None
@@ -42,6 +42,7 @@ def test_windows_side_by_side_are_predictions_of_the_tiles(model: FoRNet) -> Non
             assert np.mean(found[here] == predict(image[here])["label_ids"]) > 0.999
 
 
+@pytest.mark.backend
 def test_overlapping_windows_are_blended(model: FoRNet) -> None:
     """By hand: two windows of 64 columns, the second 32 to the right, each heaviest in its middle."""
     image = images(64, 96)[0]
@@ -60,6 +61,7 @@ def test_overlapping_windows_are_blended(model: FoRNet) -> None:
     assert np.mean(found == total.argmax(-1)) > 0.999
 
 
+@pytest.mark.backend
 def test_a_mirrored_image_gives_the_mirrored_labels(model: FoRNet) -> None:
     predict = ViewsPredictor(model, flip=True)
     image = images(64, 96)[0]

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from fornet_keras.data.dataset import LabelTable
 
@@ -70,12 +72,21 @@ def png(image: np.ndarray) -> bytes:
 @pytest.fixture(scope="session")
 def ratios(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of ONNX artifacts of two top-k, with importance, and one of LiteRT without."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # which all workers of a session share
+    with FileLock(folder / "artifacts.lock"):
+        if not (folder / "artifacts").exists():
+            _export_ratios(folder / "artifacts")
+    return folder / "artifacts"
+
+
+def _export_ratios(folder: Path) -> None:
     from fornet_keras.export.export import export_model
     from fornet_keras.export.formats import ExportSpec
     from fornet_keras.export.proof import ProofImages
     from tests.model.tiny import randomize, tiny_model
 
-    folder = tmp_path_factory.mktemp("artifacts")
     model, images = randomize(tiny_model()), ProofImages("noise", [picture()])
     for share in (0.25, 1.0):
         # All that there is: the proof then needs no second model.
@@ -84,7 +95,6 @@ def ratios(tmp_path_factory: pytest.TempPathFactory) -> Path:
         spec = ExportSpec("onnx", SIZE, outputs=outputs)
         export_model(of_share, TABLE, folder / f"k{share:g}", spec, images)
     export_model(model.with_top_k(0.5), TABLE, folder / "phone", ExportSpec("litert", SIZE), images)
-    return folder
 
 
 def start(artifacts: Path, notes: Path, *options: str) -> Server:

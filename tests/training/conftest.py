@@ -65,11 +65,12 @@ def make_config(camvid: Path) -> Callable[..., Config]:
 
 @pytest.fixture(scope="session")
 def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    """`train`, with what it remembers of a data set outside the user's home."""
+    """`train`, what it remembers of a data set outside the user's home; only `run` has the charts."""
     from fornet_keras.training import open_data
     from fornet_keras.training import train as module
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "save_report", lambda *_: None)
         patch.setattr(open_data, "CACHE", tmp_path_factory.mktemp("cache"))
         # The same for the processes that a test starts.
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache_home")))
@@ -80,8 +81,13 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., An
 def run(
     train: Callable[..., Any], make_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
 ) -> SimpleNamespace:
-    """A finished run of three epochs, of which the second and the last were validated."""
+    """A finished run of three epochs, of which the second and the last were validated, with its charts."""
+    from fornet_keras.training import train as module
+    from fornet_keras.training.report import save_report
+
     config = make_config(training={"epochs": 3, "validate_every": 2}, model={"top_k": 0.25})
     folder = tmp_path_factory.mktemp("runs") / "run"
-    result, scores = train(config, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "save_report", save_report)
+        result, scores = train(config, folder)
     return SimpleNamespace(config=config, folder=folder, result=result, scores=scores)

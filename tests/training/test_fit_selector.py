@@ -16,6 +16,7 @@ from fornet_keras.losses import region_error_share, selector_loss, subsample_lab
 from fornet_keras.model_folder import load_model, named_weights
 from fornet_keras.training.fit_selector import fit_selector
 from tests.model.tiny import randomize, tiny_model
+from tests.training.test_resume import cut_off
 
 pytestmark = pytest.mark.backend
 
@@ -72,7 +73,7 @@ def test_a_run_ends_with_the_selector_alone(whole: SimpleNamespace) -> None:
 def test_a_signal_in_the_selectors_epochs(
     whole: SimpleNamespace, train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run stops, and goes on to what it would have been."""
+    """The run stops, and when it goes on the Selector learns anew, to what it would have been."""
     from fornet_keras.training import train as module
 
     fits = module.fit_selector
@@ -81,10 +82,11 @@ def test_a_signal_in_the_selectors_epochs(
         os.kill(os.getpid(), signal.SIGTERM)
         fits(*arguments)
 
+    cut_off(whole.folder, tmp_path / "run", 3)
     with monkeypatch.context() as patch:
         patch.setattr(module, "fit_selector", interrupted)
         with pytest.raises(RunInterrupted, match="stopped by SIGTERM after step 3 of 3, which is saved"):
-            train(whole.config, tmp_path / "run")
+            train(whole.config, tmp_path / "run", resume=True)
     assert not (tmp_path / "run" / "result.json").exists()
     train(whole.config, tmp_path / "run", resume=True)
     best = [
