@@ -24,6 +24,10 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename == str(temporary):  # a name that nobody has given
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -30,6 +30,12 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_an_error_names_the_file_that_was_to_be(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, written_whole(tmp_path / "a.txt") as temporary:
+        temporary.read_text()
+    assert caught.value.filename == str(tmp_path / "a.txt")
+
+
 def test_text_takes_the_place_of_older_text(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
     write_text(tmp_path / "a.txt", "né")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import FILES
+from fornet_keras.errors import ExportError
 
 LITERT_FILE = FILES["litert"][0]
 ONNX_FILE = FILES["onnx"][0]
 OPENVINO_FILE = FILES["openvino"][0]
+
+PACKAGES = {
+    "saved_model": ("tensorflow", "tensorflow"),
+    "litert": ("ai_edge_litert", "fornet_keras[litert]"),
+    "onnx": ("onnxruntime", "fornet_keras[onnx]"),
+    "openvino": ("openvino", "fornet_keras[openvino]"),
+}
+"""Format → the package that runs it, and what to install for it."""
 
 Run = Callable[[NDArray[np.uint8]], dict[str, NDArray[Any]]]
 """From images uint8 `(batch, height, width, 3)` to the outputs by name."""
@@ -27,7 +37,13 @@ def open_runtime(folder: Path, format: str, threads: int | None = None) -> Run:
         folder: what `export` has written.
         format: one of the export formats.
         threads: threads of the runtime; None leaves it to the runtime. A SavedModel has TensorFlow's.
+
+    Raises:
+        ExportError: the package that runs it is missing.
     """
+    package, requirement = PACKAGES[format]
+    if find_spec(package) is None:
+        raise ExportError(f"{folder}: needs the package {package}: pip install '{requirement}'")
     if format == "saved_model":
         return _saved_model(folder)
     if format == "litert":

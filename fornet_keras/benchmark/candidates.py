@@ -93,7 +93,7 @@ def candidates(
                 here = _in_keras(folder, size, share)
                 found += [here, *(_in_backend(here, backend, folder, share) for backend in backends)]
     sizes = list(dict.fromkeys(candidate.size for candidate in found))
-    kinds = [(runtime, "float32") for runtime in peer_runtimes()]
+    kinds = [(runtime, "float32") for runtime in (peer_runtimes() if against else ())]
     int8 = {candidate.runtime for candidate in found if candidate.precision == "int8"}
     kinds += [(runtime, "int8") for runtime in ("onnx", "openvino") if runtime in int8]
     asked = itertools.product(sizes, against, kinds)

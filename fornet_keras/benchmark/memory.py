@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -16,9 +17,9 @@ from fornet_keras.benchmark.measure import WARM_UP, benchmark_image
 def peak_megabytes(candidate: Candidate) -> float | None:
     """The memory that loading a candidate and predicting adds to a process that has Keras, 10⁶ bytes.
 
-    None where it cannot be made once more, and where there was not enough.
+    None where it cannot be made once more, where there was not enough, and on Windows, which does not tell.
     """
-    if candidate.make is None:
+    if candidate.make is None or os.name == "nt":
         return None
     # A process of its own, and not a fork: the peak of this one cannot be set back.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

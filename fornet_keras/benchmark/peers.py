@@ -28,9 +28,15 @@ MULTIPLE = 32
 
 
 def peer_runtimes() -> list[str]:
-    """Where a peer can be run here, in float32."""
-    packages = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
-    return [runtime for runtime, package in packages.items() if find_spec(package)]
+    """Where a peer can be run here, in float32.
+
+    Raises:
+        PeerError: nowhere, for every peer is made with PyTorch.
+    """
+    if find_spec("torch") is None:
+        raise PeerError("--against needs the package torch: pip install 'fornet_keras[peers]'")
+    packages = {"onnx": "onnxruntime", "openvino": "openvino"}
+    return ["torch", *(runtime for runtime, package in packages.items() if find_spec(package))]
 
 
 def open_peer(
@@ -62,7 +68,7 @@ def open_peer(
 
 def _network(name: str) -> Any:
     package = PEERS[name]
-    if find_spec(package) is None or find_spec("torch") is None:
+    if find_spec(package) is None:
         raise PeerError(f"{name} needs the package {package}: pip install 'fornet_keras[peers]'")
     import torch
 

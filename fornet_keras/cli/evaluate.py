@@ -33,6 +33,7 @@ from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_split
 from fornet_keras.prediction.short_side import shrunk_size
+from fornet_keras.prediction.submission import require_own_places, save_label_values
 from fornet_keras.shipped import shown
 
 if TYPE_CHECKING:  # they import Keras
@@ -124,7 +125,11 @@ def evaluate(
     config = read_settings(config_file, data_folder, [f"data.on_error={on_error}"] if on_error else [])
     if submission_folder:
         _require_cityscapes(config.data.format, config_file)
+        if save_folder and save_folder.resolve() == submission_folder.resolve():
+            raise click.UsageError("--save-predictions and --submission write the same files: two folders")
     dataset = look_through_to_use(open_split(config.data, split or config.data.val_split), config)
+    for wanted in filter(None, (save_folder, submission_folder)):
+        require_own_places(wanted, dataset)
     start_backend(backend)
     from fornet_keras.evaluation.cityscapes import find_label_files
     from fornet_keras.evaluation.report import save_report
@@ -148,7 +153,6 @@ def evaluate(
     found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": learnt}
     found |= scores.as_json() | ({"cityscapes": official} if official else {})
     found |= {"curve": [point.as_json() for point in points]} if curve else {}
-    write_json(json_file, found)
     title = f"{shown(model)} on {dataset.name} {dataset.split}"
     title += f", shorter side {short_side} px at most" if short_side else ""
     show_scores(scores, title)
@@ -157,6 +161,7 @@ def evaluate(
     if official:
         show_official_scores(official)
     show_curve(points)
+    write_json(json_file, found)  # after the tables: hours of scoring are not lost to a full disk
     if report_folder:
         page = save_report(
             report_folder, title, dataset, predictor, network.region_size, scores, points, note
@@ -186,7 +191,6 @@ def _score(
     """The scores, and those that are Cityscapes' own where its label files are given."""
     from fornet_keras.evaluation.cityscapes import OfficialScores
     from fornet_keras.evaluation.evaluate import evaluate as score
-    from fornet_keras.prediction.submission import save_label_values
 
     official = OfficialScores()
     with counting("evaluating", len(dataset)) as advance:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -12,6 +14,11 @@ from fornet_keras.errors import FoRNetError, RunInterrupted
 
 FAILED = 1
 INTERRUPTED = 130
+TERMINATED = 128 + signal.SIGTERM
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: what is half-written goes."""
 
 
 class Command(click.Command):
@@ -36,7 +43,7 @@ class Command(click.Command):
 
 
 class Group(Command, click.Group):
-    """A group of such commands, which exits with 0, 1 (failed), 2 (wrong usage) or 130 (Ctrl-C)."""
+    """A group of such commands; exits with 0, 1 (failed), 2 (wrong usage), 130 (Ctrl-C) or 143 (SIGTERM)."""
 
     command_class = Command
     group_class = type  # a group in the group is of this class too
@@ -46,9 +53,11 @@ class Group(Command, click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         try:
-            code = super().main(*args, **{**kwargs, "standalone_mode": False})
-        except click.Abort:
-            code = _failed("Interrupted", INTERRUPTED)
+            with _hearing_sigterm():
+                code = super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.Abort as abort:
+            terminated = isinstance(abort.__cause__, _Terminated)
+            code = _failed("Interrupted", TERMINATED if terminated else INTERRUPTED)
         except click.ClickException as error:
             error.show()
             code = error.exit_code
@@ -60,6 +69,22 @@ class Group(Command, click.Group):
             place = f"{error.filename}: " if error.filename else ""
             code = _failed(f"Error: {place}{error.strerror or error}")
         sys.exit(code)
+
+
+@contextmanager
+def _hearing_sigterm() -> Iterator[None]:
+    def stop(number: int, frame: Any) -> NoReturn:
+        raise _Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread, which alone hears signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _failed(message: str, code: int = FAILED) -> int:

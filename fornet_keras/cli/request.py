@@ -83,7 +83,7 @@ def request(
             image = read_image(entry.path)
             fitting = cv2.resize(image, manifest.size[::-1], interpolation=cv2.INTER_AREA)
             labels = ask(server, name or folder.parent.name, fitting[None], version)[0]
-            labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+            labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
             written.append(output / f"{entry.name}_labels.png")
             write_labels(written[-1], labels, colors)
     write_json(json_file, {"server": server, "written": written})

@@ -6,9 +6,13 @@ from pydantic import Field, field_validator
 
 from fornet_keras.config.section import Section, Text
 
-CropSide = Annotated[int, Field(ge=64)]
+MIN_CROP = 64
+"""Pixels of a side of the training crops, at least."""
+
+CropSide = Annotated[int, Field(ge=MIN_CROP)]
 Scale = Annotated[float, Field(gt=0)]
-Splits = Annotated[str, Field(pattern=r"^[\w-]+(\+[\w-]+)*$")]
+# Any folder's name but a hidden one: which of them there are, the data says.
+Splits = Annotated[str, Field(pattern=r"^[^.+/\\][^+/\\]*(\+[^.+/\\][^+/\\]*)*$")]
 
 
 class DataConfig(Section):

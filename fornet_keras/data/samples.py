@@ -39,4 +39,4 @@ def fit_sample(
     """
     image, label = read_sample(sample, table)
     fitting = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-    return fitting, cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST)
+    return fitting, cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from fornet_keras.config.data import MIN_CROP
 from fornet_keras.errors import DataError, one_line
 
 _LISTED = 3  # file names in a line about many files
@@ -84,9 +85,10 @@ class ScanReport:
         if not self.sizes or all(side >= length for side, length in zip(self.sizes[0], crop, strict=False)):
             return None
         height, width, _ = self.sizes[0]
+        fix = "; set augment.crop to at most their size" if min(height, width) >= MIN_CROP else ""
         return (
             f"note: images of {height}x{width} are smaller than augment.crop, {crop[0]}x{crop[1]}: what is "
-            "beyond them is padding; set augment.crop to at most their size"
+            f"beyond them is padding{fix}"
         )
 
     def void_problem(self) -> str | None:

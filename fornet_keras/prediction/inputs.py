@@ -91,7 +91,10 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
     path = Path(os.path.expanduser(argument))
     if argument.startswith("@") and not path.exists():
         path = Path(os.path.expanduser(argument[1:]))
-        yield from (_Found(entry, _below(path.parent, entry)) for entry in read_list(path, path.parent))
+        listed = read_list(path, path.parent)
+        if not listed:
+            raise DataError(f"{path}: names no file; expected one path a line")
+        yield from (_Found(entry, _below(path.parent, entry)) for entry in listed)
         return
     if camera := CAMERA.fullmatch(argument):
         yield _Found(Path(argument), PurePath(f"camera_{camera[1]}"))
@@ -112,7 +115,9 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
 
 
 def _below(folder: Path, path: Path) -> PurePath:
-    return PurePath(os.path.relpath(os.path.abspath(path), os.path.abspath(folder)))
+    below = PurePath(os.path.relpath(os.path.abspath(path), os.path.abspath(folder)))
+    # `link/..` is not the folder of the link: outputs must not leave theirs where the file itself does not.
+    return below if ".." not in below.parts else path.resolve().relative_to(folder.resolve())
 
 
 def _in_folder(folder: Path, output: Path) -> list[_Found]:
@@ -127,8 +132,9 @@ def _in_folder(folder: Path, output: Path) -> list[_Found]:
 
 
 def find_outputs(folder: Path) -> list[Path]:
-    """The predictions that lie in a folder and all below it, sorted."""
-    return [path for path in files_below(folder, (".png", ".mp4")) if _is_prediction(path)]
+    """The predictions that lie in a folder and all below it, sorted; of hidden images too."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".mp4") and path.is_file())
+    return [path for path in files if _is_prediction(path)]
 
 
 def _is_prediction(path: Path) -> bool:

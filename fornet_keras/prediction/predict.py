@@ -149,10 +149,11 @@ class FolderPrediction:
             before = recorded.get(str(entry.name))
             if not isinstance(before, list) or len(before) != len(now):
                 continue  # nobody knows what they are of
-            there = [file for file in self._files(entry).values() if file.exists()]
-            if self.overwrite or not there or before[1:] == now[1:]:
+            # Of each kind, asked for this time or not: none may be taken for the new state's later.
+            there = [file for file in self._files(entry, KINDS).values() if file.exists()]
+            if not there or before[1:] == now[1:]:
                 continue
-            if before[0] != now[0]:
+            if before[0] != now[0] and not self.overwrite:
                 raise DataError(
                     f"{there[0]}: is there already, of {before[0]}, and would be taken for that of "
                     f"{entry.path}; choose another folder, or write it again with --overwrite"
@@ -162,9 +163,9 @@ class FolderPrediction:
             file.unlink()
         return {**recorded, **sources}
 
-    def _files(self, entry: Input) -> dict[str, Path]:
-        kinds, suffix = (("overlay",), ".mp4") if entry.is_video else (self.kinds, ".png")
-        return {kind: self.output / f"{entry.name}_{kind}{suffix}" for kind in kinds}
+    def _files(self, entry: Input, kinds: Sequence[str] | None = None) -> dict[str, Path]:
+        asked, suffix = (("overlay",), ".mp4") if entry.is_video else (kinds or self.kinds, ".png")
+        return {kind: self.output / f"{entry.name}_{kind}{suffix}" for kind in asked}
 
     def one(self, entry: Input) -> Outcome:
         """Predict one input."""

@@ -27,4 +27,4 @@ def brought_back(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np
     """Label ids or a picture of the shrunk image at `size`, height and width, by the nearest pixel."""
     if values.shape[:2] == size:
         return values
-    return cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)

@@ -27,7 +27,8 @@ def save_label_values(
     """Write one prediction as a PNG of label values, at the image's place in the data.
 
     Args:
-        folder: the folder of all predictions; the image's path below the data's root is kept.
+        folder: the folder of all predictions, for which `require_own_places` holds; the image's path below
+            the data's root is kept.
         dataset: what the sample is from.
         sample: the sample that was predicted.
         label_ids: uint8 train ids `(height, width)`.
@@ -35,23 +36,41 @@ def save_label_values(
 
     Returns:
         The file.
-
-    Raises:
-        DataError: the file is the image itself, or its label.
     """
     values = label_values(dataset.table)
     colors = np.zeros((256, 3), np.uint8)
     colors[values] = dataset.table.colors
-    # A dataset.yaml may look outside its folder, as in ../images: predictions stay in theirs.
-    place = [part for part in sample.image.relative_to(dataset.root).parts if part != ".."]
-    path = folder.joinpath(*place).with_suffix(".png")
-    if path.resolve() in [own.resolve() for own in (sample.image, sample.label) if own]:
-        raise DataError(
-            f"{path}: is the data's own file, which the prediction would overwrite; "
-            "expected a folder other than the data's own; choose another one"
-        )
+    path = folder / _place(dataset, sample)
     if palette:
         write_labels(path, values[label_ids], colors)
     else:
         write_picture(path, values[label_ids])
     return path
+
+
+def require_own_places(folder: Path, dataset: Dataset) -> None:
+    """Whether the predictions of a data set can lie in a folder.
+
+    Raises:
+        DataError: the folder is the data's, a prediction would overwrite a file of it, or two have one name.
+    """
+    if folder.resolve() == dataset.root.resolve():
+        raise DataError(f"{folder}: is the data's own folder; expected another one for the predictions")
+    images: dict[Path, Path] = {}
+    for sample in dataset.samples:
+        path = folder / _place(dataset, sample)
+        if path.resolve() in [own.resolve() for own in (sample.image, sample.label) if own]:
+            raise DataError(f"{path}: is the data's own file; expected another folder for the predictions")
+        other = images.setdefault(path, sample.image)
+        if other != sample.image:
+            raise DataError(
+                f"{sample.image}: its prediction would have the file of that of {other}; "
+                "expected names that differ by more than their ending; rename one of them"
+            )
+
+
+def _place(dataset: Dataset, sample: Sample) -> Path:
+    """Where a prediction lies below the folder of all."""
+    # A dataset.yaml may look outside its folder, as in ../images: predictions stay in theirs.
+    parts = [part for part in sample.image.relative_to(dataset.root).parts if part != ".."]
+    return Path(*parts).with_suffix(".png")

@@ -101,7 +101,7 @@ def _size(entry: Input) -> tuple[int, int]:
 
 
 def _count(path: Path) -> int:
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(_file(path))
     try:
         return int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     finally:
@@ -111,7 +111,7 @@ def _count(path: Path) -> int:
 def _open(entry: Input) -> cv2.VideoCapture:
     camera = CAMERA.fullmatch(str(entry.path))
     if camera is None:
-        return cv2.VideoCapture(str(entry.path))
+        return cv2.VideoCapture(_file(entry.path))
     level = cv2.utils.logging.setLogLevel(
         cv2.utils.logging.LOG_LEVEL_SILENT
     )  # our line says that there is no camera
@@ -119,6 +119,11 @@ def _open(entry: Input) -> cv2.VideoCapture:
         return cv2.VideoCapture(int(camera[1]))
     finally:
         cv2.utils.logging.setLogLevel(level)
+
+
+def _file(path: Path) -> str:
+    """A path in which FFmpeg takes nothing before a colon for a protocol."""
+    return os.path.abspath(path)
 
 
 def _no_frame(entry: Input) -> DataError:
@@ -142,7 +147,7 @@ def _write(path: Path, pictures: Iterable[Picture], rate: float, until_interrupt
         for picture in pictures:
             height, width = picture.shape[:2]
             if not num_frames and not writer.open(
-                str(path), cv2.VideoWriter.fourcc(*CODEC), rate, (width, height)
+                _file(path), cv2.VideoWriter.fourcc(*CODEC), rate, (width, height)
             ):
                 raise DataError(f"{path.parent}: no video can be written there; check the folder's mode")
             writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

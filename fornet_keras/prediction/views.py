@@ -144,9 +144,7 @@ class ViewsPredictor:
                 if scale == 1 and not mirrored:
                     plain = outputs
                 elif scale != 1:
-                    probabilities = cv2.resize(
-                        np.ascontiguousarray(probabilities), (width, height), interpolation=cv2.INTER_LINEAR
-                    )
+                    probabilities = _resized(probabilities, height, width)
                 total = total + probabilities
         return total, plain
 
@@ -163,6 +161,17 @@ class ViewsPredictor:
         rows, columns = regions["coarse_label_ids"].shape
         top, left = row * cells, column * cells
         found["coarse_label_ids"][top : top + rows, left : left + columns] = regions["coarse_label_ids"]
+
+
+def _resized(probabilities: Floats, height: int, width: int) -> Floats:
+    """A map of any number of classes at another size: OpenCV 5 takes 128 channels at most."""
+    classes = probabilities.shape[-1]
+    parts = np.array_split(probabilities, -(-classes // 128), axis=-1)
+    resized = [
+        cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=cv2.INTER_LINEAR)
+        for part in parts
+    ]
+    return np.concatenate([part.reshape(height, width, -1) for part in resized], axis=-1)
 
 
 def _tent(height: int, width: int) -> Floats:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,7 @@ from fornet_keras.artifacts.manifest import Manifest, read_manifest
 from fornet_keras.artifacts.runtimes import Run, open_runtime
 from fornet_keras.errors import ServingError
 
-RUNTIMES = {
-    "litert": ("ai_edge_litert", "litert"),
-    "onnx": ("onnxruntime", "onnx"),
-    "openvino": ("openvino", "openvino"),
-}
-"""Format → the package that runs it, and the extra that installs it."""
+FORMATS = ("litert", "onnx", "openvino")
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,7 @@ class Artifact:
         milliseconds = 1000 * (time.perf_counter() - started)
         labels = outputs["label_ids"]
         if image.shape[:2] != self.manifest.size:
-            labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+            labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         return Found(labels, fitted, outputs, milliseconds)
 
     def described(self) -> dict[str, Any]:
@@ -89,8 +83,8 @@ def open_artifacts(folders: Sequence[Path], threads: int | None = None) -> dict[
         threads: threads of each runtime; None leaves it to the runtime.
 
     Raises:
-        ExportError: a folder is no artifact, or its files are not those of its manifest.
-        ServingError: a SavedModel, a missing package, or two artifacts of one name.
+        ExportError: a folder is no artifact, its files are not its manifest's, or a package is missing.
+        ServingError: a SavedModel, or two artifacts of one name.
     """
     found: dict[str, Artifact] = {}
     for folder in folders:
@@ -105,14 +99,11 @@ def open_artifacts(folders: Sequence[Path], threads: int | None = None) -> dict[
 
 def _open(folder: Path, threads: int | None) -> Artifact:
     manifest = read_manifest(folder)
-    if manifest.format not in RUNTIMES:
+    if manifest.format not in FORMATS:
         raise ServingError(
             f"{folder}: is a SavedModel, which TensorFlow Serving runs (deploy/README.md); "
-            f"expected one of {', '.join(RUNTIMES)}"
+            f"expected one of {', '.join(FORMATS)}"
         )
-    package, extra = RUNTIMES[manifest.format]
-    if find_spec(package) is None:
-        raise ServingError(f"{folder}: needs the package {package}: pip install 'fornet_keras[{extra}]'")
     artifact = Artifact(folder.absolute().name, manifest, open_runtime(folder, manifest.format, threads))
     artifact.find(np.zeros((*manifest.size, 3), np.uint8))
     return artifact

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 from contextlib import suppress
@@ -22,7 +21,10 @@ LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\
 
 
 class HeadTimeoutProtocol(H11Protocol):
-    """HTTP in which the head of a request has to arrive in time: uvicorn itself waits for ever."""
+    """HTTP in which the head of a request, and a body that nobody reads, have to arrive in time.
+
+    uvicorn itself waits for ever for the one, and for the other where a byte comes after the answer.
+    """
 
     head_seconds = HEAD_SECONDS
     _due: asyncio.TimerHandle | None = None
@@ -33,7 +35,7 @@ class HeadTimeoutProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
+        if not self._waits():
             self._stop()
         elif self._due is None:
             self._due = self.loop.call_later(self.head_seconds, self._late)
@@ -47,10 +49,15 @@ class HeadTimeoutProtocol(H11Protocol):
             self._due.cancel()
             self._due = None
 
+    def _waits(self) -> bool:
+        """Whether the client is to send something on and no answer is being made."""
+        return self.conn.their_state is h11.IDLE or self.conn.our_state is h11.DONE
+
     def _late(self) -> None:
         self._due = None
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
-            self.transport.write(LATE)
+        if self._waits() and not self.transport.is_closing():
+            if self.conn.their_state is h11.IDLE:
+                self.transport.write(LATE)
             self.transport.close()
 
 
@@ -60,11 +67,15 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         ServingError: the address cannot be had.
     """
+    if not host:
+        raise ServingError(
+            "an empty --host means every address; expected one, or 0.0.0.0 where that is meant"
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=MAX_CONNECTIONS)
     except (OSError, OverflowError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while attempting")[0]
         raise ServingError(
             f"{host}:{port}: cannot listen there ({reason}); choose another --host or --port"
         ) from None

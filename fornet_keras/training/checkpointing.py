@@ -58,7 +58,6 @@ class Checkpointing(keras.callbacks.Callback):
         self.minutes = minutes
         self.keep = keep
         self.parts = parts
-        self.resumed = resumed
         self.step = resumed.step if resumed else 0
         self.saved_step = self.step
         self.latest = resumed

@@ -22,6 +22,7 @@ from fornet_keras.training.checkpoint import capture, save_checkpoint
 from fornet_keras.training.devices import ALONE, alone, on_devices, synchronize
 from fornet_keras.training.fit_selector import fit_selector
 from fornet_keras.training.open_data import open_data
+from fornet_keras.training.schedule import warmup_note
 from fornet_keras.training.train import make_model
 
 TIMED_STEPS = 5
@@ -48,6 +49,8 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
     if config.data.cache:
         console.print("note: timed without data.cache, which a run would write first", highlight=False)
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
+    if note := warmup_note(training.warmup_steps, training.epochs * batches.steps_per_epoch):
+        console.print(note, highlight=False)
     with on_devices(training.devices, training.batch_size, ALONE):
         return _measure(config, batches, val_set, pixels)
 

@@ -13,8 +13,12 @@ import keras
 
 from fornet_keras.atomic import write_text
 from fornet_keras.data.pipeline import TrainingBatches
+from fornet_keras.prediction.short_side import shrunk
 from fornet_keras.training.tensorboard import EventLog
 from fornet_keras.training.validation import Validation
+
+PICTURE_SIDE = 256
+"""Pixels of the shorter side of TensorBoard's pictures: at full size a run's could be gigabytes."""
 
 
 class RunLog(keras.callbacks.Callback):
@@ -101,7 +105,7 @@ class RunLog(keras.callbacks.Callback):
                 if not math.isnan(iou):
                     self._events.scalar(f"iou/{name}", iou, epoch + 1)
             for index, picture in enumerate(self.validation.pictures):
-                self._events.picture(f"val/{index}", picture, epoch + 1)
+                self._events.picture(f"val/{index}", shrunk(picture, PICTURE_SIDE), epoch + 1)
         self._events.flush()
 
     def _write(self) -> None:

@@ -8,6 +8,16 @@ import keras
 from keras import ops
 
 
+def warmup_note(warmup_steps: int, total_steps: int) -> str | None:
+    """A line where the rate would rise to the end of a run and never fall."""
+    if warmup_steps < total_steps:
+        return None
+    return (
+        f"note: the learning rate rises for training.warmup_steps={warmup_steps} steps, and the run has "
+        f"{total_steps}: it never falls; set fewer, such as {total_steps // 10}"
+    )
+
+
 @keras.saving.register_keras_serializable("fornet_keras")
 class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Rises over `warmup_steps`, then falls as `(1 - progress) ** power` to 0 at `total_steps`.

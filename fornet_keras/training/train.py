@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from fornet_keras.atomic import write_text
+from fornet_keras.atomic import remove_unfinished, write_text
 from fornet_keras.config import Config
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.decoded import decoded_samples
@@ -39,6 +40,7 @@ from fornet_keras.training.run_folder import (
     write_config,
 )
 from fornet_keras.training.run_log import RunLog
+from fornet_keras.training.schedule import warmup_note
 from fornet_keras.training.teacher import TeacherMemory, learn_from, load_teacher
 from fornet_keras.training.validation import Validation
 
@@ -95,6 +97,7 @@ def _train(
     if config.data.cache:
         decoded = decoded_samples(train_set, Path(config.data.cache), training.workers, console.print)
     resumed = find_checkpoint(console)
+    remove_unfinished(output)
     is_new = not output.exists() or not any(output.iterdir())
     pictures = output / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
@@ -102,6 +105,8 @@ def _train(
     part = (processes.rank, processes.count)
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed, decoded, part)
     steps = batches.steps_per_epoch
+    if note := warmup_note(training.warmup_steps, training.epochs * steps):
+        console.print(note, highlight=False)
     line = ProgressLine(console, training.batch_size, training.epochs, steps)
     validation = Validation(
         val_set, output, training.epochs, training.validate_every, training.patience, line.on_val_image
@@ -132,7 +137,7 @@ def _train(
     except BaseException:
         if is_new and not log.rows and not saver.saved_step:
             # Nothing was learnt: the corrected command may use the same folder.
-            shutil.rmtree(output, ignore_errors=True)
+            _remove(output)
         raise
     finally:
         line.close()
@@ -140,6 +145,17 @@ def _train(
     if training.selector_epochs:
         _fit_selector_of_best(output / "best", config, batches, saver, console)
     return _conclude(output, val_set.table, validation, log, saver, model.count_params())
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, or, where it is a link or may not go, all that is in it."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def make_model(config: Config, batches: TrainingBatches, pixels: Sequence[int]) -> FoRNet:

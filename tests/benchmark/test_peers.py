@@ -24,6 +24,14 @@ def test_a_missing_package_names_the_extra(run: Any, model: Path, monkeypatch: p
     assert line == "Error: segformer_b0 needs the package transformers: pip install 'fornet_keras[peers]'"
 
 
+def test_without_torch_there_is_no_peer(run: Any, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fornet_keras.benchmark.peers.find_spec", lambda name: None)
+    result = run("benchmark", model, "--size", "64x96", "--against", "segformer_b0")
+    assert result.exit_code == 1
+    line = only_line(result.stderr)
+    assert line == "Error: --against needs the package torch: pip install 'fornet_keras[peers]'"
+
+
 def test_a_package_that_does_not_import(monkeypatch: pytest.MonkeyPatch) -> None:
     """As torchvision beside a torch of another build."""
 

@@ -1,8 +1,10 @@
 """Each kind of bad input, and the same answer of every command that reads it."""
 
+import os
 import re
 import shutil
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -231,3 +233,13 @@ def test_skip_says_how_many(run: Run, model: Path, config: Path, data: Path, tmp
     assert result.stderr.startswith(f"1 of 2 inputs skipped:\n  {data / IMAGE}: is empty")
     result = run(*command("predict", model, config, data, tmp_path), "--on-error", "fail")
     assert (result.exit_code, result.stdout[:11]) == (1, "0 predicted")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems name files in Unicode")
+def test_a_data_folder_that_no_configuration_can_name(run: Run, config: Path, tmp_path: Path) -> None:
+    """The run could never be resumed from its own config.yaml."""
+    folder = Path(os.fsdecode(b"caf\xe9"))
+    result = run("train", "--config", config, "--data", tmp_path / folder, "--output", tmp_path / "run")
+    assert result.exit_code == 1
+    assert only_line(result.stderr).startswith("Error: --data: data.root=")
+    assert not (tmp_path / "run").exists()

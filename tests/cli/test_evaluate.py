@@ -102,22 +102,23 @@ def test_predictions_never_overwrite_the_images(run: Run, model: Path, config: P
     images = {path: path.read_bytes() for path in (data / "images").rglob("*.png")}
     result = run("evaluate", model, "--config", config, "--data", data, "--save-predictions", data)
     assert result.exit_code == 1
-    assert "is the data's own file, which the prediction would overwrite" in only_line(result.stderr)
+    assert "is the data's own folder; expected another one" in only_line(result.stderr)
     assert images and {path: path.read_bytes() for path in images} == images
 
 
 def test_predictions_never_overwrite_the_labels(run: Run, model: Path, config: Path, tmp_path: Path) -> None:
-    """A label beside its image, with another ending."""
+    """A label beside its image, with another ending, in a folder that the description leads to."""
     (tmp_path / "test").mkdir()
+    (tmp_path / "data").mkdir()
     cv2.imwrite(str(tmp_path / "test" / "a.jpg"), np.zeros((64, 96, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "test" / "a.png"), np.full((64, 96), 3, np.uint8))
-    pattern = 'images: "{split}"\nlabels: "{split}"\nimage_suffixes: [.jpg]\n'
-    (tmp_path / "dataset.yaml").write_text(DATASET + pattern)
+    pattern = 'images: "../{split}"\nlabels: "../{split}"\nimage_suffixes: [.jpg]\n'
+    (tmp_path / "data" / "dataset.yaml").write_text(DATASET + pattern)
     label = (tmp_path / "test" / "a.png").read_bytes()
-    options = ("--config", config, "--data", tmp_path, "--save-predictions", tmp_path)
+    options = ("--config", config, "--data", tmp_path / "data", "--save-predictions", tmp_path)
     result = run("evaluate", model, *options)
     assert result.exit_code == 1
-    assert "is the data's own file, which the prediction would overwrite" in only_line(result.stderr)
+    assert "is the data's own file; expected another folder" in only_line(result.stderr)
     assert (tmp_path / "test" / "a.png").read_bytes() == label
 
 

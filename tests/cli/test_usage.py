@@ -165,8 +165,9 @@ def test_usage_names_what_was_typed() -> None:
     assert done.stderr.startswith("Usage: python cli.py [OPTIONS] COMMAND")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to another process")
-def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals to another process")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
     output = tmp_path / "city"
     command = [sys.executable, "cli.py", "data", "synthesize", "--output", str(output), "--train", "100000"]
     # A job in the background of a script starts with SIGINT ignored, and hands that down.
@@ -175,10 +176,10 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
         while not list(tmp_path.glob(".city.*/city/leftImg8bit")) and process.poll() is None:
             time.sleep(0.05)
         for _ in range(3):  # Python loses one that comes while it destroys an object: a person presses again
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             with suppress(subprocess.TimeoutExpired):
                 _, errors = process.communicate(timeout=10)
                 break
         process.kill()  # nothing, if it has ended; a test must not wait for 100,000 scenes
-    assert (process.returncode, errors.strip()) == (130, "Interrupted")
+    assert (process.returncode, errors.strip()) == (code, "Interrupted")
     assert not list(tmp_path.iterdir())

@@ -117,6 +117,7 @@ def refused(content: str | bytes, *overrides: str) -> str:
         ("camvid", "kitti", r"^x\.yaml:2: data\.format=kitti is not allowed, expected cityscapes, camvid or"),
         ("camvid", "camvid\n  train_split: train+", r"data\.train_split=train\+ .* joined by '\+'"),
         ("camvid", "camvid\n  val_split: ../val", r"data\.val_split=\.\./val is not allowed"),
+        ("camvid", "camvid\n  val_split: val+.old", r"data\.val_split=val\+\.old is not allowed"),
         ("camvid", "camvid\n  exclude: ['']", r"data\.exclude=\[''\] is not allowed"),
     ],
 )

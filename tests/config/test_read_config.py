@@ -54,6 +54,7 @@ def test_configuration_is_frozen(path: Path) -> None:
         ("loss.ohem=0.25", 0.25),
         ("loss.ohem=null", None),
         ("data.train_split=train+val", "train+val"),
+        ("data.train_split=train v1.0", "train v1.0"),
         ("data.exclude=[0001TP, '0016E5']", ("0001TP", "0016E5")),
         ("data.root=a=b", "a=b"),
         ("data.root=yes", "yes"),

@@ -10,7 +10,6 @@ import pytest
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
 from fornet_keras.errors import DataError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
-from fornet_keras.metrics import ConfusionMatrix
 
 VOID = 9  # in the label files
 TABLE = LabelTable(
@@ -165,16 +164,11 @@ def test_what_cannot_be_scored_is_null(tmp_path: Path) -> None:
     json.dumps(found, allow_nan=False)
 
 
-def test_the_first_prediction_does_not_count_for_time() -> None:
-    scores = Scores(
-        class_names=TABLE.names,
-        top_k=0.5,
-        matrix=ConfusionMatrix(3),
-        images_with=np.zeros(3, np.int64),
-        num_images=4,
-        predict_seconds=[9.0, 0.1, 0.3, 0.2],
-    )
-    assert scores.milliseconds == pytest.approx(200)
+def test_predictions_of_new_sizes_do_not_count_for_time(tmp_path: Path) -> None:
+    """A backend compiles in them."""
+    labels = [np.zeros((height, 64), np.uint8) for height in (40, 40, 32, 40, 32)]
+    scores = run(FakePredictor(answer_halves), dataset(tmp_path, *labels))
+    assert (scores.num_images, len(scores.predict_seconds)) == (5, 3)
 
 
 def test_bands_and_thin_classes_are_scored_by_themselves(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from fornet_keras.data.cityscapes import LABEL_IDS, TABLE
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import read_image, read_label
+from fornet_keras.errors import DataError
 from fornet_keras.prediction.files import write_labels, write_picture
-from fornet_keras.prediction.submission import label_values, save_label_values
+from fornet_keras.prediction.submission import label_values, require_own_places, save_label_values
 
 
 def test_labels_are_values_for_programs_and_colours_for_people(tmp_path: Path) -> None:
@@ -43,3 +45,10 @@ def test_prediction_of_an_image_outside_the_data_stays_in_its_folder(tmp_path: P
     dataset = Dataset("mine", "val", tmp_path / "data", TABLE, (Sample(image),))
     path = save_label_values(tmp_path / "out", dataset, dataset.samples[0], np.zeros((1, 2), np.uint8))
     assert path == tmp_path / "out" / "images" / "a.png"
+
+
+def test_two_predictions_of_one_name_are_refused(tmp_path: Path) -> None:
+    samples = tuple(Sample(tmp_path / "images" / name) for name in ("a.jpg", "b.jpg", "a.png"))
+    require_own_places(tmp_path / "out", Dataset("mine", "val", tmp_path, TABLE, samples[:2]))
+    with pytest.raises(DataError, match="images/a.png: its prediction would have the file of .*a.jpg; "):
+        require_own_places(tmp_path / "out", Dataset("mine", "val", tmp_path, TABLE, samples))

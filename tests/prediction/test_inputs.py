@@ -82,6 +82,13 @@ def test_pictures_that_cannot_be_read_are_not_passed_over(here: Path) -> None:
     assert [entry.path.name for entry in find_inputs(["in"], Path("out"))] == ["a.png", "b.TIFF"]
 
 
+def test_a_list_with_links_names_outputs_below_the_folder_of_all(here: Path) -> None:
+    touch("in/a.png", "in/sub/deep/b.png")
+    Path("in/link").symlink_to("sub/deep")
+    Path("in/list.txt").write_text("link/../../a.png\nlink/b.png")
+    assert names("@in/list.txt") == {"in/link/../../a.png": "a", "in/link/b.png": "link/b"}
+
+
 def test_videos_are_told_by_their_ending(here: Path) -> None:
     touch("a.MP4", "b.png")
     assert [entry.is_video for entry in find_inputs(["a.MP4", "b.png"], Path("out"))] == [True, False]
@@ -93,9 +100,11 @@ def test_videos_are_told_by_their_ending(here: Path) -> None:
         ("nowhere.png", "nowhere.png: no such file or folder"),
         ("no*.png", r"no\*.png: no file matches"),
         ("empty", "empty: no image or video in it; expected png, jpg, "),
+        ("@list.txt", "list.txt: names no file; expected one path a line"),
     ],
 )
 def test_argument_that_names_nothing(here: Path, argument: str, message: str) -> None:
     Path("empty").mkdir()
+    Path("list.txt").write_text("\n\n")
     with pytest.raises(DataError, match=message):
         find_inputs([argument], Path("out"))

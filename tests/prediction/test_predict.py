@@ -171,6 +171,38 @@ def test_what_stays_is_never_of_other_settings(predict: Predictor, picture: Path
     assert [outcome.status for outcome in again(both)] == ["written", "written"]
 
 
+def test_what_stays_is_never_of_another_state_of_the_image(predict: Predictor, picture: Path) -> None:
+    """Of no kind, whether it was asked for in between or not."""
+    run(predict, picture, "labels", "overlay")
+    Image.fromarray(images(80, 90)[0]).save(picture)
+    run(predict, picture, "labels")
+    assert run(predict, picture, "labels", "overlay")[0].status == "written"
+    for kind in ("labels", "overlay"):
+        assert image_size(picture.parent.parent / "out" / f"a_{kind}.png") == (80, 90)
+
+
+def test_what_could_not_be_overwritten_is_gone(predict: Predictor, picture: Path, tmp_path: Path) -> None:
+    """The old labels must not pass for those of the new file."""
+    run(predict, picture)
+    other = tmp_path / "other" / "a.png"
+    other.parent.mkdir()
+    other.write_bytes(b"damaged")
+    for overwrite in (True, False):
+        assert run(predict, other, overwrite=overwrite)[0].status == "failed"
+    assert not (tmp_path / "out" / "a_labels.png").exists()
+
+
+def test_hidden_images_are_of_one_model_too(predict: Predictor, picture: Path, tmp_path: Path) -> None:
+    output, hidden = tmp_path / "out", picture.rename(picture.with_name(".a.png"))
+    for top_k, known in ((0.5, False), (0.25, True)):
+        prediction = FolderPrediction(predict, TABLE, output, settings={"top_k": top_k})
+        if known:
+            with pytest.raises(DataError, match="top_k is 0.5 there and 0.25 here.*, such as .a_labels.png"):
+                prediction(find_inputs([str(hidden)], output))
+        else:
+            prediction(find_inputs([str(hidden)], output))
+
+
 @pytest.mark.backend
 def test_threads_predict_as_one_after_the_other(predict: Predictor) -> None:
     sizes = [SIZE, (64, 96), (33, 130)]

@@ -55,6 +55,15 @@ def test_result_plays_with_the_same_frames_size_and_rate(tmp_path: Path) -> None
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_names_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of dash cameras: FFmpeg takes what is before the colon of a relative path for a protocol."""
+    write_video(tmp_path / "2024-05-01T12:30.avi", 3, 48, 64)
+    monkeypatch.chdir(tmp_path)
+    target = Path("out:1") / "a.mp4"
+    assert transform_video(video(Path("2024-05-01T12:30.avi")), target, lambda x: x, untracked) == 3
+    assert len(read_video(target.absolute())[0]) == 3
+
+
 def test_a_video_that_is_not_whole_is_no_video(tmp_path: Path) -> None:
     """OpenCV says nothing where a disk is full, or a file may not become so large."""
     source = write_video(tmp_path / "a.avi", 9, 240, 320)

@@ -80,6 +80,14 @@ def test_scales_are_averaged_at_the_image_size(model: FoRNet, monkeypatch: pytes
     np.testing.assert_array_equal(found["kept"], Predictor(model)(image)["kept"])
 
 
+def test_more_classes_than_opencv_takes_channels() -> None:
+    model = tiny_model(num_classes=150)
+    bias = model.get_layer("coarse_logits").bias
+    bias.assign(100.0 * (np.arange(150) == 149))
+    found = ViewsPredictor(model, scales=(1, 0.5))(images(*SIZE)[0])
+    assert {*np.unique(found["label_ids"])} == {149}
+
+
 def test_memory_does_not_grow_with_the_height(model: FoRNet) -> None:
     predict = ViewsPredictor(model, (64, 128))
     peaks = []

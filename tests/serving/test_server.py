@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from unittest.mock import Mock
@@ -24,14 +23,11 @@ import uvicorn
 from PIL import Image
 
 from fornet_keras.artifacts.runtimes import open_runtime
-from fornet_keras.errors import ExportError, ServingError
 from fornet_keras.serving.app import Service
 from fornet_keras.serving.artifacts import open_artifacts
 from fornet_keras.serving.server import HeadTimeoutProtocol, configuration, listen
-from tests.cli.conftest import only_line, run
+from tests.cli.conftest import only_line
 from tests.serving.conftest import SIZE, TABLE, Server, picture, png, start
-
-__all__ = ["run"]
 
 
 def decoded(content: bytes) -> np.ndarray:
@@ -54,7 +50,7 @@ def test_any_size_is_stretched_and_the_labels_brought_back(server: Server, ratio
     image = picture(1, (100, 90))
     fitted = cv2.resize(image, SIZE[::-1], interpolation=cv2.INTER_AREA)
     expected = open_runtime(ratios / "k1", "onnx")(fitted[None])["label_ids"][0]
-    expected = cv2.resize(expected, (90, 100), interpolation=cv2.INTER_NEAREST)
+    expected = cv2.resize(expected, (90, 100), interpolation=cv2.INTER_NEAREST_EXACT)
     _, _, content = server.ask("POST", "/v1/predict?model=k1&output=labels", png(image))
     np.testing.assert_array_equal(decoded(content), expected)
     for output in ("overlay", "importance"):
@@ -254,6 +250,13 @@ def test_a_full_queue_and_slow_clients(ratios: Path, monkeypatch: pytest.MonkeyP
             assert b"1 requests are waiting; try again" in content
             late = slow_body.recv(1000)
             assert late.startswith(b"HTTP/1.1 408 ") and b"connection: close" in late.lower()
+        with socket.create_connection(address, timeout=30) as after_the_answer:
+            head = b"POST /v1/predict?model=none HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n"
+            after_the_answer.sendall(head)
+            assert after_the_answer.recv(1000).startswith(b"HTTP/1.1 404 ")
+            after_the_answer.sendall(b"x")
+            while after_the_answer.recv(1000):  # until it is closed
+                pass
         assert service.waiting == 0
 
 
@@ -267,48 +270,3 @@ def test_an_error_of_the_server_is_counted_and_said(
     assert (status, json.loads(content)) == (500, {"error": "k1 could not answer; the server's log says why"})
     assert service.registry.get_sample_value("fornet_requests_total", {"status": "500"}) == 1
     assert "by zero" in caplog.text
-
-
-def test_what_is_not_served(ratios: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ServingError, match="a second artifact of that name; rename one"):
-        open_artifacts([ratios, ratios / "k1"])
-    with pytest.raises(ExportError, match="no manifest.json in it; expected a folder that `export`"):
-        open_artifacts([tmp_path])
-    monkeypatch.setattr("fornet_keras.serving.artifacts.find_spec", lambda name: None)
-    with pytest.raises(ServingError, match=r"needs the package onnxruntime: pip install .*\[onnx\]"):
-        open_artifacts([ratios / "k1"])
-
-
-def test_a_changed_artifact_a_saved_model_and_a_taken_port(run, ratios: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for path in (ratios / "k1").iterdir():
-        (copy / path.name).write_bytes(path.read_bytes())
-    manifest = (copy / "manifest.json").read_text()
-    as_saved_model = manifest.replace('"onnx"', '"saved_model"', 1).replace("model.onnx", "saved_model.pb")
-    (copy / "manifest.json").write_text(as_saved_model)
-    (copy / "model.onnx").rename(copy / "saved_model.pb")
-    result = run("serve", copy, "--port", "0")
-    assert result.exit_code == 1
-    assert "is a SavedModel, which TensorFlow Serving runs" in only_line(result.stderr)
-    (copy / "manifest.json").write_text(manifest)
-    (copy / "model.onnx").write_bytes(b"another")
-    result = run("serve", copy, "--port", "0")
-    assert (result.exit_code, "(SHA-256)" in only_line(result.stderr)) == (1, True)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        result = run("serve", ratios, "--port", taken.getsockname()[1])
-    assert result.exit_code == 1
-    assert "cannot listen there (Address already in use); choose another" in only_line(result.stderr)
-
-
-@pytest.mark.parametrize("package", ["starlette", "uvicorn", "prometheus_client"])
-def test_a_missing_package_names_the_extra(  # type: ignore[no-untyped-def]
-    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
-) -> None:
-    serve = import_module("fornet_keras.cli.serve")
-
-    monkeypatch.setattr(serve, "find_spec", lambda name: None if name == package else name)
-    result = run("serve", tmp_path)
-    assert result.exit_code == 1
-    line = f"Error: serve needs the package {package}: pip install 'fornet_keras[serve]'"
-    assert only_line(result.stderr) == line

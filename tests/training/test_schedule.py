@@ -35,3 +35,10 @@ def test_a_warm_up_longer_than_the_run_ends_with_it() -> None:
 
 def test_a_run_of_one_step_learns() -> None:
     assert rates([0], learning_rate=0.3, total_steps=1, warmup_steps=200) == pytest.approx([0.3])
+
+
+def test_a_rate_that_never_falls_is_said() -> None:
+    from fornet_keras.training.schedule import warmup_note
+
+    assert warmup_note(99, 100) is None
+    assert "rises for training.warmup_steps=200 steps, and the run has 110" in str(warmup_note(200, 110))

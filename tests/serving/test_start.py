@@ -1,0 +1,69 @@
+"""What `serve` begins with, and what it refuses to."""
+
+import socket
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from fornet_keras.errors import ExportError, ServingError
+from fornet_keras.serving.artifacts import open_artifacts
+from fornet_keras.serving.server import listen
+from tests.cli.conftest import only_line, run
+
+__all__ = ["run"]
+
+
+def test_what_is_not_served(ratios: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ServingError, match="a second artifact of that name; rename one"):
+        open_artifacts([ratios, ratios / "k1"])
+    with pytest.raises(ExportError, match="no manifest.json in it; expected a folder that `export`"):
+        open_artifacts([tmp_path])
+    monkeypatch.setattr("fornet_keras.artifacts.runtimes.find_spec", lambda name: None)
+    with pytest.raises(ExportError, match=r"k1: needs the package onnxruntime: pip install .*\[onnx\]"):
+        open_artifacts([ratios / "k1"])
+
+
+def test_a_changed_artifact_a_saved_model_and_a_taken_port(run, ratios: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in (ratios / "k1").iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    manifest = (copy / "manifest.json").read_text()
+    as_saved_model = manifest.replace('"onnx"', '"saved_model"', 1).replace("model.onnx", "saved_model.pb")
+    (copy / "manifest.json").write_text(as_saved_model)
+    (copy / "model.onnx").rename(copy / "saved_model.pb")
+    result = run("serve", copy, "--port", "0")
+    assert result.exit_code == 1
+    assert "is a SavedModel, which TensorFlow Serving runs" in only_line(result.stderr)
+    (copy / "manifest.json").write_text(manifest)
+    (copy / "model.onnx").write_bytes(b"another")
+    result = run("serve", copy, "--port", "0")
+    assert (result.exit_code, "(SHA-256)" in only_line(result.stderr)) == (1, True)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = run("serve", ratios, "--port", taken.getsockname()[1])
+    assert result.exit_code == 1
+    assert "cannot listen there (Address already in use); choose another" in only_line(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [("", "an empty --host means every address"), ("nosuch.invalid", "cannot listen there")],
+)
+def test_an_address_that_cannot_be_had(host: str, message: str) -> None:
+    with pytest.raises(ServingError, match=message) as caught:
+        listen(host, 0)
+    assert "Unknown error" not in str(caught.value)
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "prometheus_client"])
+def test_a_missing_package_names_the_extra(  # type: ignore[no-untyped-def]
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    serve = import_module("fornet_keras.cli.serve")
+
+    monkeypatch.setattr(serve, "find_spec", lambda name: None if name == package else name)
+    result = run("serve", tmp_path)
+    assert result.exit_code == 1
+    line = f"Error: serve needs the package {package}: pip install 'fornet_keras[serve]'"
+    assert only_line(result.stderr) == line
