@@ -44,8 +44,8 @@ demo: $(INSTALLED) ## a made-up city, a small network trained on it, and its pic
 	rm -rf demo
 	$(BIN)/python cli.py data synthesize --output demo/city
 	$(BIN)/python cli.py train --config configs/synthetic.yaml --backend $(BACKEND) --data demo/city --output demo/run
-	$(BIN)/python cli.py evaluate demo/run --config configs/synthetic.yaml --data demo/city --json demo/scores.json
-	$(BIN)/python cli.py predict demo/run demo/city/leftImg8bit/val --output demo/pictures --overlay --importance
+	$(BIN)/python cli.py evaluate demo/run --backend $(BACKEND) --config configs/synthetic.yaml --data demo/city --json demo/scores.json
+	$(BIN)/python cli.py predict demo/run --backend $(BACKEND) demo/city/leftImg8bit/val --output demo/pictures --overlay --importance
 	@printf '%s\n' '' 'The demo is done:' \
 	  '  demo/city         the made-up street scenes and their labels, in the layout of Cityscapes' \
 	  '  demo/run          the training run: network, curves, first batches; tensorboard --logdir demo/run' \
@@ -59,7 +59,7 @@ demo: $(INSTALLED) ## a made-up city, a small network trained on it, and its pic
 
 # --- Check ---
 
-test: $(INSTALLED) ## linters, types, and all tests on all three backends (on one: make test-jax)
+test: $(INSTALLED) ## linters, types, and all tests on all three backends (of one backend: make test-jax)
 	@$(MAKE) --no-print-directory --keep-going lint test-once test-tensorflow test-jax test-torch
 
 lint: $(INSTALLED) ## ruff and mypy

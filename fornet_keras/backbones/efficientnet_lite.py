@@ -24,7 +24,7 @@ STAGES = (
 
 @keras.saving.register_keras_serializable("fornet_keras")
 class EfficientNetLite0(keras.Model):
-    """Features at strides 4, 8, 16 and 32 from EfficientNet-Lite0, without its classifier; 3.4 M parameters.
+    """Features at strides 4, 8, 16 and 32 from EfficientNet-Lite0, without its classifier; 3.0 M parameters.
 
     Input shape: `(batch, height, width, 3)`, normalised as `FoRNet` does, height and width multiples of 32.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fornet_keras.data.dataset import IGNORE, LabelTable, Sample
 
-LAYOUT = "SPLIT/images/*.jpg (or .png) and SPLIT/labels/*.png"
+LAYOUT = "SPLIT/images/*.jpg (or .png) and SPLIT/labels/*.png, or as from SegNet SPLIT/ and SPLITannot/"
 
 _VOID = 11
 
@@ -39,15 +39,19 @@ TABLE = LabelTable(
 
 def find_splits(root: Path) -> list[str]:
     """Names of the splits below `root`, sorted; empty where `root` is not laid out as CamVid."""
-    return sorted(folder.parent.name for folder in root.glob("[!.]*/images") if folder.is_dir())
+    ours = {folder.parent.name for folder in root.glob("[!.]*/images") if folder.is_dir()}
+    segnets = {folder.name.removesuffix("annot") for folder in root.glob("[!.]*annot") if folder.is_dir()}
+    return sorted(ours | {split for split in segnets if (root / split).is_dir()})
 
 
 def find_samples(root: Path, split: str) -> list[Sample]:
     """The images of one split, sorted by name, each with its label where that exists."""
-    images = (root / split / "images").glob("[!.]*")
+    images, labels = root / split / "images", root / split / "labels"
+    if not images.is_dir():
+        images, labels = root / split, root / f"{split}annot"
     return [
-        _sample(image, root / split / "labels")
-        for image in sorted(images)
+        _sample(image, labels)
+        for image in sorted(images.glob("[!.]*"))
         if image.suffix.lower() in (".jpg", ".png")
     ]
 

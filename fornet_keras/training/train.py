@@ -153,7 +153,7 @@ def _remove(folder: Path) -> None:
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
         else:
-            entry.unlink()
+            entry.unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
 

@@ -42,6 +42,24 @@ def test_samples_are_sorted_with_their_labels(camvid: Path) -> None:
     assert not any(sample.label_holds_train_ids for sample in dataset.samples)
 
 
+def test_the_folders_of_segnets_download(camvid: Path) -> None:
+    for split in ("train", "val"):
+        (camvid / split).rename(camvid / "was")
+        (camvid / "was" / "images").rename(camvid / split)
+        (camvid / "was" / "labels").rename(camvid / f"{split}annot")
+        (camvid / "was").rmdir()
+    dataset = open_dataset("camvid", camvid, "train+val")
+    found = [(sample.image.name, sample.label and sample.label.name) for sample in dataset.samples]
+    assert found == [
+        ("a_1.png", "a_1.png"),
+        ("b_1.jpg", "b_1.png"),
+        ("b_2.jpg", None),
+        ("c_1.jpg", "c_1.png"),
+    ]
+    with pytest.raises(DataError, match="has no split 'test'; expected one of train, val$"):
+        open_dataset("camvid", camvid, "test")
+
+
 def test_splits_are_joined_and_sequences_left_out(camvid: Path) -> None:
     dataset = open_dataset("camvid", camvid, "train+val", exclude=("b_",))
     assert [sample.image.name for sample in dataset.samples] == ["a_1.png", "c_1.jpg"]
