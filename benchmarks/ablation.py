@@ -27,14 +27,14 @@ from rich.table import Table
 
 from fornet_keras.atomic import write_text
 from fornet_keras.cli.settings import read_settings
-from fornet_keras.config import config_from_mapping
+from fornet_keras.config import config_from_mapping, dump_config
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.sources import open_split
-from fornet_keras.errors import FoRNetError
+from fornet_keras.errors import ConfigError, FoRNetError
 from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.model_folder import load_model
 from fornet_keras.prediction.label_ids import UpsampledLabelIds
-from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.prediction.predictor import Predictor, label_ids
 from fornet_keras.presets import PRESETS
 from fornet_keras.summary import summarize
 from fornet_keras.training.build import build_model
@@ -89,6 +89,8 @@ COLUMNS = ("miou", "band_miou", "thin_miou", "error_coverage", "gmacs", "ms")
 
 class RankedPredictor:
     """Refines the regions of the highest entropy, or random ones, in the place of the Selector's."""
+
+    compiled = 0  # it times itself
 
     def __init__(self, model, choice):
         self.top_k, self.region_size, self.choice = model.top_k, model.region_size, choice
@@ -149,13 +151,11 @@ def measure(folder, ratio, choice, dataset):
     cost = summarize(model, images[0].shape[:2], ratio)
     macs = {part: numbers["macs"] for part, numbers in cost["by_part"].items()}
     left_out = {"none": ("selector", "branch input", "branch"), "selector": ()}.get(choice, ("selector",))
-    # Of the coarse path alone, and where the scores are given, only what is needed is timed.
-    if choice == "none":
-        milliseconds = time_coarse(model, images[0])
-    elif isinstance(predictor, RankedPredictor):
+    # Where the scores are given, only what follows them is timed.
+    if isinstance(predictor, RankedPredictor):
         milliseconds = 1000 * float(np.median(predictor.seconds[1:]))
     else:
-        milliseconds = scores.milliseconds
+        milliseconds = time_labels(model, images[0], coarse=choice == "none")
     found = scores.as_json()
     return {
         "ratio": ratio,
@@ -168,15 +168,18 @@ def measure(folder, ratio, choice, dataset):
     }
 
 
-def time_coarse(model, image, repeats=20):
-    """Median milliseconds of the labels of the coarse path alone."""
-    scale = model.get_layer("logits").scale
-    coarse = keras.Model(model.input, UpsampledLabelIds(scale)([model.output["coarse_logits"], model.input]))
-    coarse.compile(jit_compile=keras.backend.backend() == "jax")
+def time_labels(model, image, coarse, repeats=20):
+    """Median milliseconds of the labels of the network, or of its coarse path alone, and of nothing else."""
+    labels = label_ids(model)
+    if coarse:
+        upsample = UpsampledLabelIds(model.get_layer("logits").scale)
+        labels = upsample([model.output["coarse_logits"], model.input])
+    timed = keras.Model(model.input, labels)
+    timed.compile(jit_compile=keras.backend.backend() == "jax")
     seconds = []
     for _ in range(repeats + 2):
         started = time.perf_counter()
-        coarse.predict_on_batch(image[None])
+        timed.predict_on_batch(image[None])
         seconds.append(time.perf_counter() - started)
     return 1000 * float(np.median(seconds[2:]))
 
@@ -204,6 +207,10 @@ def main():
     dataset = open_split(config.data, config.data.val_split)
     arguments.output.mkdir(parents=True, exist_ok=True)
     file = arguments.output / "table.json"
+    asked, recorded = dump_config(config), arguments.output / "config.yaml"
+    if recorded.exists() and recorded.read_text("utf-8") != asked:
+        raise ConfigError(f"{arguments.output}: holds rows of another configuration; choose another --output")
+    write_text(recorded, asked)
     rows = json.loads(file.read_text("utf-8")) if file.exists() else {}
     for name in arguments.rows:
         if name not in rows:

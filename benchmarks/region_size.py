@@ -76,7 +76,8 @@ def label_ids(logits, label):
 def measure(model, dataset):
     """One row a ranking, region size and ratio; the full map's mIoU is that of ratio 1."""
     samples = list(predict(model, dataset))
-    pixels = np.bincount(np.concatenate([label[label != IGNORE] for label, _, _ in samples]))
+    seen = np.concatenate([label[label != IGNORE] for label, _, _ in samples])
+    pixels = np.maximum(np.bincount(seen, minlength=samples[0][1].shape[-1]), 1)
     class_weights = 1 / np.sqrt(pixels / pixels.sum())
     scores = [rankings(label, coarse, class_weights) for label, coarse, _ in samples]
     every = np.ones(samples[0][1].shape[:2], bool)

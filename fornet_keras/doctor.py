@@ -156,7 +156,7 @@ def probe(backend: str, time_limit: float = TIME_LIMIT) -> Health:
     environment = {**os.environ, "KERAS_BACKEND": backend, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     try:
         run = subprocess.run(
-            [sys.executable, "-c", _PROBE],
+            [sys.executable, "-P", "-c", _PROBE],  # no keras.py of the current folder
             env=environment | {"TF_CPP_MIN_LOG_LEVEL": "3"},
             capture_output=True,
             text=True,

@@ -24,7 +24,9 @@ class Segmenter(context: Context, private val height: Int, private val width: In
     /** One class id for each pixel, row by row; the photograph is stretched to the artifact's size. */
     fun segment(photograph: Bitmap): ByteArray {
         val pixels = IntArray(height * width)
-        Bitmap.createScaledBitmap(photograph, width, height, true).getPixels(pixels, 0, width, 0, 0, width, height)
+        // What ImageDecoder gives lies in the GPU's memory, where pixels cannot be read.
+        val readable = if (photograph.config == Bitmap.Config.HARDWARE) photograph.copy(Bitmap.Config.ARGB_8888, false) else photograph
+        Bitmap.createScaledBitmap(readable, width, height, true).getPixels(pixels, 0, width, 0, 0, width, height)
         image.rewind()
         for (pixel in pixels) {
             image.put((pixel shr 16).toByte()).put((pixel shr 8).toByte()).put(pixel.toByte())

@@ -155,13 +155,16 @@ def evaluate(
     found |= {"curve": [point.as_json() for point in points]} if curve else {}
     title = f"{shown(model)} on {dataset.name} {dataset.split}"
     title += f", shorter side {short_side} px at most" if short_side else ""
-    show_scores(scores, title)
-    if note := learnt_note(dataset.split) if learnt else "":
-        click.echo(note)
-    if official:
-        show_official_scores(official)
-    show_curve(points)
-    write_json(json_file, found)  # after the tables: hours of scoring are not lost to a full disk
+    note = learnt_note(dataset.split) if learnt else ""
+    try:
+        write_json(json_file, found)
+    finally:  # what took hours is not lost to a full disk
+        show_scores(scores, title)
+        if note:
+            click.echo(note)
+        if official:
+            show_official_scores(official)
+        show_curve(points)
     if report_folder:
         page = save_report(
             report_folder, title, dataset, predictor, network.region_size, scores, points, note

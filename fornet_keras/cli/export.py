@@ -16,7 +16,7 @@ from fornet_keras.cli.models import require_classes
 from fornet_keras.cli.options import Shares, Size, data_option, json_option, model_argument
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, show_table
-from fornet_keras.cli.settings import read_settings
+from fornet_keras.cli.settings import look_through_to_use, read_settings
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import ExportError
 
@@ -104,7 +104,7 @@ def export(
     dataset = None
     if config_file:
         config = read_settings(config_file, data_folder)
-        dataset = open_split(config.data, config.data.val_split)
+        dataset = look_through_to_use(open_split(config.data, config.data.val_split), config)
     start_backend("tensorflow")
     from fornet_keras.export.export import as_json, check_target, export_model
     from fornet_keras.export.formats import ExportSpec

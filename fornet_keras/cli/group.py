@@ -74,6 +74,7 @@ class Group(Command, click.Group):
 @contextmanager
 def _hearing_sigterm() -> Iterator[None]:
     def stop(number: int, frame: Any) -> NoReturn:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process, whatever it is at
         raise _Terminated
 
     try:

@@ -10,7 +10,7 @@ from fornet_keras.artifacts.manifest import MANIFEST
 from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
 from fornet_keras.errors import ConfigError, ModelError
-from fornet_keras.model_description import DESCRIPTION, find_description
+from fornet_keras.model_description import find_description
 
 
 def require_one(folder: Path) -> Path:
@@ -20,7 +20,7 @@ def require_one(folder: Path) -> Path:
         ModelError: it does.
     """
     exported = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
-    if exported and not any((folder / name).exists() for name in (MANIFEST, DESCRIPTION)):
+    if exported and not (folder / MANIFEST).exists() and not find_description(folder).is_file():
         raise ModelError(
             f"{folder}: holds several exported models ({', '.join(exported)}); expected one model; "
             f"take {folder / exported[0]} or another of them"

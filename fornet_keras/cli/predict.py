@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.budget import top_k_within
@@ -125,12 +126,20 @@ def predict(
     found = find_inputs(inputs, output)
     if engine == "ray":
         _require_fit_for_ray(model, found)
+    elif context.get_parameter_source("workers") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--workers is of --engine ray")
     views = {"window": window, "flip": flip, "scales": scales}
     settings = {"model": shown(model), "weights": weights_mark(model), "budget_ms": budget_ms, **views}
     predictor: Predictor | ViewsPredictor | ArtifactPredictor
     if is_artifact(model):
         predictor = _open_artifact(
-            model, top_k=top_k, budget_ms=budget_ms, **views, short_side=short_side, importance=importance
+            model,
+            backend=backend,
+            top_k=top_k,
+            budget_ms=budget_ms,
+            **views,
+            short_side=short_side,
+            importance=importance,
         )
         table = predictor.table
     else:
@@ -176,8 +185,8 @@ def _open_artifact(model: Path, **options: object) -> ArtifactPredictor:
     """An exported model, where none of the options is given that it cannot follow."""
     if given := [f"--{name.replace('_', '-')}" for name, value in options.items() if value]:
         raise click.UsageError(
-            f"{', '.join(given)}: an exported model has its own size and top-k, and gives labels and "
-            "overlays only"
+            f"{', '.join(given)}: an exported model has its own runtime, size and top-k, and gives labels "
+            "and overlays only"
         )
     return ArtifactPredictor(model)
 

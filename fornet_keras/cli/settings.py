@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fornet_keras.cli.screen import ERRORS, counting
-from fornet_keras.config import Config, config_from_mapping, read_config
+from fornet_keras.config import Config, read_config
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.scan import CACHE, scan, usable
 from fornet_keras.data.scan_report import ScanReport, skipping
@@ -16,14 +16,12 @@ def read_settings(config_file: Path, data_folder: Path | None, overrides: Sequen
     """Read a configuration; `--data` wins over its `data.root`.
 
     Raises:
-        ConfigError: the file or the folder's name cannot be used.
+        ConfigError: the file cannot be used.
     """
     config = read_config(config_file, overrides)
     if data_folder is None:
         return config
-    sections = config.model_dump()
-    sections["data"]["root"] = str(data_folder)
-    return config_from_mapping(sections, "--data")
+    return config.model_copy(update={"data": config.data.model_copy(update={"root": str(data_folder)})})
 
 
 def look_through(dataset: Dataset, workers: int = 2, cache: Path | None = None) -> ScanReport:

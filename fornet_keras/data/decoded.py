@@ -95,7 +95,7 @@ def decoded_samples(
                     outdated = [old for old in folder.glob(f"{stem}*") if old.is_dir()]
                     _write(dataset, path, sizes, size, workers)
                     for old in outdated:
-                        shutil.rmtree(old)
+                        shutil.rmtree(old, ignore_errors=True)  # another run may hold it
         except OSError as error:
             raise DataError(
                 f"{folder}: cannot be written ({error.strerror or error}); expected room for "

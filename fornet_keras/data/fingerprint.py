@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from fornet_keras.data.dataset import Dataset
@@ -18,7 +19,7 @@ def fingerprint(dataset: Dataset, version: int) -> str:
     """
     table = dataset.table
     samples = [
-        (str(path), *file_state(path), sample.label_holds_train_ids)
+        (os.path.abspath(path), *file_state(path), sample.label_holds_train_ids)
         for sample in dataset.samples
         for path in (sample.image, sample.label)
         if path

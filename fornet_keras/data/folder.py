@@ -71,7 +71,7 @@ class ClassDescription(_Strict):
 class FolderDescription(_Strict):
     """The contents of a `dataset.yaml`; the keys are explained at the top of this file."""
 
-    name: _Name
+    name: Annotated[str, Field(pattern=CLASS_NAME)]
     classes: Annotated[list[ClassDescription], Field(min_length=2, max_length=IGNORE)]
     ignore: list[_Byte] = []
     images: _FolderPattern = "images/{split}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from fornet_keras.data.dataset import IGNORE, Dataset, Sample
 from fornet_keras.data.samples import read_sample
 from fornet_keras.evaluation.borders import BoundaryScore, border_band
 from fornet_keras.metrics import ConfusionMatrix
-from fornet_keras.prediction.predictor import MAX_SIZES, Predictor
+from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.prediction.short_side import brought_back, shrunk
 from fornet_keras.prediction.views import ViewsPredictor
 
@@ -37,7 +36,7 @@ class Scores:
         coarse_errors: pixels that the coarse path got wrong, at stride 4.
         covered_errors: those of them that lie in kept regions.
         read_seconds: time spent reading all images and labels.
-        predict_seconds: of each image of a size that was not new, for which nothing was compiled.
+        predict_seconds: of each image for which nothing was compiled.
         bands: radius in pixels → confusion matrix of the pixels with another class that near.
         boundary: precision and recall of the outlines, or None where they were not scored.
         thin: names of the classes that are thin structures.
@@ -76,7 +75,7 @@ class Scores:
 
     @property
     def milliseconds(self) -> float:
-        """Median time of a prediction, in milliseconds; NaN where no image had the size of one before."""
+        """Median time of a prediction, in milliseconds; NaN where each was compiled for."""
         return 1000 * float(np.median(self.predict_seconds)) if self.predict_seconds else float("nan")
 
     def as_json(self) -> dict[str, Any]:
@@ -143,19 +142,16 @@ def evaluate(
         thin=table.thin,
         short_side=short_side,
     )
-    compiled: deque[tuple[int, ...]] = deque(maxlen=MAX_SIZES)
     for sample in dataset.samples:
         started = time.perf_counter()
         image, label = read_sample(sample, table)
-        read = time.perf_counter()
+        compiled, read = predictor.compiled, time.perf_counter()
         seen = shrunk(image, short_side)
         prediction = predictor(seen)
         if seen is not image and prediction["label_ids"].shape == seen.shape[:2]:
             prediction["label_ids"] = brought_back(prediction["label_ids"], label.shape)
-        if seen.shape in compiled:
+        if predictor.compiled == compiled:
             scores.predict_seconds.append(time.perf_counter() - read)
-        else:
-            compiled.append(seen.shape)
         scores.read_seconds += read - started
         scores.num_images += 1
         scores.image_miou[sample.image] = _add(scores.matrix, label, prediction["label_ids"])

@@ -94,7 +94,7 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
         listed = read_list(path, path.parent)
         if not listed:
             raise DataError(f"{path}: names no file; expected one path a line")
-        yield from (_Found(entry, _below(path.parent, entry)) for entry in listed)
+        yield from (_Found(_file(entry), _below(path.parent, entry)) for entry in listed)
         return
     if camera := CAMERA.fullmatch(argument):
         yield _Found(Path(argument), PurePath(f"camera_{camera[1]}"))
@@ -111,7 +111,14 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
         finding = "no file matches" if is_glob else "no such file or folder"
         raise DataError(f"{argument}: {finding}; expected images, videos or folders; check the spelling")
     for match in matches:
-        yield from _in_folder(match, output) if match.is_dir() else [_Found(match, PurePath(match.name))]
+        yield from (
+            _in_folder(match, output) if match.is_dir() else [_Found(_file(match), PurePath(match.name))]
+        )
+
+
+def _file(path: Path) -> Path:
+    """A file by a path that names no camera, whatever the file's name: only an argument does."""
+    return path.absolute() if CAMERA.fullmatch(str(path)) else path
 
 
 def _below(folder: Path, path: Path) -> PurePath:
@@ -134,7 +141,8 @@ def _in_folder(folder: Path, output: Path) -> list[_Found]:
 def find_outputs(folder: Path) -> list[Path]:
     """The predictions that lie in a folder and all below it, sorted; of hidden images too."""
     files = sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".mp4") and path.is_file())
-    return [path for path in files if _is_prediction(path)]
+    # macOS puts `._NAME` beside files on other systems' disks.
+    return [path for path in files if _is_prediction(path) and not path.name.startswith("._")]
 
 
 def _is_prediction(path: Path) -> bool:

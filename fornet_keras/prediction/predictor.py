@@ -43,12 +43,14 @@ class PerSize:
         # XLA takes twice the time of TensorFlow's own kernels on a CPU, and JAX is nothing without it.
         self._model.compile(jit_compile=keras.backend.backend() == "jax")
         self._functions: dict[tuple[int, ...], Any] = {}
+        self.compiled = 0
         self._turn = threading.Lock()
 
     def __call__(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The outputs by name, for images `(batch, height, width, 3)`."""
         with self._turn:
             size = batch.shape
+            self.compiled += size not in self._functions
             self._model.predict_function = self._functions.pop(size, None)  # None: Keras makes a new one
             outputs = self._model.predict_on_batch(batch)
             self._functions[size] = self._model.predict_function
@@ -80,6 +82,11 @@ class Predictor:
             "kept": model.output["kept"],
         }
         self._predict = PerSize(keras.Model(model.input, outputs))
+
+    @property
+    def compiled(self) -> int:
+        """How often a function was compiled, for a size that was new or long unused."""
+        return self._predict.compiled
 
     def __call__(self, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Predict one image.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -104,7 +106,10 @@ def _start(workers: int) -> Any:
     if not os.environ.get("RAY_ADDRESS"):
         options |= {"num_cpus": workers + 1, "include_dashboard": False}
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    before = signal.getsignal(signal.SIGTERM)
     ray.init(logging_level="ERROR", log_to_driver=False, **options)
+    with suppress(ValueError):  # not the main thread, in which Ray has not taken the signal for itself
+        signal.signal(signal.SIGTERM, before)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     return ray

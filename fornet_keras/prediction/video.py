@@ -152,8 +152,8 @@ def _write(path: Path, pictures: Iterable[Picture], rate: float, until_interrupt
                 raise DataError(f"{path.parent}: no video can be written there; check the folder's mode")
             writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             num_frames += 1
-    except KeyboardInterrupt:
-        if not until_interrupted:
+    except KeyboardInterrupt as stop:
+        if not until_interrupted or type(stop) is not KeyboardInterrupt:  # SIGTERM ends the whole command
             raise
     finally:
         writer.release()

@@ -70,6 +70,11 @@ class ViewsPredictor:
         }
         self._predict = PerSize(keras.Model(model.input, outputs), MAX_SIZES * len(self.scales))
 
+    @property
+    def compiled(self) -> int:
+        """How often a function was compiled, for a size that was new or long unused."""
+        return self._predict.compiled
+
     def __call__(self, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Predict one image: arguments and result are those of `Predictor`."""
         image = np.asarray(image)

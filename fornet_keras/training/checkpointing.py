@@ -65,6 +65,7 @@ class Checkpointing(keras.callbacks.Callback):
         self._seconds_before = 0.0
         self._last_save = self._started
         self._asked_to_stop: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
         if resumed:
             began_with = resumed.memory["backend"]
             if began_with != keras.backend.backend():
@@ -109,7 +110,7 @@ class Checkpointing(keras.callbacks.Callback):
     def listening(self) -> Iterator[None]:
         """In the block, Ctrl-C and SIGTERM let the step end and be saved; a second one stops at once."""
         try:
-            before = {number: signal.getsignal(number) for number in SIGNALS}
+            self._before = {number: signal.getsignal(number) for number in SIGNALS}
             for number in SIGNALS:
                 signal.signal(number, self._on_signal)
         except ValueError:  # not the main thread, which alone hears signals
@@ -118,11 +119,14 @@ class Checkpointing(keras.callbacks.Callback):
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in self._before.items():
                 signal.signal(number, handler)
 
-    def _on_signal(self, number: int, _: Any) -> None:
+    def _on_signal(self, number: int, frame: Any) -> None:
         if self._asked_to_stop:
+            handler = self._before[signal.Signals(number)]
+            if callable(handler):
+                handler(number, frame)
             raise KeyboardInterrupt
         self._asked_to_stop = signal.Signals(number)
 

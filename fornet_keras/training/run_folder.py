@@ -34,8 +34,15 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
         resume: whether a run in the folder goes on; without one, a new run begins.
 
     Raises:
-        ConfigError: the folder is in use, or its run has another configuration.
+        ConfigError: the folder is in use, its run has another configuration, or the data's name no text.
     """
+    try:
+        (config.data.root or "").encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{config.data.root}: its name is not UTF-8, and the run could not be resumed from its {CONFIG}; "
+            "rename the folder, or train from a link to it"
+        ) from None
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not resume:

@@ -149,12 +149,12 @@ def _train(
 
 def _remove(folder: Path) -> None:
     """Remove a folder, or, where it is a link or may not go, all that is in it."""
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
     with suppress(OSError):
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink()
         folder.rmdir()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fornet_keras.cli.models import require_one
 from fornet_keras.data.images import image_size
 from fornet_keras.model_folder import load_model, save_model
 from tests.cli.conftest import Run, only_line
@@ -113,6 +114,9 @@ def test_several_exported_models_are_not_one(run: Run, tmp_path: Path) -> None:
         (tmp_path / "ratios" / ratio / "manifest.json").touch()
     result = run("predict", tmp_path / "ratios", "a.png", "--output", tmp_path / "out")
     assert "ratios: holds several exported models (top_k_0.25, top_k_1); expected one" in result.stderr
+    (tmp_path / "ratios" / "best").mkdir()
+    (tmp_path / "ratios" / "best" / "model.json").touch()
+    assert require_one(tmp_path / "ratios") == tmp_path / "ratios", "a run, with what was exported of it"
 
 
 def test_input_that_names_nothing_ends_before_anything_is_written(

@@ -63,6 +63,18 @@ def test_written_once_and_again_when_a_file_changes(dataset: Dataset, tmp_path: 
     assert len(kept(cache)) == 2, "another data set's samples stay"
 
 
+def test_the_same_data_by_a_relative_path_is_the_same(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    near = tuple(Sample(Path(x.image.name), Path(str(x.label and x.label.name))) for x in dataset.samples)
+    told: list[str] = []
+    for samples, root in ((dataset.samples, tmp_path), (near, Path())):
+        same = replace(dataset, samples=samples, root=root)
+        decoded_samples(same, tmp_path / "cache", 1, told.append)
+    assert len(told) == 1
+
+
 def test_runs_that_begin_at_once_decode_once(dataset: Dataset, tmp_path: Path) -> None:
     said: list[str] = []
     with ThreadPoolExecutor(8) as pool:

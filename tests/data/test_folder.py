@@ -128,6 +128,7 @@ def test_wrong_layout_names_the_patterns(tmp_path: Path) -> None:
         (f'{MINIMAL}\nlabels: "/a/{{split}}"', "labels: must be a relative path"),
         (f"{MINIMAL}\nlabel_name: mask.png", "label_name: must contain {stem} once, .*'mask.png'"),
         (f"{MINIMAL}\nname: again", "duplicate key 'name'"),
+        ('name: "a\\e[31m"\nclasses:\n  - {name: a, color: [0, 0, 0]}', "name: String should match"),
         ("name: [", "dataset.yaml:1: not valid YAML"),
         (
             f"{MINIMAL}\n  - {{name: quay, color: [1, 300, 1]}}",

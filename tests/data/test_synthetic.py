@@ -149,6 +149,16 @@ def test_progress_is_told_once_a_scene(tmp_path: Path) -> None:
     assert (root, len(calls)) == (tmp_path / "city", 3)
 
 
+def test_the_current_folder_and_a_link_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "scratch")
+    monkeypatch.chdir(tmp_path / "here")
+    for root in (Path(), tmp_path / "link"):
+        write_city(root, 1, 1, SIZE)
+        assert sorted(path.name for path in root.iterdir()) == ["gtFine", "leftImg8bit"]
+
+
 def test_an_empty_folder_is_used(tmp_path: Path) -> None:
     (tmp_path / "city").mkdir()
     write_city(tmp_path / "city", 1, 1, SIZE)

@@ -26,6 +26,10 @@ class FakePredictor:
         self.answer = answer
         self.shapes: list[tuple[int, ...]] = []
 
+    @property
+    def compiled(self) -> int:
+        return len({*self.shapes})
+
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         self.shapes.append(image.shape)
         return self.answer(image)

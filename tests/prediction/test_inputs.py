@@ -89,6 +89,15 @@ def test_a_list_with_links_names_outputs_below_the_folder_of_all(here: Path) -> 
     assert names("@in/list.txt") == {"in/link/../../a.png": "a", "in/link/b.png": "link/b"}
 
 
+def test_a_file_opens_no_camera(here: Path) -> None:
+    """Nor does a line in a list of somebody's."""
+    touch("camera:0")
+    Path("list.txt").write_text("camera:0")
+    for argument in ("@list.txt", "cam*", "./camera:0"):
+        assert [entry.is_camera for entry in find_inputs([argument], Path("out"))] == [False]
+    assert find_inputs(["camera:0"], Path("out"))[0].is_camera
+
+
 def test_videos_are_told_by_their_ending(here: Path) -> None:
     touch("a.MP4", "b.png")
     assert [entry.is_video for entry in find_inputs(["a.MP4", "b.png"], Path("out"))] == [True, False]

@@ -105,13 +105,18 @@ def test_a_tampered_artifact_is_not_run(
 def test_what_an_exported_model_cannot_do(
     run_command: Run, artifact: Path, frames: Path, tmp_path: Path
 ) -> None:
-    for option in (("--importance",), ("--flip",), ("--top-k", 0.5), ("--short-side", 48)):
+    for option in (
+        ("--importance",),
+        ("--flip",),
+        ("--top-k", 0.5),
+        ("--short-side", 48),
+        ("--backend", "jax"),
+    ):
         result = run_command("predict", artifact, frames, "--output", tmp_path / "out", *option)
         assert result.exit_code == 2
-        expected = (
-            f"{option[0]}: an exported model has its own size and top-k, and gives labels and overlays only"
-        )
-        assert expected in result.stderr
+        assert f"{option[0]}: an exported model has its own runtime, size and top-k, " in result.stderr
+    result = run_command("predict", artifact, frames, "--output", tmp_path / "out", "--workers", 2)
+    assert (result.exit_code, "--workers is of --engine ray" in result.stderr) == (2, True)
     result = run_command("predict", frames, frames, "--output", tmp_path / "out", "--engine", "ray")
     assert result.exit_code == 2
     assert "--engine ray takes an exported model; write one with `export`" in result.stderr

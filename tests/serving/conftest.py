@@ -77,7 +77,8 @@ def ratios(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = folder.parent  # which all workers of a session share
     with FileLock(folder / "artifacts.lock"):
         if not (folder / "artifacts").exists():
-            _export_ratios(folder / "artifacts")
+            _export_ratios(folder / "exporting")
+            (folder / "exporting").rename(folder / "artifacts")
     return folder / "artifacts"
 
 

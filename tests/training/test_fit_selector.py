@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,8 @@ def test_a_signal_in_the_selectors_epochs(
         fits(*arguments)
 
     cut_off(whole.folder, tmp_path / "run", 3)
+    shutil.rmtree(tmp_path / "run" / "best")
+    shutil.copytree(tmp_path / "run" / "last", tmp_path / "run" / "best")  # as it was before that part
     with monkeypatch.context() as patch:
         patch.setattr(module, "fit_selector", interrupted)
         with pytest.raises(RunInterrupted, match="stopped by SIGTERM after step 3 of 3, which is saved"):

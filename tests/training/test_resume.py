@@ -28,6 +28,7 @@ from fornet_keras.errors import ConfigError, TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.training.checkpoint import Checkpoint, _read, newest
 from fornet_keras.training.finite import StopOnNaN
+from fornet_keras.training.report import save_report
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -108,11 +109,15 @@ def cut_off(whole: Path, folder: Path, step: int) -> None:
 
 @pytest.mark.backend
 @pytest.mark.parametrize("step", [0, 1, 3, 5, STEPS] if "FORNET_KILLS" in os.environ else [STEPS])
-def test_resumed_after_any_step(step: int, train: Train, whole: SimpleNamespace, tmp_path: Path) -> None:
-    """After the last step; in `make test-faults` at others too."""
+def test_resumed_after_any_step(
+    step: int, train: Train, whole: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the last step; in `make test-faults` at others too. With the charts of what it remembers."""
+    monkeypatch.setattr("fornet_keras.training.train.save_report", save_report)
     cut_off(whole.folder, tmp_path / "run", step)
     train(whole.config, tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", whole.folder)
+    assert (tmp_path / "run" / "pictures" / "curves.png").stat().st_size > 500
 
 
 @pytest.mark.backend
@@ -293,7 +298,7 @@ def test_killed_at_a_random_step(train: Train, whole: SimpleNamespace, tmp_path:
         shutil.rmtree(folder)
 
 
-SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS if "FORNET_KILLS" in os.environ else SIGNALS[:1])

@@ -33,7 +33,8 @@ def write_city(
 ) -> Path:
     """Write a training and a validation split below `root`.
 
-    The files appear under `root` only when all are written; until then they lie in a hidden folder beside it.
+    The files appear under `root` only when all are written; until then they lie in a hidden folder beside it,
+    or in it, where it is there.
 
     Args:
         root: folder to create; it must not exist or be empty.
@@ -53,17 +54,20 @@ def write_city(
     counts = {"train": num_train, "val": num_val}
     _check(root, counts, size, seed)
     try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=root.parent, prefix=f".{root.name}.") as workshop:
-            city = Path(workshop) / root.name
+        place = root if root.is_dir() else root.parent
+        place.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=place, prefix=".city.") as workshop:
+            city = Path(workshop) / "city"
             for split, count in counts.items():
                 for index in range(count):
                     _write_scene(city, split, index, render_scene(_scene_seed(seed, split, index), size))
                     if on_scene:
                         on_scene()
-            if root.exists():
-                root.rmdir()  # an empty folder, which Windows would not replace
-            city.rename(root)
+            if place is root:  # perhaps the current folder, a link or a volume: it cannot be replaced
+                for part in city.iterdir():
+                    part.rename(root / part.name)
+            else:
+                city.rename(root)
     except OSError as error:
         raise DataError(
             f"{root}: the city cannot be written ({error.strerror or error}); "
