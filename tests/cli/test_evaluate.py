@@ -161,7 +161,6 @@ def test_a_submission_is_of_cityscapes(
     assert not (tmp_path / "submission").exists()
 
 
-@pytest.mark.backend
 def test_windows_and_views(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:
     options = ("--config", config, "--data", data, "--json", tmp_path / "scores.json")
     scores = []
