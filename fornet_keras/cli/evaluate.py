@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,9 +124,7 @@ def evaluate(
     """
     config = read_settings(config_file, data_folder, [f"data.on_error={on_error}"] if on_error else [])
     if submission_folder:
-        _require_cityscapes(config.data.format, config_file)
-        if save_folder and save_folder.resolve() == submission_folder.resolve():
-            raise click.UsageError("--save-predictions and --submission write the same files: two folders")
+        _require_fit_for_submission(config.data.format, config_file, submission_folder, save_folder)
     dataset = look_through_to_use(open_split(config.data, split or config.data.val_split), config)
     for wanted in filter(None, (save_folder, submission_folder)):
         require_own_places(wanted, dataset)
@@ -159,12 +157,7 @@ def evaluate(
     try:
         write_json(json_file, found)
     finally:  # what took hours is not lost to a full disk
-        show_scores(scores, title)
-        if note:
-            click.echo(note)
-        if official:
-            show_official_scores(official)
-        show_curve(points)
+        _show(title, note, scores, official, points)
     if report_folder:
         page = save_report(
             report_folder, title, dataset, predictor, network.region_size, scores, points, note
@@ -175,7 +168,22 @@ def evaluate(
             click.echo(f"{kind}: {folder}")
 
 
-def _require_cityscapes(data_format: str, config_file: Path) -> None:
+def _show(
+    title: str, note: str, scores: Scores, official: dict[str, Any] | None, points: Sequence[Scores]
+) -> None:
+    show_scores(scores, title)
+    if note:
+        click.echo(note)
+    if official:
+        show_official_scores(official)
+    show_curve(points)
+
+
+def _require_fit_for_submission(
+    data_format: str, config_file: Path, submission_folder: Path, save_folder: Path | None
+) -> None:
+    if save_folder and save_folder.resolve() == submission_folder.resolve():
+        raise click.UsageError("--save-predictions and --submission write the same files: two folders")
     if data_format != "cityscapes":
         raise click.UsageError(
             f"--submission is of data in the layout of Cityscapes; {config_file} has data.format "
