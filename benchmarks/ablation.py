@@ -170,10 +170,11 @@ def measure(folder, ratio, choice, dataset):
 
 def time_labels(model, image, coarse, repeats=20):
     """Median milliseconds of the labels of the network, or of its coarse path alone, and of nothing else."""
-    labels = label_ids(model)
     if coarse:
         upsample = UpsampledLabelIds(model.get_layer("logits").scale)
         labels = upsample([model.output["coarse_logits"], model.input])
+    else:
+        labels = label_ids(model)
     timed = keras.Model(model.input, labels)
     timed.compile(jit_compile=keras.backend.backend() == "jax")
     seconds = []

@@ -30,7 +30,7 @@ from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.model_folder import load_model
 
 STRIDE = 4
-REGION_SIZES = (8, 16, 32)  # those that the padded map has a whole number of
+REGION_SIZES = (8, 16, 32)
 RATIOS = (0.1, 0.25, 0.3, 0.35, 0.5)
 
 
@@ -82,7 +82,8 @@ def measure(model, dataset):
     scores = [rankings(label, coarse, class_weights) for label, coarse, _ in samples]
     every = np.ones(samples[0][1].shape[:2], bool)
     rows = [{"ranking": "all", "size": None, "ratio": 1.0, **score(samples, scores, [every] * len(samples))}]
-    for size in (size for size in REGION_SIZES if not any(side % (size // STRIDE) for side in every.shape)):
+    whole = [size for size in REGION_SIZES if not any(side % (size // STRIDE) for side in every.shape)]
+    for size in whole:
         for ratio in RATIOS:
             for ranking in scores[0]:
                 kept = [keep(maps[ranking], size // STRIDE, ratio) for maps in scores]

@@ -132,15 +132,8 @@ def predict(
     settings = {"model": shown(model), "weights": weights_mark(model), "budget_ms": budget_ms, **views}
     predictor: Predictor | ViewsPredictor | ArtifactPredictor
     if is_artifact(model):
-        predictor = _open_artifact(
-            model,
-            backend=backend,
-            top_k=top_k,
-            budget_ms=budget_ms,
-            **views,
-            short_side=short_side,
-            importance=importance,
-        )
+        of_keras = {"backend": backend, "top_k": top_k, "budget_ms": budget_ms, **views}
+        predictor = _open_artifact(model, **of_keras, short_side=short_side, importance=importance)
         table = predictor.table
     else:
         start_backend(backend)

@@ -111,9 +111,10 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
         finding = "no file matches" if is_glob else "no such file or folder"
         raise DataError(f"{argument}: {finding}; expected images, videos or folders; check the spelling")
     for match in matches:
-        yield from (
-            _in_folder(match, output) if match.is_dir() else [_Found(_file(match), PurePath(match.name))]
-        )
+        if match.is_dir():
+            yield from _in_folder(match, output)
+        else:
+            yield _Found(_file(match), PurePath(match.name))
 
 
 def _file(path: Path) -> Path:

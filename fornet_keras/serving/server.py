@@ -16,29 +16,29 @@ from fornet_keras.errors import ServingError
 from fornet_keras.serving.app import Service, make_app
 
 MAX_CONNECTIONS = 512
-HEAD_SECONDS = 10.0
+WAIT_SECONDS = 10.0
 LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-class HeadTimeoutProtocol(H11Protocol):
+class TimeoutProtocol(H11Protocol):
     """HTTP in which the head of a request, and a body that nobody reads, have to arrive in time.
 
     uvicorn itself waits for ever for the one, and for the other where a byte comes after the answer.
     """
 
-    head_seconds = HEAD_SECONDS
+    wait_seconds = WAIT_SECONDS
     _due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._due = self.loop.call_later(self.head_seconds, self._late)
+        self._due = self.loop.call_later(self.wait_seconds, self._late)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if not self._waits():
             self._stop()
         elif self._due is None:
-            self._due = self.loop.call_later(self.head_seconds, self._late)
+            self._due = self.loop.call_later(self.wait_seconds, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
@@ -85,7 +85,7 @@ def configuration(service: Service) -> uvicorn.Config:
     """How uvicorn serves."""
     return uvicorn.Config(
         make_app(service),
-        http=HeadTimeoutProtocol,
+        http=TimeoutProtocol,
         ws="none",
         lifespan="off",
         log_level="error",

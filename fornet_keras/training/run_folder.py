@@ -34,15 +34,8 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
         resume: whether a run in the folder goes on; without one, a new run begins.
 
     Raises:
-        ConfigError: the folder is in use, its run has another configuration, or the data's name no text.
+        ConfigError: the folder is in use, or its run has another configuration.
     """
-    try:
-        (config.data.root or "").encode()
-    except UnicodeEncodeError:
-        raise ConfigError(
-            f"{config.data.root}: its name is not UTF-8, and the run could not be resumed from its {CONFIG}; "
-            "rename the folder, or train from a link to it"
-        ) from None
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not resume:
@@ -60,6 +53,21 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
             f"{folder}: its run has another configuration: {listed}; resume with --config {folder / CONFIG}, "
             "or choose another --output"
         )
+
+
+def require_text(config: Config) -> None:
+    """Refuse a data folder that `config.yaml` could not name.
+
+    Raises:
+        ConfigError: its name is not UTF-8.
+    """
+    try:
+        (config.data.root or "").encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{config.data.root}: its name is not UTF-8, and the run could not be resumed from its {CONFIG}; "
+            "rename the folder, or train from a link to it"
+        ) from None
 
 
 def with_absolute_paths(config: Config) -> Config:

@@ -36,6 +36,7 @@ from fornet_keras.training.report import save_first_batches, save_report
 from fornet_keras.training.run_folder import (
     RESULT,
     check_run_folder,
+    require_text,
     with_absolute_paths,
     write_config,
 )
@@ -66,14 +67,15 @@ def train(
         The result that is also written to `result.json`, and the `Scores` of the best model.
 
     Raises:
-        ConfigError: no data folder is given, the run folder is in use or of another configuration, or its
-            run has learnt from other images.
+        ConfigError: no data folder is given, or one that is not UTF-8, the run folder is in use or of another
+            configuration, or its run has learnt from other images.
         DataError: the data cannot be used.
         TrainingError: the loss became NaN or infinite, a checkpoint could not be written, or none of the
             run's is whole.
         RunInterrupted: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
     config = with_absolute_paths(config)
+    require_text(config)
     resumed = partial(_find_checkpoint, output, resume)
     if processes.rank:
         # What it learns and decides is what the first process does: nobody looks at its folder.

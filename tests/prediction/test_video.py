@@ -170,6 +170,12 @@ def test_a_camera_is_recorded_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.M
             raise KeyboardInterrupt
         return frame
 
+    class Terminated(KeyboardInterrupt):
+        """As the commands make of SIGTERM, which ends what comes after the camera too."""
+
+    def terminate(frame: Picture) -> Picture:
+        raise Terminated
+
     (camera,) = find_inputs(["camera:7"], tmp_path)
     assert (camera.name, camera.is_video) == (PurePath("camera_7"), True)
     with monkeypatch.context() as patch:
@@ -177,8 +183,11 @@ def test_a_camera_is_recorded_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.M
         patch.setattr(cv2, "VideoCapture", lambda what: Camera(what) if what == 7 else files(what))
         assert first_size([camera]) == (48, 64)
         assert transform_video(camera, tmp_path / "a.mp4", interrupt_at_the_fourth, untracked) == 3
+        with pytest.raises(Terminated):
+            transform_video(camera, tmp_path / "b.mp4", terminate, untracked)
     frames, rate = read_video(tmp_path / "a.mp4")
     assert (len(frames), rate) == (3, 25)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
 def test_no_camera(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

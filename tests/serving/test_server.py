@@ -25,7 +25,7 @@ from PIL import Image
 from fornet_keras.artifacts.runtimes import open_runtime
 from fornet_keras.serving.app import Service
 from fornet_keras.serving.artifacts import open_artifacts
-from fornet_keras.serving.server import HeadTimeoutProtocol, configuration, listen
+from fornet_keras.serving.server import TimeoutProtocol, configuration, listen
 from tests.cli.conftest import only_line
 from tests.serving.conftest import SIZE, TABLE, Server, picture, png, start
 
@@ -235,7 +235,7 @@ def ask(address: tuple[str, int], path: str, body: bytes) -> tuple[int, dict[str
 
 
 def test_a_full_queue_and_slow_clients(ratios: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(HeadTimeoutProtocol, "head_seconds", 0.3)
+    monkeypatch.setattr(TimeoutProtocol, "wait_seconds", 0.3)
     service = Service(open_artifacts([ratios / "k1"]), queue=1, body_seconds=0.6)
     with listening_here(service) as address:
         with socket.create_connection(address, timeout=30) as slow_head:
