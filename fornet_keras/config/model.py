@@ -15,7 +15,8 @@ class ModelConfig(Section):
     """Which FoR-Net is built."""
 
     preset: Literal["pico", "nano", "s", "m"] = Field(
-        default="s", description="nano, s or m (size of the network); pico tries a pipeline, not for scores"
+        default="s",
+        description="pico, nano, s or m (size of the network; pico tries a pipeline, not for scores)",
     )
     widths: tuple[Annotated[int, Field(ge=2, le=1024)], Width, Width, Width] | None = Field(
         default=None,
