@@ -241,7 +241,9 @@ class FoRNet(keras.Model):
                 config.pop("backbone"), custom_objects=custom_objects
             )
             if not backbone.trainable:
-                backbone.trainable = False  # its constructor has frozen none of its layers
+                # Its constructor has frozen none of its layers, and Keras passes on a change alone.
+                backbone.trainable = True
+                backbone.trainable = False
             model = cls(backbone=backbone, **config)
             if not trainable:
                 model.trainable = False
