@@ -73,11 +73,12 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     was killed between the two.
 
     Args:
-        path: the folder, which may exist; its parents are made.
+        path: the folder, which may exist, or a link to it, which stays one; its parents are made.
 
     Raises:
         OSError: something could not be written; the older folder is as it was.
     """
+    path = path.resolve()
     aside = _aside(path)
     with _filled_beside(path) as temporary:
         yield temporary
@@ -119,6 +120,7 @@ def _filled_beside(path: Path) -> Iterator[Path]:
 
 
 def _aside(path: Path) -> Path:
+    path = path.resolve()
     return path.with_name(f".{path.name}.replaced")
 
 

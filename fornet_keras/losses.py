@@ -169,7 +169,9 @@ class FoRNetLoss(keras.losses.Loss):
         label_smoothing: share of the target spread over all classes, 0…1.
         ohem: share in (0, 1) of the hardest pixels that count in the logits' term; None counts all.
         sum_devices: sums a tensor over the devices that a batch is spread over, such as
-            `training.devices.sum_over_devices`; for batches on one device it need not be given.
+            `training.devices.sum_over_devices`. The model then needs `training.devices.synchronize` too, or
+            TensorFlow adds up the devices' losses, each that of the whole batch. For batches on one device
+            it need not be given; it belongs to the machine, and is no part of the configuration.
         teacher_share: share of a teacher's probabilities in the target of the logits, 0…1, where the outputs
             have them.
 
@@ -178,7 +180,8 @@ class FoRNetLoss(keras.losses.Loss):
     scalar.
 
     Raises:
-        ValueError: a class weight below 0, or not one a class; one-hot labels.
+        ValueError: an argument outside its range, or not one class weight a class; one-hot labels; samples
+            that are weighted.
     """
 
     def __init__(
@@ -195,8 +198,6 @@ class FoRNetLoss(keras.losses.Loss):
     ):
         super().__init__(name=name, dtype="float32")
         self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
-        if self.class_weights and min(self.class_weights) < 0:
-            raise ValueError(f"class_weights must be at least 0; received {self.class_weights}")
         self.coarse_weight = coarse_weight
         self.dice_weight = dice_weight
         self.selector_weight = selector_weight
@@ -204,9 +205,25 @@ class FoRNetLoss(keras.losses.Loss):
         self.ohem = ohem
         self.sum_devices = sum_devices
         self.teacher_share = teacher_share
+        self._require_valid()
 
-    def parts(self, labels, outputs):
+    def _require_valid(self):
+        for name, expected, holds in (
+            ("class_weights", "at least 0", all(weight >= 0 for weight in self.class_weights or ())),
+            ("coarse_weight", "at least 0", self.coarse_weight >= 0),
+            ("dice_weight", "at least 0", self.dice_weight >= 0),
+            ("selector_weight", "at least 0", self.selector_weight >= 0),
+            ("label_smoothing", "a share in 0…1", 0 <= self.label_smoothing <= 1),
+            ("teacher_share", "a share in 0…1", 0 <= self.teacher_share <= 1),
+            ("ohem", "a share in (0, 1), or None to count all", self.ohem is None or 0 < self.ohem < 1),
+        ):
+            if not holds:
+                raise ValueError(f"{name} must be {expected}; received {getattr(self, name)}")
+
+    def parts(self, labels, outputs, sample_weight=None):
         """The weighted terms, as a dict of float32 scalars: `logits_loss`, `coarse_loss`, `selector_loss`."""
+        if sample_weight is not None:
+            raise ValueError("samples cannot be weighted; weight classes with FoRNetLoss(class_weights=…)")
         labels = ops.cast(labels, "int32")
         if len(labels.shape) == 4:
             if labels.shape[-1] not in (1, None):
@@ -227,31 +244,16 @@ class FoRNetLoss(keras.losses.Loss):
         }
 
     def _pixel_loss(self, labels, logits, ohem=None, taught=None):
-        loss = cross_entropy(
-            labels,
-            logits,
-            self.class_weights,
-            self.label_smoothing,
-            ohem,
-            self.sum_devices,
-            taught,
-            self.teacher_share,
-        )
+        options = (self.class_weights, self.label_smoothing, ohem, self.sum_devices)
+        loss = cross_entropy(labels, logits, *options, taught, self.teacher_share)
         if self.dice_weight:
             loss += self.dice_weight * dice_loss(labels, logits, self.sum_devices)
         return loss
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        return sum(self.parts(y_true, y_pred).values())
+        return sum(self.parts(y_true, y_pred, sample_weight).values())
 
     def get_config(self):
-        return {
-            "name": self.name,
-            "class_weights": self.class_weights,
-            "coarse_weight": self.coarse_weight,
-            "dice_weight": self.dice_weight,
-            "selector_weight": self.selector_weight,
-            "label_smoothing": self.label_smoothing,
-            "ohem": self.ohem,
-            "teacher_share": self.teacher_share,
-        }
+        weights = ("class_weights", "coarse_weight", "dice_weight", "selector_weight")
+        names = ("name", *weights, "label_smoothing", "ohem", "teacher_share")
+        return {name: getattr(self, name) for name in names}

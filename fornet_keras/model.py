@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from fornet_keras.backbones.residual import ResidualBackbone
+from fornet_keras.backbones.residual import STRIDES, ResidualBackbone
 from fornet_keras.data.images import read_image
 from fornet_keras.empty_build import empty_build
 from fornet_keras.layers.conv_block import ConvBlock
@@ -62,7 +62,7 @@ class FoRNet(keras.Model):
         where `rows = ceil(height / region_size)` and `columns = ceil(width / region_size)`.
 
     Raises:
-        ValueError: an argument outside its range.
+        ValueError: an argument outside its range, or a backbone that lacks a stride.
 
     Example:
         >>> import numpy as np
@@ -85,7 +85,7 @@ class FoRNet(keras.Model):
         top_k=0.5,
         dropout=0.0,
         image_pool_dropout=0.0,
-        **kwargs,
+        name=None,
     ):
         _require_valid(num_classes, scales, region_size, top_k)
         # === Layers ===
@@ -98,7 +98,7 @@ class FoRNet(keras.Model):
         image = keras.Input((None, None, 3), name="image")
         x = keras.layers.Rescaling(1 / 63.75, offset=-2.0, name="normalize")(image)
         padding = math.lcm(region_size, DEEPEST_STRIDE)
-        pyramid = backbone(PadToMultiple(padding, name="pad")(x))
+        pyramid = _pyramid(backbone, PadToMultiple(padding, name="pad")(x))
 
         context = _fuse_top_down(pyramid, context_filters, image_pool_dropout)
         context = _drop_channels(context, dropout, "context_drop")
@@ -116,7 +116,7 @@ class FoRNet(keras.Model):
         refined = keras.layers.Add(dtype="float32", name="refined_logits")([coarse, correction])
         logits = UpsampleToImage(DETAIL_STRIDE, name="logits")([refined, image])
         outputs = {"logits": logits, "coarse_logits": coarse, "importance": importance, "kept": kept}
-        super().__init__(inputs=image, outputs=outputs, **kwargs)
+        super().__init__(inputs=image, outputs=outputs, name=name)
 
         # === Config ===
         self.num_classes = num_classes
@@ -212,34 +212,28 @@ class FoRNet(keras.Model):
         loss = self.loss or FoRNetLoss()
         if not isinstance(loss, FoRNetLoss):
             raise ValueError(f"loss must be a FoRNetLoss, or None for the default one; received {loss!r}")
-        if sample_weight is not None:
-            raise ValueError("samples cannot be weighted; weight classes with FoRNetLoss(class_weights=…)")
-        parts = loss.parts(y, y_pred)
+        parts = loss.parts(y, y_pred, sample_weight)
         for tracker in self.loss_parts:
-            tracker.update_state(parts[tracker.name])
+            # Weighted as Keras weights the loss, of which they are the parts.
+            tracker.update_state(parts[tracker.name], sample_weight=keras.ops.shape(y)[0])
         return sum(parts.values()) + sum(self.losses)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
 
     def get_config(self):
+        sizes = ("num_classes", "context_filters", "branch_filters", "scales", "region_size", "top_k")
+        plain = ("name", "trainable", *sizes, "dropout", "image_pool_dropout")
         return {
-            "name": self.name,
-            "num_classes": self.num_classes,
+            **{name: getattr(self, name) for name in plain},
             "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "context_filters": self.context_filters,
-            "branch_filters": self.branch_filters,
-            "scales": self.scales,
-            "region_size": self.region_size,
-            "top_k": self.top_k,
-            "dropout": self.dropout,
-            "image_pool_dropout": self.image_pool_dropout,
             "dtype_policy": self.dtype_policy.name,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
+        trainable = config.pop("trainable", True)
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(config.pop("dtype_policy", before))
         try:
@@ -250,7 +244,10 @@ class FoRNet(keras.Model):
                 # Its constructor has frozen none of its layers, and Keras passes on a change alone.
                 backbone.trainable = True
                 backbone.trainable = False
-            return cls(backbone=backbone, **config)
+            model = cls(backbone=backbone, **config)
+            if not trainable:
+                model.trainable = False
+            return model
         finally:
             keras.config.set_dtype_policy(before)
 
@@ -264,6 +261,16 @@ def _require_valid(num_classes, scales, region_size, top_k):
         raise ValueError(f"top_k must be in (0, 1]; received {top_k}; use 1 to keep every region")
     if any(scale < 1 or region_size // DETAIL_STRIDE % scale for scale in scales):
         raise ValueError(f"scales must divide region_size / 4; received {scales} and {region_size} pixels")
+
+
+def _pyramid(backbone, x):
+    """The backbone's features of all strides, by name."""
+    features = backbone(x)
+    names = [f"stride_{stride}" for stride in STRIDES]
+    if not isinstance(features, dict) or not {*names} <= {*features}:
+        found = list(features) if isinstance(features, dict) else f"a {type(features).__name__}"
+        raise ValueError(f"backbone must give a dict of {', '.join(names)}; received {found}")
+    return features
 
 
 def _drop_channels(x, rate, name):

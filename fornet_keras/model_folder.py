@@ -5,17 +5,13 @@ Nothing in the folder is ever executed: the network is rebuilt from plain number
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
 from fornet_keras.atomic import replaced_folder
 from fornet_keras.backbones.efficientnet_lite import EfficientNetLite0
@@ -28,6 +24,7 @@ from fornet_keras.model import FoRNet
 from fornet_keras.model_description import (
     DESCRIPTION,
     Architecture,
+    ClassEntry,
     Description,
     Library,
     class_entries,
@@ -35,12 +32,9 @@ from fornet_keras.model_description import (
 )
 from fornet_keras.shipped import find_model
 from fornet_keras.version import __version__
+from fornet_keras.weights_file import MAX_NUMBERS, WEIGHTS, Arrays, checksum, read_weights
 
-WEIGHTS = "weights.safetensors"
 MAX_DESCRIPTION_BYTES = 1_000_000
-MAX_HEADER_BYTES = 1_000_000
-MAX_WEIGHTS_BYTES = 128_000_000
-"""Thirty-two million float32 numbers, seven times those of `m`: what is larger is refused unread."""
 SPARE_ARRAYS = 1000
 SPARE_NUMBERS = 1_000_000
 """What a network may have beyond its weights file: seeds and metrics, and enough to name the weight amiss."""
@@ -49,8 +43,6 @@ OF_RESIDUAL = {"widths", "depths", "stem_filters", "stem_depth"}
 """What describes a `ResidualBackbone`."""
 
 MISMATCH = "the two files belong to different models; copy the whole folder again"
-
-Arrays = dict[str, NDArray[Any]]
 
 
 def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = False) -> None:
@@ -64,29 +56,26 @@ def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = Fals
 
     Raises:
         ModelError: the table has another number of classes than the model, the backbone is none of the
-            package's or is built from more than plain values, the model or one of its weights is too large,
-            or the folder holds other files.
+            package's or is built from more than plain values, the model, one of its weights or a name of a
+            class is too large, a weight is not finite, or the folder holds other files or is a file.
     """
     folder = Path(folder)
     require_savable(model)
-    if others := _other_files(folder):
-        raise ModelError(
-            f"{folder}: holds more than a model ({others[0]}), which would be lost; name a new folder in it"
-        )
+    _require_nothing_lost(folder)
     if table.num_classes != model.num_classes:
         raise ModelError(
             f"{folder}: the model has {model.num_classes} classes but the label table {table.num_classes}; "
             "save it with the table it was trained with"
         )
-    architecture = _architecture(model, folder)
+    architecture, classes = _described(model, table, folder)
     arrays = _arrays(model, folder, half)
     with replaced_folder(folder) as writing:
         (writing / WEIGHTS).write_bytes(save(arrays))
         description = Description(
             fornet_keras=__version__,
             architecture=architecture,
-            classes=class_entries(table),
-            sha256=_sha256(writing / WEIGHTS),
+            classes=classes,
+            sha256=checksum(writing / WEIGHTS),
         )
         absent = {name for name, value in architecture if value is None}
         text = description.model_dump_json(indent=2, exclude={"architecture": absent})
@@ -99,28 +88,37 @@ def require_savable(model: FoRNet) -> None:
     Raises:
         ModelError: it has too many parameters.
     """
-    most = MAX_WEIGHTS_BYTES // 4
-    if model.count_params() > most:
+    if model.count_params() > MAX_NUMBERS:
         raise ModelError(
-            f"the network has {model.count_params():,} parameters; expected at most {most:,}; "
+            f"the network has {model.count_params():,} parameters; expected at most {MAX_NUMBERS:,}; "
             "take a smaller backbone, or fewer channels"
         )
 
 
-def _other_files(folder: Path) -> list[str]:
-    """What is in a folder beside a model; hidden files, as a file browser leaves, are nothing to keep."""
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    return [name for name in names if name not in (DESCRIPTION, WEIGHTS) and not name.startswith(".")]
+def _require_nothing_lost(folder: Path) -> None:
+    """Refuse to replace more than a model; hidden files, as a file browser leaves, are nothing to keep."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: is a file, which would be lost; name a new folder")
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if others := [name for name in names if name not in (DESCRIPTION, WEIGHTS)]:
+        raise ModelError(
+            f"{folder}: holds more than a model ({others[0]}), which would be lost; name a new folder in it"
+        )
 
 
 def _arrays(model: FoRNet, folder: Path, half: bool) -> Arrays:
-    arrays = {name: np.asarray(weight) for name, weight in named_weights(model).items()}
-    if not half:
-        return arrays
-    for name, array in arrays.items():
-        if np.abs(array).max() > np.finfo(np.float16).max:
+    arrays = {}
+    for name, weight in named_weights(model).items():
+        array = np.asarray(weight, "float32", order="C")  # safetensors writes memory as it lies
+        largest = np.abs(array).max()
+        if not np.isfinite(largest):
+            raise ModelError(f"{folder}: '{name}' is not finite; nothing is saved; train the model again")
+        if half and largest > np.finfo(np.float16).max:
             raise ModelError(f"{folder}: '{name}' is too large for float16; save it without half")
-    return {name: array.astype(np.float16) for name, array in arrays.items()}
+        arrays[name] = array.astype(np.float16) if half else array
+    return arrays
 
 
 def load_model(folder: str | Path, top_k: float | None = None) -> tuple[FoRNet, LabelTable]:
@@ -140,7 +138,7 @@ def load_model(folder: str | Path, top_k: float | None = None) -> tuple[FoRNet, 
     """
     folder = find_description(find_model(folder)).parent
     description = _read_description(folder)
-    weights = _read_weights(folder, description)
+    weights = read_weights(folder / WEIGHTS, description.sha256)
     changes = {} if top_k is None else {"top_k": top_k}
     model = _build(folder / WEIGHTS, description.architecture, weights, changes)
     for name, weight in named_weights(model).items():
@@ -182,17 +180,23 @@ def named_weights(model: FoRNet) -> dict[str, keras.Variable]:
     return {names.get(id(weight), weight.path): weight for weight in model.weights}
 
 
+def _described(model: FoRNet, table: LabelTable, folder: Path) -> tuple[Architecture, tuple[ClassEntry, ...]]:
+    try:
+        return _architecture(model, folder), class_entries(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where, value = ".".join(map(str, first["loc"])), first["input"]
+        raise ModelError(
+            f"{folder}: the model cannot be saved: {where} is {value!r}: {first['msg']}"
+        ) from None
+
+
 def _architecture(model: FoRNet, folder: Path) -> Architecture:
     fields = Architecture.model_fields.keys() - {"backbone", *OF_RESIDUAL}
     values = {name: getattr(model, name) for name in fields}
     backbone = model.backbone
     if isinstance(backbone, ResidualBackbone):
-        try:
-            return Architecture(**{name: getattr(backbone, name) for name in OF_RESIDUAL}, **values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ModelError(f"{folder}: the model cannot be saved: {where}: {first['msg']}") from None
+        return Architecture(**{name: getattr(backbone, name) for name in OF_RESIDUAL}, **values)
     if isinstance(backbone, EfficientNetLite0):
         return Architecture(backbone="efficientnet_lite0", **values)
     if not isinstance(backbone, LibraryBackbone):
@@ -232,27 +236,3 @@ def _read_description(folder: Path) -> Description:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise ModelError(f"{path}: {where}: {first['msg']}; expected what `train` writes") from None
-
-
-def _read_weights(folder: Path, description: Description) -> Arrays:
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise ModelError(f"{folder}: no {WEIGHTS} beside {DESCRIPTION}; copy the whole folder again")
-    if path.stat().st_size > MAX_WEIGHTS_BYTES:
-        raise ModelError(f"{path}: larger than {MAX_WEIGHTS_BYTES:,} bytes; expected a model's weights")
-    if _sha256(path) != description.sha256:
-        raise ModelError(f"{path}: its SHA-256 is not the one in {DESCRIPTION}; copy the whole folder again")
-    with path.open("rb") as file:
-        if int.from_bytes(file.read(8), "little") > MAX_HEADER_BYTES:
-            raise ModelError(
-                f"{path}: not a safetensors file (no header of up to {MAX_HEADER_BYTES:,} bytes)"
-            )
-    try:
-        return load_file(path)
-    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(f"{path}: not a safetensors file ({error})") from None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -46,6 +46,7 @@ LEVELS = {
     "model_folder": 3,
     "presets": 3,
     "shipped": 3,
+    "weights_file": 3,
     "training": 4,
     "evaluation": 4,
     "prediction": 4,

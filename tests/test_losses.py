@@ -1,3 +1,4 @@
+import inspect
 from typing import Any
 
 import keras
@@ -254,10 +255,12 @@ def test_fornet_loss_is_the_sum_of_its_parts(dtype: str) -> None:
 
 
 def test_fornet_loss_round_trip() -> None:
-    loss = FoRNetLoss(np.array(WEIGHTS), 0.1, 0.2, 0.3, 0.4)
+    values = [0.1, 0.2, 0.3, 0.4, 0.5, sum, 0.6, "other"]
+    loss = FoRNetLoss(np.array(WEIGHTS), *values)
     twin = keras.losses.deserialize(keras.losses.serialize(loss))
-    assert twin.get_config() == loss.get_config()
-    assert twin.class_weights == WEIGHTS
+    arguments = dict(zip(inspect.signature(FoRNetLoss).parameters, [WEIGHTS, *values], strict=True))
+    del arguments["sum_devices"]  # the machine's
+    assert twin.get_config() == loss.get_config() == arguments
 
 
 def test_one_hot_labels_are_refused() -> None:
@@ -271,8 +274,29 @@ def test_one_hot_labels_are_refused() -> None:
 def test_class_weights_must_be_one_a_class() -> None:
     with pytest.raises(ValueError, match="class_weights must be one a class; received 3 for 4 classes"):
         cross_entropy(*tensors(labels(), logits()), class_weights=[1, 2, 3])
-    with pytest.raises(ValueError, match="class_weights must be at least 0; received"):
-        FoRNetLoss(class_weights=[1, -2, 3])
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ({"class_weights": [1.0, -2.0]}, r"class_weights must be at least 0; received \[1.0, -2.0\]"),
+        ({"coarse_weight": -1}, "coarse_weight must be at least 0; received -1"),
+        ({"dice_weight": float("nan")}, "dice_weight must be at least 0; received nan"),
+        ({"selector_weight": -0.1}, "selector_weight must be at least 0; received -0.1"),
+        ({"label_smoothing": 10}, "label_smoothing must be a share in 0…1; received 10"),
+        ({"teacher_share": -1}, "teacher_share must be a share in 0…1; received -1"),
+        ({"ohem": 25}, r"ohem must be a share in \(0, 1\), or None to count all; received 25"),
+        ({"ohem": 0}, r"ohem must be a share in \(0, 1\), or None to count all; received 0"),
+    ],
+)
+def test_an_argument_out_of_range_is_refused(argument: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        FoRNetLoss(**argument)
+
+
+def test_weighted_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="samples cannot be weighted; weight classes with FoRNetLoss"):
+        FoRNetLoss()(*tensors(labels(30, 62)), outputs(), sample_weight=np.ones(2))
 
 
 @pytest.mark.parametrize("label", [3, 33, -1])

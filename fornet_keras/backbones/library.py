@@ -31,13 +31,12 @@ class LibraryBackbone(keras.Model):
             and width or lacks a stride.
     """
 
-    def __init__(self, library, class_name, config, scale, offset, **kwargs):
-        network, pyramid = _build(library, class_name, config)
-        network = keras.Model(network.inputs[0], _by_stride(network, pyramid, class_name), name="network")
+    def __init__(self, library, class_name, config, scale, offset, name=None, trainable=True):
+        network = _cut(_build(library, class_name, config), library)
         inputs = keras.Input((None, None, 3), name="normalized")
         pixels = keras.layers.Rescaling(63.75, offset=127.5, name="pixels")(inputs)
         x = keras.layers.Rescaling(scale, offset=offset, name="rescale")(pixels)
-        super().__init__(inputs=inputs, outputs=network(x), **kwargs)
+        super().__init__(inputs=inputs, outputs=network(x), name=name, trainable=trainable)
 
         # === Config ===
         self.library = library
@@ -93,7 +92,7 @@ def open_library_backbone(library, preset):
         if name not in ("name", "trainable", "dtype", "input_tensor")
     }
     backbone = LibraryBackbone(library, type(source).__name__, config, scale, offset, name="backbone")
-    backbone.set_weights(source.get_weights())
+    backbone.set_weights(_cut(source, library).get_weights())
     return backbone
 
 
@@ -122,7 +121,7 @@ def _owner(models, library, preset):
 
 
 def _build(library, class_name, config):
-    """A backbone with random weights, and its features of several strides."""
+    """A library's backbone with random weights."""
     models = import_library(library)
     wanted = getattr(models, class_name, None)
     # KerasCV has no such class: there a backbone that lacks them is refused once it is built.
@@ -133,16 +132,17 @@ def _build(library, class_name, config):
             "one, or install another version of the library"
         )
     try:
-        network = wanted(**config)
+        return wanted(**config)
     except Exception as error:  # from a stranger's plain values, whatever the library makes of them
         raise ModelError(f"{library}'s {class_name} cannot be built: {_first_line(error)}") from None
+
+
+def _cut(network, library):
+    """The last features at each of the four strides, by name, without the layers that some have behind."""
     if library == "keras_hub":
-        return network, list(getattr(network, "pyramid_outputs", {}).values())
-    return network, [network.get_layer(name).output for name in network.pyramid_level_inputs.values()]
-
-
-def _by_stride(network, pyramid, class_name):
-    """The last features at each of the four strides, by name."""
+        pyramid = list(getattr(network, "pyramid_outputs", {}).values())
+    else:
+        pyramid = [network.get_layer(name).output for name in network.pyramid_level_inputs.values()]
     problem = "no features at several strides"
     found = {}
     try:
@@ -158,10 +158,11 @@ def _by_stride(network, pyramid, class_name):
             problem = f"its features have strides {sorted(found)}"
     if not {*STRIDES} <= {*found}:
         raise ModelError(
-            f"{class_name} cannot be a backbone: {problem}; expected strides {', '.join(map(str, STRIDES))} "
-            "on images of any height and width"
+            f"{type(network).__name__} cannot be a backbone: {problem}; expected strides "
+            f"{', '.join(map(str, STRIDES))} on images of any height and width"
         )
-    return {f"stride_{stride}": found[stride] for stride in STRIDES}
+    features = {f"stride_{stride}": found[stride] for stride in STRIDES}
+    return keras.Model(network.inputs[0], features, name="network")
 
 
 def _first_line(error):

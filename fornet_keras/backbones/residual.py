@@ -33,7 +33,13 @@ class ResidualBackbone(keras.Model):
     """
 
     def __init__(
-        self, widths=(32, 64, 128, 128), depths=(0, 2, 1, 1), stem_filters=None, stem_depth=1, **kwargs
+        self,
+        widths=(32, 64, 128, 128),
+        depths=(0, 2, 1, 1),
+        stem_filters=None,
+        stem_depth=1,
+        name=None,
+        trainable=True,
     ):
         stem_filters = widths[0] // 2 if stem_filters is None else stem_filters
         if not len(widths) == len(depths) == len(STRIDES):
@@ -61,7 +67,7 @@ class ResidualBackbone(keras.Model):
                 first_of_stage = index == 0 and stride > STRIDES[0]
                 x = _residual_block(x, width, 2 if first_of_stage else 1, f"stride_{stride}_block_{index}")
             outputs[f"stride_{stride}"] = x
-        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
 
         # === Config ===
         self.widths = tuple(widths)

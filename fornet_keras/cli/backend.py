@@ -37,6 +37,9 @@ def start_backend(asked: str | None, reads_batches: bool = False) -> None:
         if reads_batches:
             with suppress(ImportError):  # without it, batches are read without it
                 import_module("tensorflow")
+    import keras
+
+    keras.config.set_image_data_format("channels_last")  # whatever a keras.json of other projects says
 
 
 def _import_keras(backend: str) -> None:

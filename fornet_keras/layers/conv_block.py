@@ -10,7 +10,7 @@ class ConvBlock(keras.layers.Layer):
 
     Args:
         filters: number of output channels.
-        kernel_size: edge of the square kernel, in cells.
+        kernel_size: edge of the square kernel, in cells; odd where `strides` is above 1.
         strides: step of the kernel, in cells.
         activation: whether a ReLU follows.
 
@@ -22,9 +22,13 @@ class ConvBlock(keras.layers.Layer):
         >>> features = ConvBlock(8, strides=2)(keras.ops.ones((1, 6, 10, 3)))
         >>> tuple(features.shape)
         (1, 3, 5, 8)
+
+    Raises:
+        ValueError: Keras is set to `channels_first`.
     """
 
     def __init__(self, filters, kernel_size=3, strides=1, activation=True, **kwargs):
+        require_channels_last()
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_size = kernel_size
@@ -76,6 +80,16 @@ class ConvBlock(keras.layers.Layer):
             "strides": self.strides,
             "activation": self.activation,
         }
+
+
+def require_channels_last():
+    """Refuse Keras' other order of axes, which a `keras.json` may ask for: no part here knows it."""
+    found = keras.config.image_data_format()
+    if found != "channels_last":
+        raise ValueError(
+            f"image_data_format is '{found}' in Keras' configuration; expected 'channels_last'; call "
+            "keras.config.set_image_data_format('channels_last') before a network is built"
+        )
 
 
 def fold(kernel, normalization, dtype):

@@ -107,7 +107,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
             raise TrainingError(f"'{name}' is not finite after step {checkpoint.step}; nothing is saved")
     path = folder / f"step_{checkpoint.step:09d}"
     metadata = {"step": str(checkpoint.step), "memory": json.dumps(checkpoint.memory)}
-    content = save(checkpoint.arrays, metadata)
+    # In C order: safetensors writes memory as it lies.
+    content = save({name: np.asarray(x, order="C") for name, x in checkpoint.arrays.items()}, metadata)
     try:
         remove_unfinished(folder)
         if path.exists():

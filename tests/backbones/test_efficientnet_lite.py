@@ -50,6 +50,12 @@ def test_strides_and_widths() -> None:
     assert [w.shape for w in twin.weights] == [w.shape for w in backbone.weights]
 
 
+def test_channels_first_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
+    with pytest.raises(ValueError, match=r"is 'channels_first' .*; call keras.config.set_image_data_format"):
+        EfficientNetLite0()
+
+
 @pytest.mark.backend
 def test_same_features_as_in_pytorch() -> None:
     path = weights_file()
@@ -109,6 +115,7 @@ class Call:
         (pickle.dumps(1), "does not begin as one"),
         (pickle.dumps(Call()), "is not part of a dict of tensors"),
         (pickle.dumps(0x1950A86A20F9469CFC6C) + pickle.dumps(1001), "not a file of tensors"),
+        (pickle.dumps(0x1950A86A20F9469CFC6C) + 4 * pickle.dumps(5), "'int' object is not iterable"),
     ],
 )
 def test_another_file_is_refused_and_not_run(

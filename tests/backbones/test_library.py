@@ -74,6 +74,28 @@ def test_features_of_a_keras_hub_preset(preset: tuple[Any, str]) -> None:
         np.testing.assert_allclose(ours[f"stride_{stride}"], theirs[level], rtol=1e-4, atol=1e-3)
 
 
+def dense_net(models: Any) -> Any:
+    return models.DenseNetBackbone([1, 1, 1, 1], growth_rate=4)
+
+
+def pre_activation_resnet(models: Any) -> Any:
+    arguments = ([64], [3], [64, 8, 8, 8], [1, 1, 1, 1], [1, 2, 2, 2], "basic_block")
+    return models.ResNetBackbone(*arguments, use_pre_activation=True)
+
+
+@pytest.mark.parametrize("make", [dense_net, pre_activation_resnet])
+def test_layers_after_the_last_features_are_left_out(make: Callable[[Any], Any], tmp_path: Path) -> None:
+    source = randomize(make(keras_hub().models))
+    source.save_to_preset(str(tmp_path))
+    keras_hub().layers.ResNetImageConverter(scale=1.0).save_to_preset(str(tmp_path))
+    backbone = open_library_backbone("keras_hub", str(tmp_path))
+    assert 0 < len(backbone.weights) < len(source.weights)
+    ours = numpy_outputs(backbone, pixels() / 63.75 - 2)
+    theirs = numpy_outputs(keras.Model(source.inputs[0], dict(source.pyramid_outputs)), pixels())
+    for stride, level in ((4, "P2"), (8, "P3"), (16, "P4"), (32, "P5")):
+        np.testing.assert_allclose(ours[f"stride_{stride}"], theirs[level], rtol=1e-4, atol=1e-3)
+
+
 def test_features_of_a_keras_cv_folder(tmp_path: Path) -> None:
     models = keras_cv().models
     source = models.ResNetBackbone(

@@ -25,6 +25,17 @@ def test_native_messages_are_seen_only_by_who_asks(
     assert ("a message of a native library" in errors, "afterwards" in errors) == (shown, True)
 
 
+def test_a_keras_json_with_channels_first_does_not_matter() -> None:
+    import keras
+
+    keras.config.set_image_data_format("channels_first")
+    try:
+        start_backend(None)
+        assert keras.config.image_data_format() == "channels_last"
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 def test_backend_that_is_installed_but_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(module: str) -> None:
         raise ImportError("libcuda.so.9 is missing\nand more")

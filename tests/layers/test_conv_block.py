@@ -23,13 +23,19 @@ def strided_convolution(image: np.ndarray, kernel: np.ndarray, strides: int) -> 
     return output
 
 
-@pytest.mark.parametrize(("kernel_size", "strides"), [(3, 2), (1, 1)])
-def test_layer(kernel_size: int, strides: int) -> None:
+@pytest.mark.parametrize(("kernel_size", "strides", "activation"), [(3, 2, True), (1, 1, False)])
+def test_layer(kernel_size: int, strides: int, activation: bool) -> None:
     check_layer(
-        lambda: ConvBlock(4, kernel_size, strides),
+        lambda: ConvBlock(4, kernel_size, strides, activation),
         lambda height, width: [random(2, height, width, 3)],
         sizes=[(6, 10), (9, 4)],
     )
+
+
+def test_channels_first_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
+    with pytest.raises(ValueError, match=r"is 'channels_first' .*; call keras.config.set_image_data_format"):
+        ConvBlock(4)
 
 
 @pytest.mark.parametrize("strides", [1, 2])

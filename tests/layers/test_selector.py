@@ -36,7 +36,7 @@ def mean_entropy(logits: np.ndarray, cells: int) -> np.ndarray:
 
 
 def test_layer() -> None:
-    check_layer(lambda: Selector(region_cells=4, filters=5), inputs, sizes=[(8, 12), (16, 4)])
+    check_layer(lambda: Selector(region_cells=2, filters=5), inputs, sizes=[(8, 12), (16, 4)])
 
 
 @pytest.mark.parametrize("cells", [2, 4])

@@ -15,7 +15,7 @@ def random(*shape: int) -> np.ndarray:
 
 
 def test_layer() -> None:
-    check_layer(lambda: TopKGate(0.4, seed=3), lambda *size: [random(2, *size)], sizes=[(2, 5), (6, 3)])
+    check_layer(lambda: TopKGate(0.4, 0.7, seed=3), lambda *size: [random(2, *size)], sizes=[(2, 5), (6, 3)])
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from fornet_keras import model_folder
 from fornet_keras.data.dataset import LabelTable
+from fornet_keras.weights_file import checksum
 
 TABLE = LabelTable(
     names=("road", "pole", "sky"),
@@ -33,7 +33,7 @@ def rewrite_weights(folder: Path, change: Callable[[dict[str, np.ndarray]], Any]
     weights = load_file(path)
     change(weights)
     save_file(weights, path)
-    edit(folder, lambda description: description.update(sha256=model_folder._sha256(path)))
+    edit(folder, lambda description: description.update(sha256=checksum(path)))
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -1,9 +1,13 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
+from fornet_keras.backbones.efficientnet_lite import EfficientNetLite0
+from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.layers.resize import UpsampleToImage
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import named_weights
@@ -100,6 +104,45 @@ def test_a_frozen_backbone_is_still_frozen(model: FoRNet, tmp_path: Path) -> Non
     model.backbone.trainable = True
     assert not any(other.backbone.trainable for other in others)
     assert {len(other.trainable_weights) for other in others} == {trained}
+
+
+def test_a_frozen_model_is_still_frozen(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.trainable = False
+    model.save(tmp_path / "model.keras")
+    for other in (model.with_top_k(0.2), keras.saving.load_model(tmp_path / "model.keras")):
+        assert not other.trainable
+        assert not any(layer.trainable for layer in other.layers)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda **misspelt: FoRNet(3, **misspelt),
+        lambda **misspelt: FoRNet.from_preset("pico", 3, **misspelt),
+        ResidualBackbone,
+        EfficientNetLite0,
+    ],
+)
+def test_a_misspelt_argument_is_refused(build: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'droput'"):
+        build(droput=0.3)
+
+
+def of_one_stride(features: dict[str, Any]) -> Any:
+    return {"stride_4": features["stride_4"]}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "found"),
+    [(of_one_stride, r"\['stride_4'\]"), (lambda features: list(features.values()), "a list")],
+)
+def test_a_backbone_without_the_strides_is_refused(outputs: Callable[[Any], Any], found: str) -> None:
+    whole = ResidualBackbone((8, 8, 8, 8), (0, 1, 1, 1))
+    with pytest.raises(
+        ValueError, match=f"must give a dict of stride_4, stride_8, stride_16, stride_32; received {found}"
+    ):
+        FoRNet(3, keras.Model(whole.input, outputs(whole.output)))
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])

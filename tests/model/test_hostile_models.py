@@ -15,12 +15,13 @@ import keras
 import numpy as np
 import pytest
 
-from fornet_keras import model_folder
+from fornet_keras import weights_file
 from fornet_keras.backbones.library import LibraryBackbone
 from fornet_keras.empty_build import NetworkTooLarge, empty_build
 from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
+from fornet_keras.weights_file import checksum
 from tests.model.folders import TABLE, edit, rewrite_weights, set_architecture
 from tests.model.tiny import tiny_model
 
@@ -52,7 +53,7 @@ def write_weights(folder: Path, content: bytes) -> None:
     """Put anything in the weights' place, with a checksum that fits."""
     path = folder / "weights.safetensors"
     path.write_bytes(content)
-    edit(folder, lambda description: description.update(sha256=model_folder._sha256(path)))
+    edit(folder, lambda description: description.update(sha256=checksum(path)))
 
 
 def safetensors(header: Any, data: bytes = b"", announced: int | None = None) -> bytes:
@@ -93,8 +94,14 @@ FILES: dict[str, Callable[[Path], bytes]] = {
     "objects": lambda path: safetensors(
         {"a": {"dtype": "O", "shape": [1], "data_offsets": [0, 8]}}, bytes(8)
     ),
-    "numbers that NumPy lacks": lambda path: safetensors(
+    "numbers that NumPy has where JAX is installed": lambda path: safetensors(
         {"a": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}, bytes(2)
+    ),
+    "booleans": lambda path: safetensors(
+        {"a": {"dtype": "BOOL", "shape": [8], "data_offsets": [0, 8]}}, bytes(8)
+    ),
+    "complex numbers": lambda path: safetensors(
+        {"a": {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]}}, bytes(8)
     ),
 }
 
@@ -116,10 +123,31 @@ def test_weights_that_are_no_arrays_are_refused(folder: Path, tmp_path: Path, ki
 def test_huge_weights_are_refused_unread(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (folder / "weights.safetensors").open("ab") as file:
         file.truncate(10**11)  # a hole: it takes no space
-    monkeypatch.setattr(model_folder, "_sha256", None)
+    monkeypatch.setattr(weights_file, "checksum", None)
     with pytest.raises(
         ModelError, match=r"weights.safetensors: larger than 128,000,000 bytes; expected a mod"
     ):
+        load_model(folder)
+
+
+def test_too_many_numbers_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights_file, "MAX_NUMBERS", 1000)
+    with pytest.raises(ModelError, match=r"weights.safetensors: [\d,]+ numbers; expected at most 1,000, a"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "complex64"])
+def test_numbers_of_another_kind_are_refused(folder: Path, dtype: str) -> None:
+    name = "coarse_logits/bias"
+    rewrite_weights(folder, lambda weights: weights.update({name: weights[name].astype(dtype)}))
+    with pytest.raises(ModelError, match=f"'{name}' is {dtype}; expected float16, bfloat16, float32, "):
+        load_model(folder)
+
+
+def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
+    name = "coarse_logits/bias"
+    rewrite_weights(folder, lambda weights: weights.update({name: weights[name] * np.nan}))
+    with pytest.raises(ModelError, match=f"weights.safetensors: '{name}' is not finite; train the model"):
         load_model(folder)
 
 

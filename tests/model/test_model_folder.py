@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from fornet_keras import model_folder
 from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
+from fornet_keras.weights_file import checksum
 from tests.model.folders import TABLE, content, edit, rewrite_weights, set_architecture
 from tests.model.tiny import images, numpy_outputs, tiny_model
 
@@ -213,6 +213,6 @@ def test_weights_of_another_model_are_refused(folder: Path, change: Callable, me
 def test_a_file_that_holds_no_arrays_is_refused(folder: Path) -> None:
     path = folder / "weights.safetensors"
     path.write_bytes(b"cos\nsystem\n(S'touch /tmp/opened'\ntR.")  # a pickle that runs a command when loaded
-    edit(folder, lambda description: description.update(sha256=model_folder._sha256(path)))
+    edit(folder, lambda description: description.update(sha256=checksum(path)))
     with pytest.raises(ModelError, match="not a safetensors file"):
         load_model(folder)

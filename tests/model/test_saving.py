@@ -1,13 +1,19 @@
 """A model folder is written whole or not at all, and what was there is kept until then."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
+from fornet_keras.backbones.efficientnet_lite import EfficientNetLite0
+from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.data.dataset import LabelTable
+from fornet_keras.empty_build import empty_build
 from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
@@ -40,10 +46,62 @@ def test_a_folder_with_other_files_is_refused(model: FoRNet, folder: Path) -> No
     assert content(folder) == before
 
 
+def test_a_file_in_the_folders_place_is_refused(model: FoRNet, tmp_path: Path) -> None:
+    (tmp_path / "model").write_text("years of work")
+    with pytest.raises(ModelError, match="model: is a file, which would be lost; name a new folder"):
+        save_model(model, TABLE, tmp_path / "model")
+    assert content(tmp_path / "model") == {"model": b"years of work"}
+
+
+def test_a_link_stays_one(model: FoRNet, tmp_path: Path) -> None:
+    link, disk = tmp_path / "model", tmp_path / "disk" / "model"
+    link.symlink_to(disk)
+    for top_k in (0.3, 0.4):
+        save_model(model.with_top_k(top_k), TABLE, link)
+        assert link.is_symlink()
+        assert load_model(link)[0].top_k == load_model(disk)[0].top_k == top_k
+    disk.rename(disk.with_name(".model.replaced"))  # a process was killed between its two renames
+    assert load_model(link)[0].top_k == 0.4
+
+
+@pytest.mark.parametrize("backbone", [EfficientNetLite0, ResidualBackbone])
+def test_what_has_no_description_is_not_saved(tmp_path: Path, backbone: Callable[[], Any]) -> None:
+    with empty_build():
+        coarse = FoRNet(3, backbone(), context_filters=8, branch_filters=8, region_size=2048)
+    with pytest.raises(ModelError, match="cannot be saved: region_size is 2048: Input should be less than"):
+        save_model(coarse, TABLE, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_class_of_a_long_name_is_refused(model: FoRNet, tmp_path: Path) -> None:
+    table = dataclasses.replace(TABLE, names=("x" * 101, "pole", "sky"))
+    with pytest.raises(ModelError, match="the model cannot be saved: name is 'x*': String should match"):
+        save_model(model, table, tmp_path / "model")
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_network_of_nan_is_not_saved(model: FoRNet, tmp_path: Path, half: bool) -> None:
+    broken = model.with_top_k(0.5)
+    broken.get_layer("coarse_logits").bias.assign(np.full(3, np.nan, "float32"))
+    with pytest.raises(ModelError, match="model: 'coarse_logits/bias' is not finite; nothing is saved"):
+        save_model(broken, TABLE, tmp_path / "model", half)
+    assert not list(tmp_path.iterdir())
+
+
+def test_arrays_are_saved_by_value(model: FoRNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not as they lie in memory, which is all that safetensors writes."""
+    weights = {"transposed": np.arange(6, dtype="float32").reshape(2, 3).T, "scalar": np.float32(7)}
+    monkeypatch.setattr("fornet_keras.model_folder.named_weights", lambda model: weights)
+    save_model(model, TABLE, tmp_path / "model")
+    found = load_file(tmp_path / "model" / "weights.safetensors")
+    assert found["transposed"].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert found["scalar"].shape == ()
+
+
 def test_a_model_that_could_not_be_loaded_again_is_not_saved(
     model: FoRNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fornet_keras.model_folder.MAX_WEIGHTS_BYTES", 4000)
+    monkeypatch.setattr("fornet_keras.model_folder.MAX_NUMBERS", 1000)
     with pytest.raises(ModelError, match="parameters; expected at most 1,000; take a smaller backbone"):
         save_model(model, TABLE, tmp_path / "model")
     assert not (tmp_path / "model").exists()

@@ -24,6 +24,7 @@ def checkpoint(step: int, size: int = 1000) -> Checkpoint:
         "model/0/kernel": np.random.default_rng(step).normal(size=size).astype("float32"),
         "optimizer/0/iteration": np.array(step, "int32"),
         "model/1/seed": np.array([7, step], "uint32"),
+        "model/2/transposed": np.arange(6, dtype="float32").reshape(2, 3).T,  # not as it lies in memory
     }
     return Checkpoint(step, arrays, {"log": {"rows": [{"epoch": 1, "loss": 0.1 + 0.2}]}, "seconds": 1.5})
 
