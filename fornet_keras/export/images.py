@@ -30,7 +30,7 @@ def folder_images(
 ) -> tuple[list[NDArray[np.uint8]], ProofImages]:
     """Images of a folder, evenly picked, at a size: to calibrate with, none unless asked, and for the proof.
 
-    Those of the proof are held out of the calibration, where the folder has twice as many as the proof needs.
+    Those of the proof are held out of the calibration, where the folder has four times as many.
 
     Raises:
         ExportError: there is none.
@@ -47,7 +47,7 @@ def folder_images(
     proof = ProofImages(f"of {folder}", [images[i] for i in shown])
     if not calibrates:
         return [], proof
-    if len(images) < 2 * MAX_PROOF_IMAGES:
+    if len(images) < 4 * MAX_PROOF_IMAGES:
         return images, replace(proof, source=f"{proof.source}, which it was calibrated on")
     return [image for i, image in enumerate(images) if i not in shown], proof
 
