@@ -16,7 +16,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -68,6 +70,22 @@ def load(
     return outcome
 
 
+@contextmanager
+def serving(artifacts: tuple[Path, ...]) -> Iterator[str]:
+    """The address of a server over the artifacts, which ends with the block, whatever ends that."""
+    with tempfile.TemporaryDirectory() as folder:
+        notes = Path(folder) / "address.json"
+        paths = [str(path) for path in artifacts]
+        command = [sys.executable, "cli.py", "serve", *paths, "--port", "0", "--json", str(notes)]
+        with subprocess.Popen(command) as server:
+            try:
+                while not notes.exists() and server.poll() is None:
+                    time.sleep(0.1)
+                yield json.loads(notes.read_text())["address"].removeprefix("http://")
+            finally:
+                server.terminate()
+
+
 @click.command()
 @click.argument("artifacts", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--clients", default=64, show_default=True)
@@ -80,23 +98,14 @@ def main(artifacts: tuple[Path, ...], clients: int, minutes: float, json_file: P
     images = [render_scene(seed, size).image for seed in range(IMAGES)]
     files = [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
     expected = {name: [one.find(image).labels for image in images] for name, one in opened.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        notes = Path(folder) / "address.json"
-        paths = [str(path) for path in artifacts]
-        command = [sys.executable, "cli.py", "serve", *paths, "--port", "0", "--json", str(notes)]
-        with subprocess.Popen(command) as server:
-            while not notes.exists() and server.poll() is None:
-                time.sleep(0.1)
-            host = json.loads(notes.read_text())["address"].removeprefix("http://")
-            megabytes = [memory(host)]
-            end = time.monotonic() + 60 * minutes
-            with ThreadPoolExecutor(clients) as pool:
-                running = [pool.submit(load, host, number, files, expected, end) for number in range(clients)]
-                for _ in range(SAMPLES):
-                    time.sleep(60 * minutes / SAMPLES)
-                    megabytes.append(memory(host))
-            outcome = sum((one.result() for one in running), Counter())
-            server.terminate()
+    with serving(artifacts) as host, ThreadPoolExecutor(clients) as pool:
+        megabytes = [memory(host)]
+        end = time.monotonic() + 60 * minutes
+        running = [pool.submit(load, host, number, files, expected, end) for number in range(clients)]
+        for _ in range(SAMPLES):
+            time.sleep(60 * minutes / SAMPLES)
+            megabytes.append(memory(host))
+        outcome = sum((one.result() for one in running), Counter())
     result = {
         "clients": clients,
         "minutes": minutes,

@@ -109,6 +109,8 @@ class Proof(_Strict):
 class Manifest(_Strict):
     """The content of `manifest.json`."""
 
+    task: Literal["semantic segmentation"] = "semantic segmentation"
+    created: str | None = Field(None, description="UTC, ISO 8601; None before it was recorded")
     format: Format
     precision: Precision
     size: tuple[PositiveInt, PositiveInt]
@@ -156,7 +158,10 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise ExportError(f"{folder}: no {MANIFEST} in it; expected a folder that `export` has written")
+        state = f"no {MANIFEST} in it" if folder.is_dir() else "no such folder"
+        raise ExportError(
+            f"{folder}: {state}; expected a folder that `export` has written; export the model first"
+        )
     if path.stat().st_size > MAX_BYTES:
         raise ExportError(f"{path}: larger than {MAX_BYTES} bytes; expected what `export` writes")
     try:

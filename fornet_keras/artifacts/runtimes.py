@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ from fornet_keras.errors import ExportError
 LITERT_FILE = FILES["litert"][0]
 ONNX_FILE = FILES["onnx"][0]
 OPENVINO_FILE = FILES["openvino"][0]
+ENCODED = "serving_encoded"
+"""The signature of a SavedModel that takes JPEG or PNG files."""
 
 PACKAGES = {
     "saved_model": ("tensorflow", "tensorflow"),
@@ -36,26 +41,56 @@ def open_runtime(folder: Path, format: str, threads: int | None = None) -> Run:
     Args:
         folder: what `export` has written.
         format: one of the export formats.
-        threads: threads of the runtime; None leaves it to the runtime. A SavedModel has TensorFlow's.
+        threads: threads of the runtime; None takes every core. A SavedModel has TensorFlow's, which are that.
 
     Raises:
-        ExportError: the package that runs it is missing.
+        ExportError: the package that runs it is missing, or cannot load it.
     """
     package, requirement = PACKAGES[format]
     if find_spec(package) is None:
         raise ExportError(f"{folder}: needs the package {package}: pip install '{requirement}'")
-    if format == "saved_model":
-        return _saved_model(folder)
-    if format == "litert":
-        return _litert(folder / LITERT_FILE, threads)
-    if format == "onnx":
-        return open_onnx(folder / ONNX_FILE, threads)
-    return _openvino(folder / OPENVINO_FILE, threads)
+    openers: dict[str, Callable[[], Run]] = {
+        "saved_model": lambda: _saved_model(folder),
+        "litert": lambda: _litert(folder / LITERT_FILE, threads),
+        "onnx": lambda: open_onnx(folder / ONNX_FILE, threads),
+        "openvino": lambda: _openvino(folder / OPENVINO_FILE, threads),
+    }
+    try:
+        return openers[format]()
+    except Exception as error:  # each runtime has its own, and a broken package any
+        raise ExportError(
+            f"{folder}: {with_version(package)} cannot load it ({reason(error)}); expected a version like "
+            "the one that it was exported with (manifest.json); install that, or export it again"
+        ) from error
+
+
+def with_version(package: str) -> str:
+    """The name of a package, and its version where it is installed under that name."""
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:  # as onnxruntime-gpu is not
+        return package
+
+
+def reason(error: Exception) -> str:
+    """The first line of what an error of another package says."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _saved_model(folder: Path) -> Run:
     import tensorflow as tf
 
+    keras = sys.modules.get("keras")
+    if keras and keras.backend.backend() != "tensorflow":
+        # Else TensorFlow takes the GPU's memory from the backend that Keras computes with.
+        tf.config.set_visible_devices([], "GPU")
     loaded = tf.saved_model.load(str(folder))
     signature = loaded.signatures["serving_default"]
 
@@ -65,10 +100,25 @@ def _saved_model(folder: Path) -> Run:
     return run
 
 
+def open_encoded(folder: Path) -> Run:
+    """Load a SavedModel through its other signature: images travel to it as PNG files."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+    signature = loaded.signatures[ENCODED]
+
+    def run(images: NDArray[np.uint8], _owner: Any = loaded) -> dict[str, NDArray[Any]]:
+        files = [tf.io.encode_png(image).numpy() for image in images]
+        return {name: x.numpy() for name, x in signature(encoded=tf.constant(files)).items()}
+
+    return run
+
+
 def _litert(path: Path, threads: int | None) -> Run:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(path), num_threads=threads)
+    # Without a number it takes one thread, and the other runtimes take every core.
+    interpreter = Interpreter(str(path), num_threads=threads or usable_cores())
     runner = interpreter.get_signature_runner("serving_default")
     return lambda images: dict(runner(image=images))
 
@@ -79,7 +129,7 @@ def open_tf_lite(path: Path) -> Run:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it will leave TensorFlow, which is why both are tried
-        interpreter = tf.lite.Interpreter(str(path))
+        interpreter = tf.lite.Interpreter(str(path), num_threads=usable_cores())
     runner = interpreter.get_signature_runner("serving_default")
     return lambda images: dict(runner(image=images))
 

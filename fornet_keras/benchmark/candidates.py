@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,8 @@ from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
 from fornet_keras.artifacts.runtimes import open_runtime
 from fornet_keras.benchmark.other_backend import OtherBackend
 from fornet_keras.benchmark.peers import open_peer, peer_runtimes
-from fornet_keras.model_folder import load_model
+from fornet_keras.model_description import DESCRIPTION, find_description
+from fornet_keras.model_folder import WEIGHTS, load_model
 from fornet_keras.prediction.predictor import Predictor
 
 
@@ -31,7 +32,8 @@ class Candidate:
         precision: number format.
         size: height and width of the images in pixels.
         top_k: share of the regions that is refined; None for a peer.
-        megabytes: on disk, 10⁶ bytes.
+        megabytes: what it needs on disk, 10⁶ bytes: of a model description and weights, of an artifact the
+            files of its manifest, without the requests that TensorFlow Serving warms up with.
         label_agreement: with Keras, from the proof of an exported model; None for Keras itself.
         classes: names, None for a peer.
         run: from one uint8 image `(height, width, 3)` to label ids `(height, width)`.
@@ -75,7 +77,7 @@ def candidates(
         folders: models, and exported models.
         size: of the images of a model; an exported one has its own.
         top_k: shares that a model is timed at, none for its own; an exported one has its own.
-        threads: threads of an exported model's runtime; None leaves it to the runtime.
+        threads: threads of the runtime of an exported model or a peer; None takes every core.
         against: networks of `PEERS`, which are timed at all sizes: in float32 in every runtime that is here,
             in int8 where an artifact is.
         backends: of Keras, that a model is also timed in, each in a process of its own.
@@ -109,7 +111,7 @@ def _exported(folder: Path, threads: int | None) -> Candidate:
         manifest.precision,
         manifest.size,
         manifest.top_k,
-        _megabytes(folder),
+        _megabytes(folder / name for name in manifest.sha256 if not name.startswith("assets.extra/")),
         manifest.proof.at_top_k[0].label_agreement,
         manifest.table().names,
         lambda image: run(image[None])["label_ids"][0],
@@ -119,14 +121,14 @@ def _exported(folder: Path, threads: int | None) -> Candidate:
 
 def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None) -> Candidate:
     model, table = load_model(folder, top_k)
-    predictor = Predictor(model)
+    predictor, inside = Predictor(model), find_description(folder).parent
     return Candidate(
         str(folder),
         f"keras {keras.backend.backend()}",
         "float32",
         size,
         model.top_k,
-        _megabytes(folder / "best" if (folder / "best").is_dir() else folder),
+        _megabytes((inside / DESCRIPTION, inside / WEIGHTS)),
         None,
         table.names,
         lambda image: predictor(image)["label_ids"],
@@ -144,5 +146,5 @@ def _peer(name: str, runtime: str, precision: str, size: tuple[int, int], thread
     return Candidate(name, runtime, precision, size, None, megabytes, None, None, run, None)
 
 
-def _megabytes(folder: Path) -> float:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+def _megabytes(files: Iterable[Path]) -> float:
+    return sum(path.stat().st_size for path in files) / 1e6

@@ -32,7 +32,8 @@ def measure(
         dataset: whose middle image is predicted, at the size of each candidate; None takes a made-up scene.
 
     Returns:
-        One row a candidate, ready for JSON; the figures are of one image a call.
+        One row a candidate, ready for JSON; the figures are of one image a call, `ratio_to_first` is to the
+        first candidate of the same size.
     """
     images = {size: benchmark_image(size, dataset) for size in {candidate.size for candidate in found}}
     milliseconds: list[list[float]] = [[] for _ in found]
@@ -46,8 +47,10 @@ def measure(
             if number >= WARM_UP:
                 times.append(1000 * seconds)
         on_round()
-    first = float(np.median(milliseconds[0]))
-    return [_row(candidate, times, first) for candidate, times in zip(found, milliseconds, strict=True)]
+    first: dict[tuple[int, int], float] = {}  # of each size
+    for candidate, times in zip(found, milliseconds, strict=True):
+        first.setdefault(candidate.size, float(np.median(times)))
+    return [_row(one, times, first[one.size]) for one, times in zip(found, milliseconds, strict=True)]
 
 
 def _row(candidate: Candidate, milliseconds: Sequence[float], first: float) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.artifacts.runtimes import reason
 from fornet_keras.errors import PeerError
 
 PEERS = {"deeplabv3plus_mobilenetv3": "segmentation_models_pytorch", "segformer_b0": "transformers"}
@@ -48,7 +49,7 @@ def open_peer(
         name: of `PEERS`.
         runtime: of `peer_runtimes()`.
         size: height and width of the image in pixels.
-        threads: of the runtime; None leaves it to the runtime.
+        threads: of the runtime; None takes every core.
         precision: "float32", in "onnx" and "openvino" also "int8", with noise for calibration.
 
     Returns:
@@ -83,9 +84,8 @@ def _network(name: str) -> Any:
             "tu-mobilenetv3_large_100", encoder_weights=None, classes=NUM_CLASSES
         ).eval()
     except (ImportError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
         raise PeerError(
-            f"{name}: {package} does not import here ({reason}); "
+            f"{name}: {package} does not import here ({reason(error)}); "
             "expected torch and torchvision of one build; install both from the same place"
         ) from None
 

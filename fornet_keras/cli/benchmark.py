@@ -57,7 +57,10 @@ SHORT = {
 )
 @click.option("--repeats", type=click.IntRange(1), default=20, show_default=True, help="Rounds.")
 @click.option(
-    "--threads", type=click.IntRange(1), help="Threads of LiteRT, ONNX Runtime and OpenVINO, alike."
+    "--threads",
+    type=click.IntRange(1),
+    help="Threads of LiteRT, ONNX Runtime, OpenVINO, and PyTorch of --against; Keras and a SavedModel have "
+    "their backend's. Default: every core.",
 )
 @click.option(
     "--also",

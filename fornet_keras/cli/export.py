@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -108,7 +110,7 @@ def export(
     start_backend("tensorflow")
     from fornet_keras.export.export import as_json, check_target, export_model
     from fornet_keras.export.formats import ExportSpec
-    from fornet_keras.export.images import calibration_images, labelled_images, proof_images
+    from fornet_keras.export.images import folder_images, labelled_images, made_up_images
     from fornet_keras.model_folder import load_model
 
     check_target(output, format_name, precision, size, calibration is not None)
@@ -116,9 +118,9 @@ def export(
     if dataset:
         require_classes(model, table, dataset)
     outputs = ("label_ids", *["logits"] * logits, *["importance", "kept"] * importance)
-    images = calibration_images(calibration, size) if calibration else []
-    proof = labelled_images(dataset, size) if dataset else proof_images(calibration, images, size)
-
+    calibrates = precision == "int8"
+    images, some = folder_images(calibration, size, calibrates) if calibration else ([], None)
+    proof = labelled_images(dataset, size) if dataset else some or made_up_images(size)
     spec = ExportSpec(format_name, size, precision, outputs, images)
 
     def write(network: FoRNet, folder: Path) -> tuple[Path, Manifest]:
@@ -139,6 +141,24 @@ def export(
         write_json(json_file, {"artifacts": [as_json(*one) for one in written]})
     for folder, manifest in written:
         _show(folder, manifest)
+    _tell_next([folder for folder, _ in written], format_name)
+
+
+def _tell_next(artifacts: Sequence[Path], format_name: Format) -> None:
+    """Say which commands use what was written."""
+    program = click.get_current_context().find_root().command_path
+    first, *_ = names = [shlex.quote(str(folder)) for folder in artifacts]
+    commands = [
+        f"{program} predict {first} IMAGE --output predicted",
+        f"{program} serve {' '.join(names)}",
+        f"{program} benchmark {' '.join(names)}",
+    ]
+    if format_name == "saved_model":
+        commands = [
+            "docker compose --file deploy/compose.yaml up  # serves deploy/models/city",
+            f"{program} request {first} IMAGE --output served",
+        ]
+    click.echo("\n  ".join(["Next:", *commands]))
 
 
 def _show(folder: Path, manifest: Manifest) -> None:

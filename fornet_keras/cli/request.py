@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -9,12 +10,12 @@ from pathlib import Path
 import click
 
 from fornet_keras.cli.backend import native_messages_dropped
-from fornet_keras.cli.group import Command
+from fornet_keras.cli.group import FAILED, Command
 from fornet_keras.cli.options import json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
 from fornet_keras.errors import DataError, ServingError
-from fornet_keras.prediction.inputs import find_inputs
+from fornet_keras.prediction.inputs import SETTINGS, Input, find_inputs
 
 
 @click.command(
@@ -22,7 +23,7 @@ from fornet_keras.prediction.inputs import find_inputs
     short_help="Ask a running TensorFlow Serving for label ids.",
     examples=["request serving/city/1 street.jpg --server localhost:8500 --output pictures"],
 )
-@click.argument("artifact", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("artifact", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--server", metavar="HOST:PORT", help="Default: localhost:8500, or with --rest localhost:8501.")
 @click.option("--name", metavar="NAME", help="Model at the server. Default: the name of ARTIFACT's parent.")
@@ -35,7 +36,9 @@ from fornet_keras.prediction.inputs import find_inputs
     help="Folder of the label PNGs.",
 )
 @json_option
+@click.pass_context
 def request(
+    context: click.Context,
     artifact: Path,
     images: tuple[str, ...],
     server: str | None,
@@ -48,7 +51,7 @@ def request(
 
     Its manifest says which size the images are brought to and what colours the classes have; where its folder
     is a version's, that version is asked. Of each image, NAME_labels.png holds the class ids at the image's
-    own size.
+    own size. An image that cannot be read is passed over and listed at the end, with exit code 1.
     """
     import cv2
 
@@ -73,18 +76,37 @@ def request(
     if "/" in server:
         raise ServingError(f"--server {server}: is not HOST:PORT; expected for example {usual}")
     version = int(folder.name) if folder.name.isdecimal() else None
-    found = find_inputs(images, output)
-    for entry in found:
-        if entry.is_video:
-            raise DataError(f"{entry.path}: is a video or camera; expected images; predict it with `predict`")
-    written = []
+    found = _find_images(images, output)
+    written, failed = [], []
     with tracking() as track:
         for entry in track(found, len(found), "asking"):
-            image = read_image(entry.path)
+            try:
+                image = read_image(entry.path)
+            except DataError as error:
+                failed.append(str(error))
+                continue
             fitting = cv2.resize(image, manifest.size[::-1], interpolation=cv2.INTER_AREA)
             labels = ask(server, name or folder.parent.name, fitting[None], version)[0]
             labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
             written.append(output / f"{entry.name}_labels.png")
             write_labels(written[-1], labels, colors)
-    write_json(json_file, {"server": server, "written": written})
+    write_json(json_file, {"server": server, "written": written, "failed": failed})
     click.echo(f"{len(written)} predicted: {output}")
+    if failed:
+        lines = [f"Error: {len(failed)} of {len(found)} images failed:", *(f"  {line}" for line in failed)]
+        click.echo("\n".join(lines), err=True)
+        context.exit(FAILED)
+
+
+def _find_images(images: Sequence[str], output: Path) -> list[Input]:
+    """The images that are named, where they can be asked for into that folder."""
+    if (output / SETTINGS).exists():
+        raise DataError(
+            f"{output}: holds a {SETTINGS}, by which `predict` knows its own label maps again; expected a "
+            "folder that `predict` has not written; choose another --output"
+        )
+    found = find_inputs(images, output)
+    for entry in found:
+        if entry.is_video:
+            raise DataError(f"{entry.path}: is a video or camera; expected images; predict it with `predict`")
+    return found

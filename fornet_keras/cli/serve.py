@@ -23,7 +23,7 @@ from fornet_keras.errors import ServingError
     "artifacts",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="ARTIFACT...",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address; 0.0.0.0 lets the network in.")
@@ -35,7 +35,7 @@ from fornet_keras.errors import ServingError
     show_default=True,
     help="Requests at a time; one more is told to come back.",
 )
-@click.option("--threads", type=click.IntRange(1), help="Threads of the runtimes.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the runtimes. Default: every core.")
 @json_option
 def serve(
     artifacts: tuple[Path, ...], host: str, port: int, queue: int, threads: int | None, json_file: Path | None

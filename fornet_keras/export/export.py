@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,7 @@ from fornet_keras.artifacts.manifest import (
     file_sums,
     write_manifest,
 )
-from fornet_keras.artifacts.runtimes import LITERT_FILE, open_runtime, open_tf_lite
+from fornet_keras.artifacts.runtimes import LITERT_FILE, open_encoded, open_runtime, open_tf_lite
 from fornet_keras.atomic import new_folder
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ExportError
@@ -70,7 +71,7 @@ def export_model(
                 twin = _prove(Path(name), spec, reference)
             proof = proof.with_unseen(twin)
         if spec.format == "saved_model":
-            write_warmup(writing, images.images[0])
+            write_warmup(writing, spec.size)
         manifest = _manifest(model, table, writing, spec, proof)
         write_manifest(manifest, writing)
     return folder, manifest
@@ -101,10 +102,15 @@ def _without_winograd(model: FoRNet) -> FoRNet:
 
 
 def _prove(folder: Path, spec: ExportSpec, reference: Reference) -> Proof:
-    """The proof in the format's own runtime; of LiteRT also in the interpreter of TensorFlow."""
+    """The proof in the format's own runtime.
+
+    Of LiteRT also in the interpreter of TensorFlow, of a SavedModel also through its other signature.
+    """
     batches = (1, 2) if spec.batch is None else (spec.batch,)
     if spec.format == "litert":
         prove(open_tf_lite(folder / LITERT_FILE), reference, batches, spec.precision)
+    if spec.format == "saved_model":
+        prove(open_encoded(folder), reference, batches, spec.precision)
     return prove(open_runtime(folder, spec.format), reference, batches, spec.precision)
 
 
@@ -112,6 +118,7 @@ def _manifest(model: FoRNet, table: LabelTable, folder: Path, spec: ExportSpec, 
     deployed = deployment_model(model, spec.size, spec.outputs, spec.batch)
     tensors = {name: (x.dtype, tuple(x.shape)) for name, x in deployed.output.items()}
     return Manifest(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         format=spec.format,
         precision=spec.precision,
         size=spec.size,

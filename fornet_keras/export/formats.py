@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import Format, Precision
-from fornet_keras.artifacts.runtimes import LITERT_FILE, ONNX_FILE, OPENVINO_FILE
+from fornet_keras.artifacts.runtimes import (
+    ENCODED,
+    LITERT_FILE,
+    ONNX_FILE,
+    OPENVINO_FILE,
+    reason,
+    with_version,
+)
 from fornet_keras.errors import ExportError
 from fornet_keras.export.deployment import deployment_model
 from fornet_keras.export.openvino_graph import (
@@ -41,7 +48,6 @@ NEEDS = {
 }
 """Format → the packages that it needs beside TensorFlow; the extra that installs them has its name."""
 
-ENCODED = "serving_encoded"
 ONNX_OPSET = 18
 MAX_PIXELS = 2**24
 """A larger image would need gigabytes for its logits, in the proof too."""
@@ -95,14 +101,25 @@ def check_format(name: str, precision: str, calibrated: bool, size: tuple[int, i
 
 
 def write(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
-    """Write a model's files into a folder."""
+    """Write a model's files into a folder.
+
+    Raises:
+        ExportError: the format's converter failed.
+    """
     writers = {
         "saved_model": write_saved_model,
         "litert": write_litert,
         "onnx": write_onnx,
         "openvino": write_openvino,
     }
-    writers[spec.format](model, spec, folder)
+    try:
+        writers[spec.format](model, spec, folder)
+    except Exception as error:  # each converter has its own
+        packages = ", ".join(map(with_version, ("tensorflow", *NEEDS[spec.format])))
+        raise ExportError(
+            f"{spec.format} in {spec.precision}: the converter failed ({reason(error)}); expected packages "
+            f"that fit together, and here are {packages}; install them again, or take another format"
+        ) from error
 
 
 def write_saved_model(model: FoRNet, spec: ExportSpec, folder: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -20,10 +22,15 @@ from fornet_keras.export.proof import ProofImages
 MOST_CALIBRATION = 64
 MAX_PROOF_IMAGES = 4
 MOST_LABELLED = 16
+T = TypeVar("T")
 
 
-def calibration_images(folder: Path, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """Images of a folder, evenly picked, at a size.
+def folder_images(
+    folder: Path, size: tuple[int, int], calibrates: bool
+) -> tuple[list[NDArray[np.uint8]], ProofImages]:
+    """Images of a folder, evenly picked, at a size: to calibrate with, none unless asked, and for the proof.
+
+    Those of the proof are held out of the calibration, where the folder has four times as many.
 
     Raises:
         ExportError: there is none.
@@ -32,21 +39,25 @@ def calibration_images(folder: Path, size: tuple[int, int]) -> list[NDArray[np.u
     paths = files_below(folder, SUFFIXES)
     if not paths:
         raise ExportError(f"{folder}: no image in it; expected {', '.join(SUFFIXES)} files")
-    picked = np.unique(np.linspace(0, len(paths) - 1, MOST_CALIBRATION).astype(int))
-    return [cv2.resize(read_image(paths[i]), size[::-1], interpolation=cv2.INTER_AREA) for i in picked]
+    most = MAX_PROOF_IMAGES + MOST_CALIBRATION * calibrates
+    images = [
+        cv2.resize(read_image(path), size[::-1], interpolation=cv2.INTER_AREA) for path in _some(paths, most)
+    ]
+    shown = _some(range(len(images)), MAX_PROOF_IMAGES)
+    proof = ProofImages(f"of {folder}", [images[i] for i in shown])
+    if not calibrates:
+        return [], proof
+    if len(images) < 4 * MAX_PROOF_IMAGES:
+        return images, replace(proof, source=f"{proof.source}, which it was calibrated on")
+    return [image for i, image in enumerate(images) if i not in shown], proof
 
 
-def proof_images(
-    folder: Path | None, calibration: Sequence[NDArray[np.uint8]], size: tuple[int, int]
-) -> ProofImages:
-    """Some of the user's images where there are any, else made-up street scenes.
+def made_up_images(size: tuple[int, int]) -> ProofImages:
+    """Street scenes, where a user names no images.
 
     Raises:
         ExportError: the size is too small for a scene.
     """
-    if calibration:
-        picked = np.unique(np.linspace(0, len(calibration) - 1, MAX_PROOF_IMAGES).astype(int))
-        return ProofImages(f"of {folder}", [calibration[i] for i in picked])
     if min(size) < MIN_SIDE:
         raise ExportError(
             f"{size[0]}x{size[1]}: made-up street scenes need at least {MIN_SIDE} pixels a side; "
@@ -62,7 +73,11 @@ def labelled_images(dataset: Dataset, size: tuple[int, int]) -> ProofImages:
     Raises:
         DataError: a file cannot be used.
     """
-    picked = np.unique(np.linspace(0, len(dataset) - 1, MOST_LABELLED).astype(int))
-    pairs = [fit_sample(dataset.samples[i], dataset.table, size) for i in picked]
+    pairs = [fit_sample(sample, dataset.table, size) for sample in _some(dataset.samples, MOST_LABELLED)]
     images, labels = zip(*pairs, strict=True)
     return ProofImages(f"of {dataset.root}, split {dataset.split}", images, labels)
+
+
+def _some(entries: Sequence[T], most: int) -> list[T]:
+    """At most so many, evenly picked."""
+    return [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, most).astype(int))]

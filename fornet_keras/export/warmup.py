@@ -5,16 +5,17 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+from fornet_keras.artifacts.runtimes import ENCODED
 
 
-def write_warmup(saved_model: Path, image: NDArray[np.uint8], batches: tuple[int, ...] = (1, 2)) -> None:
+def write_warmup(saved_model: Path, size: tuple[int, int], batches: tuple[int, ...] = (1, 2)) -> None:
     """Write `assets.extra/tf_serving_warmup_requests`; nothing where tensorflow-serving-api is missing.
 
+    Of black images, not of the user's: the file goes wherever the model goes.
+
     Args:
-        saved_model: folder of the SavedModel.
-        image: uint8 `(height, width, 3)`, of the model's size.
+        saved_model: folder of the SavedModel; each of its two signatures is asked.
+        size: height and width that it takes.
         batches: images a request.
     """
     if find_spec("tensorflow_serving") is None:
@@ -22,12 +23,17 @@ def write_warmup(saved_model: Path, image: NDArray[np.uint8], batches: tuple[int
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+    encoded = tf.io.encode_png(tf.zeros((*size, 3), tf.uint8)).numpy()
     folder = saved_model / "assets.extra"
     folder.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
         for batch in batches:
-            request = predict_pb2.PredictRequest()
-            request.model_spec.signature_name = "serving_default"
-            request.inputs["image"].CopyFrom(tf.make_tensor_proto(np.stack([image] * batch)))
-            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
-            writer.write(log.SerializeToString())
+            # A value and a shape: in the file the pixels are not there one by one.
+            images = tf.make_tensor_proto(0, tf.uint8, (batch, *size, 3))
+            files = tf.make_tensor_proto([encoded] * batch)
+            for signature, name, value in (("serving_default", "image", images), (ENCODED, "encoded", files)):
+                request = predict_pb2.PredictRequest()
+                request.model_spec.signature_name = signature
+                request.inputs[name].CopyFrom(value)
+                predict = prediction_log_pb2.PredictLog(request=request)
+                writer.write(prediction_log_pb2.PredictionLog(predict_log=predict).SerializeToString())

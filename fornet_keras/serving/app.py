@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fornet_keras.errors import FoRNetError
 from fornet_keras.serving.answers import OUTPUTS, Answer, answer
@@ -32,6 +34,8 @@ LOG = logging.getLogger(__name__)
 PAGE = Path(__file__).with_name("page.html")
 MAX_BYTES = 20_000_000
 """Largest image file."""
+MAX_DISCARDED = 5 * MAX_BYTES
+"""Most of a body that is read although it was refused."""
 BODY_SECONDS = 10.0
 """An image that is still not there after so long is given up."""
 
@@ -140,7 +144,7 @@ class Service:
         return JSONResponse([artifact.described() for artifact in self.artifacts.values()])
 
     async def health(self, request: Request) -> Response:
-        """`GET /health`: models are loaded before the server listens."""
+        """`GET /health`: models are loaded before the first request is answered."""
         return JSONResponse({"status": "ok", "waiting": self.waiting, "models": list(self.artifacts)})
 
     async def metrics(self, request: Request) -> Response:
@@ -158,7 +162,43 @@ async def _refused(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
 
-def make_app(service: Service) -> Starlette:
+def _closes(scope: Scope) -> bool:
+    """Whether the connection ends with the answer, and the client does not wait to be asked for the body."""
+    headers = {name: value.lower() for name, value in scope["headers"]}
+    last = scope["http_version"] == "1.0" or b"close" in headers.get(b"connection", b"")
+    return last and b"expect" not in headers
+
+
+def _after_the_body(app: ASGIApp, seconds: float) -> ASGIApp:
+    """An application that refuses a body only when it has read it, where the connection then ends.
+
+    A client that still sends would get a reset in the place of the answer.
+    """
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        unread = _closes(scope)
+
+        async def reading() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = unread and message.get("more_body", False)
+            return message
+
+        async def answering(message: Message) -> None:
+            if unread and message.get("status", 408) != 408:  # that one has waited for it already
+                size = 0
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
+                        while unread and size < MAX_DISCARDED:
+                            size += len((await reading()).get("body", b""))
+            await send(message)
+
+        await app(scope, reading, answering)
+
+    return run
+
+
+def make_app(service: Service) -> ASGIApp:
     """The routes over a service."""
     routes: list[Any] = [
         Route("/", _page),
@@ -167,4 +207,5 @@ def make_app(service: Service) -> Starlette:
         Route("/health", service.health),
         Route("/metrics", service.metrics),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _refused})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _refused})
+    return _after_the_body(app, service.body_seconds)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.artifacts.manifest import Manifest, read_manifest
+from fornet_keras.artifacts.manifest import MANIFEST, Manifest, read_manifest
 from fornet_keras.artifacts.runtimes import Run, open_runtime
 from fornet_keras.errors import ServingError
 
@@ -80,7 +80,7 @@ def open_artifacts(folders: Sequence[Path], threads: int | None = None) -> dict[
 
     Args:
         folders: each an artifact, or a folder of artifacts, which `export` writes for several top-k.
-        threads: threads of each runtime; None leaves it to the runtime.
+        threads: threads of each runtime; None takes every core.
 
     Raises:
         ExportError: a folder is no artifact, its files are not its manifest's, or a package is missing.
@@ -88,7 +88,8 @@ def open_artifacts(folders: Sequence[Path], threads: int | None = None) -> dict[
     """
     found: dict[str, Artifact] = {}
     for folder in folders:
-        inside = sorted(path.parent for path in folder.glob("*/manifest.json"))
+        itself = (folder / MANIFEST).is_file()
+        inside = () if itself else sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
         for path in inside or [folder]:
             artifact = _open(path, threads)
             if artifact.name in found:

@@ -17,20 +17,26 @@ from fornet_keras.serving.app import Service, make_app
 
 MAX_CONNECTIONS = 512
 WAIT_SECONDS = 10.0
+READ_SECONDS = 20.0
+"""An answer that its client has still not taken after so long is given up."""
 LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class TimeoutProtocol(H11Protocol):
     """HTTP in which the head of a request, and a body that nobody reads, have to arrive in time.
 
-    uvicorn itself waits for ever for the one, and for the other where a byte comes after the answer.
+    uvicorn itself waits for ever for the one, and for the other where a byte comes after the answer; and for
+    a client to read its answer, also when it has closed the connection.
     """
 
     wait_seconds = WAIT_SECONDS
+    read_seconds = READ_SECONDS
     _due: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        transport.set_write_buffer_limits(0)  # writing pauses as long as a byte of the answer is here
         self._due = self.loop.call_later(self.wait_seconds, self._late)
 
     def data_received(self, data: bytes) -> None:
@@ -40,14 +46,28 @@ class TimeoutProtocol(H11Protocol):
         elif self._due is None:
             self._due = self.loop.call_later(self.wait_seconds, self._late)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.read_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._read()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
+        self._read()
         super().connection_lost(exc)
 
     def _stop(self) -> None:
         if self._due is not None:
             self._due.cancel()
             self._due = None
+
+    def _read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _waits(self) -> bool:
         """Whether the client is to send something on and no answer is being made."""

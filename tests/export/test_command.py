@@ -47,6 +47,9 @@ def test_the_command_from_any_backend(network: Any, tmp_path: Path) -> None:
     assert (manifest["top_k"], manifest["size"]) == (0.5, [96, 160])
     assert manifest["proof"]["images"] == f"3 images, of {tmp_path / 'images'}"
     assert "100.0000%" in done.stdout
+    commands = ("predict {} IMAGE --output predicted", "serve {}", "benchmark {}")
+    lines = [f"  python cli.py {command}".format(tmp_path / "phone") for command in commands]
+    assert done.stdout.splitlines()[-4:] == ["Next:", *lines]
 
 
 def test_the_command_writes_an_artifact_for_each_ratio(run: Any, network: Any, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Exported models are run in their own runtimes. On TensorFlow, which does every export."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -160,7 +162,7 @@ def test_a_changed_manifest_is_refused(
 
 
 def test_versions_for_serving(export: Callable[..., Any], network: Any, tmp_path: Path) -> None:
-    """The next version each time; images as bytes too; and requests to warm up with."""
+    """The next version each time; images as bytes too; and black images to warm up both signatures with."""
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -169,14 +171,94 @@ def test_versions_for_serving(export: Callable[..., Any], network: Any, tmp_path
     assert folder == tmp_path / "city" / "2"
     images = scenes(2)
     encoded = [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
-    signature = tf.saved_model.load(str(folder)).signatures["serving_encoded"]
-    found = signature(encoded=tf.constant(encoded))["label_ids"].numpy()
+    signatures = tf.saved_model.load(str(folder)).signatures
+    found = signatures["serving_encoded"](encoded=tf.constant(encoded))["label_ids"].numpy()
     np.testing.assert_array_equal(found, keras_labels(network, images))
 
     records = tf.data.TFRecordDataset(str(folder / "assets.extra" / "tf_serving_warmup_requests"))
     logs = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in records]
-    tensors = [tf.make_ndarray(log.predict_log.request.inputs["image"]) for log in logs]
-    assert [tensor.shape for tensor in tensors] == [(1, *SIZE, 3), (2, *SIZE, 3)]
+    asked = []
+    for request in (log.predict_log.request for log in logs):
+        ((name, value),) = request.inputs.items()
+        batch = tf.constant(tf.make_ndarray(value))
+        signatures[request.model_spec.signature_name](**{name: batch})
+        asked.append((name, len(batch)))
+        decoded = [tf.io.decode_png(x) for x in batch] if name == "encoded" else batch
+        assert not np.any(decoded), "an image of the user's"
+    assert asked == [("image", 1), ("encoded", 1), ("image", 2), ("encoded", 2)]
+    assert sum(path.stat().st_size for path in (folder / "assets.extra").iterdir()) < 10_000
+
+
+def test_a_saved_model_is_as_large_as_what_it_needs(artifact: Callable[..., Any]) -> None:
+    from fornet_keras.benchmark.candidates import candidates
+
+    folder, _ = artifact("saved_model", "float32")
+    (found,) = candidates([folder], (1, 1), (), threads=1)
+    assert (folder / "assets.extra").is_dir()
+    needed = [folder / "saved_model.pb", *(folder / "variables").iterdir()]
+    needed += [path for path in (folder / "fingerprint.pb",) if path.exists()]
+    assert found.megabytes == sum(path.stat().st_size for path in needed) / 1e6
+
+
+def test_a_saved_model_leaves_the_gpu_to_another_backend(
+    artifact: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+    import tensorflow as tf
+
+    from fornet_keras.artifacts.runtimes import open_runtime
+
+    folder, _ = artifact("saved_model", "float32")
+    monkeypatch.setattr(tf.config, "set_visible_devices", hidden := Mock())
+    open_runtime(folder, "saved_model")
+    hidden.assert_not_called()
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    open_runtime(folder, "saved_model")
+    hidden.assert_called_once_with([], "GPU")
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(None, len(os.sched_getaffinity(0))), (1, 1)])
+def test_litert_takes_every_core(
+    threads: int | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the other runtimes do; left to itself it takes one."""
+    from fornet_keras.artifacts.runtimes import open_runtime
+
+    monkeypatch.setattr("ai_edge_litert.interpreter.Interpreter", opened := Mock())
+    open_runtime(tmp_path, "litert", threads)
+    assert opened.call_args.kwargs == {"num_threads": expected}
+
+
+@pytest.mark.parametrize(
+    ("format", "package"),
+    [
+        ("saved_model", "tensorflow"),
+        ("litert", "ai_edge_litert"),
+        ("onnx", "onnxruntime"),
+        ("openvino", "openvino"),
+    ],
+)
+def test_what_a_runtime_cannot_load_is_said_in_a_line(format: str, package: str, tmp_path: Path) -> None:
+    from fornet_keras.artifacts.manifest import FILES
+    from fornet_keras.artifacts.runtimes import open_runtime
+
+    for name in FILES[format]:
+        (tmp_path / name).write_bytes(b"nothing of the kind")
+    expected = rf"^{tmp_path}: {package} \d+\.\S+ cannot load it \(.+\); expected a version like"
+    with pytest.raises(ExportError, match=expected):
+        open_runtime(tmp_path, format)
+
+
+def test_a_converter_that_fails_is_said_in_a_line(
+    export: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fornet_keras.export import formats
+
+    monkeypatch.setattr(formats, "write_onnx", Mock(side_effect=KeyError("Relu7\nand more")))
+    expected = r"^onnx in float32: the converter failed \(.*Relu7.*here are tensorflow \d.*, tf2onnx \d"
+    with pytest.raises(ExportError, match=expected):
+        export("onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_artifact_is_timed(artifact: Callable[..., Any]) -> None:
@@ -209,21 +291,22 @@ def test_labels_are_those_of_the_upsampled_logits(network: Any) -> None:
     assert (whole == found).mean() > 0.9999
 
 
-def test_a_litert_model_that_tf_lite_runs_otherwise_is_refused(
-    export: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("format", "opener"), [("litert", "open_tf_lite"), ("saved_model", "open_encoded")])
+def test_an_artifact_that_is_right_in_one_of_its_two_ways_is_refused(
+    export: Callable[..., Any], format: str, opener: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fornet_keras.export import export as module
 
-    run = module.open_tf_lite
+    run = getattr(module, opener)
 
     def upside_down(path: Path) -> Any:
         right = run(path)
         return lambda images: {name: x[:, ::-1] for name, x in right(images).items()}
 
-    monkeypatch.setattr(module, "open_tf_lite", upside_down)
+    monkeypatch.setattr(module, opener, upside_down)
     with pytest.raises(ExportError, match=r"^float32, batch 1: 0.\d+ of the labels agree with Keras"):
-        export("litert")
-    assert list(tmp_path.iterdir()) == []
+        export(format)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_size_that_is_too_large(export: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,12 +316,12 @@ def test_a_size_that_is_too_large(export: Callable[..., Any], monkeypatch: pytes
 
 
 def test_a_size_too_small_for_the_scenes() -> None:
-    from fornet_keras.export.images import proof_images
+    from fornet_keras.export.images import made_up_images
 
     with pytest.raises(
         ExportError, match="32x160: made-up street scenes need at least 64 pixels a side; take more, or"
     ):
-        proof_images(None, [], (32, 160))
+        made_up_images((32, 160))
 
 
 def test_a_loss_of_miou_is_refused() -> None:
@@ -251,9 +334,28 @@ def test_a_loss_of_miou_is_refused() -> None:
 
 
 def test_hidden_files_do_not_calibrate(tmp_path: Path) -> None:
-    from fornet_keras.export.images import calibration_images
+    from fornet_keras.export.images import folder_images
 
     cv2.imwrite(str(tmp_path / "a.png"), scenes(1)[0])
     (tmp_path / "._a.png").write_text("what macOS leaves")
     (tmp_path / "folder.png").mkdir()
-    assert len(calibration_images(tmp_path, SIZE)) == 1
+    calibration, proof = folder_images(tmp_path, SIZE, calibrates=True)
+    assert (len(calibration), len(proof.images)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("count", "calibrates", "expected", "note"),
+    [(16, True, (12, 4), ""), (15, True, (15, 4), ", which it was calibrated on"), (10, False, (0, 4), "")],
+)
+def test_int8_is_proven_on_images_that_it_was_not_calibrated_on(
+    tmp_path: Path, count: int, calibrates: bool, expected: tuple[int, int], note: str
+) -> None:
+    from fornet_keras.export.images import folder_images
+
+    for number in range(count):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((*SIZE, 3), number, np.uint8))
+    calibration, proof = folder_images(tmp_path, SIZE, calibrates)
+    assert (len(calibration), len(proof.images)) == expected
+    seen = {int(image[0, 0, 0]) for image in calibration} & {int(image[0, 0, 0]) for image in proof.images}
+    assert bool(seen) == bool(note)
+    assert proof.source == f"of {tmp_path}{note}"

@@ -90,6 +90,18 @@ def test_a_lost_selection_is_found_among_the_mistakes_of_eight_bits(lost: bool) 
         assert proof.keras_at_1 == (at_top_k == at_1).mean()
 
 
+def test_a_batch_that_is_mixed_up_is_found_with_one_image() -> None:
+    from fornet_keras.export.proof import ProofImages, prove
+
+    image = np.random.default_rng(0).integers(0, 9, (8, 8, 3), np.uint8)
+    outputs = [{"label_ids": image[..., 0]}]
+    reference = SimpleNamespace(
+        images=ProofImages("one", [image]), at_top_k=outputs, at_1=outputs, miou=lambda outputs: None
+    )
+    with pytest.raises(ExportError, match=r"^float32, batch 2: 0.\d+ of the labels agree with Keras"):
+        prove(lambda images: {"label_ids": images[::-1, ..., 0]}, reference, (1, 2), "float32")  # type: ignore[arg-type]
+
+
 def test_other_weights_are_found(
     export: Callable[..., Any], network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

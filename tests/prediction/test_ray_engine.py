@@ -25,12 +25,12 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fornet_keras.data.dataset import LabelTable
     from fornet_keras.export.export import export_model
     from fornet_keras.export.formats import ExportSpec
-    from fornet_keras.export.images import proof_images
+    from fornet_keras.export.images import made_up_images
 
     table = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {})
     folder = tmp_path_factory.mktemp("exported") / "onnx"
     spec = ExportSpec("onnx", SIZE)
-    export_model(randomize(tiny_model()), table, folder, spec, proof_images(None, [], SIZE))
+    export_model(randomize(tiny_model()), table, folder, spec, made_up_images(SIZE))
     return folder
 
 

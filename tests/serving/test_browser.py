@@ -84,6 +84,37 @@ def test_a_dropped_photograph_and_the_dial(browser: Any, server: Server, ratios:
     assert browser.get_log("browser") == [], "no error, and nothing loaded from elsewhere"
 
 
+# The first answer of each of the server's addresses is that it is not there, or busy.
+TROUBLE = """{
+const asked = new Set(), ask = window.fetch;
+window.down = false;
+window.fetch = async (path, ...options) => {
+  const address = path.split("?")[0], first = !asked.has(address);
+  asked.add(address);
+  if (down || (first && address === "/v1/models")) throw new Error("nobody there");
+  if (first) return new Response('{"error": "busy"}', {status: 503, headers: {"Retry-After": "0.1"}});
+  return ask(path, ...options);
+};
+}"""
+
+
+def test_trouble_is_not_the_end(browser: Any, server: Server, tmp_path: Path) -> None:
+    from selenium.webdriver.common.by import By
+
+    trouble = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": TROUBLE})
+    browser.get(f"http://{server.host}")
+    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", trouble)
+    wait(browser, "document.getElementById('status').textContent == 'No answer: nobody there'")
+    (tmp_path / "street.png").write_bytes(png(picture(3)))
+    for _ in range(2):  # the same file once more is asked for once more
+        browser.execute_script("delete document.body.dataset.shown")
+        browser.find_element(By.ID, "file").send_keys(str(tmp_path / "street.png"))
+        wait(browser, "document.body.dataset.shown == 'k0.25'")
+    browser.execute_script("down = true; document.querySelector('input[value=k1]').click()")
+    wait(browser, "document.getElementById('status').textContent == 'No answer: nobody there'")
+    assert wait(browser, "document.querySelector('[name=model]:checked').value") == "k0.25"
+
+
 def test_a_file_that_is_no_image_is_said(browser: Any, server: Server) -> None:
     browser.get(f"http://{server.host}")
     wait(browser, "document.body.dataset.ready")

@@ -25,7 +25,8 @@ from tests.cli.conftest import only_line, run
 
 __all__ = ["run"]
 
-DEPLOY = (Path(__file__).parents[2] / "deploy" / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+DEPLOY = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
 SIZE = (64, 96)
 TABLE = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {})
 
@@ -183,6 +184,37 @@ def test_the_command_writes_labels_at_the_image_s_own_size(
     assert read_label(tmp_path / "out" / "larger_labels.png").shape == (130, 200)
 
 
+def test_one_bad_image_does_not_end_the_command(
+    run: Any, artifact: Path, rest_server: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"nothing")
+    cv2.imwrite(str(tmp_path / "b.png"), picture())
+    where = (
+        "--rest",
+        "--server",
+        rest_server,
+        "--output",
+        tmp_path / "out",
+        "--json",
+        tmp_path / "result.json",
+    )
+    result = run("request", artifact, tmp_path / "a.png", tmp_path / "b.png", *where)
+    first, second = result.stderr.splitlines()
+    assert (result.exit_code, first) == (1, "Error: 1 of 2 images failed:")
+    assert second.startswith(f"  {tmp_path / 'a.png'}: is not an image")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b_labels.png"]
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert (len(found["written"]), len(found["failed"])) == (1, 1)
+
+
+def test_a_folder_of_predict_is_left_alone(run: Any, artifact: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    (tmp_path / "settings.json").write_text("{}")
+    result = run("request", artifact, tmp_path / "a.png", "--output", tmp_path)
+    assert result.exit_code == 1
+    assert "holds a settings.json, by which `predict` knows" in only_line(result.stderr)
+
+
 @pytest.mark.parametrize(
     ("image", "options", "message"),
     [
@@ -229,6 +261,22 @@ def test_an_answer_of_something_else(predictions: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: reply)
     with pytest.raises(ServingError, match="expected TensorFlow Serving with that model"):
         request_rest("localhost:1", "city", np.zeros((1, 2, 2, 3), np.uint8))
+
+
+def test_the_settings_fit_what_is_exported() -> None:
+    """A server that is older than the exporter's TensorFlow may not know its operations."""
+    exporter = re.search(r'"tensorflow>=(\d+)\.(\d+)', (ROOT / "pyproject.toml").read_text("utf-8"))
+    server = re.search(
+        r"tensorflow/serving:(\d+)\.(\d+)", (ROOT / "deploy" / "compose.yaml").read_text("utf-8")
+    )
+    assert exporter and server
+    assert tuple(map(int, server.groups())) >= tuple(map(int, exporter.groups()))
+    batching = (ROOT / "deploy" / "batching.config").read_text("utf-8")
+    most = {name: int(value) for name, value in re.findall(r"(\w+_size) \{ value: (\d+) \}", batching)}
+    allowed = [int(value) for value in re.findall(r"allowed_batch_sizes: (\d+)", batching)]
+    # What TensorFlow Serving demands where it may split a request.
+    assert allowed == sorted(allowed) and allowed[-1] == most["max_execution_batch_size"]
+    assert most["max_execution_batch_size"] <= most["max_batch_size"]
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")

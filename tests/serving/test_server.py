@@ -11,7 +11,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from unittest.mock import Mock
@@ -137,6 +137,24 @@ def test_a_wrong_request(
     assert (found, message in only_line(json.loads(content)["error"])) == (status, True), content
 
 
+@pytest.mark.parametrize(
+    ("path", "size", "headers", "status"),
+    [
+        ("/v1/predict?model=k2", 5_000_000, {}, 404),
+        ("/predict", 5_000_000, {}, 404),
+        ("/v1/models", 5_000_000, {}, 405),
+        ("/v1/predict", 5_000_000, {"Content-Type": "multipart/form-data; boundary=x"}, 415),
+        ("/v1/predict", 25_000_000, {}, 413),
+    ],
+)
+def test_a_refusal_reaches_a_client_that_closes_the_connection(
+    server: Server, path: str, size: int, headers: dict[str, str], status: int
+) -> None:
+    """As urllib does, and nginx before a server: neither reads an answer while it still sends."""
+    found, _, content = server.ask("POST", path, bytes(size), {"Connection": "close", **headers})
+    assert found == status and json.loads(content)["error"]
+
+
 def test_a_form_is_told_to_send_the_bytes(server: Server) -> None:
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     status, _, content = server.ask("POST", "/v1/predict", b"--x\r\n", form)
@@ -230,8 +248,10 @@ def listening_here(service: Service) -> Iterator[tuple[str, int]]:
             service.worker.shutdown()
 
 
-def ask(address: tuple[str, int], path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
-    return Server(None, "{}:{}".format(*address)).ask("POST", path, body)  # type: ignore[arg-type]
+def ask(
+    address: tuple[str, int], path: str, body: bytes, headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    return Server(None, "{}:{}".format(*address)).ask("POST", path, body, headers)  # type: ignore[arg-type]
 
 
 def test_a_full_queue_and_slow_clients(ratios: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,6 +268,8 @@ def test_a_full_queue_and_slow_clients(ratios: Path, monkeypatch: pytest.MonkeyP
             status, headers, content = ask(address, "/v1/predict", b"x")
             assert (status, headers["retry-after"]) == (503, "1")
             assert b"1 requests are waiting; try again" in content
+            status, _, content = ask(address, "/v1/predict", bytes(5_000_000), {"Connection": "close"})
+            assert (status, b"try again" in content) == (503, True)
             late = slow_body.recv(1000)
             assert late.startswith(b"HTTP/1.1 408 ") and b"connection: close" in late.lower()
         with socket.create_connection(address, timeout=30) as after_the_answer:
@@ -258,6 +280,27 @@ def test_a_full_queue_and_slow_clients(ratios: Path, monkeypatch: pytest.MonkeyP
             while after_the_answer.recv(1000):  # until it is closed
                 pass
         assert service.waiting == 0
+
+
+@pytest.mark.parametrize("connection", [b"keep-alive", b"close"])
+def test_an_answer_that_nobody_reads_is_given_up(
+    connection: bytes, ratios: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a few hundred such clients are all that the server ever has."""
+    size = 16_000_000  # more than the sockets take
+    large = Mock(return_value=(bytes(size), "image/png", 1.0))
+    monkeypatch.setattr("fornet_keras.serving.app.answer", large)
+    monkeypatch.setattr(TimeoutProtocol, "read_seconds", 0.3)
+    service = Service(open_artifacts([ratios / "k1"]), queue=1)
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: %s\r\n\r\nx"
+    with listening_here(service) as address, socket.create_connection(address, timeout=30) as client:
+        client.sendall(head % connection)
+        time.sleep(0.8)
+        received = 0
+        with suppress(ConnectionError):
+            while content := client.recv(1 << 20):
+                received += len(content)
+        assert received < size
 
 
 def test_an_error_of_the_server_is_counted_and_said(

@@ -3,6 +3,7 @@
 import socket
 from importlib import import_module
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -19,9 +20,17 @@ def test_what_is_not_served(ratios: Path, tmp_path: Path, monkeypatch: pytest.Mo
         open_artifacts([ratios, ratios / "k1"])
     with pytest.raises(ExportError, match="no manifest.json in it; expected a folder that `export`"):
         open_artifacts([tmp_path])
+    with pytest.raises(ExportError, match="fornet_s_camvid: no such folder; .*; export the model first$"):
+        open_artifacts([Path("fornet_s_camvid")])
     monkeypatch.setattr("fornet_keras.artifacts.runtimes.find_spec", lambda name: None)
     with pytest.raises(ExportError, match=r"k1: needs the package onnxruntime: pip install .*\[onnx\]"):
         open_artifacts([ratios / "k1"])
+
+
+def test_an_artifact_within_an_artifact_does_not_hide_it(ratios: Path, tmp_path: Path) -> None:
+    copytree(ratios / "k1", tmp_path / "outer")
+    copytree(ratios / "k1", tmp_path / "outer" / "inner")
+    assert list(open_artifacts([tmp_path / "outer"])) == ["outer"]
 
 
 def test_a_changed_artifact_a_saved_model_and_a_taken_port(run, ratios: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -33,6 +42,8 @@ def test_a_changed_artifact_a_saved_model_and_a_taken_port(run, ratios: Path, tm
     as_saved_model = manifest.replace('"onnx"', '"saved_model"', 1).replace("model.onnx", "saved_model.pb")
     (copy / "manifest.json").write_text(as_saved_model)
     (copy / "model.onnx").rename(copy / "saved_model.pb")
+    result = run("serve", "fornet_s_camvid", "--port", "0")
+    assert (result.exit_code, "no such folder; expected" in only_line(result.stderr)) == (1, True)
     result = run("serve", copy, "--port", "0")
     assert result.exit_code == 1
     assert "is a SavedModel, which TensorFlow Serving runs" in only_line(result.stderr)
