@@ -52,6 +52,11 @@ class Input:
         """Whether the frames come from a camera, until Ctrl-C."""
         return CAMERA.fullmatch(str(self.path)) is not None
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no such file: a list may name it, and disks come and go."""
+        return not (self.is_camera or os.path.exists(self.path))
+
 
 @dataclass(frozen=True)
 class _Found:

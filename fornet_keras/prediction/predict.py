@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -140,17 +141,17 @@ class FolderPrediction:
     def _sources(self, inputs: Sequence[Input]) -> dict[str, list[Any]]:
         """Name of the outputs → path, size and time of change of their input; outputs of older states go."""
         recorded = _read_dict(self.output / SOURCES)
-        sources = {
-            str(entry.name): [os.path.abspath(entry.path), *file_state(entry.path)] for entry in inputs
-        }
-        changed = []
+        sources: dict[str, list[Any]] = {}
+        outdated: list[Path] = []
         for entry in inputs:
-            now = sources[str(entry.name)]
+            if entry.is_missing:  # for now: a disk that is not mounted takes no predictions with it
+                continue
+            now = sources[str(entry.name)] = [os.path.abspath(entry.path), *file_state(entry.path)]
             before = recorded.get(str(entry.name))
             if not isinstance(before, list) or len(before) != len(now):
-                continue  # nobody knows what they are of
+                before = [f"a file that {SOURCES} does not name", None]
             # Of each kind, asked for this time or not: none may be taken for the new state's later.
-            there = [file for file in self._files(entry, KINDS).values() if file.exists()]
+            there = [file for file in self._files(entry, KINDS).values() if os.path.exists(file)]
             if not there or before[1:] == now[1:]:
                 continue
             if before[0] != now[0] and not self.overwrite:
@@ -158,8 +159,8 @@ class FolderPrediction:
                     f"{there[0]}: is there already, of {before[0]}, and would be taken for that of "
                     f"{entry.path}; choose another folder, or write it again with --overwrite"
                 )
-            changed += there
-        for file in changed:
+            outdated += there
+        for file in outdated:
             file.unlink()
         return {**recorded, **sources}
 
@@ -170,14 +171,20 @@ class FolderPrediction:
     def one(self, entry: Input) -> Outcome:
         """Predict one input."""
         files = self._files(entry)
-        wanted = {kind: file for kind, file in files.items() if self.overwrite or not file.exists()}
-        if not wanted:
-            return Outcome(entry.path, "kept", files)
         try:
+            anew = self.overwrite or entry.is_missing
+            wanted = {kind: file for kind, file in files.items() if anew or not file.exists()}
+            if not wanted:
+                return Outcome(entry.path, "kept", files)
             (self._video if entry.is_video else self._image)(entry, wanted)
         except DataError as error:
             place = one_line(f"{entry.path}: ")
             return Outcome(entry.path, "failed", {}, place + str(error).removeprefix(place))
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise  # a full disk, which is the others' too
+            finding = f"{entry.path}: the names of its predictions are too long for the disk; rename the file"
+            return Outcome(entry.path, "failed", {}, one_line(finding))
         return Outcome(entry.path, "written", files)
 
     def _image(self, entry: Input, wanted: dict[str, Path]) -> None:

@@ -1,3 +1,4 @@
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -179,6 +180,48 @@ def test_what_stays_is_never_of_another_state_of_the_image(predict: Predictor, p
     assert run(predict, picture, "labels", "overlay")[0].status == "written"
     for kind in ("labels", "overlay"):
         assert image_size(picture.parent.parent / "out" / f"a_{kind}.png") == (80, 90)
+
+
+def test_a_disk_that_is_not_mounted_takes_no_predictions_with_it(predict: Predictor, picture: Path) -> None:
+    away, labels = picture.with_name("away"), picture.parent.parent / "out" / "a_labels.png"
+    run(predict, picture)
+    (picture.parent / "list.txt").write_text("a.png")
+    picture.rename(away)
+    listed = find_inputs([f"@{picture.parent / 'list.txt'}"], labels.parent)
+    for overwrite in (False, True):
+        (outcome,) = FolderPrediction(predict, TABLE, labels.parent, overwrite=overwrite)(listed)
+        assert outcome.status == "failed" and "no such file" in str(outcome.error)
+        assert labels.exists()
+    away.rename(picture)
+    assert run(predict, picture)[0].status == "kept"
+
+
+def test_predictions_of_nobody_knows_what_are_refused(predict: Predictor, picture: Path) -> None:
+    out = picture.parent.parent / "out"
+    run(predict, picture, "labels", "overlay")
+    (out / "sources.json").write_text("{")
+    with pytest.raises(DataError, match=r"is there already, of a file that sources.json does not name, and"):
+        run(predict, picture)
+    assert run(predict, picture, overwrite=True)[0].status == "written"
+    assert not (out / "a_overlay.png").exists()
+
+
+def test_a_name_too_long_for_its_predictions_does_not_stop_the_others(
+    predict: Predictor, picture: Path
+) -> None:
+    picture.with_name("0" * 246 + ".png").write_bytes(picture.read_bytes())
+    failed, written = run(predict, picture.with_name("*.png"))
+    assert "predictions are too long for the disk; rename the file" in str(failed.error)
+    assert written.status == "written"
+
+
+def test_a_full_disk_ends_the_run(predict: Predictor, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("fornet_keras.prediction.predict.write_labels", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(predict, picture)
 
 
 def test_what_could_not_be_overwritten_is_gone(predict: Predictor, picture: Path, tmp_path: Path) -> None:
