@@ -5,18 +5,22 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from numpy.typing import NDArray
+
 from fornet_keras.atomic import write_text
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.fingerprint import file_state
-from fornet_keras.data.images import read_image
+from fornet_keras.data.images import SUFFIXES, read_image
 from fornet_keras.errors import DataError, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
-from fornet_keras.prediction.inputs import KINDS, LEGEND, SETTINGS, SOURCES, Input, find_outputs
+from fornet_keras.prediction.inputs import ENDINGS, KINDS, LEGEND, SETTINGS, SOURCES, Input, find_outputs
 from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
 from fornet_keras.prediction.short_side import brought_back, shrunk
 from fornet_keras.prediction.video import transform_video
@@ -28,8 +32,11 @@ if TYPE_CHECKING:  # they import Keras, which an exported model does without
 
 Track = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
 
-NO_SETTINGS = ("model", "budget_ms")
+NO_SETTINGS = ("model", "budget_ms", "budget_size")
 """Settings that say more and change nothing."""
+
+OUT_OF_MEMORY = re.compile("out of memory|resource_exhausted|OOM when|(can't|failed to) allocate", re.I)
+"""How TensorFlow, JAX, PyTorch and ONNX Runtime say it, each in an error of its own."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,7 @@ class FolderPrediction:
         short_side: pixels to which the shorter side of a larger image is brought down before it is predicted;
             outputs keep the image's own size. None predicts each at its own size.
         settings: whatever else the outputs depend on, such as which weights they are of; plain values.
+        seconds: filled with what each prediction took for which nothing was compiled.
     """
 
     predictor: Predictor | ViewsPredictor | ArtifactPredictor
@@ -94,6 +102,7 @@ class FolderPrediction:
     track: Track = untracked
     short_side: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
 
     def __call__(self, inputs: Sequence[Input]) -> list[Outcome]:
         """Predict all inputs; a file that cannot be used is an `Outcome`, not an error.
@@ -188,9 +197,13 @@ class FolderPrediction:
         return Outcome(entry.path, "written", files)
 
     def _image(self, entry: Input, wanted: dict[str, Path]) -> None:
+        suffix = entry.path.suffix
+        if suffix.lower() not in SUFFIXES and entry.path.is_file():
+            endings = ", ".join(ENDINGS)
+            raise DataError(f"files ending in '{suffix}' are not supported; expected {endings}; convert it")
         image = read_image(entry.path)
         seen = shrunk(image, self.short_side)
-        prediction = self.predictor(seen)
+        prediction = self._predict(seen)
         size = image.shape[:2]
         label_ids = brought_back(prediction["label_ids"], size)
         if "labels" in wanted:
@@ -202,9 +215,24 @@ class FolderPrediction:
             hard = importance_map(seen, *regions, self.predictor.region_size)
             write_picture(wanted["importance"], brought_back(hard, size))
 
+    def _predict(self, image: Picture) -> dict[str, NDArray[Any]]:
+        compiled, started = self.predictor.compiled, time.perf_counter()
+        try:
+            prediction = self.predictor(image)
+        except Exception as error:
+            if not (isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error))):
+                raise
+            raise DataError(
+                f"{image.shape[0]}x{image.shape[1]} pixels are too many for the memory; predict it with "
+                "--window 512x1024, or --short-side 1024"
+            ) from error
+        if self.predictor.compiled == compiled:
+            self.seconds.append(time.perf_counter() - started)
+        return prediction
+
     def _video(self, entry: Input, wanted: dict[str, Path]) -> None:
         def paint(frame: Picture) -> Picture:
-            label_ids = self.predictor(shrunk(frame, self.short_side))["label_ids"]
+            label_ids = self._predict(shrunk(frame, self.short_side))["label_ids"]
             return overlay(frame, brought_back(label_ids, frame.shape[:2]), self.table)
 
         transform_video(

@@ -1,6 +1,8 @@
 import errno
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -131,6 +133,46 @@ def test_bad_file_does_not_stop_the_others(predict: Predictor, picture: Path) ->
     assert failed.error is not None
     assert "is not an image" in failed.error
     assert written.status == "written"
+
+
+def test_a_file_of_another_kind_is_told_all_that_can_be_predicted(predict: Predictor, picture: Path) -> None:
+    other = picture.with_name("a.flv")
+    other.touch()
+    (failed,) = run(predict, other)
+    assert re.search("files ending in '.flv' are not supported; expected .png, .*.mp4", str(failed.error))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        ValueError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"),
+    ],
+)
+def test_an_image_too_large_for_the_memory_does_not_stop_the_others(
+    predict: Predictor, picture: Path, error: Exception
+) -> None:
+    Image.fromarray(images(96, 160)[0]).save(picture.with_name("b.png"))
+
+    class Small:
+        region_size, compiled = predict.region_size, 0
+
+        def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+            if image.shape[0] > SIZE[0]:
+                raise error
+            return {"label_ids": np.zeros(image.shape[:2], np.uint8)}
+
+    written, failed = run(Small(), picture.with_name("*.png"))  # type: ignore[arg-type]
+    assert written.status == "written"
+    assert "b.png: 96x160 pixels are too many for the memory; predict it with --window" in str(failed.error)
+
+
+def test_an_error_of_the_predictors_own_ends_the_run(predict: Predictor, picture: Path) -> None:
+    broken = Mock(side_effect=RuntimeError("shapes differ"), compiled=0)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run(broken, picture)
 
 
 def test_video_becomes_an_overlay_video(predict: Predictor, picture: Path) -> None:
