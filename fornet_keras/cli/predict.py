@@ -196,7 +196,7 @@ def _open_artifact(model: Path, **options: object) -> ArtifactPredictor:
 def _recorded_top_k(output: Path, settings: Mapping[str, object]) -> float | None:
     """Of a run with the same budget that is to go on: measured again, it might be another."""
     found = recorded_settings(output)
-    same = all(found.get(key) == settings.get(key) for key in ("budget_ms", "budget_size", "weights"))
+    same = all(found.get(key) == settings[key] for key in ("budget_ms", "budget_size", "weights"))
     top_k = found.get("top_k")
     if not (settings["budget_ms"] and same and isinstance(top_k, float) and 0 < top_k <= 1):
         return None

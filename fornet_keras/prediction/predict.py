@@ -91,7 +91,6 @@ class FolderPrediction:
         short_side: pixels to which the shorter side of a larger image is brought down before it is predicted;
             outputs keep the image's own size. None predicts each at its own size.
         settings: whatever else the outputs depend on, such as which weights they are of; plain values.
-        seconds: filled with what each prediction took for which nothing was compiled.
     """
 
     predictor: Predictor | ViewsPredictor | ArtifactPredictor
@@ -102,7 +101,8 @@ class FolderPrediction:
     track: Track = untracked
     short_side: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    seconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list, init=False)
+    """What each prediction took for which nothing was compiled."""
 
     def __call__(self, inputs: Sequence[Input]) -> list[Outcome]:
         """Predict all inputs; a file that cannot be used is an `Outcome`, not an error.
