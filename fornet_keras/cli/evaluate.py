@@ -26,12 +26,14 @@ from fornet_keras.cli.options import (
 )
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.scores import learnt_note, show_curve, show_official_scores, show_scores
-from fornet_keras.cli.screen import counting
+from fornet_keras.cli.screen import ERRORS, counting
 from fornet_keras.cli.settings import look_through_to_use, read_settings
 from fornet_keras.cli.views import make_predictor, views_options
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_split
+from fornet_keras.errors import DataError
+from fornet_keras.prediction.artifact import is_artifact
 from fornet_keras.prediction.short_side import shrunk_size
 from fornet_keras.prediction.submission import require_own_places, save_label_values
 from fornet_keras.shipped import shown
@@ -122,6 +124,11 @@ def evaluate(
     MODEL is a run folder, a saved model's folder, or the name of a shipped model. On data in the layout of
     Cityscapes also the benchmark's own scores, as cityscapesScripts gives them.
     """
+    if is_artifact(model):
+        raise click.UsageError(
+            f"{model} is an exported model; expected a run or a saved model: "
+            f"`benchmark {model} --config {config_file}` scores an exported one, at its own size"
+        )
     config = read_settings(config_file, data_folder, [f"data.on_error={on_error}"] if on_error else [])
     if submission_folder:
         _require_fit_for_submission(config.data.format, config_file, submission_folder, save_folder)
@@ -203,17 +210,22 @@ def _score(
     from fornet_keras.evaluation.cityscapes import OfficialScores
     from fornet_keras.evaluation.evaluate import evaluate as score
 
-    official = OfficialScores()
+    official = OfficialScores() if label_files else None
     with counting("evaluating", len(dataset)) as advance:
 
         def on_image(sample: Sample, image: Any, label: Any, prediction: Mapping[str, Any]) -> None:
+            nonlocal official
             if save_folder:
                 save_label_values(save_folder, dataset, sample, prediction["label_ids"])
             if submission_folder:
                 save_label_values(submission_folder, dataset, sample, prediction["label_ids"], palette=False)
-            if label_files:
-                official.add(label_files[sample], prediction["label_ids"])
+            if label_files and official:
+                try:
+                    official.add(label_files[sample], prediction["label_ids"])
+                except DataError as error:  # of a file that our own scores do without
+                    official = None
+                    ERRORS.print(f"note: without the scores of cityscapesScripts: {error}")
             advance()
 
         scores = score(predictor, dataset, on_image, BANDS, BOUNDARY_RADIUS, short_side)
-    return scores, official.as_json() if label_files else None
+    return scores, official.as_json() if official else None

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import click
@@ -129,7 +130,11 @@ def predict(
     elif context.get_parameter_source("workers") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--workers is of --engine ray")
     views = {"window": window, "flip": flip, "scales": scales}
-    settings = {"model": shown(model), "weights": weights_mark(model), "budget_ms": budget_ms, **views}
+    budget = {
+        "budget_ms": budget_ms,
+        "budget_size": list(shrunk_size(first_size(found), short_side)) if budget_ms else None,
+    }
+    settings = {"model": shown(model), "weights": weights_mark(model), **budget, **views}
     predictor: Predictor | ViewsPredictor | ArtifactPredictor
     if is_artifact(model):
         of_keras = {"backend": backend, "top_k": top_k, "budget_ms": budget_ms, **views}
@@ -154,15 +159,16 @@ def predict(
     with tracking() as track:
         prediction = FolderPrediction(predictor, table, output, kinds, overwrite, track, short_side, settings)
         if engine == "ray":
-            prediction.begin(found)
             outcomes = predict_with_ray(model, prediction, found, workers, track)
         else:
             outcomes = prediction(found)
     counts: Counter[str] = Counter(outcome.status for outcome in outcomes)
+    milliseconds = 1000 * median(prediction.seconds) if prediction.seconds else None
     result = {"model": model, "top_k": predictor.top_k, "output": output, "classes": table.names}
+    result |= {"milliseconds": milliseconds}
     result |= {status: counts[status] for status in ("written", "kept", "failed")}
     write_json(json_file, result | {"inputs": [asdict(outcome) for outcome in outcomes]})
-    _tell(output, outcomes, counts, on_error)
+    _tell(output, outcomes, counts, on_error, milliseconds)
     if counts["failed"] and on_error == "fail":
         context.exit(FAILED)
 
@@ -181,21 +187,34 @@ def _open_artifact(model: Path, **options: object) -> ArtifactPredictor:
             f"{', '.join(given)}: an exported model has its own runtime, size and top-k, and gives labels "
             "and overlays only"
         )
-    return ArtifactPredictor(model)
+    predictor = ArtifactPredictor(model)
+    size = "x".join(map(str, predictor.size))
+    click.echo(f"note: the exported model takes {size} pixels; other images are stretched to that", err=True)
+    return predictor
 
 
 def _recorded_top_k(output: Path, settings: Mapping[str, object]) -> float | None:
     """Of a run with the same budget that is to go on: measured again, it might be another."""
     found = recorded_settings(output)
-    same = all(found.get(key) == settings[key] for key in ("budget_ms", "weights"))
+    same = all(found.get(key) == settings[key] for key in ("budget_ms", "budget_size", "weights"))
     top_k = found.get("top_k")
-    return top_k if settings["budget_ms"] and same and isinstance(top_k, float) and 0 < top_k <= 1 else None
+    if not (settings["budget_ms"] and same and isinstance(top_k, float) and 0 < top_k <= 1):
+        return None
+    click.echo(f"top-k {top_k:g}: as it was measured for what is in {output}", err=True)
+    return top_k
 
 
-def _tell(output: Path, outcomes: Sequence[Outcome], counts: Counter[str], on_error: str) -> None:
-    """Say how many inputs were predicted, and what was wrong with the others."""
+def _tell(
+    output: Path,
+    outcomes: Sequence[Outcome],
+    counts: Counter[str],
+    on_error: str,
+    milliseconds: float | None,
+) -> None:
+    """Say how many inputs were predicted and how fast, and what was wrong with the others."""
+    speed = f", {milliseconds:.1f} ms an image" if milliseconds else ""
     kept = f", {counts['kept']} kept (they were there; --overwrite writes them again)"
-    click.echo(f"{counts['written']} predicted{kept if counts['kept'] else ''}: {output}")
+    click.echo(f"{counts['written']} predicted{speed}{kept if counts['kept'] else ''}: {output}")
     if failed := [outcome.error for outcome in outcomes if outcome.error]:
         begin, end = ("Error: ", "failed") if on_error == "fail" else ("", "skipped")
         click.echo(f"{begin}{len(failed)} of {len(outcomes)} inputs {end}:", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,15 +16,21 @@ MAX_BYTES = 1_000_000_000
 def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """The files with one of some suffixes, in either case, in a folder and all below it, sorted.
 
-    Hidden ones are not meant: a dot begins their name or that of a folder on the way.
+    Links to folders are followed, each folder once: a link may lead back to where it lies. Hidden files are
+    not meant: a dot begins their name or that of a folder on the way.
     """
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    found: list[Path] = []
+    entered = {os.path.realpath(folder)}
+    for place, folders, files in os.walk(folder, followlinks=True):
+        inside = [Path(place, name) for name in folders if not name.startswith(".")]
+        folders.clear()
+        for path in sorted(inside, key=lambda path: (path.is_symlink(), path)):
+            if (real := os.path.realpath(path)) not in entered:
+                entered.add(real)
+                folders.append(path.name)
+        paths = (Path(place, name) for name in files if not name.startswith("."))
+        found += [path for path in paths if path.suffix.lower() in suffixes and path.is_file()]
+    return sorted(found)
 
 
 def read_list(path: Path, root: Path) -> list[Path]:

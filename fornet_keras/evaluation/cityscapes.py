@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fornet_keras.data.cityscapes import LABEL_IDS, TABLE
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import read_instances, read_label
+from fornet_keras.errors import DataError
 
 NUM_LABELS = 34
 
@@ -105,17 +106,21 @@ class OfficialScores:
             prediction: uint8 train ids `(height, width)`, of the label's own size.
 
         Raises:
-            DataError: a file cannot be used.
+            DataError: a file cannot be used, or is of another size; nothing of the frame is counted.
         """
         label = read_label(files.label_ids).astype(np.int64)
+        _require_size(files.label_ids, label, prediction)
+        instances = None
+        if files.instances and self.with_instances:
+            instances = read_instances(files.instances)
+            _require_size(files.instances, instances, prediction)
         label[label >= NUM_LABELS] = 0  # a licence plate, whose id of -1 8-bit tools write as 255: ignored
         predicted = _TO_LABEL_ID[prediction].astype(np.int64)
         pairs = np.bincount((NUM_LABELS * label + predicted).ravel(), minlength=NUM_LABELS**2)
         self.matrix += pairs.reshape(NUM_LABELS, NUM_LABELS)
-        if files.instances is None:
-            self.with_instances = False
-        elif self.with_instances:
-            self._add_instances(read_instances(files.instances), predicted)
+        self.with_instances = instances is not None
+        if instances is not None:
+            self._add_instances(instances, predicted)
 
     def _add_instances(self, instances: NDArray[np.int64], predicted: NDArray[np.int64]) -> None:
         inside = instances > 1000  # a smaller value is a label id: a group, or no instance
@@ -177,6 +182,15 @@ class OfficialScores:
         """Pixels predicted as one of `predicted` whose true label is scored and not among `ids`."""
         others = _SCORED & ~np.isin(np.arange(NUM_LABELS), ids)
         return int(self.matrix[others][:, predicted].sum())
+
+
+def _require_size(path: Path, found: NDArray[np.int64], prediction: NDArray[np.uint8]) -> None:
+    if found.shape != prediction.shape:
+        ours, scored = ("x".join(map(str, shape)) for shape in (found.shape, prediction.shape))
+        raise DataError(
+            f"{path}: has {ours} pixels; expected the {scored} of the label that is scored; resize it too, "
+            "or remove it"
+        )
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -35,6 +35,8 @@ class Scores:
         num_images: images scored.
         coarse_errors: pixels that the coarse path got wrong, at stride 4.
         covered_errors: those of them that lie in kept regions.
+        num_regions: regions of all images.
+        num_refined: those of them that were kept: more than the model's share where windows overlap.
         read_seconds: time spent reading all images and labels.
         predict_seconds: of each image for which nothing was compiled.
         bands: radius in pixels → confusion matrix of the pixels with another class that near.
@@ -51,6 +53,8 @@ class Scores:
     num_images: int = 0
     coarse_errors: int = 0
     covered_errors: int = 0
+    num_regions: int = 0
+    num_refined: int = 0
     read_seconds: float = 0.0
     predict_seconds: list[float] = field(default_factory=list)
     bands: dict[int, ConfusionMatrix] = field(default_factory=dict)
@@ -63,6 +67,11 @@ class Scores:
     def error_coverage(self) -> float:
         """Share of the coarse path's wrong pixels that lie in the kept regions, 0…1."""
         return self.covered_errors / self.coarse_errors if self.coarse_errors else float("nan")
+
+    @property
+    def refined_share(self) -> float:
+        """Share of the regions that was refined in at least one look at the image, 0…1."""
+        return self.num_refined / self.num_regions if self.num_regions else float("nan")
 
     @property
     def thin_miou(self) -> float:
@@ -91,6 +100,7 @@ class Scores:
             "boundary_f_by_class": self._by_class(self.boundary.f_score) if self.boundary else None,
             "error_coverage": _number(self.error_coverage),
             "top_k": self.top_k,
+            "refined_share": _number(self.refined_share),
             "short_side": self.short_side,
             "num_images": self.num_images,
             "milliseconds": _number(self.milliseconds),
@@ -177,8 +187,10 @@ def _add(matrix: ConfusionMatrix, label: NDArray[np.uint8], label_ids: NDArray[n
 
 
 def _count_coverage(scores: Scores, label: NDArray[np.uint8], prediction: Prediction) -> None:
-    """Count the coarse path's errors at stride 4, and those in kept regions."""
+    """Count the regions, the coarse path's errors at stride 4, and those in kept regions."""
     coarse, kept = prediction["coarse_label_ids"], prediction["kept"]
+    scores.num_regions += kept.size
+    scores.num_refined += int(kept.sum())
     label = label[2::4, 2::4]
     height, width = label.shape
     wrong = (coarse[:height, :width] != label) & (label != IGNORE)

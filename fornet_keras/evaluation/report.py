@@ -92,7 +92,7 @@ def save_report(
 def _summary(scores: Scores) -> list[tuple[str, str]]:
     rows = [
         ("images", str(scores.num_images)),
-        ("share of the regions refined", f"{scores.top_k:g}"),
+        ("share of the regions refined", number(scores.refined_share)),
         *([("shorter side of larger images", f"{scores.short_side} px")] if scores.short_side else []),
         ("mIoU", number(scores.matrix.miou)),
         ("mIoU of the thin classes", number(scores.thin_miou)),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
 from fornet_keras.artifacts.runtimes import open_runtime
-from fornet_keras.errors import DataError
+from fornet_keras.prediction.short_side import brought_back
 
 
 def is_artifact(folder: Path) -> bool:
@@ -19,7 +20,7 @@ def is_artifact(folder: Path) -> bool:
 
 
 class ArtifactPredictor:
-    """Gives the label ids of images of the one size that the model was exported for.
+    """Gives the label ids of images, which are stretched to the one size that the model was exported for.
 
     Args:
         folder: what `export` has written; its files must have their SHA-256 sums.
@@ -35,17 +36,14 @@ class ArtifactPredictor:
         self.size = manifest.size
         self.top_k = manifest.top_k
         self.region_size = 0  # it does not say which regions it refines
+        self.compiled = 0  # a runtime may prepare itself in its first call
         self._run = open_runtime(folder, manifest.format, threads)
 
     def __call__(self, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """Predict one image, uint8 RGB `(height, width, 3)`: `label_ids`, uint8 `(height, width)`.
-
-        Raises:
-            DataError: an image of another size.
-        """
+        """Predict one image, uint8 RGB `(height, width, 3)`: `label_ids`, uint8 `(height, width)`."""
+        seen = image
         if image.shape[:2] != self.size:
-            found, expected = ("x".join(map(str, size)) for size in (image.shape[:2], self.size))
-            raise DataError(
-                f"has {found} pixels; the exported model takes {expected}; resize it or export another model"
-            )
-        return {"label_ids": self._run(image[None])["label_ids"][0].astype(np.uint8)}
+            seen = cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_AREA)
+        label_ids = self._run(seen[None])["label_ids"][0].astype(np.uint8)
+        self.compiled = 1
+        return {"label_ids": brought_back(label_ids, image.shape[:2])}

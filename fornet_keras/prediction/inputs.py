@@ -14,7 +14,10 @@ from fornet_keras.data.file_list import files_below, read_list
 from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import DataError
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp")
+
+ENDINGS = (*SUFFIXES, *VIDEO_SUFFIXES)
+"""Of the files that can be predicted, in lower case."""
 
 OTHER_SUFFIXES = (".tif", ".tiff", ".gif", ".heic")
 """Pictures that cannot be read: in a folder they are inputs that fail, or nobody would miss them."""
@@ -51,6 +54,11 @@ class Input:
     def is_camera(self) -> bool:
         """Whether the frames come from a camera, until Ctrl-C."""
         return CAMERA.fullmatch(str(self.path)) is not None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no such file: a list may name it, and disks come and go."""
+        return not (self.is_camera or os.path.exists(self.path))
 
 
 @dataclass(frozen=True)
@@ -103,18 +111,18 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
     if is_glob:
         matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
         matches = [match for match in matches if not _is_output(match, output)]
-        # ** matches the folders on the way too, which would bring each file a second time.
-        matches = [match for match in matches if match.is_file()] or matches
+        if "**" in path.parts:  # it matches the folders on the way too, also where a file tells them apart
+            matches = [match for match in matches if match.is_file()] or matches
     else:
         matches = [path] if path.exists() else []
     if not matches:
         finding = "no file matches" if is_glob else "no such file or folder"
         raise DataError(f"{argument}: {finding}; expected images, videos or folders; check the spelling")
-    for match in matches:
-        if match.is_dir():
-            yield from _in_folder(match, output)
-        else:
-            yield _Found(_file(match), PurePath(match.name))
+    found = [entry for match in matches for entry in _at(match, output)]
+    if not found:
+        endings = ", ".join(ENDINGS)
+        raise DataError(f"{argument}: no image or video in it; expected {endings} files; check the path")
+    yield from found
 
 
 def _file(path: Path) -> Path:
@@ -128,15 +136,12 @@ def _below(folder: Path, path: Path) -> PurePath:
     return below if ".." not in below.parts else path.resolve().relative_to(folder.resolve())
 
 
-def _in_folder(folder: Path, output: Path) -> list[_Found]:
-    endings = (*SUFFIXES, *VIDEO_SUFFIXES)
-    files = files_below(folder, (*endings, *OTHER_SUFFIXES))
-    files = [path for path in files if not _is_output(path, output)]
-    found = [_Found(path, path.relative_to(folder)) for path in files]
-    if not found:
-        listed = ", ".join(ending.removeprefix(".") for ending in endings)
-        raise DataError(f"{folder}: no image or video in it; expected {listed} files; check the path")
-    return found
+def _at(path: Path, output: Path) -> list[_Found]:
+    """A file, or what is in a folder."""
+    if not path.is_dir():
+        return [_Found(_file(path), PurePath(path.name))]
+    files = files_below(path, (*ENDINGS, *OTHER_SUFFIXES))
+    return [_Found(file, file.relative_to(path)) for file in files if not _is_output(file, output)]
 
 
 def find_outputs(folder: Path) -> list[Path]:

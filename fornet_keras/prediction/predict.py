@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from numpy.typing import NDArray
+
 from fornet_keras.atomic import write_text
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.fingerprint import file_state
-from fornet_keras.data.images import read_image
+from fornet_keras.data.images import SUFFIXES, read_image
 from fornet_keras.errors import DataError, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
-from fornet_keras.prediction.inputs import KINDS, LEGEND, SETTINGS, SOURCES, Input, find_outputs
+from fornet_keras.prediction.inputs import ENDINGS, KINDS, LEGEND, SETTINGS, SOURCES, Input, find_outputs
 from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
 from fornet_keras.prediction.short_side import brought_back, shrunk
 from fornet_keras.prediction.video import transform_video
@@ -27,8 +32,11 @@ if TYPE_CHECKING:  # they import Keras, which an exported model does without
 
 Track = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
 
-NO_SETTINGS = ("model", "budget_ms")
+NO_SETTINGS = ("model", "budget_ms", "budget_size")
 """Settings that say more and change nothing."""
+
+OUT_OF_MEMORY = re.compile("out of memory|resource_exhausted|OOM when|(can't|failed to) allocate", re.I)
+"""How TensorFlow, JAX, PyTorch and ONNX Runtime say it, each in an error of its own."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,8 @@ class FolderPrediction:
     track: Track = untracked
     short_side: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list, init=False)
+    """What each prediction took for which nothing was compiled."""
 
     def __call__(self, inputs: Sequence[Input]) -> list[Outcome]:
         """Predict all inputs; a file that cannot be used is an `Outcome`, not an error.
@@ -140,17 +150,17 @@ class FolderPrediction:
     def _sources(self, inputs: Sequence[Input]) -> dict[str, list[Any]]:
         """Name of the outputs → path, size and time of change of their input; outputs of older states go."""
         recorded = _read_dict(self.output / SOURCES)
-        sources = {
-            str(entry.name): [os.path.abspath(entry.path), *file_state(entry.path)] for entry in inputs
-        }
-        changed = []
+        sources: dict[str, list[Any]] = {}
+        outdated: list[Path] = []
         for entry in inputs:
-            now = sources[str(entry.name)]
+            if entry.is_missing:  # for now: a disk that is not mounted takes no predictions with it
+                continue
+            now = sources[str(entry.name)] = [os.path.abspath(entry.path), *file_state(entry.path)]
             before = recorded.get(str(entry.name))
             if not isinstance(before, list) or len(before) != len(now):
-                continue  # nobody knows what they are of
+                before = [f"a file that {SOURCES} does not name", None]
             # Of each kind, asked for this time or not: none may be taken for the new state's later.
-            there = [file for file in self._files(entry, KINDS).values() if file.exists()]
+            there = [file for file in self._files(entry, KINDS).values() if os.path.exists(file)]
             if not there or before[1:] == now[1:]:
                 continue
             if before[0] != now[0] and not self.overwrite:
@@ -158,8 +168,8 @@ class FolderPrediction:
                     f"{there[0]}: is there already, of {before[0]}, and would be taken for that of "
                     f"{entry.path}; choose another folder, or write it again with --overwrite"
                 )
-            changed += there
-        for file in changed:
+            outdated += there
+        for file in outdated:
             file.unlink()
         return {**recorded, **sources}
 
@@ -170,20 +180,30 @@ class FolderPrediction:
     def one(self, entry: Input) -> Outcome:
         """Predict one input."""
         files = self._files(entry)
-        wanted = {kind: file for kind, file in files.items() if self.overwrite or not file.exists()}
-        if not wanted:
-            return Outcome(entry.path, "kept", files)
         try:
+            anew = self.overwrite or entry.is_missing
+            wanted = {kind: file for kind, file in files.items() if anew or not file.exists()}
+            if not wanted:
+                return Outcome(entry.path, "kept", files)
             (self._video if entry.is_video else self._image)(entry, wanted)
         except DataError as error:
             place = one_line(f"{entry.path}: ")
             return Outcome(entry.path, "failed", {}, place + str(error).removeprefix(place))
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise  # a full disk, which is the others' too
+            finding = f"{entry.path}: the names of its predictions are too long for the disk; rename the file"
+            return Outcome(entry.path, "failed", {}, one_line(finding))
         return Outcome(entry.path, "written", files)
 
     def _image(self, entry: Input, wanted: dict[str, Path]) -> None:
+        suffix = entry.path.suffix
+        if suffix.lower() not in SUFFIXES and entry.path.is_file():
+            endings = ", ".join(ENDINGS)
+            raise DataError(f"files ending in '{suffix}' are not supported; expected {endings}; convert it")
         image = read_image(entry.path)
         seen = shrunk(image, self.short_side)
-        prediction = self.predictor(seen)
+        prediction = self._predict(seen)
         size = image.shape[:2]
         label_ids = brought_back(prediction["label_ids"], size)
         if "labels" in wanted:
@@ -195,9 +215,24 @@ class FolderPrediction:
             hard = importance_map(seen, *regions, self.predictor.region_size)
             write_picture(wanted["importance"], brought_back(hard, size))
 
+    def _predict(self, image: Picture) -> dict[str, NDArray[Any]]:
+        compiled, started = self.predictor.compiled, time.perf_counter()
+        try:
+            prediction = self.predictor(image)
+        except Exception as error:
+            if not (isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error))):
+                raise
+            raise DataError(
+                f"{image.shape[0]}x{image.shape[1]} pixels are too many for the memory; predict it with "
+                "--window 512x1024, or --short-side 1024"
+            ) from error
+        if self.predictor.compiled == compiled:
+            self.seconds.append(time.perf_counter() - started)
+        return prediction
+
     def _video(self, entry: Input, wanted: dict[str, Path]) -> None:
         def paint(frame: Picture) -> Picture:
-            label_ids = self.predictor(shrunk(frame, self.short_side))["label_ids"]
+            label_ids = self._predict(shrunk(frame, self.short_side))["label_ids"]
             return overlay(frame, brought_back(label_ids, frame.shape[:2]), self.table)
 
         transform_video(

@@ -54,9 +54,11 @@ def predict_with_ray(
 
     Raises:
         FoRNetError: Ray is not installed, a worker failed, or an input was lost.
+        DataError: as `prediction(inputs)`.
     """
     ray = _start(workers)
     try:
+        prediction.begin(inputs)  # not before Ray is here: what is to be overwritten goes
         rows = [
             {"number": number, "path": os.path.abspath(entry.path), "name": str(entry.name)}
             for number, entry in enumerate(inputs)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 
 import cv2
 
@@ -34,7 +36,8 @@ def transform_video(entry: Input, target: Path, transform: Callable[[Picture], P
 
     The codec wants even sides: an odd one loses a line.
 
-    Ctrl-C ends the recording of a camera, and what was recorded is written.
+    Ctrl-C ends the recording of a camera, and what was recorded is written. A camera's frames that come later
+    than its rate says are written more than once, or the video would play faster than what it shows.
 
     Args:
         entry: a file that FFmpeg reads, or a camera.
@@ -43,14 +46,15 @@ def transform_video(entry: Input, target: Path, transform: Callable[[Picture], P
         track: gets the frames and their number, where the file tells it, and hands the frames on.
 
     Returns:
-        The number of frames.
+        The number of frames that were written.
 
     Raises:
         DataError: no frame can be read, many are missing, or the video cannot be written.
     """
     capture = _open(entry)
     try:
-        rate = capture.get(cv2.CAP_PROP_FPS)
+        # MPEG-4 takes no finer ones above 65 frames a second.
+        rate = round(capture.get(cv2.CAP_PROP_FPS), 2)
         announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         frames = track(_frames(capture), announced if announced > 0 else None)
         with written_whole(target) as temporary:
@@ -60,7 +64,7 @@ def transform_video(entry: Input, target: Path, transform: Callable[[Picture], P
             )
             if not num_frames:
                 raise _no_frame(entry)
-            if num_frames < WHOLE_ENOUGH * announced:
+            if num_frames < WHOLE_ENOUGH * announced and _is_cut_off(entry.path):
                 raise DataError(
                     f"{entry.path}: cut short or damaged: {num_frames} of {announced} frames can be read; "
                     "copy it again"
@@ -112,11 +116,16 @@ def _open(entry: Input) -> cv2.VideoCapture:
     camera = CAMERA.fullmatch(str(entry.path))
     if camera is None:
         return cv2.VideoCapture(_file(entry.path))
-    level = cv2.utils.logging.setLogLevel(
-        cv2.utils.logging.LOG_LEVEL_SILENT
-    )  # our line says that there is no camera
-    try:
+    with _opencv_silent():
         return cv2.VideoCapture(int(camera[1]))
+
+
+@contextmanager
+def _opencv_silent() -> Iterator[None]:
+    """Without OpenCV's lines about what cannot be opened: ours says it."""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
     finally:
         cv2.utils.logging.setLogLevel(level)
 
@@ -140,21 +149,49 @@ def _frames(capture: cv2.VideoCapture) -> Iterator[Picture]:
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
-def _write(path: Path, pictures: Iterable[Picture], rate: float, until_interrupted: bool) -> int:
+def _is_cut_off(path: Path) -> bool:
+    """Whether a video with too few frames lacks its end.
+
+    A whole MP4 counts frames that its edit list hides: what a phone's editor or `ffmpeg -ss … -c copy` has
+    left out. Its boxes show whether it is whole; other formats have no such lists.
+    """
+    if path.suffix.lower() not in (".mp4", ".m4v", ".mov"):
+        return True
+    size, end = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while end < size:
+            file.seek(end)
+            head = file.read(16)
+            length = int.from_bytes(head[:4] if head[:4] != b"\0\0\0\1" else head[8:], "big")
+            end = end + max(length, 8) if length else size  # 0: until the end
+    return end > size
+
+
+def _write(path: Path, pictures: Iterable[Picture], rate: float, is_camera: bool) -> int:
     writer = cv2.VideoWriter()
-    num_frames = 0
+    num_frames, began = 0, 0.0
     try:
         for picture in pictures:
-            height, width = picture.shape[:2]
-            if not num_frames and not writer.open(
-                _file(path), cv2.VideoWriter.fourcc(*CODEC), rate, (width, height)
-            ):
-                raise DataError(f"{path.parent}: no video can be written there; check the folder's mode")
-            writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            num_frames += 1
+            if not num_frames:
+                _open_writer(writer, path, picture.shape[:2], rate)
+                began = monotonic()
+            due = int((monotonic() - began) * rate) + 1 if is_camera else 0
+            for _ in range(max(1, due - num_frames)):
+                writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+                num_frames += 1
     except KeyboardInterrupt as stop:
-        if not until_interrupted or type(stop) is not KeyboardInterrupt:  # SIGTERM ends the whole command
+        if not is_camera or type(stop) is not KeyboardInterrupt:  # SIGTERM ends the whole command
             raise
     finally:
         writer.release()
     return num_frames
+
+
+def _open_writer(writer: cv2.VideoWriter, path: Path, size: tuple[int, ...], rate: float) -> None:
+    with _opencv_silent():
+        opened = writer.open(_file(path), cv2.VideoWriter.fourcc(*CODEC), rate, size[::-1])
+    if not opened:
+        raise DataError(
+            f"{path.parent}: no video of {size[0]}x{size[1]} pixels with {rate:g} frames a second ({CODEC}) "
+            "can be written there; check the folder's mode"
+        )

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -162,12 +163,17 @@ def test_a_submission_is_of_cityscapes(
 
 
 def test_windows_and_views(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:
-    options = ("--config", config, "--data", data, "--json", tmp_path / "scores.json")
-    scores = []
+    options = ("--config", config, "--data", data, "--json", tmp_path / "scores.json", "--top-k", 0.25)
+    scores, shares = [], []
     for views in ((), ("--window", "64x96"), ("--window", "32x64", "--flip", "--scales", "0.5,1.5")):
         result = run("evaluate", model, *options, *views)
         assert (result.exit_code, result.stderr) == (0, "")
-        scores.append(json.loads((tmp_path / "scores.json").read_text())["confusion_matrix"])
+        found = json.loads((tmp_path / "scores.json").read_text())
+        scores.append(found["confusion_matrix"])
+        shares.append(found["refined_share"])
+        refined = re.search("in the (.*)% of regions that were refined", result.stdout)
+        assert refined and float(refined[1]) == pytest.approx(100 * shares[-1], rel=0.01)
+    assert shares[:2] == [0.25, 0.25] and shares[2] > 0.25, "windows that overlap refine more between them"
     assert np.abs(np.subtract(scores[0], scores[1])).sum() <= 4, "a window over the whole image"
     assert scores[2] != scores[0]
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -11,7 +12,7 @@ from fornet_keras.data.synthetic import write_city
 from fornet_keras.evaluation.cityscapes import OfficialScores
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import save_model
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, only_line
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +37,33 @@ def test_the_benchmarks_scores_beside_ours(run: Run, tmp_path: Path, monkeypatch
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
     assert rows["flat"] == [f"{official['categoryScores']['flat']:.4f}", "–"]
     assert "iIoU needs the *_instanceIds.png files" in result.stdout
+
+
+def test_official_scores_are_left_out_where_their_files_do_not_fit(run: Run, tmp_path: Path) -> None:
+    """Images and labels brought to another size, with the files of the benchmark still beside them."""
+    city = tmp_path / "city"
+    write_city(city, 1, 2, (64, 128), 0)
+    save_model(FoRNet.from_preset("pico", 19), TABLE, tmp_path / "model")
+    options = ("--config", ROOT / "configs" / "synthetic.yaml", "--data", city, "--json", tmp_path / "a.json")
+    instances = sorted(city.rglob("*val*/**/*_instanceIds.png"))
+    for spoil, finding in (
+        (lambda path: path.write_bytes(path.read_bytes()[:-50]), "cannot be read"),
+        (
+            lambda path: Image.open(path).resize((64, 32)).save(path),
+            "has 32x64 pixels; expected the 64x128 of",
+        ),
+    ):
+        write_city(tmp_path / "again", 1, 2, (64, 128), 0)
+        shutil.copytree(tmp_path / "again", city, dirs_exist_ok=True)
+        shutil.rmtree(tmp_path / "again")
+        spoil(instances[1])
+        result = run("evaluate", tmp_path / "model", *options, "--on-error", "skip")
+        assert result.exit_code == 0, result.stderr
+        assert f"note: without the scores of cityscapesScripts: {instances[1]}: {finding}" in only_line(
+            result.stderr
+        )
+        found = json.loads((tmp_path / "a.json").read_text())
+        assert found["num_images"] == 2 and "cityscapes" not in found
 
 
 def test_submission_is_what_the_test_server_takes(run: Run, tmp_path: Path) -> None:

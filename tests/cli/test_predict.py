@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,8 @@ def test_pictures_of_a_folder_and_what_became_of_each_file(
     (images / "train" / "a.png").write_text("no picture")
     options = ("--output", output, "--overlay", "--importance", "--json", tmp_path / "result.json")
     result = run("predict", model, images, *options)
-    assert (result.exit_code, result.stdout) == (1, f"3 predicted: {output}\n")
+    assert result.exit_code == 1
+    speed = re.fullmatch(f"3 predicted, (.*) ms an image: {output}\n", result.stdout)
     assert result.stderr.splitlines()[0] == "Error: 1 of 4 inputs failed:"
     assert result.stderr.splitlines()[1].startswith(f"  {images}/train/a.png: is not an image")
     kinds = ("importance", "labels", "overlay")
@@ -38,6 +40,7 @@ def test_pictures_of_a_folder_and_what_became_of_each_file(
     found = json.loads((tmp_path / "result.json").read_text())
     assert (found["written"], found["kept"], found["failed"]) == (3, 0, 1)
     assert found["classes"] == ["water", "quay", "sky"]
+    assert speed and speed[1] == f"{found['milliseconds']:.1f}", "of the two of one size"
     assert [entry["status"] for entry in found["inputs"]] == ["written", "written", "failed", "written"]
 
 
@@ -48,7 +51,8 @@ def test_second_run_keeps_what_is_there(run: Run, model: Path, data: Path, tmp_p
     result = run(*command)
     assert result.exit_code == 0
     assert result.stdout.startswith("1 predicted, 1 kept (they were there; --overwrite writes them again)")
-    assert run(*command, "--overwrite").stdout == f"2 predicted: {tmp_path / 'out'}\n"
+    again = run(*command, "--overwrite").stdout
+    assert re.fullmatch(rf"2 predicted, \d+\.\d ms an image: {tmp_path / 'out'}\n", again)
 
 
 def test_pictures_of_other_settings_are_not_mixed(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
@@ -96,13 +100,18 @@ def test_pictures_of_another_image_are_not_taken_for_an_images_own(
 def test_a_budget_goes_on_with_what_it_had_found(
     run: Run, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shares = iter((0.25, 0.5, 0.75))
+    shares = iter((0.25, 0.5, 0.5, 0.75))
     monkeypatch.setattr("fornet_keras.benchmark.budget.fit_budget", lambda *_: (next(shares), 1.0))
     command = ("predict", model, data / "images" / "test", "--output", tmp_path / "out", "--budget-ms", 9)
     assert "2 predicted" in run(*command).stdout
     result = run(*command)
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert "2 kept" in result.stdout
+    assert (result.exit_code, "2 kept" in result.stdout) == (0, True)
+    assert only_line(result.stderr) == f"top-k 0.25: as it was measured for what is in {tmp_path / 'out'}"
+    Image.new("RGB", (128, 96)).save(tmp_path / "larger.png")
+    result = run(*command[:2], tmp_path / "larger.png", *command[3:])
+    assert result.exit_code == 1, "another size, another share"
+    assert "top-k 0.5: 1.0 ms at 96x128 here\nError: " in result.stderr
+    assert "(top_k is 0.25 there and 0.5 here)" in result.stderr
     assert run(*command[:-1], 8).exit_code == 1, "another budget, another share"
     result = run(*command, "--overwrite", "--json", tmp_path / "a.json")
     assert (result.exit_code, json.loads((tmp_path / "a.json").read_text())["top_k"]) == (0, 0.75), "anew"

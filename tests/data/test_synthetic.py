@@ -172,7 +172,8 @@ def test_an_empty_folder_is_used(tmp_path: Path) -> None:
         ({"num_train": 0}, r"num_train must be 1…1,000,000; received 0; ask for"),
         ({"num_val": -3}, r"num_val must be 1…1,000,000; received -3; ask for"),
         ({"num_val": 1_000_001}, r"num_val must be 1…1,000,000; received 1000001"),
-        ({"size": (32, 128)}, r"at least 64; received \(32, 128\); use \(64, 128\)"),
+        ({"size": (32, 128)}, r"must be 64…32766; received \(32, 128\); use \(64, 128\)"),
+        ({"size": (64, 40_000)}, r"must be 64…32766; received \(64, 40000\); use \(64, 32766\)"),
         ({"seed": -4}, r"seed must be 0 or more; received -4; use 4"),
     ],
 )

@@ -93,6 +93,7 @@ def test_error_coverage_by_hand(tmp_path: Path) -> None:
     scores = run(FakePredictor(answer_halves), dataset(tmp_path, halves()))
     assert (scores.coarse_errors, scores.covered_errors) == (72, 56)
     assert scores.error_coverage == pytest.approx(56 / 72)
+    assert (scores.num_regions, scores.num_refined, scores.as_json()["refined_share"]) == (4, 1, 0.25)
 
 
 def test_each_image_counts_at_its_own_size(tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ def test_images_that_were_brought_down_are_shown_as_they_were_predicted(tmp_path
     scores = run(predictor, data, short_side=40)
     path = save_report(tmp_path / "report", "x", data, predictor, 32, scores)
     assert predictor.shapes == [(40, 64, 3)] * 2
-    assert "40 px" in "".join(Page(path.read_text("utf-8")).texts)
+    text = "".join(Page(path.read_text("utf-8")).texts)
+    assert "40 px" in text and "share of the regions refined0.2500" in text
     assert read_image(path.parent / "worst_01.jpg").shape[0] == 40
 
 

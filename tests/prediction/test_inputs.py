@@ -48,6 +48,26 @@ def test_glob_of_folders(here: Path) -> None:
     assert names("day*") == {"day1/a.png": "a", "day2/b.png": "b"}
 
 
+def test_glob_of_files_and_folders(here: Path) -> None:
+    """A folder in which there is nothing is passed over where a glob has found it."""
+    touch("in/a.png", "in/day/b.png", "in/notes/c.txt")
+    assert names("in/*") == {"in/a.png": "a", "in/day/b.png": "b"}
+    with pytest.raises(DataError, match=r"in/n\*: no image or video in it"):
+        names("in/n*")
+
+
+def test_links_to_folders_are_followed_and_each_folder_is_entered_once(here: Path) -> None:
+    touch("elsewhere/.kept/a.png", "in/deep/b.png", "in/c.png")
+    for link, target in (
+        ("away", "../elsewhere/.kept"),
+        ("again", "deep"),
+        ("deep/loop", ".."),
+        ("up", ".."),
+    ):
+        Path("in", link).symlink_to(target)
+    assert names("in") == {"in/away/a.png": "away/a", "in/c.png": "c", "in/deep/b.png": "deep/b"}
+
+
 def test_one_stem_twice_in_a_folder_is_told_apart_by_suffix(here: Path) -> None:
     touch("in/a.png", "in/a.jpg", "in/b.png")
     assert names("in") == {"in/a.jpg": "a.jpg", "in/a.png": "a.png", "in/b.png": "b"}
@@ -99,8 +119,8 @@ def test_a_file_opens_no_camera(here: Path) -> None:
 
 
 def test_videos_are_told_by_their_ending(here: Path) -> None:
-    touch("a.MP4", "b.png")
-    assert [entry.is_video for entry in find_inputs(["a.MP4", "b.png"], Path("out"))] == [True, False]
+    touch("in/a.MP4", "in/b.png", "in/c.mkv", "in/d.webm", "in/e.m4v")
+    assert [entry.is_video for entry in find_inputs(["in"], Path("out"))] == [True, False, True, True, True]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +128,7 @@ def test_videos_are_told_by_their_ending(here: Path) -> None:
     [
         ("nowhere.png", "nowhere.png: no such file or folder"),
         ("no*.png", r"no\*.png: no file matches"),
-        ("empty", "empty: no image or video in it; expected png, jpg, "),
+        ("empty", "empty: no image or video in it; expected .png, .jpg, "),
         ("@list.txt", "list.txt: names no file; expected one path a line"),
     ],
 )

@@ -1,5 +1,8 @@
+import errno
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -132,6 +135,46 @@ def test_bad_file_does_not_stop_the_others(predict: Predictor, picture: Path) ->
     assert written.status == "written"
 
 
+def test_a_file_of_another_kind_is_told_all_that_can_be_predicted(predict: Predictor, picture: Path) -> None:
+    other = picture.with_name("a.flv")
+    other.touch()
+    (failed,) = run(predict, other)
+    assert re.search("files ending in '.flv' are not supported; expected .png, .*.mp4", str(failed.error))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        ValueError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"),
+    ],
+)
+def test_an_image_too_large_for_the_memory_does_not_stop_the_others(
+    predict: Predictor, picture: Path, error: Exception
+) -> None:
+    Image.fromarray(images(96, 160)[0]).save(picture.with_name("b.png"))
+
+    class Small:
+        region_size, compiled = predict.region_size, 0
+
+        def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+            if image.shape[0] > SIZE[0]:
+                raise error
+            return {"label_ids": np.zeros(image.shape[:2], np.uint8)}
+
+    written, failed = run(Small(), picture.with_name("*.png"))  # type: ignore[arg-type]
+    assert written.status == "written"
+    assert "b.png: 96x160 pixels are too many for the memory; predict it with --window" in str(failed.error)
+
+
+def test_an_error_of_the_predictors_own_ends_the_run(predict: Predictor, picture: Path) -> None:
+    broken = Mock(side_effect=RuntimeError("shapes differ"), compiled=0)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run(broken, picture)
+
+
 def test_video_becomes_an_overlay_video(predict: Predictor, picture: Path) -> None:
     video = write_video(picture.with_name("v.avi"), 3, 64, 96)
     (outcome,) = run(predict, video, *KINDS)
@@ -179,6 +222,48 @@ def test_what_stays_is_never_of_another_state_of_the_image(predict: Predictor, p
     assert run(predict, picture, "labels", "overlay")[0].status == "written"
     for kind in ("labels", "overlay"):
         assert image_size(picture.parent.parent / "out" / f"a_{kind}.png") == (80, 90)
+
+
+def test_a_disk_that_is_not_mounted_takes_no_predictions_with_it(predict: Predictor, picture: Path) -> None:
+    away, labels = picture.with_name("away"), picture.parent.parent / "out" / "a_labels.png"
+    run(predict, picture)
+    (picture.parent / "list.txt").write_text("a.png")
+    picture.rename(away)
+    listed = find_inputs([f"@{picture.parent / 'list.txt'}"], labels.parent)
+    for overwrite in (False, True):
+        (outcome,) = FolderPrediction(predict, TABLE, labels.parent, overwrite=overwrite)(listed)
+        assert outcome.status == "failed" and "no such file" in str(outcome.error)
+        assert labels.exists()
+    away.rename(picture)
+    assert run(predict, picture)[0].status == "kept"
+
+
+def test_predictions_of_nobody_knows_what_are_refused(predict: Predictor, picture: Path) -> None:
+    out = picture.parent.parent / "out"
+    run(predict, picture, "labels", "overlay")
+    (out / "sources.json").write_text("{")
+    with pytest.raises(DataError, match=r"is there already, of a file that sources.json does not name, and"):
+        run(predict, picture)
+    assert run(predict, picture, overwrite=True)[0].status == "written"
+    assert not (out / "a_overlay.png").exists()
+
+
+def test_a_name_too_long_for_its_predictions_does_not_stop_the_others(
+    predict: Predictor, picture: Path
+) -> None:
+    picture.with_name("0" * 246 + ".png").write_bytes(picture.read_bytes())
+    failed, written = run(predict, picture.with_name("*.png"))
+    assert "predictions are too long for the disk; rename the file" in str(failed.error)
+    assert written.status == "written"
+
+
+def test_a_full_disk_ends_the_run(predict: Predictor, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("fornet_keras.prediction.predict.write_labels", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(predict, picture)
 
 
 def test_what_could_not_be_overwritten_is_gone(predict: Predictor, picture: Path, tmp_path: Path) -> None:

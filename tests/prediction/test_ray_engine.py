@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -66,8 +67,8 @@ def test_ray_writes_what_the_plain_command_writes(
     plain, ray = tmp_path / "plain", tmp_path / "ray"
     expected = run_command("predict", artifact, frames, "--output", plain)
     assert expected.exit_code == 1
-    assert f"2 of 7 inputs failed:\n  {frames}/3.png: is empty" in expected.stderr
-    assert f"{frames}/5.png: has 32x32 pixels; the exported model takes 64x96; resize" in expected.stderr
+    note = "note: the exported model takes 64x96 pixels; other images are stretched to that\n"
+    assert expected.stderr.startswith(f"{note}Error: 1 of 7 inputs failed:\n  {frames}/3.png: is empty")
 
     shutil.copytree(plain, ray)  # as a run that was stopped after its first image
     for path in [*ray.glob("[1-9]_labels.png")]:
@@ -77,7 +78,7 @@ def test_ray_writes_what_the_plain_command_writes(
     found = subprocess.run([*map(str, command), "--overlay"], cwd=ROOT, capture_output=True, text=True)
     ours = [line for line in found.stderr.splitlines(keepends=True) if not line.startswith("[2")]
     assert (found.returncode, "".join(ours)) == (1, expected.stderr), "but for what Ray's core logs itself"
-    assert found.stdout == f"5 predicted: {ray}\n"
+    assert found.stdout == f"6 predicted: {ray}\n"
     for name, (content, _) in contents(plain).items():
         assert (ray / name).read_bytes() == content, name
     assert contents(ray)["0_labels.png"] == kept["0_labels.png"], "what was there is not written again"
@@ -92,6 +93,20 @@ def test_the_exported_model_gives_the_labels_of_the_network(
         assert np.mean(np.asarray(found) == expected) > 0.999
 
 
+def test_another_size_is_stretched_and_the_labels_brought_back(
+    run_command: Run, artifact: Path, tmp_path: Path
+) -> None:
+    large = images(200, 150)[0]
+    Image.fromarray(large).save(tmp_path / "large.png")
+    result = run_command("predict", artifact, tmp_path / "large.png", "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    fitted = cv2.resize(large, SIZE[::-1], interpolation=cv2.INTER_AREA)
+    expected = randomize(tiny_model()).predict_image(fitted)["label_ids"]
+    expected = cv2.resize(expected, (150, 200), interpolation=cv2.INTER_NEAREST_EXACT)
+    with Image.open(tmp_path / "out" / "large_labels.png") as found:
+        assert np.mean(np.asarray(found) == expected) > 0.999
+
+
 def test_a_tampered_artifact_is_not_run(
     run_command: Run, artifact: Path, frames: Path, tmp_path: Path
 ) -> None:
@@ -100,6 +115,15 @@ def test_a_tampered_artifact_is_not_run(
     result = run_command("predict", copy, frames, "--output", tmp_path / "out")
     assert result.exit_code == 1
     assert "model.onnx: not the one that was exported (SHA-256)" in only_line(result.stderr)
+
+
+def test_an_exported_model_is_scored_by_another_command(
+    run_command: Run, artifact: Path, tmp_path: Path
+) -> None:
+    """Said before the data is looked through."""
+    result = run_command("evaluate", artifact, "--config", tmp_path / "none.yaml")
+    assert result.exit_code == 2
+    assert f"is an exported model; expected a run or a saved model: `benchmark {artifact}" in result.stderr
 
 
 def test_what_an_exported_model_cannot_do(
@@ -125,8 +149,16 @@ def test_what_an_exported_model_cannot_do(
     assert "--engine ray reads files alone; leave it out for a camera" in result.stderr
 
 
-def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray(
+    run_command: Run, artifact: Path, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be overwritten is still there."""
+    command = ("predict", artifact, frames / "0.png", "--output", tmp_path / "out", "--overwrite")
+    assert run_command(*command).exit_code == 0
+    (tmp_path / "out" / "settings.json").unlink()
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setitem(sys.modules, "ray", None)
+    assert "needs Ray Data" in run_command(*command, "--engine", "ray").stderr
+    assert (tmp_path / "out" / "0_labels.png").is_file()
     with pytest.raises(FoRNetError, match=r"needs Ray Data, which is not installed; pip install"):
         ray_engine._start(2)

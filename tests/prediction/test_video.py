@@ -1,5 +1,6 @@
 import resource
 import signal
+import struct
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
@@ -147,6 +148,68 @@ def test_a_video_cut_short_is_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [source]
 
 
+def write_trimmed(path: Path, num_frames: int, first: int) -> Path:
+    """An MP4 whose edit list hides the frames before the `first`."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (64, 48))
+    for index in range(num_frames):
+        writer.write(np.full((48, 64, 3), 4 * index, np.uint8))
+    writer.release()
+    content = bytearray(path.read_bytes())
+    # After its name, version, flags and number of edits: 1/1000 s that are played; where in the track's time.
+    played, began = 40 * (num_frames - first), 512 * first
+    struct.pack_into(">II", content, content.index(b"elst") + 12, played, began)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_trimmed_video_is_whole(tmp_path: Path) -> None:
+    """It counts the frames that were cut away too."""
+    source = write_trimmed(tmp_path / "a.mp4", 60, 30)
+    capture = cv2.VideoCapture(str(source))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 60
+    capture.release()
+    assert transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked) == 30
+    assert read_video(tmp_path / "b.mp4")[0][0].mean() == pytest.approx(120, abs=8)
+
+
+def test_an_mp4_cut_short_is_not_written(tmp_path: Path) -> None:
+    source = write_trimmed(tmp_path / "a.mp4", 60, 0)
+    content = source.read_bytes()
+    end, start = content.index(b"moov") - 4, content.index(b"mdat") - 4
+    # As cameras and the web write it: the table of contents comes first, and the frames after it.
+    table = bytearray(content[end:])
+    places = table.index(b"stco") + 8
+    for place in range(places + 4, places + 4 + 4 * int.from_bytes(table[places : places + 4], "big"), 4):
+        (offset,) = struct.unpack_from(">I", table, place)
+        struct.pack_into(">I", table, place, offset + len(table))
+    whole = content[:start] + table + content[start:end]
+    source.write_bytes(whole)
+    assert transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked) == 60
+    source.write_bytes(whole[: -(end - start) // 2])
+    with pytest.raises(DataError, match=r"a.mp4: cut short or damaged: \d+ of 60 frames can be read"):
+        transform_video(video(source), tmp_path / "c.mp4", lambda frame: frame, untracked)
+
+
+@pytest.mark.parametrize(("rate", "written"), [(119.913, 119.91), (29.97, 29.97), (59.94, 59.94)])
+def test_rates_of_phones_and_action_cameras(tmp_path: Path, rate: float, written: float) -> None:
+    """MPEG-4 counts a second in at most 65535 steps."""
+    source = write_video(tmp_path / "a.avi", 3, 48, 64, rate)
+    transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked)
+    assert read_video(tmp_path / "b.mp4")[1] == pytest.approx(written, abs=1e-3)
+
+
+def test_a_video_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = write_video(tmp_path / "a.avi", 3, 48, 64, 1000)
+    monkeypatch.setattr("fornet_keras.prediction.video.USUAL_RATE", 119.913)
+    with pytest.raises(
+        DataError, match=r"no video of 48x64 pixels with 119.913 frames a second \(mp4v\) can"
+    ):
+        transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked)
+    assert capfd.readouterr().err == ""
+
+
 class Camera:
     """As OpenCV hands out a connected camera: frames without end, whose number it does not know."""
 
@@ -166,6 +229,7 @@ def test_a_camera_is_recorded_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.M
 
     def interrupt_at_the_fourth(frame: Picture) -> Picture:
         seen.append(frame)
+        now[0] += (0, 0.02, 0.2, 0)[len(seen) - 1]
         if len(seen) == 4:
             raise KeyboardInterrupt
         return frame
@@ -176,17 +240,20 @@ def test_a_camera_is_recorded_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.M
     def terminate(frame: Picture) -> Picture:
         raise Terminated
 
+    now = [100.0]
+    monkeypatch.setattr("fornet_keras.prediction.video.monotonic", lambda: now[0])
     (camera,) = find_inputs(["camera:7"], tmp_path)
     assert (camera.name, camera.is_video) == (PurePath("camera_7"), True)
     with monkeypatch.context() as patch:
         files = cv2.VideoCapture
         patch.setattr(cv2, "VideoCapture", lambda what: Camera(what) if what == 7 else files(what))
         assert first_size([camera]) == (48, 64)
-        assert transform_video(camera, tmp_path / "a.mp4", interrupt_at_the_fourth, untracked) == 3
+        assert transform_video(camera, tmp_path / "a.mp4", interrupt_at_the_fourth, untracked) == 6
         with pytest.raises(Terminated):
             transform_video(camera, tmp_path / "b.mp4", terminate, untracked)
     frames, rate = read_video(tmp_path / "a.mp4")
-    assert (len(frames), rate) == (3, 25)
+    # At 25 a second: the first, the one that came at once, and one that took 0.2 s and so fills that time.
+    assert (len(frames), rate) == (6, 25)
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 

@@ -22,6 +22,9 @@ MAX_SCENES = 1_000_000
 MIN_SIDE = 64
 """Smallest height and width in pixels at which a street is recognisable."""
 
+MAX_SIDE = 32_766
+"""Largest height and width in pixels of a picture that OpenCV's `remap` makes."""
+
 
 def write_city(
     root: Path,
@@ -40,7 +43,7 @@ def write_city(
         root: folder to create; it must not exist or be empty.
         num_train: number of training scenes, 1…1,000,000.
         num_val: number of validation scenes, 1…1,000,000; none of them is a training scene.
-        size: height and width in pixels, each at least 64.
+        size: height and width in pixels, each 64…32766.
         seed: 0 or more; another seed gives another city.
         on_scene: called after each scene is written, to show progress.
 
@@ -92,9 +95,9 @@ def _check(root: Path, counts: dict[str, int], size: tuple[int, int], seed: int)
             raise DataError(
                 f"num_{split} must be 1…{MAX_SCENES:,}; received {count}; ask for 1 scene or more"
             )
-    if min(size) < MIN_SIDE:
-        larger = tuple(max(side, MIN_SIDE) for side in size)
-        raise DataError(f"height and width must be at least {MIN_SIDE}; received {tuple(size)}; use {larger}")
+    if min(size) < MIN_SIDE or max(size) > MAX_SIDE:
+        near = tuple(min(max(side, MIN_SIDE), MAX_SIDE) for side in size)
+        raise DataError(f"height and width must be {MIN_SIDE}…{MAX_SIDE}; received {tuple(size)}; use {near}")
     if seed < 0:
         raise DataError(f"seed must be 0 or more; received {seed}; use {-seed}")
 
