@@ -14,7 +14,7 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from fornet_keras.atomic import remove_unfinished, write_text
+from fornet_keras.atomic import last_complete, remove_unfinished, write_text
 from fornet_keras.config import Config
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.decoded import decoded_samples
@@ -80,6 +80,8 @@ def train(
     if processes.rank:
         # What it learns and decides is what the first process does: nobody looks at its folder.
         with TemporaryDirectory() as folder:
+            if (best := last_complete(output / "best")).exists():  # of before the run goes on
+                shutil.copytree(best, Path(folder) / "best")
             return _train(config, Path(folder), Console(quiet=True), processes, resumed)
     check_run_folder(output, config, resume)
     return _train(config, output, console or Console(quiet=True), processes, resumed)

@@ -34,6 +34,10 @@ def test_train_leaves_a_run_folder_and_says_what_next(
     assert again.exit_code == 1
     assert "runs/harbour: the run folder is not empty" in only_line(again.stderr)
 
+    resumed = run("train", "--config", "runs/harbour/config.yaml", "--resume")
+    assert (resumed.exit_code, [*Path("runs").iterdir()]) == (0, [Path("runs/harbour")])
+    assert "going on after step 2" in resumed.stderr
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -86,3 +90,12 @@ def test_a_dry_run_estimates_and_leaves_nothing(run: Run, config: Path, data: Pa
     assert found["seconds"] > training + validations > training > 0, "the Selector's epochs come on top"
     assert found["checkpoint_bytes"] > 3 * 4 * 17_000, "the weights, and two moments of each"
     assert found["peak_memory_bytes"] > 10_000_000
+
+
+def test_a_dry_run_of_several_processes(run: Run, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fornet_keras.training.devices import Processes
+
+    monkeypatch.setattr("fornet_keras.training.devices.join_processes", lambda: Processes(0, 2))
+    result = run("train", "--config", config, "--dry-run")
+    assert result.exit_code == 2
+    assert "--dry-run measures one process; start it without the launcher" in result.stderr

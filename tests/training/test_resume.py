@@ -27,6 +27,7 @@ from fornet_keras.data.camvid import TABLE as CAMVID
 from fornet_keras.errors import ConfigError, TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.training.checkpoint import Checkpoint, _read, newest
+from fornet_keras.training.devices import Processes
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.report import save_report
 
@@ -118,6 +119,17 @@ def test_resumed_after_any_step(
     train(whole.config, tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", whole.folder)
     assert (tmp_path / "run" / "pictures" / "curves.png").stat().st_size > 500
+
+
+@pytest.mark.backend
+def test_another_process_knows_the_best_model_of_before(
+    train: Train, whole: SimpleNamespace, tmp_path: Path
+) -> None:
+    """It trains in a folder of its own, and leaves the run's as it is."""
+    cut_off(whole.folder, tmp_path / "run", STEPS)
+    result, _ = train(whole.config, tmp_path / "run", resume=True, processes=Processes(rank=1))
+    assert result["val"]["miou"] == json.loads((whole.folder / "result.json").read_text())["val"]["miou"]
+    assert not (tmp_path / "run" / "result.json").exists()
 
 
 @pytest.mark.backend
