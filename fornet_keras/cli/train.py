@@ -9,7 +9,14 @@ import click
 
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import backend_option, config_option, data_option, json_option, on_error_option
+from fornet_keras.cli.options import (
+    backend_option,
+    config_option,
+    data_option,
+    json_option,
+    on_error_option,
+    set_option,
+)
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.scores import learnt_note, show_scores
 from fornet_keras.cli.screen import ERRORS, show_table
@@ -38,13 +45,7 @@ from fornet_keras.errors import RunInterrupted
     help="Run folder, new or empty. Default: runs/ and the configuration's name, or where --resume is given "
     "a run's own config.yaml, the folder of that.",
 )
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change one setting, such as training.epochs=5. Can be given several times.",
-)
+@set_option
 @click.option(
     "--devices",
     type=click.IntRange(min=1),

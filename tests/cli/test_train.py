@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ def test_train_leaves_a_run_folder_and_says_what_next(
     result = run("train", "--config", config, "--data", data, "--json", "result.json", *joined)
     assert result.exit_code == 0
     assert "harbour train+test: 4 images, 0 missing labels, 0 corrupt\n" in result.stderr
+    assert re.search(r"^(TensorFlow|JAX|PyTorch) on \d+ CPU cores?$", result.stderr, re.MULTILINE)
     assert "epoch 1/1  loss " in result.stderr
     assert "Best model (epoch 1) on test" in result.stdout
     assert "the model was trained on test: these scores say nothing about other images" in result.stdout

@@ -1,6 +1,7 @@
 """A run that was interrupted ends as the run that was not, to the last bit."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fornet_keras.cli.root import root
@@ -116,7 +118,9 @@ def test_resumed_after_any_step(
     """After the last step; in `make test-faults` at others too. With the charts of what it remembers."""
     monkeypatch.setattr("fornet_keras.training.train.save_report", save_report)
     cut_off(whole.folder, tmp_path / "run", step)
-    train(whole.config, tmp_path / "run", resume=True)
+    shown = Console(file=io.StringIO(), force_terminal=True, width=200)
+    train(whole.config, tmp_path / "run", shown, resume=True)
+    assert "validating 2/2" in shown.file.getvalue(), "the best model, at the end"
     assert_same_run(tmp_path / "run", whole.folder)
     assert (tmp_path / "run" / "pictures" / "curves.png").stat().st_size > 500
 
