@@ -10,7 +10,7 @@ import click
 
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import FAILED, Group
-from fornet_keras.cli.options import Size, config_option, data_option, json_option
+from fornet_keras.cli.options import Size, config_option, data_option, json_option, set_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import counting, show_table
 from fornet_keras.cli.settings import look_through, look_through_to_use, read_settings
@@ -90,13 +90,18 @@ def synthesize(
 )
 @config_option
 @data_option
+@set_option
 @json_option
 @click.pass_context
 def check(
-    context: click.Context, config_file: Path, data_folder: Path | None, json_file: Path | None
+    context: click.Context,
+    config_file: Path,
+    data_folder: Path | None,
+    overrides: tuple[str, ...],
+    json_file: Path | None,
 ) -> None:
     """Read every label of both splits, count the classes, and list what is wrong."""
-    config = read_settings(config_file, data_folder)
+    config = read_settings(config_file, data_folder, overrides)
     splits = ((config.data.train_split, config.data.exclude), (config.data.val_split, ()))
     datasets = [open_split(config.data, split, exclude) for split, exclude in splits]
     reports = [look_through(dataset) for dataset in datasets]
@@ -117,6 +122,7 @@ def check(
 )
 @config_option
 @data_option
+@set_option
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -125,17 +131,24 @@ def check(
     help="Folder of the cache.",
 )
 @json_option
-def cache(config_file: Path, data_folder: Path | None, output: Path, json_file: Path | None) -> None:
+def cache(
+    config_file: Path,
+    data_folder: Path | None,
+    overrides: tuple[str, ...],
+    output: Path,
+    json_file: Path | None,
+) -> None:
     """Decode the training split once into memory-mapped files, for --set data.cache=DIR in training.
 
     Training does the same by itself where the folder has no decoded samples, or those of other files.
     """
     from fornet_keras.data.decoded import decoded_samples
 
-    config = read_settings(config_file, data_folder)
+    config = read_settings(config_file, data_folder, overrides)
     dataset = open_split(config.data, config.data.train_split, config.data.exclude)
     dataset = look_through_to_use(dataset, config)
-    decoded_samples(dataset, output, config.training.workers, click.echo)
+    with counting("decoding", len(dataset)) as advance:
+        decoded_samples(dataset, output, config.training.workers, click.echo, advance)
     write_json(json_file, {"output": output, "samples": len(dataset)})
     click.echo(f"{len(dataset)} decoded samples are in {output}; train with: --set data.cache={output}")
 
@@ -146,6 +159,7 @@ def cache(config_file: Path, data_folder: Path | None, output: Path, json_file: 
 )
 @config_option
 @data_option
+@set_option
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -163,10 +177,15 @@ def cache(config_file: Path, data_folder: Path | None, output: Path, json_file: 
 )
 @json_option
 def inspect(
-    config_file: Path, data_folder: Path | None, output: Path, batches: int, json_file: Path | None
+    config_file: Path,
+    data_folder: Path | None,
+    overrides: tuple[str, ...],
+    output: Path,
+    batches: int,
+    json_file: Path | None,
 ) -> None:
     """Count the training classes, and draw the first augmented training samples with their labels."""
-    config = read_settings(config_file, data_folder)
+    config = read_settings(config_file, data_folder, overrides)
     dataset = open_split(config.data, config.data.train_split, config.data.exclude)
     report = look_through(dataset)
     dataset = usable(dataset, report, config.data.on_error)
@@ -202,3 +221,5 @@ def _show(reports: Sequence[ScanReport]) -> None:
         click.echo(f"{report.split}: {report.summary()}; sizes: {listed or 'none'}")
         for problem in report.problems:
             click.echo(f"  {problem}")
+        if note := report.turned_note():
+            click.echo(note)

@@ -90,6 +90,14 @@ config_option = click.option(
     help="YAML configuration, such as configs/synthetic.yaml.",
 )
 
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one setting, such as training.epochs=5. Can be given several times.",
+)
+
 on_error_option = click.option(
     "--on-error",
     type=click.Choice(("fail", "skip")),

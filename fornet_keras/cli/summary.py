@@ -8,7 +8,7 @@ import click
 
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import Size, backend_option, json_option, top_k_option
+from fornet_keras.cli.options import Size, backend_option, json_option, set_option, top_k_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import show_table
 from fornet_keras.config import read_config
@@ -37,6 +37,7 @@ NUM_CLASSES = {"cityscapes": cityscapes.TABLE.num_classes, "camvid": camvid.TABL
 )
 @backend_option
 @top_k_option
+@set_option
 @click.option(
     "--num-classes",
     type=click.IntRange(2, 255),
@@ -49,6 +50,7 @@ def summary(
     size: tuple[int, int],
     backend: str | None,
     top_k: float | None,
+    overrides: tuple[str, ...],
     num_classes: int | None,
     json_file: Path | None,
 ) -> None:
@@ -56,10 +58,11 @@ def summary(
 
     A multiply-accumulate (MAC) is two floating-point operations.
     """
-    config = read_config(model) if model.endswith((".yaml", ".yml")) else None
+    config = read_config(model, overrides) if model.endswith((".yaml", ".yml")) else None
     folder = find_model(model) if config is None else Path()
-    if num_classes and config is None:
-        raise click.UsageError("--num-classes is for a CONFIG (.yaml): a MODEL has its own classes")
+    if (num_classes or overrides) and config is None:
+        option = "--num-classes" if num_classes else "--set"
+        raise click.UsageError(f"{option} is for a CONFIG (.yaml): a MODEL has its own classes and settings")
     if config and config.data.format not in NUM_CLASSES and not num_classes:
         raise click.UsageError(f"{model} does not say how many classes its data has: add --num-classes N")
     start_backend(backend)

@@ -9,7 +9,14 @@ import click
 
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import backend_option, config_option, data_option, json_option, on_error_option
+from fornet_keras.cli.options import (
+    backend_option,
+    config_option,
+    data_option,
+    json_option,
+    on_error_option,
+    set_option,
+)
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.scores import learnt_note, show_scores
 from fornet_keras.cli.screen import ERRORS, show_table
@@ -24,7 +31,7 @@ from fornet_keras.errors import RunInterrupted
     examples=[
         "train --config configs/synthetic.yaml --data city --output runs/city",
         "train --config configs/camvid.yaml --data DIR --backend jax --set training.epochs=5",
-        "train --config runs/city/config.yaml --output runs/city --resume",
+        "train --config runs/city/config.yaml --resume",
         "train --config configs/cityscapes.yaml --data DIR --dry-run",
     ],
 )
@@ -35,15 +42,10 @@ from fornet_keras.errors import RunInterrupted
     "--output",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Run folder, new or empty. Default: runs/ and the configuration's name.",
+    help="Run folder, new or empty. Default: runs/ and the configuration's name, or where --resume is given "
+    "a run's own config.yaml, the folder of that.",
 )
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change one setting, such as training.epochs=5. Can be given several times.",
-)
+@set_option
 @click.option(
     "--devices",
     type=click.IntRange(min=1),
@@ -83,19 +85,22 @@ def train(
     if on_error:
         overrides = (*overrides, f"data.on_error={on_error}")
     config = read_settings(config_file, data_folder, overrides)
-    run_folder = output or Path("runs") / config_file.stem
+    run_folder = output or _run_folder(config_file, resume)
     start_backend(backend, reads_batches=True)
-    if dry_run:
-        _show_estimate(config, json_file)
-        return
     import keras
 
     from fornet_keras.training.devices import join_processes
     from fornet_keras.training.train import train as run
 
+    processes = join_processes()
+    if dry_run:
+        if processes.count > 1:
+            raise click.UsageError("--dry-run measures one process; start it without the launcher")
+        _show_estimate(config, json_file)
+        return
     program, quoted = context.find_root().command_path, shlex.quote(str(run_folder))
     try:
-        result, scores = run(config, run_folder, ERRORS, resume, processes := join_processes())
+        result, scores = run(config, run_folder, ERRORS, resume, processes)
     except RunInterrupted as stopped:
         command = f"{program} train --config {quoted}/config.yaml --output {quoted} --resume"
         raise RunInterrupted(
@@ -112,6 +117,14 @@ def train(
         f"  {program} evaluate {quoted} --config {quoted}/config.yaml --top-k 0.25\n"
         f"  {program} predict {quoted} IMAGE --output predicted --overlay --importance"
     )
+
+
+def _run_folder(config_file: Path, resume: bool) -> Path:
+    """The folder of a run without --output: that of its own configuration, or one named after another."""
+    folder = config_file.parent
+    if resume and config_file.name == "config.yaml" and (folder / "checkpoints").is_dir():
+        return folder
+    return Path("runs") / config_file.stem
 
 
 def _show_estimate(config: Config, json_file: Path | None) -> None:

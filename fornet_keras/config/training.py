@@ -50,8 +50,8 @@ class LossConfig(Section):
         default=0.5,
         gt=0,
         le=1,
-        description="a number > 0 and <= 1 (share of the teacher's predictions in what is learnt; the labels "
-        "have the rest)",
+        description="a number > 0 and <= 1 (share of the teacher's predictions in the final logits' "
+        "cross-entropy; the labels have its rest, and all of the Dice and the coarse path's loss)",
     )
 
 

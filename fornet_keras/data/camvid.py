@@ -10,7 +10,10 @@ from pathlib import Path
 
 from fornet_keras.data.dataset import IGNORE, LabelTable, Sample
 
-LAYOUT = "SPLIT/images/*.jpg (or .png) and SPLIT/labels/*.png, or as from SegNet SPLIT/ and SPLITannot/"
+LAYOUT = (
+    "SPLIT/images/*.jpg (or .png)",
+    "SPLIT/labels/*.png, or as from SegNet SPLIT/ and SPLITannot/",
+)
 
 _VOID = 11
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fornet_keras.data.dataset import IGNORE, LabelTable, Sample
 
-LAYOUT = "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png"
+LAYOUT = ("leftImg8bit/SPLIT/CITY/*_leftImg8bit.png", "gtFine/SPLIT/CITY/*_gtFine_labelIds.png")
 
 _IMAGE_ENDING = "_leftImg8bit.png"
 

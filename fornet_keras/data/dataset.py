@@ -51,13 +51,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The samples of one split of a data source, in a fixed order, with their label table."""
+    """The samples of one split of a data source, in a fixed order, with their label table.
+
+    `labels` is where label files are expected, for an error message.
+    """
 
     name: str
     split: str
     root: Path
     table: LabelTable
     samples: tuple[Sample, ...] = field(repr=False)
+    labels: str = "one of its name"
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -62,7 +62,11 @@ class DecodedSamples:
 
 
 def decoded_samples(
-    dataset: Dataset, folder: Path, workers: int, tell: Callable[[str], None]
+    dataset: Dataset,
+    folder: Path,
+    workers: int,
+    tell: Callable[[str], None],
+    on_sample: Callable[[int, int], None] = lambda done, total: None,
 ) -> DecodedSamples:
     """Open the decoded samples of a data set; write them first where there are none of it as it is now.
 
@@ -73,6 +77,7 @@ def decoded_samples(
         folder: where decoded data sets are kept; those of an earlier state of these samples are removed.
         workers: threads that decode.
         tell: called with a line that says how large they will be, before they are written.
+        on_sample: called with (samples written, samples in all) after each.
 
     Raises:
         DataError: a sample cannot be read, or the disk is too small.
@@ -93,7 +98,7 @@ def decoded_samples(
                     tell(f"decoding {len(dataset)} samples of {dataset.split} once: {gigabytes}")
                     remove_unfinished(folder)
                     outdated = [old for old in folder.glob(f"{stem}*") if old.is_dir()]
-                    _write(dataset, path, sizes, size, workers)
+                    _write(dataset, path, sizes, workers, on_sample)
                     for old in outdated:
                         shutil.rmtree(old, ignore_errors=True)  # another run may hold it
         except OSError as error:
@@ -104,15 +109,23 @@ def decoded_samples(
     return DecodedSamples(path)
 
 
-def _write(dataset: Dataset, path: Path, sizes: list[tuple[int, int]], size: int, workers: int) -> None:
+def _write(
+    dataset: Dataset,
+    path: Path,
+    sizes: list[tuple[int, int]],
+    workers: int,
+    on_sample: Callable[[int, int], None],
+) -> None:
+    size = 4 * sum(map(math.prod, sizes))
     with new_folder(path) as writing:
         free = shutil.disk_usage(writing).free
         if free < size:
             raise OSError(f"{free / 1e9:.2f} GB are free")
         with (writing / _IMAGES).open("wb") as images, (writing / _LABELS).open("wb") as labels:
-            for image, label in _decode(dataset, workers):
+            for done, (image, label) in enumerate(_decode(dataset, workers), 1):
                 images.write(image.data)
                 labels.write(label.data)
+                on_sample(done, len(dataset))
         (writing / _SIZES).write_text(json.dumps(sizes), encoding="utf-8")
 
 

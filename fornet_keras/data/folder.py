@@ -12,6 +12,9 @@ A complete `dataset.yaml`; only `name` and `classes` are required, the rest are 
     image_suffixes: [.png, .jpg, .jpeg, .webp, .bmp]
     label_name: "{stem}.png"       # {stem} is the image's name without its suffix
     lists: null                    # or "{split}.txt": only the images named there, paths below the folder
+
+Lists tell the splits apart, so that `images` and `labels` then need no {split}. The label of an image in a
+folder below `images` is in the same folder below `labels`.
 """
 
 from __future__ import annotations
@@ -22,7 +25,16 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from fornet_keras.bounded_text import TooLargeError, read_text
@@ -39,20 +51,10 @@ _Byte = Annotated[int, Field(ge=0, le=255)]
 _Name = Annotated[str, Field(min_length=1)]
 
 
-def _folder_pattern(pattern: str) -> str:
-    # A pattern without {split} would hand out the same images for training and validation.
-    if pattern.count("{split}") != 1 or PurePosixPath(pattern).is_absolute():
-        raise ValueError("must be a relative path that contains {split} once, for example images/{split}")
-    return PurePosixPath(pattern).as_posix()
-
-
 def _name_pattern(pattern: str) -> str:
     if pattern.count("{stem}") != 1:
         raise ValueError('must contain {stem} once, for example "{stem}_mask.png"')
     return pattern
-
-
-_FolderPattern = Annotated[str, AfterValidator(_folder_pattern)]
 
 
 class _Strict(BaseModel):
@@ -74,11 +76,22 @@ class FolderDescription(_Strict):
     name: Annotated[str, Field(pattern=CLASS_NAME)]
     classes: Annotated[list[ClassDescription], Field(min_length=2, max_length=IGNORE)]
     ignore: list[_Byte] = []
-    images: _FolderPattern = "images/{split}"
-    labels: _FolderPattern = "labels/{split}"
+    lists: str | None = None
+    images: str = "images/{split}"
+    labels: str = "labels/{split}"
     image_suffixes: Annotated[list[_Name], Field(min_length=1)] = [*SUFFIXES]
     label_name: Annotated[str, AfterValidator(_name_pattern)] = "{stem}.png"
-    lists: _FolderPattern | None = None
+
+    @field_validator("lists", "images", "labels")
+    @classmethod
+    def _tells_the_splits_apart(cls, pattern: str | None, info: ValidationInfo) -> str | None:
+        if pattern is None:
+            return None
+        # Without {split} the same images would train and validate, but where lists say which.
+        counts = (0, 1) if info.data.get("lists") else (1,)
+        if pattern.count("{split}") not in counts or PurePosixPath(pattern).is_absolute():
+            raise ValueError("must be a relative path that contains {split} once, for example images/{split}")
+        return PurePosixPath(pattern).as_posix()
 
     @model_validator(mode="after")
     def _nothing_twice(self) -> FolderDescription:
@@ -107,12 +120,12 @@ class FolderDescription(_Strict):
             thin=tuple(entry.name for entry in self.classes if entry.thin),
         )
 
-    def layout(self) -> str:
-        """The expected files, for an error message."""
+    def layout(self) -> tuple[str, str]:
+        """The expected images and labels, for an error message."""
         endings = " or ".join(f"*{suffix}" for suffix in self.image_suffixes)
         images = f"{self.lists}, a list of images," if self.lists else f"{self.images}/{endings}"
-        pattern = f"{images} and {self.labels}/{self.label_name.replace('{stem}', '*')}"
-        return pattern.replace("{split}", "SPLIT")
+        labels = f"{self.labels}/{self.label_name.replace('{stem}', '*')}"
+        return images.replace("{split}", "SPLIT"), labels.replace("{split}", "SPLIT")
 
 
 def read_description(root: Path) -> FolderDescription:
@@ -162,17 +175,18 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
     Raises:
         DataError: a list leads out of the folder, or names a file that is no image.
     """
-    label_folder = root / description.labels.replace("{split}", split)
-    list_file = root / (description.lists or "").replace("{split}", split)
-    if description.lists:
-        images = read_list(list_file, root)
-    else:
-        images = sorted((root / description.images.replace("{split}", split)).glob("[!.]*"))
+    image_folder, label_folder, list_file = (
+        root / (pattern or "").replace("{split}", split)
+        for pattern in (description.images, description.labels, description.lists)
+    )
+    images = read_list(list_file, root) if description.lists else sorted(image_folder.glob("[!.]*"))
     samples = []
     for image in images:
         stem = _stem(image.name, description.image_suffixes)
         if stem is not None:
-            label = label_folder / description.label_name.replace("{stem}", stem)
+            inside = image.parent.is_relative_to(image_folder)
+            below = image.parent.relative_to(image_folder) if inside else ""
+            label = label_folder / below / description.label_name.replace("{stem}", stem)
             if description.lists:
                 require_inside(root, label, str(list_file))
             samples.append(Sample(image, label if label.is_file() else None))

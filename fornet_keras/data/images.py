@@ -73,6 +73,17 @@ def verify_image(path: Path) -> tuple[int, int]:
         return size
 
 
+def turns_unseen(path: Path) -> bool:
+    """Whether `read_image` turns an image without another size, which would betray a label that is not.
+
+    Raises:
+        DataError: as `image_size`.
+    """
+    with _opened(path) as image:
+        turn = _turn(image)
+        return turn is not None and (turn not in _QUARTER_TURNS or image.width == image.height)
+
+
 def read_image(path: Path) -> NDArray[np.uint8]:
     """An image as RGB, upright.
 

@@ -34,7 +34,7 @@ class TrainingBatches:
     """The augmented batches of a training run, addressed by epoch and step.
 
     Each epoch is a permutation of the samples, cut into whole batches; what is left over comes in other
-    epochs. A data set smaller than a batch is repeated to fill one.
+    epochs. A data set smaller than a batch is repeated to fill one, each time with other crops and colours.
 
     Args:
         dataset: a `Dataset` whose samples all have labels.
@@ -104,14 +104,19 @@ class TrainingBatches:
         """Positions in the data set of the samples of this process' part of one batch."""
         # Drawn for an index that no sample has: NumPy takes (seed, epoch) and (seed, epoch, 0) for the same.
         order = random_generator(self.seed, epoch, len(self.dataset)).permutation(len(self.dataset))
+        return order[self._positions(step) % len(order)]
+
+    def _positions(self, step: int) -> NDArray[np.int64]:
+        """Of this process' part of one batch, in the endless row of an epoch's permutation."""
         rank, count = self.part
         size = self.batch_size // count
-        positions = step * self.batch_size + np.arange(rank * size, (rank + 1) * size)
-        return order[positions % len(order)]
+        return step * self.batch_size + np.arange(rank * size, (rank + 1) * size)
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Images uint8 `(batch, *crop, 3)` and labels uint8 `(batch, *crop)`."""
-        pairs = [self._sample(epoch, int(index)) for index in self.indices(epoch, step)]
+        repeats = self._positions(step) // len(self.dataset)
+        drawn = zip(self.indices(epoch, step).tolist(), repeats.tolist(), strict=True)
+        pairs = [self._sample(epoch, index, repeat) for index, repeat in drawn]
         images, labels = zip(*pairs, strict=True)
         return np.stack(images), np.stack(labels)
 
@@ -125,12 +130,12 @@ class TrainingBatches:
         self.ready[position] = time.perf_counter()
         return batch
 
-    def _sample(self, epoch: int, index: int) -> Batch:
+    def _sample(self, epoch: int, index: int, repeat: int) -> Batch:
         if self.decoded:
             image, label = self.decoded.read(index)
         else:
             image, label = read_sample(self.dataset.samples[index], self.dataset.table)
-        return augment(image, label, self.options, random_generator(self.seed, epoch, index))
+        return augment(image, label, self.options, random_generator(self.seed, epoch, index, repeat))
 
 
 def fit_input(batches: TrainingBatches, workers: int, start: int = 0) -> tf.data.Dataset | BatchSequence:
@@ -183,8 +188,11 @@ def tf_dataset(batches: TrainingBatches, workers: int, start: int = 0) -> tf.dat
         shape = (batches.batch_size // batches.part[1], *batches.options.crop)
         return tf.ensure_shape(images, (*shape, 3)), tf.ensure_shape(labels, shape)
 
-    positions = tf.data.Dataset.counter(start)
-    return positions.map(load, num_parallel_calls=workers, deterministic=True).prefetch(2)
+    options = tf.data.Options()
+    # The autotuner has nothing to choose here, and on one core the end of `fit` waits for it, up to minutes.
+    options.autotune.enabled = False
+    batched = tf.data.Dataset.counter(start).map(load, num_parallel_calls=workers, deterministic=True)
+    return batched.prefetch(2).with_options(options)
 
 
 class BatchSequence(keras.utils.PyDataset):

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
 from fornet_keras.data.fingerprint import fingerprint
-from fornet_keras.data.images import WrongLabelError, read_label, train_id_lookup, verify_image
+from fornet_keras.data.images import WrongLabelError, read_label, train_id_lookup, turns_unseen, verify_image
 from fornet_keras.data.scan_report import OF_LABELS, Kind, Problem, ScanReport, load_report, store_report
 from fornet_keras.errors import DataError, one_line
 
-_VERSION = 3  # of what a scan finds: raise it when that changes, so that older cached reports are not used
+_VERSION = 4  # of what a scan finds: raise it when that changes, so that older cached reports are not used
 _VALUES_APART = 8  # up to so many undeclared values get a line each; more are a photo taken for a label
 _TRAIN_IDS = (
     "train ids where label ids are expected; use the original label files "
@@ -92,18 +92,19 @@ _Finding = tuple[Kind, Path, str]  # the text is "finding; fix", without the pat
 
 @dataclass(frozen=True)
 class _Record:
-    """The image's `(height, width)`, the pixels of each train id 0…255, and what is wrong."""
+    """The image's `(height, width)`, the pixels of each train id 0…255, what is wrong, `turns_unseen`."""
 
     size: tuple[int, int] | None
     pixels: NDArray[np.int64]
     findings: tuple[_Finding, ...]
+    turned: bool
 
 
 def _read_all(dataset: Dataset, workers: int, on_sample: Callable[[int, int], None] | None) -> list[_Record]:
     records = []
     executor = ThreadPoolExecutor(workers)
     try:
-        for record in executor.map(partial(_read, table=dataset.table), dataset.samples):
+        for record in executor.map(partial(_read, dataset=dataset), dataset.samples):
             records.append(record)
             if on_sample:
                 on_sample(len(records), len(dataset))
@@ -113,19 +114,20 @@ def _read_all(dataset: Dataset, workers: int, on_sample: Callable[[int, int], No
     return records
 
 
-def _read(sample: Sample, table: LabelTable) -> _Record:
+def _read(sample: Sample, dataset: Dataset) -> _Record:
+    table = dataset.table
     findings: list[_Finding] = []
-    size = None
+    size, turned = None, False
     pixels = np.zeros(256, np.int64)
     try:
         size = verify_image(sample.image)
+        turned = sample.label is not None and turns_unseen(sample.image)
     except DataError as error:
         findings.append(("corrupt image", sample.image, _without_path(error, sample.image)))
     if sample.label is None:
-        findings.append(
-            ("missing label", sample.image, "no label; add its label file or leave the image out")
-        )
-        return _Record(size, pixels, tuple(findings))
+        text = f"no label; expected {dataset.labels}; add the file or leave the image out"
+        findings.append(("missing label", sample.image, text))
+        return _Record(size, pixels, tuple(findings), turned)
     try:
         label = read_label(sample.label)
         if size and label.shape != size:
@@ -149,7 +151,7 @@ def _read(sample: Sample, table: LabelTable) -> _Record:
         findings.append(("wrong label", sample.label, _without_path(error, sample.label)))
     except DataError as error:
         findings.append(("corrupt label", sample.label, _without_path(error, sample.label)))
-    return _Record(size, pixels, tuple(findings))
+    return _Record(size, pixels, tuple(findings), turned)
 
 
 def _without_path(error: DataError, path: Path) -> str:
@@ -206,6 +208,7 @@ def _report(dataset: Dataset, records: list[_Record]) -> ScanReport:
         images_with_class=tuple(images[:num_classes].tolist()),
         sizes=tuple((height, width, count) for (height, width), count in sizes.most_common()),
         problems=_problems(findings, len(dataset), num_labels),
+        turned=sum(record.turned for record in records),
     )
 
 

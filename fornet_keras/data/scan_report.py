@@ -59,6 +59,7 @@ class ScanReport:
         images_with_class: labels in which each class occurs.
         sizes: `(height, width, images)`, the commonest size first.
         problems: what must be put right, the one with most files first.
+        turned: images with a label that their EXIF orientation turns without another size.
     """
 
     name: str
@@ -71,6 +72,7 @@ class ScanReport:
     images_with_class: tuple[int, ...]
     sizes: tuple[tuple[int, int, int], ...]
     problems: tuple[Problem, ...]
+    turned: int
 
     def summary(self) -> str:
         """For example "367 images, 0 missing labels, 2 corrupt"."""
@@ -89,6 +91,15 @@ class ScanReport:
         return (
             f"note: images of {height}x{width} are smaller than augment.crop, {crop[0]}x{crop[1]}: what is "
             f"beyond them is padding{fix}"
+        )
+
+    def turned_note(self) -> str | None:
+        """A line where images are turned whose labels may not be drawn for that."""
+        if not self.turned:
+            return None
+        return (
+            f"note: their EXIF orientation turns {_count(self.turned, 'image')} of '{self.split}', and no "
+            "label file; see with `data inspect` whether they fit"
         )
 
     def void_problem(self) -> str | None:

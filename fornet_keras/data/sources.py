@@ -21,7 +21,7 @@ _LISTED = 5  # names of what was found instead
 @dataclass(frozen=True)
 class _Source:
     name: str
-    layout: str
+    layout: tuple[str, str]  # of the images and of the labels
     table: LabelTable
     find_splits: Callable[[Path], list[str]]
     find_samples: Callable[[Path, str], list[Sample]]
@@ -59,7 +59,7 @@ def open_dataset(format: str, root: Path, split: str, exclude: Sequence[str] = (
             f"{root}: all {len(samples)} images of split '{split}' are excluded by {', '.join(exclude)}; "
             "expected some to be left; shorten the list"
         )
-    return Dataset(source.name, split, root, source.table, kept)
+    return Dataset(source.name, split, root, source.table, kept, source.layout[1])
 
 
 def open_split(data: DataConfig, split: str, exclude: Sequence[str] = ()) -> Dataset:
@@ -89,7 +89,7 @@ def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
             raise DataError(f"{root}: has no split '{part}'; expected one of {', '.join(splits)}")
         found = source.find_samples(root, part)
         if not found:
-            expected = source.layout.replace("SPLIT", part)
+            expected = " and ".join(source.layout).replace("SPLIT", part)
             raise DataError(
                 f"{root}: split '{part}' holds no images; expected {expected}; check that they unpacked"
             )
@@ -119,7 +119,7 @@ def _wrong_layout(format: str, source: _Source, root: Path) -> DataError:
     if (root / folder.DESCRIPTION_FILE).exists() and format != "folder":
         fix = f"for what has a {folder.DESCRIPTION_FILE} take configs/folder.yaml (data.format: folder)"
     return DataError(
-        f"{root}: is not laid out as {source.name} data; expected {source.layout}; "
+        f"{root}: is not laid out as {source.name} data; expected {' and '.join(source.layout)}; "
         f"found {found or 'an empty folder'}; {fix}"
     )
 
@@ -127,6 +127,6 @@ def _wrong_layout(format: str, source: _Source, root: Path) -> DataError:
 def _better_root(source: _Source, root: Path) -> Path | None:
     """The folder meant where the one named is a level too high or too low, the commonest slip."""
     parent_splits = source.find_splits(root.parent)
-    if parent_splits and root.name in (source.layout.partition("/")[0], *parent_splits):
+    if parent_splits and root.name in (source.layout[0].partition("/")[0], *parent_splits):
         return root.parent
     return next((entry for entry in sorted(root.iterdir()) if source.find_splits(entry)), None)

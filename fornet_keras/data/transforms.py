@@ -13,9 +13,12 @@ PAD_COLOR = (127, 127, 127)
 """What lies outside the image: the value that the network's normalisation maps to zero."""
 
 
-def random_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The generator that decides everything about sample `index` of `epoch`, on any machine and backend."""
-    return np.random.default_rng((seed, epoch, index))
+def random_generator(seed: int, epoch: int, index: int, repeat: int = 0) -> np.random.Generator:
+    """The generator that decides everything about sample `index` of `epoch`, on any machine and backend.
+
+    `repeat` counts how often the epoch has had the sample before; NumPy takes a 0 at the end for nothing.
+    """
+    return np.random.default_rng((seed, epoch, index, repeat))
 
 
 def augment(

@@ -1,8 +1,8 @@
 """Training on several devices, of one machine or more: each computes its part of every batch.
 
 All learn what one device would learn from the whole batch: the statistics of batch normalisation and the
-sums of the loss go over all parts. Only which random regions training keeps is another draw on TensorFlow
-and PyTorch.
+sums of the loss go over all parts, and what cannot (`synchronize`) is refused. Only which random regions
+training keeps is another draw on TensorFlow and PyTorch.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Processes:
     count: int = 1
 
 
+NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 ALONE = Processes()
 """A run in this process only."""
 
@@ -111,6 +112,38 @@ def on_devices(count: int, batch_size: int, processes: Processes) -> Iterator[No
             yield
 
 
+def device_name(count: int) -> str:
+    """What a run computes on, such as "NVIDIA H200", "4 x NVIDIA H200" or "2 CPU cores".
+
+    Args:
+        count: devices, over all processes.
+    """
+    accelerator = _accelerator(keras.backend.backend())
+    if accelerator:
+        return f"{count} x {accelerator}" if count > 1 else accelerator
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return "1 CPU core" if cores == 1 else f"{cores} CPU cores"
+
+
+def _accelerator(backend: str) -> str | None:
+    """The name of the first GPU or TPU."""
+    if backend == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name()
+        return "Apple GPU" if torch.backends.mps.is_available() else None
+    if backend == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        return None if device.platform == "cpu" else device.device_kind
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else None
+
+
 def sum_over_devices(x: Any) -> Any:
     """The sum of what each device has computed, with its gradient; JAX's own sums go over all already."""
     backend = keras.backend.backend()
@@ -119,10 +152,14 @@ def sum_over_devices(x: Any) -> Any:
 
         context = tf.distribute.get_replica_context()
         return context.all_reduce("sum", x) if context and context.num_replicas_in_sync > 1 else x
-    if backend == "torch" and int(os.environ.get(TORCH_LAUNCHER, 1)) > 1:
-        from fornet_keras.training.torch_processes import all_sum
+    if backend == "torch":
+        import torch
 
-        return all_sum(x)
+        # The launcher's variables alone do not say that the processes have met.
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            from fornet_keras.training.torch_processes import all_sum
+
+            return all_sum(x)
     return x
 
 
@@ -134,7 +171,7 @@ def synchronize(model: keras.Model, processes: Processes) -> None:
         processes: those that train together.
 
     Raises:
-        ConfigError: the loss ranks the pixels of a batch, of which each device has a part.
+        ConfigError: the loss or the optimizer needs the whole batch, of which each device has a part.
     """
     backend = keras.backend.backend()
     count = processes.count
@@ -144,11 +181,7 @@ def synchronize(model: keras.Model, processes: Processes) -> None:
         count = tf.distribute.get_strategy().num_replicas_in_sync
     if backend == "jax" or count == 1:
         return
-    if model.loss.ohem:
-        raise ConfigError(
-            f"loss.ohem is {model.loss.ohem}, but on several devices {backend} cannot rank the pixels of a "
-            "whole batch; use --backend jax, or --set loss.ohem=null"
-        )
+    _require_parts_suffice(model, backend)
     normalizations = [
         layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)
     ]
@@ -162,6 +195,22 @@ def synchronize(model: keras.Model, processes: Processes) -> None:
         from fornet_keras.training.torch_processes import synchronize
 
         synchronize(model, normalizations)
+
+
+def _require_parts_suffice(model: keras.Model, backend: str) -> None:
+    """Refuse what a device cannot compute from its part of a batch, neither by itself nor with the others."""
+    unable = {"loss.ohem": (model.loss.ohem, "null")}
+    if backend == "tensorflow":
+        # There the optimizer clips and adds up what a device has found, before the devices meet.
+        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        unable["training.clip_norm"] = (optimizer.global_clipnorm, "null")
+        unable["training.accumulate"] = (optimizer.gradient_accumulation_steps, "1")
+    for setting, (value, without) in unable.items():
+        if value:
+            raise ConfigError(
+                f"{setting} is {value}, which needs the whole batch, and on several devices {backend} has it "
+                f"only in parts; use --backend jax, or --set {setting}={without}"
+            )
 
 
 def alone(model: keras.Model) -> keras.Model:

@@ -19,10 +19,10 @@ from fornet_keras.data.samples import read_sample
 from fornet_keras.model_folder import save_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.checkpoint import capture, save_checkpoint
-from fornet_keras.training.devices import ALONE, alone, on_devices, synchronize
+from fornet_keras.training.devices import ALONE, NAMES, alone, device_name, on_devices, synchronize
 from fornet_keras.training.fit_selector import fit_selector
 from fornet_keras.training.open_data import open_data
-from fornet_keras.training.schedule import warmup_note
+from fornet_keras.training.schedule import schedule_notes
 from fornet_keras.training.train import make_model
 
 TIMED_STEPS = 5
@@ -37,9 +37,9 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
         console: where progress is shown.
 
     Returns:
-        dict for `json.dump`: `seconds_per_step`, `images_per_second`, `seconds_per_validation_image`,
-        `seconds` (estimate for the whole run), `steps`, `peak_memory_bytes` (of this process, or None),
-        `device_memory_bytes` (peak of the GPU, or None), `checkpoint_bytes`.
+        dict for `json.dump`: `device`, `seconds_per_step`, `images_per_second`,
+        `seconds_per_validation_image`, `seconds` (estimate for the whole run), `steps`, `peak_memory_bytes`
+        (of this process, or None), `device_memory_bytes` (peak of the GPU, or None), `checkpoint_bytes`.
 
     Raises:
         As `train`.
@@ -49,10 +49,15 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
     if config.data.cache:
         console.print("note: timed without data.cache, which a run would write first", highlight=False)
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
-    if note := warmup_note(training.warmup_steps, training.epochs * batches.steps_per_epoch):
+    for note in schedule_notes(training, training.epochs * batches.steps_per_epoch):
         console.print(note, highlight=False)
-    with on_devices(training.devices, training.batch_size, ALONE):
-        return _measure(config, batches, val_set, pixels)
+    device = device_name(training.devices)
+    console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
+    with (
+        console.status("timing a few steps …"),
+        on_devices(training.devices, training.batch_size, ALONE),
+    ):
+        return {"device": device} | _measure(config, batches, val_set, pixels)
 
 
 def _measure(

@@ -37,7 +37,8 @@ class StopOnNaN(keras.callbacks.Callback):
         step = self._first_step + batch
         samples = self.batches.dataset.samples
         images = ", ".join(samples[index].image.name for index in self.batches.indices(self._epoch, step))
+        whose = " in this process" if self.batches.part[1] > 1 else ""
         raise TrainingError(
             f"the loss became {logs['loss']} in epoch {self._epoch + 1}, step {step + 1}; {STEADIER}; "
-            f"the images of that step: {images}"
+            f"the images of that step{whose}: {images}"
         )

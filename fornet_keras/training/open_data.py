@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
 from fornet_keras.config import Config
 from fornet_keras.data.dataset import Dataset
+from fornet_keras.data.decoded import DecodedSamples, decoded_samples
 from fornet_keras.data.scan import CACHE, scan, usable
 from fornet_keras.data.scan_report import ScanReport, skipping
 from fornet_keras.data.sources import open_split
@@ -28,13 +31,31 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, Seque
     return train_set, val_set, report.pixels
 
 
+def open_decoded(dataset: Dataset, config: Config, console: Console) -> DecodedSamples | None:
+    """The data set's samples in `data.cache`, written first where they are not there; None without one."""
+    if config.data.cache is None:
+        return None
+    with _counting(console, f"decoding {dataset.split}") as on_sample:
+        return decoded_samples(
+            dataset, Path(config.data.cache), config.training.workers, console.print, on_sample
+        )
+
+
+@contextmanager
+def _counting(console: Console, description: str) -> Iterator[Callable[[int, int], None]]:
+    """Hand out what shows how many samples of how many are done."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(description, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
 def _look_through(dataset: Dataset, config: Config, console: Console) -> tuple[Dataset, ScanReport]:
     """Refuse a data set with problems, or leave them out; return it with what is in it."""
-    workers = config.training.workers
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"looking through {dataset.split}", total=len(dataset))
-        report = scan(dataset, workers, lambda done, _: progress.update(task, completed=done), cache=CACHE)
+    with _counting(console, f"looking through {dataset.split}") as on_sample:
+        report = scan(dataset, config.training.workers, on_sample, cache=CACHE)
     console.print(f"{dataset.name} {dataset.split}: {report.summary()}", highlight=False)
+    if note := report.turned_note():
+        console.print(note, highlight=False)
     kept = usable(dataset, report, config.data.on_error)
     if len(kept) < len(dataset):
         console.print(skipping(report, len(dataset) - len(kept)), highlight=False)

@@ -55,7 +55,11 @@ class ProgressLine(keras.callbacks.Callback):
 
     def on_val_image(self, done: int, total: int) -> None:
         """Show how far the validation is."""
-        self._progress.update(self._task, status=f"validating {done}/{total}")
+        self.show(f"validating {done}/{total}")
+
+    def show(self, status: str) -> None:
+        """Say in the live line what is done now."""
+        self._progress.update(self._task, status=status)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         seconds = time.perf_counter() - self._started

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from fornet_keras.atomic import write_text
 from fornet_keras.config import Config, dump_config, read_config
@@ -14,6 +18,7 @@ from fornet_keras.shipped import find_model
 
 CONFIG = "config.yaml"
 RESULT = "result.json"
+LOCK = ".lock"
 FREE_KEYS = {
     "data.root",
     "data.cache",
@@ -36,7 +41,7 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
     Raises:
         ConfigError: the folder is in use, or its run has another configuration.
     """
-    if not folder.exists() or not any(folder.iterdir()):
+    if is_empty(folder):
         return
     if not resume:
         raise ConfigError(
@@ -53,6 +58,52 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
             f"{folder}: its run has another configuration: {listed}; resume with --config {folder / CONFIG}, "
             "or choose another --output"
         )
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether no run has left anything in a folder, which may be missing."""
+    return not folder.exists() or all(path.name == LOCK for path in folder.iterdir())
+
+
+@contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """In the block, no other process' run writes into a folder; one that stays empty is removed after it.
+
+    The system takes the lock from a process that ends, however it does.
+
+    Args:
+        folder: the run folder; made where it is missing.
+
+    Raises:
+        ConfigError: another run is in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        with suppress(NotImplementedError):  # a disk that knows no locks
+            lock.acquire(blocking=False)
+    except Timeout:
+        raise ConfigError(
+            f"{folder}: another run is writing into it; expected one at a time; wait until it has ended, or "
+            "choose another --output"
+        ) from None
+    try:
+        yield
+    finally:
+        if is_empty(folder):
+            clear(folder)
+        lock.release()
+
+
+def clear(folder: Path) -> None:
+    """Remove a folder, or, where it is a link or may not go, all that is in it."""
+    with suppress(OSError):
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink()
+        folder.rmdir()
 
 
 def require_text(config: Config) -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 from keras import ops
 
+from fornet_keras.config.training import TrainingConfig
 
-def warmup_note(warmup_steps: int, total_steps: int) -> str | None:
-    """A line where the rate would rise to the end of a run and never fall."""
-    if warmup_steps < total_steps:
-        return None
-    return (
-        f"note: the learning rate rises for training.warmup_steps={warmup_steps} steps, and the run has "
-        f"{total_steps}: it never falls; set fewer, such as {total_steps // 10}"
-    )
+
+def schedule_notes(training: TrainingConfig, total_steps: int) -> Iterator[str]:
+    """A line about each setting that is meant for a longer run."""
+    if training.warmup_steps >= total_steps:
+        yield (
+            f"note: the learning rate rises for training.warmup_steps={training.warmup_steps} steps, and the "
+            f"run has {total_steps}: it never falls; set fewer, such as {total_steps // 10}"
+        )
+    if training.accumulate > total_steps:
+        yield (
+            f"note: the weights change after training.accumulate={training.accumulate} steps, and the run "
+            f"has {total_steps}: they never change; set fewer"
+        )
 
 
 @keras.saving.register_keras_serializable("fornet_keras")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,10 +13,8 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from fornet_keras.atomic import remove_unfinished, write_text
+from fornet_keras.atomic import last_complete, remove_unfinished, write_text
 from fornet_keras.config import Config
-from fornet_keras.data.dataset import LabelTable
-from fornet_keras.data.decoded import decoded_samples
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.errors import TrainingError
 from fornet_keras.evaluation.evaluate import Scores
@@ -26,22 +23,25 @@ from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.training.build import build_model, compile_model, without_weights
 from fornet_keras.training.checkpoint import Checkpoint, newest
 from fornet_keras.training.checkpointing import Checkpointing, Remembers
-from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
+from fornet_keras.training.devices import ALONE, NAMES, Processes, device_name, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.fit_selector import fit_selector
-from fornet_keras.training.open_data import open_data
+from fornet_keras.training.open_data import open_data, open_decoded
 from fornet_keras.training.precision import dtype_policy
 from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.report import save_first_batches, save_report
 from fornet_keras.training.run_folder import (
     RESULT,
     check_run_folder,
+    clear,
+    is_empty,
+    only_run,
     require_text,
     with_absolute_paths,
     write_config,
 )
 from fornet_keras.training.run_log import RunLog
-from fornet_keras.training.schedule import warmup_note
+from fornet_keras.training.schedule import schedule_notes
 from fornet_keras.training.teacher import TeacherMemory, learn_from, load_teacher
 from fornet_keras.training.validation import Validation
 
@@ -67,8 +67,8 @@ def train(
         The result that is also written to `result.json`, and the `Scores` of the best model.
 
     Raises:
-        ConfigError: no data folder is given, or one that is not UTF-8, the run folder is in use or of another
-            configuration, or its run has learnt from other images.
+        ConfigError: no data folder is given, or one that is not UTF-8, the run folder is in use, of another
+            run that goes on or of another configuration, or its run has learnt from other images.
         DataError: the data cannot be used.
         TrainingError: the loss became NaN or infinite, a checkpoint could not be written, or none of the
             run's is whole.
@@ -80,9 +80,12 @@ def train(
     if processes.rank:
         # What it learns and decides is what the first process does: nobody looks at its folder.
         with TemporaryDirectory() as folder:
+            if (best := last_complete(output / "best")).exists():  # of before the run goes on
+                shutil.copytree(best, Path(folder) / "best")
             return _train(config, Path(folder), Console(quiet=True), processes, resumed)
     check_run_folder(output, config, resume)
-    return _train(config, output, console or Console(quiet=True), processes, resumed)
+    with only_run(output):
+        return _train(config, output, console or Console(quiet=True), processes, resumed)
 
 
 def _train(
@@ -95,19 +98,17 @@ def _train(
     """Train in this process, alone or with others."""
     training = config.training
     train_set, val_set, pixels = open_data(config, console)
-    decoded = None
-    if config.data.cache:
-        decoded = decoded_samples(train_set, Path(config.data.cache), training.workers, console.print)
+    decoded = open_decoded(train_set, config, console)
     resumed = find_checkpoint(console)
     remove_unfinished(output)
-    is_new = not output.exists() or not any(output.iterdir())
+    is_new = is_empty(output)
     pictures = output / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
 
     part = (processes.rank, processes.count)
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed, decoded, part)
     steps = batches.steps_per_epoch
-    if note := warmup_note(training.warmup_steps, training.epochs * steps):
+    for note in schedule_notes(training, training.epochs * steps):
         console.print(note, highlight=False)
     line = ProgressLine(console, training.batch_size, training.epochs, steps)
     validation = Validation(
@@ -127,6 +128,8 @@ def _train(
         resumed,
     )
     write_config(output, config)
+    device = device_name(max(training.devices, processes.count))
+    console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
     try:
         save_first_batches(pictures / "first_batches.png", batches)
         line.begin(saver.step)
@@ -136,28 +139,17 @@ def _train(
             synchronize(model, processes)
             callbacks = [StopOnNaN(batches), validation, log, line, saver]
             _fit(model, config, batches, callbacks, validation, saver)
+        if training.selector_epochs:
+            _fit_selector_of_best(output / "best", config, batches, saver, line)
+        return _conclude(output, device, validation, log, saver, model.count_params())
     except BaseException:
         if is_new and not log.rows and not saver.saved_step:
             # Nothing was learnt: the corrected command may use the same folder.
-            _remove(output)
+            clear(output)
         raise
     finally:
         line.close()
         log.close()
-    if training.selector_epochs:
-        _fit_selector_of_best(output / "best", config, batches, saver, console)
-    return _conclude(output, val_set.table, validation, log, saver, model.count_params())
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder, or, where it is a link or may not go, all that is in it."""
-    with suppress(OSError):
-        for entry in folder.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink()
-        folder.rmdir()
 
 
 def make_model(config: Config, batches: TrainingBatches, pixels: Sequence[int]) -> FoRNet:
@@ -202,14 +194,15 @@ def _fit(
 
 
 def _fit_selector_of_best(
-    best: Path, config: Config, batches: TrainingBatches, saver: Checkpointing, console: Console
+    best: Path, config: Config, batches: TrainingBatches, saver: Checkpointing, line: ProgressLine
 ) -> None:
     """Let the Selector of the best model learn once more; a run that stops in here begins this part anew."""
 
     def tell(epoch: int, logs: Any) -> None:
         epochs = config.training.selector_epochs
-        console.print(f"Selector alone, epoch {epoch + 1}/{epochs}", highlight=False)
+        line.console.print(f"Selector alone, epoch {epoch + 1}/{epochs}", highlight=False)
 
+    line.show("the Selector alone …")
     callback = keras.callbacks.LambdaCallback(
         on_epoch_end=tell, on_train_batch_end=lambda batch, logs: saver.stop_if_asked()
     )
@@ -221,7 +214,7 @@ def _fit_selector_of_best(
 
 def _conclude(
     output: Path,
-    table: LabelTable,
+    device: str,
     validation: Validation,
     log: RunLog,
     saver: Checkpointing,
@@ -229,9 +222,11 @@ def _conclude(
 ) -> tuple[dict[str, Any], Scores]:
     """Score the best model; write the pictures of the run and its result."""
     scores = validation.score_best()
+    table = validation.dataset.table
     save_report(output / "pictures", table, log.rows, scores, validation.pictures)
     result = {
         "backend": keras.backend.backend(),
+        "device": device,
         "epochs": len(log.rows),
         "steps": saver.step,
         "best_miou": scores.matrix.miou,

@@ -53,7 +53,10 @@ def test_check_lists_every_problem_and_fails(run: Run, config: Path, data: Path,
     Image.open(label).point(lambda value: 5 if value == 7 else value).save(label)
     result = run("data", "check", "--config", config, "--data", data, "--json", tmp_path / "check.json")
     assert result.exit_code == 1
-    assert f"  {data}/images/train/a.png: no label; add its label file" in result.stdout
+    assert (
+        f"  {data}/images/train/a.png: no label; expected labels/SPLIT/*.png; add the file or leave "
+        in result.stdout
+    )
     assert f"  {data}/images/test/a.png: is not an image" in result.stdout
     assert f"  {label}: value 5; declare it as a class or under ignore" in result.stdout
     splits = json.loads((tmp_path / "check.json").read_text())["splits"]
@@ -110,11 +113,12 @@ def test_cache_is_what_training_reads(run: Run, config: Path, data: Path, tmp_pa
 
 def test_inspect_draws_what_the_network_sees(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "inspected"
-    result = run("data", "inspect", "--config", config, "--data", data, "--output", output)
+    wider = ("--set", "augment.crop=[64, 128]")
+    result = run("data", "inspect", "--config", config, "--data", data, "--output", output, *wider)
     assert (result.exit_code, result.stderr) == (0, "")
     assert "train: 2 images" in result.stdout and "37.11%" in result.stdout
     picture = read_image(output / "training_samples.png")
-    assert picture.shape[:2] == (64 + 4 + 64, 96 + 4 + 96), "two samples of one batch, each above its label"
+    assert picture.shape[:2] == (64 + 4 + 64, 128 + 4 + 128), "two samples of one batch, each above its label"
     colors = {tuple(color) for color in picture[68:].reshape(-1, 3)}
     assert colors <= {(0, 0, 200), (90, 90, 90), (130, 180, 230), (0, 0, 0), (255, 255, 255)}
 

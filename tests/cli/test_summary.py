@@ -19,6 +19,9 @@ def test_costs_of_a_configuration_by_part(run: Run, config: Path, tmp_path: Path
     assert costs["parameters"] == sum(part["parameters"] for part in costs["by_part"].values())
     assert costs["macs"] == sum(part["macs"] for part in costs["by_part"].values()) < costs["dense_macs"]
     assert "G multiply-accumulates at 64x96" in result.stdout
+    wider = run("summary", config, *options, "--set", "model.widths=[16, 24, 32, 48]")
+    assert wider.exit_code == 0
+    assert json.loads((tmp_path / "costs.json").read_text())["parameters"] > costs["parameters"]
     (total,) = [line.split() for line in result.stdout.splitlines() if line.split()[:1] == ["all"]]
     assert total == ["all", f"{costs['parameters'] / 1e6:.3f}", f"{costs['macs'] / 1e9:.2f}"]
 
@@ -27,6 +30,8 @@ def test_costs_of_a_configuration_by_part(run: Run, config: Path, tmp_path: Path
 def test_costs_of_a_model_at_its_own_top_k(run: Run, model: Path) -> None:
     result = run("summary", model, "--size", "64×96")
     assert (result.exit_code, f"{model}, 3 classes, top-k 0.5" in result.stdout) == (0, True)
+    result = run("summary", model, "--set", "model.preset=s")
+    assert (result.exit_code, "--set is for a CONFIG (.yaml)" in result.stderr) == (2, True)
 
 
 def test_a_configuration_that_begins_with_weights_that_are_not_there(run: Run) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ def test_train_leaves_a_run_folder_and_says_what_next(
     result = run("train", "--config", config, "--data", data, "--json", "result.json", *joined)
     assert result.exit_code == 0
     assert "harbour train+test: 4 images, 0 missing labels, 0 corrupt\n" in result.stderr
+    assert re.search(r"^(TensorFlow|JAX|PyTorch) on \d+ CPU cores?$", result.stderr, re.MULTILINE)
     assert "epoch 1/1  loss " in result.stderr
     assert "Best model (epoch 1) on test" in result.stdout
     assert "the model was trained on test: these scores say nothing about other images" in result.stdout
@@ -33,6 +35,10 @@ def test_train_leaves_a_run_folder_and_says_what_next(
     again = run("train", "--config", config, "--data", data)
     assert again.exit_code == 1
     assert "runs/harbour: the run folder is not empty" in only_line(again.stderr)
+
+    resumed = run("train", "--config", "runs/harbour/config.yaml", "--resume")
+    assert (resumed.exit_code, [*Path("runs").iterdir()]) == (0, [Path("runs/harbour")])
+    assert "going on after step 2" in resumed.stderr
 
 
 @pytest.mark.parametrize(
@@ -86,3 +92,12 @@ def test_a_dry_run_estimates_and_leaves_nothing(run: Run, config: Path, data: Pa
     assert found["seconds"] > training + validations > training > 0, "the Selector's epochs come on top"
     assert found["checkpoint_bytes"] > 3 * 4 * 17_000, "the weights, and two moments of each"
     assert found["peak_memory_bytes"] > 10_000_000
+
+
+def test_a_dry_run_of_several_processes(run: Run, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fornet_keras.training.devices import Processes
+
+    monkeypatch.setattr("fornet_keras.training.devices.join_processes", lambda: Processes(0, 2))
+    result = run("train", "--config", config, "--dry-run")
+    assert result.exit_code == 2
+    assert "--dry-run measures one process; start it without the launcher" in result.stderr

@@ -37,7 +37,10 @@ def kept(cache: Path) -> list[Path]:
 
 
 def test_the_same_batches_to_the_last_bit(dataset: Dataset, tmp_path: Path) -> None:
-    decoded = decoded_samples(dataset, tmp_path / "cache", 2, print)
+    done: list[tuple[int, int]] = []
+    decoded = decoded_samples(dataset, tmp_path / "cache", 2, print, lambda *counts: done.append(counts))
+    count = len(dataset)
+    assert done == [(number, count) for number in range(1, count + 1)]
     for index, sample in enumerate(dataset.samples):
         for ours, theirs in zip(decoded.read(index), read_sample(sample, TABLE), strict=True):
             np.testing.assert_array_equal(ours, theirs)

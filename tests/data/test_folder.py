@@ -72,6 +72,20 @@ def test_all_keys(tmp_path: Path) -> None:
     assert labels == ["a_mask.png", "b_mask.png"]
 
 
+def test_lists_tell_the_splits_apart_where_folders_do_not(tmp_path: Path) -> None:
+    """The label of an image in a sub-folder is in the same one of the labels."""
+    describe(tmp_path, MINIMAL + '\nimages: images\nlabels: labels\nlists: "{split}.txt"')
+    for name in ("a.png", "day/a.png", "night/a.png"):
+        write(tmp_path / "images" / name)
+        write(tmp_path / "labels" / name)
+    (tmp_path / "train.txt").write_text("images/night/a.png\nimages/a.png\n")
+    (tmp_path / "val.txt").write_text("images/day/a.png\n")
+    found = {split: open_dataset("folder", tmp_path, split).samples for split in ("train", "val")}
+    labels = {split: [sample.label for sample in samples] for split, samples in found.items()}
+    folder = tmp_path / "labels"
+    assert labels == {"train": [folder / "night/a.png", folder / "a.png"], "val": [folder / "day/a.png"]}
+
+
 @pytest.mark.parametrize("images", ["{split}", "data/{split}_images", "./in/{split}/", "../outside/{split}"])
 def test_splits_are_found_from_the_pattern(tmp_path: Path, images: str) -> None:
     root = tmp_path / "root"
@@ -126,6 +140,8 @@ def test_wrong_layout_names_the_patterns(tmp_path: Path) -> None:
             "images: must be a relative path that contains {split} once, .*'images'",
         ),
         (f'{MINIMAL}\nlabels: "/a/{{split}}"', "labels: must be a relative path"),
+        (f'{MINIMAL}\nlabels: /a\nlists: "{{split}}.txt"', "labels: must be a relative path"),
+        (f"{MINIMAL}\nlists: train.txt", "lists: must be a relative path that contains {split} once"),
         (f"{MINIMAL}\nlabel_name: mask.png", "label_name: must contain {stem} once, .*'mask.png'"),
         (f"{MINIMAL}\nname: again", "duplicate key 'name'"),
         ('name: "a\\e[31m"\nclasses:\n  - {name: a, color: [0, 0, 0]}', "name: String should match"),
@@ -151,7 +167,7 @@ def test_no_description(tmp_path: Path) -> None:
 def test_a_link_to_a_device_is_not_read(tmp_path: Path) -> None:
     root = describe(tmp_path, MINIMAL + '\nlists: "{split}.txt"')
     (root / "train.txt").symlink_to("/dev/zero")
-    with pytest.raises(DataError, match="dataset.yaml|train"):
+    with pytest.raises(DataError, match="is not laid out as harbour data"):
         open_dataset("folder", root, "train")
     with pytest.raises(DataError, match=r"train.txt: cannot be read \(not a file\)"):
         read_list(root / "train.txt", root)

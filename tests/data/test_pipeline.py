@@ -113,6 +113,16 @@ def test_a_data_set_smaller_than_a_batch_fills_one(tmp_path: Path) -> None:
     assert len(samples) == 8 and min(samples.count(index) for index in range(3)) >= 2
 
 
+def test_a_sample_that_fills_a_batch_looks_different_each_time(tmp_path: Path) -> None:
+    """The first time as where the batch is no larger than the data set; the same from every process."""
+    dataset = write_samples(tmp_path, 2)
+    images, _ = TrainingBatches(dataset, RANDOM, batch_size=6, seed=0).batch(3, 0)
+    assert len({image.tobytes() for image in images}) == 6
+    np.testing.assert_array_equal(images[:2], TrainingBatches(dataset, RANDOM, 2, seed=0).batch(3, 0)[0])
+    parts = [TrainingBatches(dataset, RANDOM, 6, 0, part=(rank, 2)).batch(3, 0)[0] for rank in range(2)]
+    np.testing.assert_array_equal(np.concatenate(parts), images)
+
+
 def test_unscaled_batches_are_whole_in_every_process(tmp_path: Path) -> None:
     """What is learnt from them is not averaged over the processes."""
     batches = TrainingBatches(write_samples(tmp_path, 8), STILL, 4, 0, part=(1, 2))
@@ -198,7 +208,8 @@ def test_tensorflow_is_used_where_it_is_there(tmp_path: Path, monkeypatch: pytes
     import tensorflow as tf
 
     batches = TrainingBatches(write_samples(tmp_path, 2), STILL, 2, seed=0)
-    assert isinstance(fit_input(batches, workers=1), tf.data.Dataset)
+    found = fit_input(batches, workers=1)
+    assert isinstance(found, tf.data.Dataset) and not found.options().autotune.enabled
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     assert isinstance(fit_input(batches, workers=1), BatchSequence)
 

@@ -54,6 +54,18 @@ def test_two_images_with_one_label(tmp_path: Path) -> None:
     assert [line.partition("; ")[0] for line in lines(both)] == [expected]
 
 
+def test_images_that_turn_without_another_size(tmp_path: Path) -> None:
+    """Half a turn, which no size betrays; a quarter of one does, unless the image is square."""
+    dataset = make_dataset(tmp_path, [LABEL, LABEL, np.zeros((4, 4), np.uint8), None])
+    assert scan(dataset).turned_note() is None
+    for sample, orientation in zip(dataset.samples, (3, 6, 6, 3), strict=True):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.open(sample.image).save(sample.image, exif=exif)
+    note = scan(dataset).turned_note()
+    assert note is not None and "their EXIF orientation turns 2 images of 'train', and no label" in note
+
+
 @pytest.mark.parametrize(("crop", "padded"), [((2, 3), False), ((3, 3), True), ((2, 4), True)])
 def test_images_smaller_than_the_crops(crop: tuple[int, int], padded: bool, tmp_path: Path) -> None:
     note = scan(make_dataset(tmp_path, [LABEL])).padding_note(crop)
@@ -91,7 +103,8 @@ def test_each_bad_file_is_named(tmp_path: Path) -> None:
     report = scan(dataset)
     assert report.summary() == "5 images, 1 missing label, 2 corrupt, 1 wrong label"
     one, two, three, four = sorted(map(str, report.problems))
-    assert one == f"{tmp_path / '1.jpg'}: no label; add its label file or leave the image out"
+    missing = "no label; expected one of its name; add the file or leave the image out"
+    assert one == f"{tmp_path / '1.jpg'}: {missing}"
     assert two.startswith(f"{tmp_path / '2.jpg'}: cannot be read (")
     assert three.startswith(f"{tmp_path / '3.png'}: is empty (0 bytes); expected an image")
     assert (

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -17,10 +18,17 @@ from fornet_keras.config import Config, dump_config, read_config
 from fornet_keras.data.camvid import TABLE as CAMVID
 from fornet_keras.errors import ConfigError
 from fornet_keras.layers.topk_gate import TopKGate
-from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import save_model
-from fornet_keras.training.devices import ALONE, Processes, join_processes, on_devices, synchronize
+from fornet_keras.training.build import compile_model
+from fornet_keras.training.devices import (
+    ALONE,
+    Processes,
+    join_processes,
+    on_devices,
+    sum_over_devices,
+    synchronize,
+)
 from tests.model.tiny import randomize, tiny_model
 
 pytestmark = pytest.mark.backend
@@ -151,9 +159,28 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
         pass
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="JAX ranks the pixels of all devices")
-def test_ranking_the_pixels_of_a_part_is_refused() -> None:
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX computes with the whole batch")
+@pytest.mark.parametrize(
+    ("setting", "without"),
+    [
+        ("loss.ohem=0.5", "null"),
+        # PyTorch's processes meet before the optimizer.
+        *[("training.clip_norm=1.0", "null"), ("training.accumulate=2", "1")] * (BACKEND == "tensorflow"),
+    ],
+)
+def test_what_a_part_of_a_batch_cannot_tell_is_refused(
+    setting: str, without: str, config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = FoRNet.from_preset("pico", num_classes=2)
-    model.compile("sgd", loss=FoRNetLoss(ohem=0.5))
-    with pytest.raises(ConfigError, match=r"loss.ohem is 0.5.*--set loss.ohem=null"):
+    compile_model(model, read_config(config_file, [setting]), [1, 1], steps_per_epoch=3)
+    if BACKEND == "tensorflow":
+        two = SimpleNamespace(num_replicas_in_sync=2)
+        monkeypatch.setattr("tensorflow.distribute.get_strategy", lambda: two)
+    name, value = setting.split("=")
+    with pytest.raises(ConfigError, match=rf"{name} is {value}, .*--backend jax, or --set {name}={without}$"):
         synchronize(model, Processes(0, 2))
+
+
+def test_a_launcher_whose_processes_have_not_met_adds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert keras.ops.convert_to_numpy(sum_over_devices(keras.ops.ones(2))).tolist() == [1, 1]

@@ -1,6 +1,7 @@
 """A run that was interrupted ends as the run that was not, to the last bit."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fornet_keras.cli.root import root
@@ -27,6 +29,7 @@ from fornet_keras.data.camvid import TABLE as CAMVID
 from fornet_keras.errors import ConfigError, TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.training.checkpoint import Checkpoint, _read, newest
+from fornet_keras.training.devices import Processes
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.report import save_report
 
@@ -115,9 +118,22 @@ def test_resumed_after_any_step(
     """After the last step; in `make test-faults` at others too. With the charts of what it remembers."""
     monkeypatch.setattr("fornet_keras.training.train.save_report", save_report)
     cut_off(whole.folder, tmp_path / "run", step)
-    train(whole.config, tmp_path / "run", resume=True)
+    shown = Console(file=io.StringIO(), force_terminal=True, width=200)
+    train(whole.config, tmp_path / "run", shown, resume=True)
+    assert "validating 2/2" in shown.file.getvalue(), "the best model, at the end"
     assert_same_run(tmp_path / "run", whole.folder)
     assert (tmp_path / "run" / "pictures" / "curves.png").stat().st_size > 500
+
+
+@pytest.mark.backend
+def test_another_process_knows_the_best_model_of_before(
+    train: Train, whole: SimpleNamespace, tmp_path: Path
+) -> None:
+    """It trains in a folder of its own, and leaves the run's as it is."""
+    cut_off(whole.folder, tmp_path / "run", STEPS)
+    result, _ = train(whole.config, tmp_path / "run", resume=True, processes=Processes(rank=1))
+    assert result["val"]["miou"] == json.loads((whole.folder / "result.json").read_text())["val"]["miou"]
+    assert not (tmp_path / "run" / "result.json").exists()
 
 
 @pytest.mark.backend

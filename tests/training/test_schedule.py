@@ -1,5 +1,7 @@
 import pytest
 
+from fornet_keras.config.training import TrainingConfig
+
 pytestmark = pytest.mark.backend
 
 
@@ -37,8 +39,11 @@ def test_a_run_of_one_step_learns() -> None:
     assert rates([0], learning_rate=0.3, total_steps=1, warmup_steps=200) == pytest.approx([0.3])
 
 
-def test_a_rate_that_never_falls_is_said() -> None:
-    from fornet_keras.training.schedule import warmup_note
+def test_settings_of_a_longer_run_are_said() -> None:
+    from fornet_keras.training.schedule import schedule_notes
 
-    assert warmup_note(99, 100) is None
-    assert "rises for training.warmup_steps=200 steps, and the run has 110" in str(warmup_note(200, 110))
+    fitting = TrainingConfig(epochs=1, batch_size=1, warmup_steps=99, accumulate=100)
+    assert [*schedule_notes(fitting, 100)] == []
+    rate, weights = schedule_notes(fitting, 90)
+    assert "rises for training.warmup_steps=99 steps, and the run has 90: it never falls" in rate
+    assert "change after training.accumulate=100 steps, and the run has 90: they never change" in weights

@@ -17,7 +17,7 @@ from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import ConfigError, DataError, TrainingError
 from fornet_keras.shipped import SHIPPED
-from fornet_keras.training.run_folder import with_absolute_paths
+from fornet_keras.training.run_folder import only_run, with_absolute_paths
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -36,7 +36,7 @@ def test_the_run_folder_is_complete(run: SimpleNamespace) -> None:
     names = {path.name for path in run.folder.iterdir()}
     assert names == {
         *("config.yaml", "log.csv", "result.json"),
-        *("best", "last", "checkpoints", "tensorboard", "pictures"),
+        *("best", "last", "checkpoints", "tensorboard", "pictures", ".lock"),
     }
     assert read_config(run.folder / "config.yaml") == run.config
 
@@ -62,7 +62,7 @@ def test_the_log_has_a_row_an_epoch(run: SimpleNamespace) -> None:
 def test_the_result_has_what_others_build_on(run: SimpleNamespace) -> None:
     written = json.loads((run.folder / "result.json").read_text("utf-8"), parse_constant=pytest.fail)
     assert written == json.loads(json.dumps(run.result))
-    assert {"backend", "epochs", "steps", "best_miou", "seconds", "model"} <= set(written)
+    assert {"backend", "device", "epochs", "steps", "best_miou", "seconds", "model"} <= set(written)
     import keras
 
     assert written["backend"] == keras.backend.backend()
@@ -110,8 +110,10 @@ def test_tensorboard_shows_the_curves_and_the_pictures(run: SimpleNamespace) -> 
 
 @pytest.mark.backend
 def test_pictures_are_drawn(run: SimpleNamespace) -> None:
-    for path in (run.folder / "pictures").iterdir():
-        assert path.suffix == ".png" and path.stat().st_size > 500
+    pictures = [*(run.folder / "pictures").iterdir()]
+    names = ("first_batches", "curves", "confusion_matrix", "classes", "val")
+    assert {path.name for path in pictures} == {f"{name}.png" for name in names}
+    assert all(path.stat().st_size > 500 for path in pictures)
 
 
 # === The same once more ===
@@ -182,6 +184,15 @@ def test_a_run_folder_in_use(train: Train, make_config: MakeConfig, tmp_path: Pa
     ):
         train(make_config(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_a_run_folder_that_another_run_writes_into(
+    train: Train, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    with only_run(folder), pytest.raises(ConfigError, match="another run is writing into it; .* --output"):
+        train(make_config(), folder)
+    assert not folder.exists()
 
 
 def test_labels_that_are_all_void(
