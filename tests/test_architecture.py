@@ -28,6 +28,7 @@ LEVELS = {
     "data.file_list": 0,
     "data.sources": 0,
     "data.images": 0,
+    "data.label_files": 0,
     "data.synthetic": 0,
     "layers": 1,
     "losses": 1,

@@ -22,7 +22,8 @@ from fornet_keras.config import (
     read_config,
 )
 from fornet_keras.data.dataset import IGNORE, LabelTable
-from fornet_keras.data.images import image_size, read_image, read_label, to_train_ids, verify_image
+from fornet_keras.data.images import image_size, read_image, verify_image
+from fornet_keras.data.label_files import read_label, to_train_ids
 from fornet_keras.data.transforms import augment, random_generator
 from fornet_keras.evaluation.borders import border_band
 from fornet_keras.metrics import ConfusionMatrix

@@ -12,6 +12,9 @@ IGNORE = 255
 CLASS_NAME = r"^[^\x00-\x1f\x7f-\x9f]{1,100}$"
 """What a class may be called: up to 100 characters, none of which controls a terminal."""
 
+Color = tuple[int, int, int]
+"""Red, green and blue, 0…255."""
+
 
 @dataclass(frozen=True)
 class LabelTable:
@@ -23,12 +26,14 @@ class LabelTable:
         train_ids: label-file value (0…255) → train id, or `IGNORE`. A value that is not a key is an error
             in the data.
         thin: names of the classes that are thin structures (poles, signs), scored as a group.
+        label_colors: colour → label-file value, where the label files are pictures in the classes' colours.
     """
 
     names: tuple[str, ...]
-    colors: tuple[tuple[int, int, int], ...]
+    colors: tuple[Color, ...]
     train_ids: Mapping[int, int]
     thin: tuple[str, ...] = ()
+    label_colors: Mapping[Color, int] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:

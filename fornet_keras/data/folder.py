@@ -7,6 +7,8 @@ A complete `dataset.yaml`; only `name` and `classes` are required, the rest are 
       - {name: water, color: [0, 0, 200]}                            # value 0, its position
       - {name: mooring, color: [200, 200, 0], value: 7, thin: true}
     ignore: []                     # further label values that are neither trained on nor scored
+    label_colors: false            # true: label files are pictures in the classes' colours and hold no values
+    ignore_colors: []              # then instead of ignore, such as [[0, 0, 0]]
     images: images/{split}
     labels: labels/{split}
     image_suffixes: [.png, .jpg, .jpeg, .webp, .bmp]
@@ -39,7 +41,7 @@ from pydantic_core import ErrorDetails
 
 from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.config.yaml_text import parse_yaml
-from fornet_keras.data.dataset import CLASS_NAME, IGNORE, LabelTable, Sample
+from fornet_keras.data.dataset import CLASS_NAME, IGNORE, Color, LabelTable, Sample
 from fornet_keras.data.file_list import read_list, require_inside
 from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import ConfigError, DataError
@@ -48,6 +50,7 @@ DESCRIPTION_FILE = "dataset.yaml"
 MAX_BYTES = 1_000_000
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
+_Color = Annotated[list[_Byte], Field(min_length=3, max_length=3)]
 _Name = Annotated[str, Field(min_length=1)]
 
 
@@ -65,7 +68,7 @@ class ClassDescription(_Strict):
     """One class: its name, its RGB colour (0…255), its value in a label file, whether it is thin."""
 
     name: Annotated[str, Field(pattern=CLASS_NAME)]
-    color: Annotated[list[_Byte], Field(min_length=3, max_length=3)]
+    color: _Color
     value: _Byte | None = None
     thin: bool = False
 
@@ -76,6 +79,8 @@ class FolderDescription(_Strict):
     name: Annotated[str, Field(pattern=CLASS_NAME)]
     classes: Annotated[list[ClassDescription], Field(min_length=2, max_length=IGNORE)]
     ignore: list[_Byte] = []
+    label_colors: bool = False
+    ignore_colors: list[_Color] = []
     lists: str | None = None
     images: str = "images/{split}"
     labels: str = "labels/{split}"
@@ -98,11 +103,24 @@ class FolderDescription(_Strict):
         for what, entries in (
             ("class name", [entry.name for entry in self.classes]),
             ("label value", [*self.values(), *self.ignore]),
+            ("color", [str(color) for color in self._colors()] if self.label_colors else []),
         ):
             twice = [entry for entry, count in Counter[str | int](entries).items() if count > 1]
             if twice:
                 raise ValueError(f"{what} {twice[0]} is declared twice; declare each once")
         return self
+
+    @model_validator(mode="after")
+    def _values_or_colors(self) -> FolderDescription:
+        by_value = self.ignore or any(entry.value is not None for entry in self.classes)
+        if self.label_colors and by_value:
+            raise ValueError("label_colors is true, and labels then hold no values; remove value and ignore")
+        if self.ignore_colors and not self.label_colors:
+            raise ValueError("ignore_colors is of labels in colours; set label_colors: true, or take ignore")
+        return self
+
+    def _colors(self) -> list[list[int]]:
+        return [*(entry.color for entry in self.classes), *self.ignore_colors]
 
     def values(self) -> list[int]:
         """The value of each class in a label file, in the order of the train ids."""
@@ -113,11 +131,15 @@ class FolderDescription(_Strict):
     def table(self) -> LabelTable:
         """The label table that the rest of the package works with."""
         train_ids = {value: train_id for train_id, value in enumerate(self.values())}
+        ignored = [IGNORE] if self.ignore_colors else self.ignore
+        colors: list[Color] = [(red, green, blue) for red, green, blue in self._colors()]
+        values = [*range(len(self.classes)), *[IGNORE] * len(self.ignore_colors)]
         return LabelTable(
             names=tuple(entry.name for entry in self.classes),
-            colors=tuple((entry.color[0], entry.color[1], entry.color[2]) for entry in self.classes),
-            train_ids=train_ids | dict.fromkeys(self.ignore, IGNORE),
+            colors=tuple(colors[: len(self.classes)]),
+            train_ids=train_ids | dict.fromkeys(ignored, IGNORE),
             thin=tuple(entry.name for entry in self.classes if entry.thin),
+            label_colors=dict(zip(colors, values, strict=True)) if self.label_colors else {},
         )
 
     def layout(self) -> tuple[str, str]:

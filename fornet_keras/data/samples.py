@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import LabelTable, Sample
-from fornet_keras.data.images import read_image, read_label, to_train_ids
+from fornet_keras.data.images import read_image
+from fornet_keras.data.label_files import read_label, to_train_ids
 from fornet_keras.errors import DataError
 
 
@@ -19,7 +20,7 @@ def read_sample(sample: Sample, table: LabelTable) -> tuple[NDArray[np.uint8], N
     """
     if sample.label is None:
         raise DataError(f"{sample.image}: no label; expected one to train or score on; add its label file")
-    image, label = read_image(sample.image), read_label(sample.label)
+    image, label = read_image(sample.image), read_label(sample.label, table.label_colors)
     if image.shape[:2] != label.shape:
         sizes = ["x".join(map(str, array.shape[:2])) for array in (label, image)]
         raise DataError(

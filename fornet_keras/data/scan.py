@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
 from fornet_keras.data.fingerprint import fingerprint
-from fornet_keras.data.images import WrongLabelError, read_label, train_id_lookup, turns_unseen, verify_image
+from fornet_keras.data.images import turns_unseen, verify_image
+from fornet_keras.data.label_files import WrongLabelError, read_label, train_id_lookup
 from fornet_keras.data.scan_report import OF_LABELS, Kind, Problem, ScanReport, load_report, store_report
 from fornet_keras.errors import DataError, one_line
 
@@ -129,7 +130,7 @@ def _read(sample: Sample, dataset: Dataset) -> _Record:
         findings.append(("missing label", sample.image, text))
         return _Record(size, pixels, tuple(findings), turned)
     try:
-        label = read_label(sample.label)
+        label = read_label(sample.label, table.label_colors)
         if size and label.shape != size:
             found, wanted = (f"{height}×{width}" for height, width in (label.shape, size))
             fix = "export them again"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.data.cityscapes import LABEL_IDS, TABLE
 from fornet_keras.data.dataset import Dataset, Sample
-from fornet_keras.data.images import read_instances, read_label
+from fornet_keras.data.label_files import read_instances, read_label
 from fornet_keras.errors import DataError
 
 NUM_LABELS = 34

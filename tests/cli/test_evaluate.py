@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.config import dump_config, read_config
-from fornet_keras.data.images import read_label
+from fornet_keras.data.label_files import read_label
 from tests.cli.conftest import DATASET, Run, only_line
 
 

@@ -7,6 +7,9 @@ import pytest
 from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.file_list import read_list
+from fornet_keras.data.folder import read_description
+from fornet_keras.data.samples import read_sample
+from fornet_keras.data.scan import scan
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import DataError
 
@@ -188,3 +191,46 @@ def test_a_description_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "dataset.yaml").write_bytes(b"\xff\xfe\x00name")
     with pytest.raises(DataError, match="dataset.yaml: cannot be read .*save it as UTF-8"):
         open_dataset("folder", tmp_path, "train")
+
+
+COLORED = """
+name: harbour
+classes:
+  - {name: water, color: [0, 0, 200]}
+  - {name: quay, color: [90, 90, 90]}
+label_colors: true
+ignore_colors: [[0, 0, 0]]
+"""
+
+
+def test_labels_in_colors(tmp_path: Path) -> None:
+    describe(tmp_path, COLORED)
+    write(tmp_path / "images/train/a.png")
+    picture = np.full((4, 6, 3), (200, 0, 0), np.uint8)  # OpenCV's order
+    picture[1], picture[2, 3] = 90, 0
+    (tmp_path / "labels/train").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "labels/train/a.png"), picture)
+    dataset = open_dataset("folder", tmp_path, "train")
+    expected = np.zeros((4, 6), np.uint8)
+    expected[1], expected[2, 3] = 1, IGNORE
+    np.testing.assert_array_equal(read_sample(dataset.samples[0], dataset.table)[1], expected)
+    report = scan(dataset)
+    assert report.pixels == (17, 6) and report.ignored_pixels == 1 and not report.problems
+    picture[0, 0] = 7
+    cv2.imwrite(str(tmp_path / "labels/train/a.png"), picture)
+    finding = scan(dataset).problems[0]
+    assert finding.kind == "wrong label" and finding.finding.startswith("colour [7, 7, 7] of no class")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("ignore_colors: [[0, 0, 0]]", "ignore: [3]"), "label_colors is true, .* remove value and ignore"),
+        (("[0, 0, 200]}", "[0, 0, 200], value: 4}"), "label_colors is true, .* remove value and ignore"),
+        (("label_colors: true", ""), "ignore_colors is of labels in colours; set label_colors: true"),
+        (("[[0, 0, 0]]", "[[90, 90, 90]]"), r"color \[90, 90, 90\] is declared twice"),
+    ],
+)
+def test_colors_that_do_not_fit(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_description(describe(tmp_path, COLORED.replace(*change)))

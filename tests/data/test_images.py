@@ -9,17 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fornet_keras.data.camvid import TABLE
-from fornet_keras.data.dataset import IGNORE, LabelTable
-from fornet_keras.data.images import (
-    WrongLabelError,
-    decode_image,
-    image_size,
-    read_image,
-    read_label,
-    to_train_ids,
-    verify_image,
-)
+from fornet_keras.data.images import decode_image, image_size, read_image, verify_image
+from fornet_keras.data.label_files import read_label
 from fornet_keras.errors import DataError
 
 READERS = (image_size, verify_image, read_image, read_label)
@@ -49,9 +40,6 @@ def write_png(path: Path, height: int, width: int, bits: int, color_type: int, c
     ]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
     return path
-
-
-# === Images ===
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "Straße 東京.png", "A.PNG"])
@@ -88,22 +76,12 @@ def test_16_bits_keep_their_upper_8(tmp_path: Path, pixels: np.ndarray) -> None:
     np.testing.assert_array_equal(read_image(path), expected)
 
 
-def test_a_palette_gives_an_image_its_colors_and_a_label_its_indices(tmp_path: Path) -> None:
+def test_a_palette_gives_an_image_its_colors(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     picture = Image.fromarray(np.array([[0, 1, 2]], np.uint8), mode="P")
     picture.putpalette([10, 20, 30, 200, 100, 50, 7, 8, 9])
     picture.save(path, transparency=b"\x00\x80\xff")
     assert read_image(path).tolist() == [[[10, 20, 30], [200, 100, 50], [7, 8, 9]]]
-    assert read_label(path).tolist() == [[0, 1, 2]]
-
-
-@pytest.mark.parametrize("bits", [1, 2, 4])
-def test_a_label_of_few_bits_keeps_its_values(tmp_path: Path, bits: int) -> None:
-    values = [*range(2**bits)]
-    packed = int("".join(f"{value:0{bits}b}" for value in values).ljust(8, "0"), 2)
-    row = packed.to_bytes(max(1, len(values) * bits // 8), "big")
-    path = write_png(tmp_path / "a.png", 1, len(values), bits, 0, zlib.compress(b"\0" + row))
-    assert read_label(path).tolist() == [values]
 
 
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -234,73 +212,6 @@ def test_a_huge_image_is_refused_from_its_header(
         DataError, match="too large to be read safely; expected at most 100,000,000 pixels; resize"
     ):
         read(write_huge_png(tmp_path / "a.png", *shape))
-
-
-# === Labels ===
-
-
-@pytest.mark.parametrize("suffix", [".png", ".bmp"])
-def test_label_values_are_exact(tmp_path: Path, suffix: str) -> None:
-    label = read_label(write(tmp_path / f"a{suffix}", VALUES))
-    assert label.dtype == np.uint8
-    np.testing.assert_array_equal(label, VALUES)
-
-
-def test_a_16_bit_label_of_small_values_is_read(tmp_path: Path) -> None:
-    label = read_label(write(tmp_path / "a.png", VALUES.astype(np.uint16)))
-    assert label.dtype == np.uint8
-    np.testing.assert_array_equal(label, VALUES)
-
-
-@pytest.mark.parametrize(
-    ("name", "pixels", "message"),
-    [
-        ("a.png", COLORS, "a.png: holds RGB pixels; expected one 8-bit channel .*replace each colour"),
-        ("a.png", np.dstack([COLORS, VALUES]), "holds RGBA pixels"),
-        (
-            "a.png",
-            VALUES.astype(np.uint16) * 1000,
-            "16-bit values up to 34000; .*not the instance or depth map",
-        ),
-        ("a.jpg", VALUES, "a.jpg: is a JPEG file, whose compression can change class values; expected a PNG"),
-        ("a.webp", COLORS, "is a WEBP file"),
-    ],
-)
-def test_a_file_that_is_no_label(tmp_path: Path, name: str, pixels: np.ndarray, message: str) -> None:
-    with pytest.raises(WrongLabelError, match=message):
-        read_label(write(tmp_path / name, pixels))
-
-
-def test_label_values_become_train_ids() -> None:
-    table = LabelTable(("a", "b"), ((0, 0, 0), (1, 1, 1)), {7: 0, 3: 1, 0: IGNORE, 255: IGNORE})
-    label = np.array([[7, 3, 0], [255, 3, 7]], np.uint8)
-    train_ids = to_train_ids(label, table, Path("a.png"))
-    assert train_ids.dtype == np.uint8
-    assert train_ids.tolist() == [[0, 1, IGNORE], [IGNORE, 1, 0]]
-
-
-def test_train_ids_stay_as_they_are() -> None:
-    table = LabelTable(("a", "b"), ((0, 0, 0), (1, 1, 1)), {7: 0, 3: 1})
-    label = np.array([[0, 1, IGNORE]], np.uint8)
-    assert to_train_ids(label, table, Path("a.png"), holds_train_ids=True).tolist() == label.tolist()
-    with pytest.raises(WrongLabelError, match="a.png: value 7 not in the label table; expected 0…1, 255"):
-        to_train_ids(np.full((2, 3), 7, np.uint8), table, Path("a.png"), holds_train_ids=True)
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        (
-            [0, 12],
-            "a.png: value 12 not in the label table; expected 0…11; declare each as ignore or as a class",
-        ),
-        ([255, 3, 12], "values 12, 255 not in"),
-        (range(5, 40), "values 12, 13, 14, 15, 16, 17, 18, 19, … not in"),
-    ],
-)
-def test_an_undeclared_value_is_named(values: list[int], message: str) -> None:
-    with pytest.raises(WrongLabelError, match=message):
-        to_train_ids(np.array([values], np.uint8), TABLE, Path("a.png"))
 
 
 def test_bytes_are_decoded_as_files_are(tmp_path: Path) -> None:

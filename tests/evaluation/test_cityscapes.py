@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fornet_keras.data.cityscapes import LABEL_IDS, TABLE
-from fornet_keras.data.images import read_label, to_train_ids
+from fornet_keras.data.label_files import read_label, to_train_ids
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.data.synthetic import write_city
 from fornet_keras.evaluation.cityscapes import OfficialScores, find_label_files

@@ -20,14 +20,8 @@ with atheris.instrument_imports(include=["fornet_keras", "ruamel", "PIL"]):
     from fornet_keras.data.camvid import TABLE
     from fornet_keras.data.file_list import read_list
     from fornet_keras.data.folder import DESCRIPTION_FILE, read_description
-    from fornet_keras.data.images import (
-        image_size,
-        read_image,
-        read_instances,
-        read_label,
-        to_train_ids,
-        verify_image,
-    )
+    from fornet_keras.data.images import image_size, read_image, verify_image
+    from fornet_keras.data.label_files import read_instances, read_label, to_train_ids
     from fornet_keras.errors import FoRNetError
     from fornet_keras.model_description import Description
     from fornet_keras.model_folder import DESCRIPTION, _read_description

@@ -6,7 +6,8 @@ from PIL import Image
 
 from fornet_keras.data.cityscapes import LABEL_IDS, TABLE
 from fornet_keras.data.dataset import Dataset, Sample
-from fornet_keras.data.images import read_image, read_label
+from fornet_keras.data.images import read_image
+from fornet_keras.data.label_files import read_label
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.files import write_labels, write_picture
 from fornet_keras.prediction.submission import label_values, require_own_places, save_label_values

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from fornet_keras.data.dataset import LabelTable
-from fornet_keras.data.images import image_size, read_image, read_label
+from fornet_keras.data.images import image_size, read_image
+from fornet_keras.data.label_files import read_label
 from fornet_keras.errors import DataError
 from fornet_keras.model import FoRNet
 from fornet_keras.prediction import predictor

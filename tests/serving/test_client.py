@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.data.dataset import LabelTable
-from fornet_keras.data.images import read_label
+from fornet_keras.data.label_files import read_label
 from fornet_keras.errors import ServingError
 from fornet_keras.serving.client import request_rest
 from tests.cli.conftest import only_line, run

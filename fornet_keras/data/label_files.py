@@ -1,0 +1,159 @@
+"""Reading label files into arrays, and their values or colours into train ids.
+
+Pillow hands out a palette label's indices, where OpenCV has its colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.data.dataset import IGNORE, Color, LabelTable
+from fornet_keras.data.images import opened
+from fornet_keras.errors import DataError
+
+_GREY_STEPS = {"L;2": 85, "L;4": 17}  # by which Pillow spreads grey of two and four bits over 0…255
+_COLORS_APART = 8  # up to so many undeclared colours are named; more are a photo, or smoothed
+
+
+class WrongLabelError(DataError):
+    """A label file is intact but does not hold one class value a pixel."""
+
+
+def read_label(path: Path, colors: Mapping[Color, int] | None = None) -> NDArray[np.uint8]:
+    """The values of a label file, as they are stored; of a palette file the indices, not the colours.
+
+    A file of one, two or four bits a pixel holds values from 0 on.
+
+    Args:
+        path: a PNG or BMP.
+        colors: RGB colour → value, where the file is a picture in the classes' colours.
+
+    Returns:
+        uint8 array `(height, width)`, 0…255.
+
+    Raises:
+        WrongLabelError: the file has several channels, a value above 255, a colour that is none of `colors`,
+            or is a JPEG or WebP.
+        DataError: as `read_image`.
+    """
+    with opened(path) as image:
+        if image.format not in ("PNG", "BMP"):
+            raise WrongLabelError(
+                f"{path}: is a {image.format} file, whose compression can change class values; "
+                "expected a PNG; export the labels again as PNG"
+            )
+        if colors:
+            image.info.pop("transparency", None)  # of a palette, which Pillow would warn of
+            return _values_of(np.array(image.convert("RGB")), colors, path)
+        if image.mode not in ("1", "L", "P", "I;16"):
+            raise WrongLabelError(
+                f"{path}: holds {image.mode} pixels; expected one 8-bit channel of class values; "
+                "save a one-channel PNG, or where each class has its colour set label_colors in dataset.yaml"
+            )
+        step = _GREY_STEPS.get(str(image.tile[0].args))  # of the file's pixels, gone once they are decoded
+        label = np.array(image)
+        if step:
+            label //= step
+    if label.dtype != np.uint8 and label.max(initial=0) > 255:
+        raise WrongLabelError(
+            f"{path}: holds 16-bit values up to {label.max()}; expected class values of 0…255; "
+            "use the class labels, not the instance or depth map"
+        )
+    return label.astype(np.uint8, copy=False)
+
+
+def _values_of(picture: NDArray[np.uint8], colors: Mapping[Color, int], path: Path) -> NDArray[np.uint8]:
+    """The value of each pixel's colour."""
+    known = np.array(sorted((int(_packed(np.array(color))), value) for color, value in colors.items()))
+    pixels = _packed(picture)
+    nearest = np.searchsorted(known[:-1, 0], pixels)
+    unknown = np.unique(pixels[known[nearest, 0] != pixels])
+    if len(unknown) > _COLORS_APART:
+        raise WrongLabelError(
+            f"{path}: more than {_COLORS_APART} colours of no class; expected those of dataset.yaml alone; "
+            "export the labels without smoothed edges, or take label files and no photos"
+        )
+    if len(unknown):
+        listed = ", ".join(str([int(color) >> shift & 255 for shift in (16, 8, 0)]) for color in unknown)
+        raise WrongLabelError(
+            f"{path}: colour {listed} of no class; expected those of dataset.yaml; declare it as a class or "
+            "under ignore_colors"
+        )
+    return known[nearest, 1].astype(np.uint8)
+
+
+def _packed(colors: NDArray[Any]) -> NDArray[np.uint32]:
+    """RGB colours on the last axis as one number each."""
+    red, green, blue = (colors[..., i].astype(np.uint32) for i in range(3))
+    return np.asarray(red << 16 | green << 8 | blue, np.uint32)
+
+
+def read_instances(path: Path) -> NDArray[np.int64]:
+    """The values of an instance map, such as Cityscapes' `instanceIds`: 8 or 16 bits, one channel.
+
+    Returns:
+        int64 array `(height, width)`.
+
+    Raises:
+        WrongLabelError: the file has several channels.
+        DataError: as `read_image`.
+    """
+    with opened(path) as image:
+        if image.mode not in ("L", "I", "I;16"):
+            raise WrongLabelError(f"{path}: holds {image.mode} pixels; expected one channel of instance ids")
+        return np.array(image).astype(np.int64)
+
+
+def to_train_ids(
+    label: NDArray[np.uint8], table: LabelTable, path: Path, holds_train_ids: bool = False
+) -> NDArray[np.uint8]:
+    """Replace the values of a label file by train ids.
+
+    Args:
+        label: uint8 array `(height, width)` of label-file values.
+        table: the data set's classes.
+        path: the label file, for the error.
+        holds_train_ids: the values already are train ids; they are only checked.
+
+    Returns:
+        uint8 array `(height, width)` of 0…`num_classes - 1` and `IGNORE`.
+
+    Raises:
+        WrongLabelError: a value is not in the table.
+    """
+    lookup, undeclared = train_id_lookup(table, holds_train_ids)
+    if cv2.LUT(label, undeclared).any():
+        values = [int(value) for value in np.unique(label) if undeclared[value]]
+        listed = ", ".join(map(str, values[:8])) + (", …" if len(values) > 8 else "")
+        raise WrongLabelError(
+            f"{path}: value{'s' if len(values) > 1 else ''} {listed} not in the label table; expected "
+            f"{_ranges(np.flatnonzero(undeclared == 0))}; declare each as ignore or as a class"
+        )
+    return np.asarray(cv2.LUT(label, lookup), np.uint8)
+
+
+def train_id_lookup(
+    table: LabelTable, holds_train_ids: bool = False
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Two uint8 arrays over the values 0…255 of a label file: its train id, and 1 where it has none."""
+    train_ids = {value: value for value in (*range(table.num_classes), IGNORE)}
+    if not holds_train_ids:
+        train_ids = dict(table.train_ids)
+    lookup = np.full(256, IGNORE, np.uint8)
+    undeclared = np.ones(256, np.uint8)
+    for value, train_id in train_ids.items():
+        lookup[value] = train_id
+        undeclared[value] = 0
+    return lookup, undeclared
+
+
+def _ranges(values: NDArray[np.intp]) -> str:
+    """`[0, 1, 2, 255]` as "0…2, 255"."""
+    runs = np.split(values, np.flatnonzero(np.diff(values) > 1) + 1)
+    return ", ".join(f"{run[0]}…{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
