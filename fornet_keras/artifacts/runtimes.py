@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,6 +58,8 @@ def open_runtime(folder: Path, format: str, threads: int | None = None) -> Run:
     }
     try:
         return openers[format]()
+    except (OSError, MemoryError):
+        raise
     except Exception as error:  # each runtime has its own, and a broken package any
         raise ExportError(
             f"{folder}: {with_version(package)} cannot load it ({reason(error)}); expected a version like "
@@ -85,12 +88,13 @@ def usable_cores() -> int:
 
 
 def _saved_model(folder: Path) -> Run:
+    keras = sys.modules.get("keras")  # before TensorFlow, which imports it
     import tensorflow as tf
 
-    keras = sys.modules.get("keras")
     if keras and keras.backend.backend() != "tensorflow":
         # Else TensorFlow takes the GPU's memory from the backend that Keras computes with.
-        tf.config.set_visible_devices([], "GPU")
+        with suppress(RuntimeError):  # it has it already
+            tf.config.set_visible_devices([], "GPU")
     loaded = tf.saved_model.load(str(folder))
     signature = loaded.signatures["serving_default"]
 

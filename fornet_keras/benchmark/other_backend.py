@@ -68,9 +68,12 @@ def _choose(backend: str) -> None:
 
 
 def _open(folder: Path, top_k: float | None) -> None:
+    import keras
+
     from fornet_keras.model_folder import load_model
     from fornet_keras.prediction.predictor import Predictor
 
+    keras.config.set_image_data_format("channels_last")  # as `start_backend` does in the first process
     global _predictor
     model, _ = load_model(folder, top_k)
     _predictor = Predictor(model)

@@ -150,14 +150,13 @@ def _tell_next(artifacts: Sequence[Path], format_name: Format) -> None:
     first, *_ = names = [shlex.quote(str(folder)) for folder in artifacts]
     commands = [
         f"{program} predict {first} IMAGE --output predicted",
-        f"{program} serve {' '.join(names)}",
         f"{program} benchmark {' '.join(names)}",
     ]
-    if format_name == "saved_model":
-        commands = [
-            "docker compose --file deploy/compose.yaml up  # serves deploy/models/city",
-            f"{program} request {first} IMAGE --output served",
-        ]
+    if format_name != "saved_model":
+        commands.append(f"{program} serve {' '.join(names)}")
+    elif artifacts[0].parent == Path("deploy/models/city"):  # what the settings in deploy/ look for
+        commands.append("docker compose --file deploy/compose.yaml up")
+        commands.append(f"{program} request {first} IMAGE --output served")
     click.echo("\n  ".join(["Next:", *commands]))
 
 

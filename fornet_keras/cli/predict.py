@@ -130,11 +130,7 @@ def predict(
     elif context.get_parameter_source("workers") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--workers is of --engine ray")
     views = {"window": window, "flip": flip, "scales": scales}
-    budget = {
-        "budget_ms": budget_ms,
-        "budget_size": list(shrunk_size(first_size(found), short_side)) if budget_ms else None,
-    }
-    settings = {"model": shown(model), "weights": weights_mark(model), **budget, **views}
+    settings = {"model": shown(model), "weights": weights_mark(model), "budget_ms": budget_ms, **views}
     predictor: Predictor | ViewsPredictor | ArtifactPredictor
     if is_artifact(model):
         of_keras = {"backend": backend, "top_k": top_k, "budget_ms": budget_ms, **views}
@@ -144,11 +140,11 @@ def predict(
         start_backend(backend)
         from fornet_keras.model_folder import load_model
 
+        size = shrunk_size(first_size(found), short_side) if budget_ms else (0, 0)
+        settings |= {"budget_size": size if budget_ms else None}
         anew = overwrite or top_k or any(views.values())
-        recorded = None if anew else _recorded_top_k(output, settings)
-        top_k = recorded or top_k_within(
-            budget_ms, top_k, any(views.values()), model, lambda: shrunk_size(first_size(found), short_side)
-        )
+        recorded = None if anew else _recorded_top_k(output, settings, size)
+        top_k = recorded or top_k_within(budget_ms, top_k, any(views.values()), model, lambda: size)
         network, table = load_model(model, top_k)
         predictor = make_predictor(network, window, flip, scales)
     asked = {"labels": True, "overlay": overlay, "importance": importance}
@@ -193,10 +189,11 @@ def _open_artifact(model: Path, **options: object) -> ArtifactPredictor:
     return predictor
 
 
-def _recorded_top_k(output: Path, settings: Mapping[str, object]) -> float | None:
+def _recorded_top_k(output: Path, settings: Mapping[str, object], size: tuple[int, int]) -> float | None:
     """Of a run with the same budget that is to go on: measured again, it might be another."""
     found = recorded_settings(output)
-    same = all(found.get(key) == settings[key] for key in ("budget_ms", "budget_size", "weights"))
+    same = all(found.get(key) == settings[key] for key in ("budget_ms", "weights"))
+    same = same and found.get("budget_size") in (None, list(size))
     top_k = found.get("top_k")
     if not (settings["budget_ms"] and same and isinstance(top_k, float) and 0 < top_k <= 1):
         return None

@@ -122,7 +122,7 @@ def train(
 def _run_folder(config_file: Path, resume: bool) -> Path:
     """The folder of a run without --output: that of its own configuration, or one named after another."""
     folder = config_file.parent
-    if resume and config_file.name == "config.yaml" and (folder / "checkpoints").is_dir():
+    if resume and config_file.name == "config.yaml" and (folder / "pictures").is_dir():
         return folder
     return Path("runs") / config_file.stem
 

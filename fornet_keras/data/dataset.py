@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 IGNORE = 255
 """Train id of a pixel that is neither trained on nor scored."""
@@ -39,6 +40,11 @@ class LabelTable:
     def num_classes(self) -> int:
         """Number of classes that are trained and scored."""
         return len(self.names)
+
+    def meaning(self) -> list[Any]:
+        """What the values of label files mean and, where they hold colours, those."""
+        values, colors = sorted(self.train_ids.items()), sorted(self.label_colors.items())
+        return [values, colors] if colors else [values]
 
 
 @dataclass(frozen=True)

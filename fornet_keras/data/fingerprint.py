@@ -24,7 +24,7 @@ def fingerprint(dataset: Dataset, version: int) -> str:
         for path in (sample.image, sample.label)
         if path
     ]
-    classes = (table.names, sorted(table.train_ids.items()), sorted(table.label_colors.items()))
+    classes = (table.names, *table.meaning())
     content = (version, dataset.name, dataset.split, classes, samples)
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 

@@ -16,7 +16,7 @@ A complete `dataset.yaml`; only `name` and `classes` are required, the rest are 
     lists: null                    # or "{split}.txt": only the images named there, paths below the folder
 
 Lists tell the splits apart, so that `images` and `labels` then need no {split}. The label of an image in a
-folder below `images` is in the same folder below `labels`.
+folder below `images` is in the same folder below `labels`, or in `labels` itself.
 """
 
 from __future__ import annotations
@@ -206,9 +206,10 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
     for image in images:
         stem = _stem(image.name, description.image_suffixes)
         if stem is not None:
-            inside = image.parent.is_relative_to(image_folder)
-            below = image.parent.relative_to(image_folder) if inside else ""
-            label = label_folder / below / description.label_name.replace("{stem}", stem)
+            label = label_folder / description.label_name.replace("{stem}", stem)
+            if image.parent.is_relative_to(image_folder):
+                below = label_folder / image.parent.relative_to(image_folder) / label.name
+                label = below if below.is_file() else label
             if description.lists:
                 require_inside(root, label, str(list_file))
             samples.append(Sample(image, label if label.is_file() else None))

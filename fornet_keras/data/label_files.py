@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +17,7 @@ from fornet_keras.data.images import opened
 from fornet_keras.errors import DataError
 
 _GREY_STEPS = {"L;2": 85, "L;4": 17}  # by which Pillow spreads grey of two and four bits over 0…255
-_COLORS_APART = 8  # up to so many undeclared colours are named; more are a photo, or smoothed
+_COLORS_APART = 8  # more undeclared colours are a photo, or smoothed edges
 
 
 class WrongLabelError(DataError):
@@ -48,13 +47,12 @@ def read_label(path: Path, colors: Mapping[Color, int] | None = None) -> NDArray
                 f"{path}: is a {image.format} file, whose compression can change class values; "
                 "expected a PNG; export the labels again as PNG"
             )
-        if colors:
-            image.info.pop("transparency", None)  # of a palette, which Pillow would warn of
-            return _values_of(np.array(image.convert("RGB")), colors, path)
+        if colors and not image.mode.startswith("I"):
+            return _values_of(np.array(image.convert("RGBA")), colors, path)
         if image.mode not in ("1", "L", "P", "I;16"):
             raise WrongLabelError(
                 f"{path}: holds {image.mode} pixels; expected one 8-bit channel of class values; "
-                "save a one-channel PNG, or where each class has its colour set label_colors in dataset.yaml"
+                "save a one-channel PNG, or for labels in colours take data.format: folder with label_colors"
             )
         step = _GREY_STEPS.get(str(image.tile[0].args))  # of the file's pixels, gone once they are decoded
         label = np.array(image)
@@ -69,29 +67,28 @@ def read_label(path: Path, colors: Mapping[Color, int] | None = None) -> NDArray
 
 
 def _values_of(picture: NDArray[np.uint8], colors: Mapping[Color, int], path: Path) -> NDArray[np.uint8]:
-    """The value of each pixel's colour."""
-    known = np.array(sorted((int(_packed(np.array(color))), value) for color, value in colors.items()))
-    pixels = _packed(picture)
-    nearest = np.searchsorted(known[:-1, 0], pixels)
-    unknown = np.unique(pixels[known[nearest, 0] != pixels])
-    if len(unknown) > _COLORS_APART:
+    """The value of each pixel's colour, of RGBA `(height, width, 4)` whose last channel says nothing."""
+    values = np.zeros(1 << 24, np.uint8)
+    unknown = np.ones(1 << 24, np.bool_)
+    for (red, green, blue), value in colors.items():
+        packed = red | green << 8 | blue << 16
+        values[packed], unknown[packed] = value, False
+    pixels = picture.view("<u4")[..., 0]
+    pixels &= 0xFFFFFF
+    if (amiss := unknown[pixels]).any():
+        # The first alone, so that files which share it are counted together.
+        found = np.unique(pixels[amiss])
+        if len(found) > _COLORS_APART:
+            raise WrongLabelError(
+                f"{path}: more than {_COLORS_APART} colours of no class; expected those of dataset.yaml; "
+                "export the labels without smoothed edges, or take label files and no photos"
+            )
+        color = [int(found[0]) >> shift & 255 for shift in (0, 8, 16)]
         raise WrongLabelError(
-            f"{path}: more than {_COLORS_APART} colours of no class; expected those of dataset.yaml alone; "
-            "export the labels without smoothed edges, or take label files and no photos"
-        )
-    if len(unknown):
-        listed = ", ".join(str([int(color) >> shift & 255 for shift in (16, 8, 0)]) for color in unknown)
-        raise WrongLabelError(
-            f"{path}: colour {listed} of no class; expected those of dataset.yaml; declare it as a class or "
+            f"{path}: colour {color} of no class; expected those of dataset.yaml; declare it as a class or "
             "under ignore_colors"
         )
-    return known[nearest, 1].astype(np.uint8)
-
-
-def _packed(colors: NDArray[Any]) -> NDArray[np.uint32]:
-    """RGB colours on the last axis as one number each."""
-    red, green, blue = (colors[..., i].astype(np.uint32) for i in range(3))
-    return np.asarray(red << 16 | green << 8 | blue, np.uint32)
+    return values[pixels]
 
 
 def read_instances(path: Path) -> NDArray[np.int64]:

@@ -74,7 +74,7 @@ class TrainingBatches:
         names = (sample.image.relative_to(self.dataset.root).as_posix() for sample in self.dataset.samples)
         digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape"))
         table = self.dataset.table
-        meaning = hashlib.sha256(repr((table.names, sorted(table.train_ids.items()))).encode())
+        meaning = hashlib.sha256(repr((table.names, *table.meaning())).encode())
         return {
             "images": len(self.dataset),
             "sha256": digest.hexdigest(),

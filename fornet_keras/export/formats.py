@@ -114,6 +114,8 @@ def write(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
     }
     try:
         writers[spec.format](model, spec, folder)
+    except (OSError, MemoryError):
+        raise
     except Exception as error:  # each converter has its own
         packages = ", ".join(map(with_version, ("tensorflow", *NEEDS[spec.format])))
         raise ExportError(

@@ -24,7 +24,7 @@ class ArtifactPredictor:
 
     Args:
         folder: what `export` has written; its files must have their SHA-256 sums.
-        threads: threads of the runtime; None leaves it to the runtime.
+        threads: threads of the runtime; None takes every core.
 
     Raises:
         ExportError: the folder is not whole.

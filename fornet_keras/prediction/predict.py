@@ -137,7 +137,8 @@ class FolderPrediction:
     def _make_room(self, inputs: Sequence[Input], difference: str) -> None:
         """Remove the outputs that are to be written again: broken off, none must be taken for a new one."""
         outputs = find_outputs(self.output)
-        own = {file for entry in inputs for file in self._files(entry).values()} if self.overwrite else set()
+        again = [entry for entry in inputs if not entry.is_missing] if self.overwrite else []
+        own = {file for entry in again for file in self._files(entry).values()}
         if staying := [path for path in outputs if path not in own]:
             fix = "move them away" if self.overwrite else "write all of them again with --overwrite"
             raise DataError(
@@ -181,8 +182,9 @@ class FolderPrediction:
         """Predict one input."""
         files = self._files(entry)
         try:
-            anew = self.overwrite or entry.is_missing
-            wanted = {kind: file for kind, file in files.items() if anew or not file.exists()}
+            wanted = {kind: file for kind, file in files.items() if self.overwrite or not file.exists()}
+            if entry.is_missing:
+                raise DataError("no such file; expected an image or a video; check the path")
             if not wanted:
                 return Outcome(entry.path, "kept", files)
             (self._video if entry.is_video else self._image)(entry, wanted)
@@ -223,8 +225,8 @@ class FolderPrediction:
             if not (isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error))):
                 raise
             raise DataError(
-                f"{image.shape[0]}x{image.shape[1]} pixels are too many for the memory; predict it with "
-                "--window 512x1024, or --short-side 1024"
+                f"{image.shape[0]}x{image.shape[1]} pixels are too many for the memory; predict it with a "
+                "small --window or --short-side, or export the model again with a smaller --size"
             ) from error
         if self.predictor.compiled == compiled:
             self.seconds.append(time.perf_counter() - started)

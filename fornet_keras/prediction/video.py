@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+from typing import BinaryIO
 
 import cv2
 
@@ -53,8 +56,8 @@ def transform_video(entry: Input, target: Path, transform: Callable[[Picture], P
     """
     capture = _open(entry)
     try:
-        # MPEG-4 takes no finer ones above 65 frames a second.
-        rate = round(capture.get(cv2.CAP_PROP_FPS), 2)
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        rate = round(rate, 3 if rate <= 65 else 2)  # MPEG-4 takes no finer ones
         announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         frames = track(_frames(capture), announced if announced > 0 else None)
         with written_whole(target) as temporary:
@@ -64,13 +67,13 @@ def transform_video(entry: Input, target: Path, transform: Callable[[Picture], P
             )
             if not num_frames:
                 raise _no_frame(entry)
-            if num_frames < WHOLE_ENOUGH * announced and _is_cut_off(entry.path):
+            if num_frames < WHOLE_ENOUGH * min(announced, _shown_frames(entry.path, rate)):
                 raise DataError(
                     f"{entry.path}: cut short or damaged: {num_frames} of {announced} frames can be read; "
                     "copy it again"
                 )
             # OpenCV does not say that a disk is full.
-            if _count(temporary) != num_frames:
+            if _count(temporary) < num_frames:
                 raise DataError(f"{target}: the video could not be written whole; make room on the disk")
             return num_frames
     finally:
@@ -149,22 +152,40 @@ def _frames(capture: cv2.VideoCapture) -> Iterator[Picture]:
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
-def _is_cut_off(path: Path) -> bool:
-    """Whether a video with too few frames lacks its end.
+def _shown_frames(path: Path, rate: float) -> float:
+    """How many frames an MP4 is long; without bound for other formats.
 
-    A whole MP4 counts frames that its edit list hides: what a phone's editor or `ffmpeg -ss … -c copy` has
-    left out. Its boxes show whether it is whole; other formats have no such lists.
+    It also counts frames that its edit list hides: what a phone's editor or `ffmpeg -ss … -c copy` has left
+    out. The length in its header is that of what is shown.
     """
     if path.suffix.lower() not in (".mp4", ".m4v", ".mov"):
-        return True
-    size, end = path.stat().st_size, 0
+        return math.inf
     with path.open("rb") as file:
-        while end < size:
-            file.seek(end)
-            head = file.read(16)
-            length = int.from_bytes(head[:4] if head[:4] != b"\0\0\0\1" else head[8:], "big")
-            end = end + max(length, 8) if length else size  # 0: until the end
-    return end > size
+        movie = _find_box(file, 0, path.stat().st_size, b"moov")
+        header = _find_box(file, *movie, b"mvhd") if movie else None
+        if header is None:
+            return math.inf
+        file.seek(header[0])
+        content = file.read(32)
+    # After version, flags and two dates: units a second, and the length in them.
+    units, length = struct.unpack_from(">20xIQ" if content[0] else ">12xII", content)
+    return length / units * rate if units and length else math.inf
+
+
+def _find_box(file: BinaryIO, start: int, end: int, name: bytes) -> tuple[int, int] | None:
+    """Where the content of an MP4's box begins and ends, among those in a part of the file."""
+    while start + 8 <= end:
+        file.seek(start)
+        head = file.read(16)
+        length, content = int.from_bytes(head[:4], "big"), start + 8
+        if length == 1:
+            length, content = int.from_bytes(head[8:], "big"), start + 16
+        if head[4:8] == name:
+            return content, start + length if length else end
+        if length < 8:  # the last one, or damaged
+            return None
+        start += length
+    return None
 
 
 def _write(path: Path, pictures: Iterable[Picture], rate: float, is_camera: bool) -> int:
@@ -175,9 +196,10 @@ def _write(path: Path, pictures: Iterable[Picture], rate: float, is_camera: bool
             if not num_frames:
                 _open_writer(writer, path, picture.shape[:2], rate)
                 began = monotonic()
+            frame = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
             due = int((monotonic() - began) * rate) + 1 if is_camera else 0
             for _ in range(max(1, due - num_frames)):
-                writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+                writer.write(frame)
                 num_frames += 1
     except KeyboardInterrupt as stop:
         if not is_camera or type(stop) is not KeyboardInterrupt:  # SIGTERM ends the whole command

@@ -116,9 +116,11 @@ def device_name(count: int) -> str:
     """What a run computes on, such as "NVIDIA H200", "4 x NVIDIA H200" or "2 CPU cores".
 
     Args:
-        count: devices, over all processes.
+        count: devices, over all processes; JAX, within `on_devices`, knows it itself.
     """
     accelerator = _accelerator(keras.backend.backend())
+    if distribution := keras.distribution.distribution():
+        count = distribution.device_mesh.devices.size
     if accelerator:
         return f"{count} x {accelerator}" if count > 1 else accelerator
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

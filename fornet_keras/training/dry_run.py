@@ -51,12 +51,9 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
     for note in schedule_notes(training, training.epochs * batches.steps_per_epoch):
         console.print(note, highlight=False)
-    device = device_name(training.devices)
-    console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
-    with (
-        console.status("timing a few steps …"),
-        on_devices(training.devices, training.batch_size, ALONE),
-    ):
+    with console.status("timing a few steps …"), on_devices(training.devices, training.batch_size, ALONE):
+        device = device_name(training.devices)
+        console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
         return {"device": device} | _measure(config, batches, val_set, pixels)
 
 

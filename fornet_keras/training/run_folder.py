@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from fornet_keras.shipped import find_model
 CONFIG = "config.yaml"
 RESULT = "result.json"
 LOCK = ".lock"
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""How a disk says that it knows no locks."""
 FREE_KEYS = {
     "data.root",
     "data.cache",
@@ -67,9 +70,10 @@ def is_empty(folder: Path) -> bool:
 
 @contextmanager
 def only_run(folder: Path) -> Iterator[None]:
-    """In the block, no other process' run writes into a folder; one that stays empty is removed after it.
+    """In the block, no other process' run writes into a folder.
 
-    The system takes the lock from a process that ends, however it does.
+    One that it makes and leaves empty is removed. The system takes the lock from a process that ends, however
+    it does. On a disk that knows no locks, nobody is kept away.
 
     Args:
         folder: the run folder; made where it is missing.
@@ -77,20 +81,24 @@ def only_run(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: another run is in it.
     """
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
+    # Its other kind of lock would outlive a process that is killed.
+    lock = FileLock(folder / LOCK, fallback_to_soft=False)
     try:
-        with suppress(NotImplementedError):  # a disk that knows no locks
-            lock.acquire(blocking=False)
+        lock.acquire(blocking=False)
     except Timeout:
         raise ConfigError(
             f"{folder}: another run is writing into it; expected one at a time; wait until it has ended, or "
             "choose another --output"
         ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
     try:
         yield
     finally:
-        if is_empty(folder):
+        if is_new and is_empty(folder):
             clear(folder)
         lock.release()
 

@@ -128,12 +128,12 @@ def _train(
         resumed,
     )
     write_config(output, config)
-    device = device_name(max(training.devices, processes.count))
-    console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
     try:
         save_first_batches(pictures / "first_batches.png", batches)
         line.begin(saver.step)
         with saver.listening(), on_devices(training.devices, training.batch_size, processes):
+            device = device_name(max(training.devices, processes.count))
+            console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
             # What a run that goes on began with is in its checkpoint.
             model = make_model(without_weights(config) if resumed else config, batches, pixels)
             synchronize(model, processes)

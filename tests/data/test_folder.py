@@ -76,17 +76,20 @@ def test_all_keys(tmp_path: Path) -> None:
 
 
 def test_lists_tell_the_splits_apart_where_folders_do_not(tmp_path: Path) -> None:
-    """The label of an image in a sub-folder is in the same one of the labels."""
+    """The label of an image in a sub-folder is in the same one of the labels, or in none."""
     describe(tmp_path, MINIMAL + '\nimages: images\nlabels: labels\nlists: "{split}.txt"')
     for name in ("a.png", "day/a.png", "night/a.png"):
         write(tmp_path / "images" / name)
         write(tmp_path / "labels" / name)
-    (tmp_path / "train.txt").write_text("images/night/a.png\nimages/a.png\n")
+    write(tmp_path / "images/night/b.png")
+    write(tmp_path / "labels/b.png")
+    (tmp_path / "train.txt").write_text("images/night/a.png\nimages/a.png\nimages/night/b.png\n")
     (tmp_path / "val.txt").write_text("images/day/a.png\n")
     found = {split: open_dataset("folder", tmp_path, split).samples for split in ("train", "val")}
     labels = {split: [sample.label for sample in samples] for split, samples in found.items()}
     folder = tmp_path / "labels"
-    assert labels == {"train": [folder / "night/a.png", folder / "a.png"], "val": [folder / "day/a.png"]}
+    assert labels["train"] == [folder / "night/a.png", folder / "a.png", folder / "b.png"]
+    assert labels["val"] == [folder / "day/a.png"]
 
 
 @pytest.mark.parametrize("images", ["{split}", "data/{split}_images", "./in/{split}/", "../outside/{split}"])

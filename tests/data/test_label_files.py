@@ -42,7 +42,7 @@ def test_a_16_bit_label_of_small_values_is_read(tmp_path: Path) -> None:
         (
             "a.png",
             COLORS,
-            "a.png: holds RGB pixels; expected one 8-bit channel .*set label_colors in",
+            "a.png: holds RGB pixels; expected one 8-bit channel .* with label_colors",
         ),
         ("a.png", np.dstack([COLORS, VALUES]), "holds RGBA pixels"),
         (
@@ -121,6 +121,12 @@ def test_a_color_of_no_class_is_named(tmp_path: Path, color: tuple[int, ...]) ->
 def test_many_colors_of_no_class_are_a_photo(tmp_path: Path) -> None:
     with pytest.raises(WrongLabelError, match="more than 8 colours of no class; .* without smoothed edges"):
         read_label(write(tmp_path / "a.png", COLORS), CLASSES)
+
+
+def test_sixteen_bits_are_no_colors(tmp_path: Path) -> None:
+    """Pillow would cut them off at white."""
+    with pytest.raises(WrongLabelError, match="16-bit values up to 34000"):
+        read_label(write(tmp_path / "a.png", VALUES.astype(np.uint16) * 1000), {(255, 255, 255): 1})
 
 
 def test_lossy_colors_are_refused(tmp_path: Path) -> None:

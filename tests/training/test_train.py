@@ -1,5 +1,7 @@
 import csv
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -193,6 +195,20 @@ def test_a_run_folder_that_another_run_writes_into(
     with only_run(folder), pytest.raises(ConfigError, match="another run is writing into it; .* --output"):
         train(make_config(), folder)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOSYS])
+def test_a_disk_that_knows_no_locks_takes_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    tmp_path.joinpath("run").mkdir()
+    with only_run(tmp_path / "run"):
+        pass
+    assert (tmp_path / "run").is_dir()  # made by the user
 
 
 def test_labels_that_are_all_void(
