@@ -58,9 +58,9 @@ def open_runtime(folder: Path, format: str, threads: int | None = None) -> Run:
     }
     try:
         return openers[format]()
-    except (OSError, MemoryError):
-        raise
     except Exception as error:  # each runtime has its own, and a broken package any
+        if of_the_machine(error):
+            raise
         raise ExportError(
             f"{folder}: {with_version(package)} cannot load it ({reason(error)}); expected a version like "
             "the one that it was exported with (manifest.json); install that, or export it again"
@@ -73,6 +73,11 @@ def with_version(package: str) -> str:
         return f"{package} {version(package)}"
     except PackageNotFoundError:  # as onnxruntime-gpu is not
         return package
+
+
+def of_the_machine(error: Exception) -> bool:
+    """Whether memory or a disk is amiss, and no package; TensorFlow's own `OSError`s have no number."""
+    return isinstance(error, MemoryError) or isinstance(error, OSError) and error.errno is not None
 
 
 def reason(error: Exception) -> str:

@@ -19,6 +19,7 @@ from fornet_keras.artifacts.runtimes import (
     LITERT_FILE,
     ONNX_FILE,
     OPENVINO_FILE,
+    of_the_machine,
     reason,
     with_version,
 )
@@ -114,9 +115,9 @@ def write(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
     }
     try:
         writers[spec.format](model, spec, folder)
-    except (OSError, MemoryError):
-        raise
     except Exception as error:  # each converter has its own
+        if of_the_machine(error):
+            raise
         packages = ", ".join(map(with_version, ("tensorflow", *NEEDS[spec.format])))
         raise ExportError(
             f"{spec.format} in {spec.precision}: the converter failed ({reason(error)}); expected packages "

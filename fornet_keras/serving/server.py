@@ -17,7 +17,7 @@ from fornet_keras.serving.app import Service, make_app
 
 MAX_CONNECTIONS = 512
 WAIT_SECONDS = 10.0
-READ_SECONDS = 20.0
+READ_SECONDS = 60.0
 """An answer that its client has still not taken after so long is given up."""
 LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 

@@ -1,6 +1,5 @@
 import errno
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -14,33 +13,14 @@ from fornet_keras.data.images import image_size, read_image
 from fornet_keras.data.label_files import read_label
 from fornet_keras.errors import DataError
 from fornet_keras.model import FoRNet
-from fornet_keras.prediction import predictor
 from fornet_keras.prediction.inputs import KINDS, find_inputs
 from fornet_keras.prediction.predict import FolderPrediction, Outcome
 from fornet_keras.prediction.predictor import Predictor
-from tests.model.tiny import images, numpy_outputs, randomize, tiny_model
+from tests.model.tiny import images
+from tests.prediction.conftest import SIZE
 from tests.prediction.test_video import read_video, write_video
 
 TABLE = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {0: 0, 1: 1, 2: 2})
-SIZE = (70, 100)
-
-
-@pytest.fixture(scope="module")
-def model() -> FoRNet:
-    return randomize(tiny_model())
-
-
-@pytest.fixture(scope="module")
-def predict(model: FoRNet) -> Predictor:
-    return Predictor(model)
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "in" / "a.png"
-    path.parent.mkdir()
-    Image.fromarray(images(*SIZE)[0]).save(path)
-    return path
 
 
 def run(predict: Predictor, path: Path, *kinds: str, overwrite: bool = False) -> list[Outcome]:
@@ -73,28 +53,6 @@ def test_a_large_image_is_predicted_smaller_and_labelled_at_its_own_size(
     assert (
         np.asarray(Image.open(tmp_path / "out" / "small_labels.png")) == predict(small)["label_ids"]
     ).all()
-
-
-@pytest.mark.backend
-def test_predictor_gives_the_classes_of_the_logits_at_the_image_size(
-    model: FoRNet, predict: Predictor
-) -> None:
-    image = images(*SIZE)[0]
-    outputs = numpy_outputs(model, image[None])
-    prediction = predict(image)
-    # float32 may round two nearly equal logits apart in a compiled function.
-    assert np.mean(prediction["label_ids"] == outputs["logits"][0].argmax(-1)) > 0.999
-    assert (prediction["kept"] == (outputs["kept"][0] == 1)).all()
-    assert prediction["importance"] == pytest.approx(1 / (1 + np.exp(-outputs["importance"][0])), abs=1e-5)
-
-
-@pytest.mark.backend
-def test_predictor_takes_one_size_after_another(
-    monkeypatch: pytest.MonkeyPatch, model: FoRNet, predict: Predictor
-) -> None:
-    monkeypatch.setattr(predictor, "MAX_SIZES", 1)
-    for height, width in (SIZE, (64, 32), SIZE):
-        assert predict(images(height, width)[0])["label_ids"].shape == (height, width)
 
 
 SHARED = ["legend.png", "settings.json", "sources.json"]
@@ -167,7 +125,7 @@ def test_an_image_too_large_for_the_memory_does_not_stop_the_others(
 
     written, failed = run(Small(), picture.with_name("*.png"))  # type: ignore[arg-type]
     assert written.status == "written"
-    assert "b.png: 96x160 pixels are too many for the memory; predict it with --window" in str(failed.error)
+    assert "b.png: 96x160 pixels are too many for the memory; predict it with a small --window" in str(failed.error)
 
 
 def test_an_error_of_the_predictors_own_ends_the_run(predict: Predictor, picture: Path) -> None:
@@ -287,37 +245,3 @@ def test_hidden_images_are_of_one_model_too(predict: Predictor, picture: Path, t
                 prediction(find_inputs([str(hidden)], output))
         else:
             prediction(find_inputs([str(hidden)], output))
-
-
-@pytest.mark.backend
-def test_threads_predict_as_one_after_the_other(predict: Predictor) -> None:
-    sizes = [SIZE, (64, 96), (33, 130)]
-    pictures = [np.roll(images(*sizes[index % 3])[0], index) for index in range(32)]
-    expected = [predict(picture) for picture in pictures]
-    with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(predict, pictures))
-    for ours, theirs in zip(found, expected, strict=True):
-        for name in theirs:
-            np.testing.assert_array_equal(ours[name], theirs[name])
-
-
-@pytest.mark.backend
-def test_the_model_itself_predicts_a_file_or_an_array(
-    model: FoRNet, predict: Predictor, picture: Path
-) -> None:
-    expected = predict(read_image(picture))
-    for image in (picture, str(picture), read_image(picture).astype("float32")):
-        found = model.predict_image(image)
-        for name in expected:
-            np.testing.assert_array_equal(found[name], expected[name])
-
-
-@pytest.mark.parametrize("shape", [(70, 100), (70, 100, 4), (1, 70, 100, 3), (0, 100, 3)])
-def test_arrays_that_are_no_rgb_image_are_refused(model: FoRNet, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"RGB array \(height, width, 3\); received shape"):
-        model.predict_image(np.zeros(shape, np.uint8))
-
-
-def test_a_shorter_side_of_nothing_is_refused(model: FoRNet) -> None:
-    with pytest.raises(ValueError, match="short_side must be at least 1 pixel; received 0"):
-        model.predict_image(images(*SIZE)[0], short_side=0)
