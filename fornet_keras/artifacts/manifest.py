@@ -158,7 +158,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        state = f"no {MANIFEST} in it" if folder.is_dir() else "is no folder"
+        state = f"no {MANIFEST} in it" if folder.is_dir() else "no such folder"
+        state = "is a file" if folder.is_file() else state
         raise ExportError(
             f"{folder}: {state}; expected a folder that `export` has written; export the model first"
         )
