@@ -53,12 +53,11 @@ def request(
     is a version's, that version is asked. Of each image, NAME_labels.png holds the class ids at the image's
     own size. An image that cannot be read is passed over and listed at the end, with exit code 1.
     """
-    import cv2
-
     from fornet_keras.artifacts.manifest import read_manifest
     from fornet_keras.data.images import read_image
     from fornet_keras.prediction.files import write_labels
     from fornet_keras.prediction.pictures import palette
+    from fornet_keras.prediction.short_side import brought_back, stretched
     from fornet_keras.serving.client import request_grpc, request_rest
 
     if not rest:
@@ -85,11 +84,10 @@ def request(
             except DataError as error:
                 failed.append(str(error))
                 continue
-            fitting = cv2.resize(image, manifest.size[::-1], interpolation=cv2.INTER_AREA)
+            fitting = stretched(image, manifest.size)
             labels = ask(server, name or folder.parent.name, fitting[None], version)[0]
-            labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
             written.append(output / f"{entry.name}_labels.png")
-            write_labels(written[-1], labels, colors)
+            write_labels(written[-1], brought_back(labels, image.shape[:2]), colors)
     write_json(json_file, {"server": server, "written": written, "failed": failed})
     click.echo(f"{len(written)} predicted: {output}")
     if failed:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
 from fornet_keras.artifacts.runtimes import open_runtime
-from fornet_keras.prediction.short_side import brought_back
+from fornet_keras.prediction.short_side import brought_back, stretched
 
 
 def is_artifact(folder: Path) -> bool:
@@ -41,9 +40,6 @@ class ArtifactPredictor:
 
     def __call__(self, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Predict one image, uint8 RGB `(height, width, 3)`: `label_ids`, uint8 `(height, width)`."""
-        seen = image
-        if image.shape[:2] != self.size:
-            seen = cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_AREA)
-        label_ids = self._run(seen[None])["label_ids"][0].astype(np.uint8)
+        label_ids = self._run(stretched(image, self.size)[None])["label_ids"][0].astype(np.uint8)
         self.compiled = 1
         return {"label_ids": brought_back(label_ids, image.shape[:2])}

@@ -1,4 +1,4 @@
-"""A photograph brought down to the size of the objects that a network has learnt."""
+"""A photograph brought to the size that a network has learnt or takes, and its labels brought back."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ def shrunk_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int
 
 def shrunk(image: NDArray[Any], short_side: int | None) -> NDArray[Any]:
     """The image, RGB `(height, width, 3)`, at its `shrunk_size`; itself where that is its own."""
-    size = shrunk_size(image.shape[:2], short_side)
+    return stretched(image, shrunk_size(image.shape[:2], short_side))
+
+
+def stretched(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """The image, RGB `(height, width, 3)`, at another height and width; itself where they are its own."""
     return image if size == image.shape[:2] else cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def brought_back(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Label ids or a picture of the shrunk image at `size`, height and width, by the nearest pixel."""
+    """Label ids or a picture of such an image at `size`, height and width, by the nearest pixel."""
     if values.shape[:2] == size:
         return values
     return cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)

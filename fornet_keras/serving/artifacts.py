@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import MANIFEST, Manifest, read_manifest
 from fornet_keras.artifacts.runtimes import Run, open_runtime
 from fornet_keras.errors import ServingError
+from fornet_keras.prediction.short_side import brought_back, stretched
 
 FORMATS = ("litert", "onnx", "openvino")
 
@@ -56,15 +56,11 @@ class Artifact:
         Args:
             image: RGB uint8 `(height, width, 3)` of any size.
         """
-        fitted = image
-        if image.shape[:2] != self.manifest.size:
-            fitted = cv2.resize(image, self.manifest.size[::-1], interpolation=cv2.INTER_AREA)
+        fitted = stretched(image, self.manifest.size)
         started = time.perf_counter()
         outputs = {name: value[0] for name, value in self.run(fitted[None]).items()}
         milliseconds = 1000 * (time.perf_counter() - started)
-        labels = outputs["label_ids"]
-        if image.shape[:2] != self.manifest.size:
-            labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        labels = brought_back(outputs["label_ids"], image.shape[:2])
         return Found(labels, fitted, outputs, milliseconds)
 
     def described(self) -> dict[str, Any]:
