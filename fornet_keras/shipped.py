@@ -1,4 +1,4 @@
-"""Which model a name means: a folder, or one of those that come with the repository."""
+"""What comes with the package, cloned or installed: models and configurations, found by their names."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ from pathlib import Path
 from fornet_keras.atomic import last_complete
 from fornet_keras.errors import ModelError
 
-SHIPPED = Path(__file__).parents[1] / "saved_models"
-"""The models that come with a checkout, a folder each."""
+
+def _with_the_package(name: str) -> Path:
+    """A folder of the repository: beside the package in a clone, inside it where it has been installed."""
+    inside = Path(__file__).parent / name
+    return inside if inside.is_dir() else inside.parents[1] / name
+
+
+SHIPPED = _with_the_package("saved_models")
+"""The models, a folder each."""
+
+CONFIGS = _with_the_package("configs")
+"""The configurations, a YAML file each."""
 
 
 def find_model(name: str | Path) -> Path:
@@ -27,6 +37,14 @@ def find_model(name: str | Path) -> Path:
     finding = "is a file" if folder.exists() else "no such folder"
     names = f"or one of {', '.join(shipped)}" if shipped else "(no model is shipped with this installation)"
     raise ModelError(f"{name}: {finding}; expected a run folder, a saved model's folder {names}")
+
+
+def find_config(name: str | Path) -> Path:
+    """The path itself; where nothing is there, the shipped one named `camvid` or `configs/camvid.yaml`."""
+    path = Path(name)
+    shipped = CONFIGS / f"{path.stem}.yaml"
+    by_name = str(path) in (path.stem, f"configs/{path.stem}.yaml") and shipped.is_file()
+    return shipped if by_name and not path.exists() else path
 
 
 def shown(folder: Path) -> str:

@@ -11,7 +11,15 @@ import click
 from fornet_keras.benchmark.peers import PEERS
 from fornet_keras.cli.backend import native_messages_dropped, start_backend
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import Model, Shares, Size, backend_option, data_option, json_option
+from fornet_keras.cli.options import (
+    Configuration,
+    Model,
+    Shares,
+    Size,
+    backend_option,
+    data_option,
+    json_option,
+)
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, counting, show_table
 from fornet_keras.cli.settings import look_through_to_use, read_settings
@@ -82,8 +90,7 @@ SHORT = {
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
+    type=Configuration(),
     help="Time on an image of this configuration's validation data instead of a made-up street scene, and "
     "score mIoU on all of it, images and labels brought to that size.",
 )

@@ -15,7 +15,7 @@ from fornet_keras.atomic import new_folder
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import require_classes
-from fornet_keras.cli.options import Shares, Size, data_option, json_option, model_argument
+from fornet_keras.cli.options import Configuration, Shares, Size, data_option, json_option, model_argument
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, show_table
 from fornet_keras.cli.settings import look_through_to_use, read_settings
@@ -72,8 +72,7 @@ PRECISIONS = get_args(Precision)
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
+    type=Configuration(),
     help="Take the proof on this configuration's labelled data: it then has the change in mIoU.",
 )
 @data_option

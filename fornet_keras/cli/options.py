@@ -10,7 +10,7 @@ import click
 
 from fornet_keras.cli.models import require_one
 from fornet_keras.doctor import BACKENDS
-from fornet_keras.shipped import find_model
+from fornet_keras.shipped import find_config, find_model
 
 
 class Share(click.ParamType):
@@ -72,6 +72,15 @@ class Model(click.ParamType):
         return require_one(find_model(str(value)))
 
 
+class Configuration(click.ParamType):
+    """A configuration's file, or the name of a shipped one."""
+
+    name = "FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return find_config(str(value))
+
+
 model_argument = click.argument("model", type=Model())
 
 backend_option = click.option(
@@ -84,10 +93,9 @@ backend_option = click.option(
 config_option = click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
+    type=Configuration(),
     required=True,
-    metavar="FILE",
-    help="YAML configuration, such as configs/synthetic.yaml.",
+    help="YAML configuration, or the name of one that is shipped, such as synthetic.",
 )
 
 set_option = click.option(

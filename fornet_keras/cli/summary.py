@@ -13,7 +13,7 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import show_table
 from fornet_keras.config import read_config
 from fornet_keras.data import camvid, cityscapes
-from fornet_keras.shipped import find_model
+from fornet_keras.shipped import find_config, find_model
 
 NUM_CLASSES = {"cityscapes": cityscapes.TABLE.num_classes, "camvid": camvid.TABLE.num_classes}
 
@@ -58,7 +58,7 @@ def summary(
 
     A multiply-accumulate (MAC) is two floating-point operations.
     """
-    config = read_config(model, overrides) if model.endswith((".yaml", ".yml")) else None
+    config = read_config(find_config(model), overrides) if model.endswith((".yaml", ".yml")) else None
     folder = find_model(model) if config is None else Path()
     if (num_classes or overrides) and config is None:
         option = "--num-classes" if num_classes else "--set"

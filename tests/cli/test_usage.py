@@ -183,3 +183,12 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path: Path, number: signal.Si
         process.kill()  # nothing, if it has ended; a test must not wait for 100,000 scenes
     assert (process.returncode, errors.strip()) == (code, "Interrupted")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_configuration_by_its_name(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = run("data", "check", "--config", "synthetic", "--data", "nowhere").stderr
+    assert "nowhere: " in only_line(named)
+    assert named == run("data", "check", "--config", "configs/synthetic.yaml", "--data", "nowhere").stderr
+    Path("synthetic").write_text("data: {}")  # a file of that name wins
+    assert "synthetic:1: " in only_line(run("data", "check", "--config", "synthetic").stderr)
