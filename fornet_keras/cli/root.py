@@ -8,6 +8,7 @@ import warnings
 import click
 
 from fornet_keras.cli.benchmark import benchmark
+from fornet_keras.cli.compare import compare
 from fornet_keras.cli.data import data
 from fornet_keras.cli.doctor import doctor
 from fornet_keras.cli.evaluate import evaluate
@@ -35,7 +36,7 @@ def root() -> None:
     """FoR-Net: semantic segmentation that spends its computation on the hard regions of an image."""
 
 
-for _command in (data, train, evaluate, predict, export, serve, request, benchmark, summary, doctor):
+for _command in (data, train, evaluate, compare, predict, export, serve, request, benchmark, summary, doctor):
     root.add_command(_command)
 
 

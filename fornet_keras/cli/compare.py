@@ -1,0 +1,80 @@
+"""`compare`: several runs side by side."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+
+from fornet_keras.cli.group import Command
+from fornet_keras.cli.options import json_option
+from fornet_keras.cli.result import write_json
+from fornet_keras.cli.screen import show_table
+from fornet_keras.evaluation.compare import (
+    Difference,
+    difference,
+    over_seeds,
+    read_result,
+    score_table,
+    settings_table,
+)
+
+SHOWN = 5
+"""Images that differ most, a line each."""
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "compare runs/camvid runs/camvid_dice",
+        "compare s_scores.json nano_scores.json --json both.json",
+    ],
+)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@json_option
+def compare(runs: tuple[Path, ...], json_file: Path | None) -> None:
+    """Put the scores of several RUNs side by side, and say which differences are more than chance.
+
+    A RUN is the folder of one that has ended, or a file of `evaluate --json`. The first is what the others
+    are compared with.
+    """
+    if len(runs) < 2:
+        raise click.UsageError(f"{runs[0]} alone has nothing beside it; name another RUN")
+    results = [read_result(path) for path in runs]
+    first, changes = results[0], [difference(result, results[0]) for result in results[1:]]
+    heads, rows = settings_table(results)
+    write_json(
+        json_file,
+        {
+            "settings": {key: values for key, *values in rows},
+            "scores": {result.name: result.scores for result in results},
+            "against": first.name,
+            "differences": {
+                result.name: asdict(change) if change else None
+                for result, change in zip(results[1:], changes, strict=True)
+            },
+        },
+    )
+    if rows:
+        show_table("Settings that differ", heads, rows)
+    show_table("Scores", *score_table(results))
+    for names, scores in over_seeds(results):
+        spread = f"{np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}"
+        click.echo(f"{len(names)} seeds ({', '.join(names)}): mIoU {spread} (mean, standard deviation)")
+    for result, change in zip(results[1:], changes, strict=True):
+        _show(result.name, first.name, change)
+
+
+def _show(name: str, other: str, change: Difference | None) -> None:
+    if change is None:
+        click.echo(f"{name} and {other} have no images in common")
+        return
+    verdict = "told apart" if change.is_told_apart else "not told apart"
+    click.echo(
+        f"{name} against {other}: {change.mean:+.4f} mIoU an image in the mean of {len(change.by_image)}, "
+        f"95% between {change.low:+.4f} and {change.high:+.4f}: {verdict}"
+    )
+    for path, value in sorted(change.by_image.items(), key=lambda item: -abs(item[1]))[:SHOWN]:
+        click.echo(f"  {value:+.4f}  {path}")

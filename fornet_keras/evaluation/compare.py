@@ -1,0 +1,164 @@
+"""Runs side by side: the settings that differ, the scores, and whether these differ by more than chance."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fornet_keras.atomic import last_complete
+from fornet_keras.bounded_text import read_text
+from fornet_keras.config.reader import read_config
+from fornet_keras.errors import DataError
+from fornet_keras.evaluation.tables import Table, number
+
+MAX_BYTES = 200_000_000
+DRAWS = 2_000
+"""Bootstrap samples of the images."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run has come to.
+
+    Args:
+        name: as the user gave it.
+        scores: what `Scores.as_json` returned.
+        settings: every key of the run's configuration with its value; empty where it has none.
+        run: what `result.json` says of the run itself; empty for a file of `evaluate --json`.
+    """
+
+    name: str
+    scores: dict[str, Any]
+    settings: dict[str, Any]
+    run: dict[str, Any]
+
+    def image_miou(self) -> dict[str, float]:
+        """The mIoU of each image in which there was something to score, by its path below all images' folder.
+
+        So the same images are the same wherever the data lay.
+        """
+        known = {path: miou for path, miou in self.scores.get("image_miou", {}).items() if miou is not None}
+        folder = os.path.commonpath([os.path.dirname(path) for path in known]) if known else ""
+        return {os.path.relpath(path, folder or "."): miou for path, miou in known.items()}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much one result is better than another, image by image, in mean IoU."""
+
+    mean: float
+    low: float
+    high: float
+    by_image: dict[str, float]
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether 95 % of the bootstrap's means are on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+
+def read_result(path: Path) -> Result:
+    """The result of a run folder, or the file that `evaluate --json` wrote.
+
+    Raises:
+        DataError: there is none, or it is not such a file.
+    """
+    file = last_complete(path) / "result.json" if path.is_dir() else path
+    try:
+        found = json.loads(read_text(file, MAX_BYTES))
+        scores = found.get("val", found)
+        folder = path if path.is_dir() else Path(found["model"])
+        _ = scores["miou"], scores["iou"].items()
+    except FileNotFoundError as error:
+        expected = "a run that has ended, or a file of `evaluate --json`"
+        raise DataError(f"{file}: no such file; expected {expected}; end it with `train --resume`") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        expected = "what `train` or `evaluate --json` has written"
+        raise DataError(f"{file}: cannot be read as scores; expected {expected}; write it again") from error
+    config = folder / "config.yaml"
+    sections = read_config(config).model_dump(mode="json") if config.is_file() else {}
+    settings = {f"{name}.{key}": value for name, keys in sections.items() for key, value in keys.items()}
+    return Result(str(path), scores, settings, found if "val" in found else {})
+
+
+def settings_table(results: Sequence[Result]) -> Table:
+    """The settings that are not the same in all, one a row; a dash for a result that has none."""
+    known = [result.settings for result in results if result.settings]
+    keys = dict.fromkeys(key for settings in known for key in settings)
+    rows = [
+        (key, *(json.dumps(result.settings.get(key)) if result.settings else "–" for result in results))
+        for key in keys
+    ]
+    return ("setting", *(result.name for result in results)), [
+        row for row in rows if len({*row[1:]} - {"–"}) > 1
+    ]
+
+
+def score_table(results: Sequence[Result]) -> Table:
+    """Means first, then the IoU of each class that any of them has, then what it took."""
+
+    def row(head: str, values: list[Any]) -> tuple[str, ...]:
+        return (head, *map(number, values))
+
+    def of(key: str) -> list[Any]:
+        return [result.scores.get(key) for result in results]
+
+    radii = dict.fromkeys(radius for result in results for radius in result.scores.get("band_miou") or {})
+    classes = dict.fromkeys(name for result in results for name in result.scores["iou"])
+    rows = [
+        row("mIoU", of("miou")),
+        row("thin classes", of("thin_miou")),
+        *(
+            row(f"near borders, {radius} px", [(bands or {}).get(radius) for bands in of("band_miou")])
+            for radius in radii
+        ),
+        row("error coverage", of("error_coverage")),
+        *(row(name, [iou.get(name) for iou in of("iou")]) for name in classes),
+    ]
+    rows = [cells for cells in rows if {*cells[1:]} != {"–"}]
+    for head, key, unit in (
+        ("M parameters", "parameters", 1e6),
+        ("minutes", "seconds", 60),
+        ("epochs", "epochs", 1),
+    ):
+        values = [result.run.get(key) for result in results]
+        if any(values):
+            rows.append((head, *("–" if value is None else f"{value / unit:.3g}" for value in values)))
+    return ("", *(result.name for result in results)), rows
+
+
+def difference(better: Result, than: Result) -> Difference | None:
+    """By how much the images that both have were found better, with a 95 % interval; None without any.
+
+    The interval is of a bootstrap over the images. Neighbouring frames of a drive are alike, so that it is
+    narrower than one over streets would be.
+    """
+    ours, theirs = better.image_miou(), than.image_miou()
+    by_image = {path: ours[path] - theirs[path] for path in ours if path in theirs}
+    if not by_image:
+        return None
+    values = np.array([*by_image.values()])
+    # How often each image is drawn, rather than which: as many numbers, whatever the images.
+    times = np.random.default_rng(0).multinomial(len(values), np.full(len(values), 1 / len(values)), DRAWS)
+    low, high = np.quantile(times @ values / len(values), (0.025, 0.975))
+    return Difference(float(values.mean()), float(low), float(high), by_image)
+
+
+def over_seeds(results: Sequence[Result]) -> list[tuple[list[str], list[float]]]:
+    """The names and mIoU of runs that differ in `training.seed` alone, where there are several."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        same = {key: value for key, value in result.settings.items() if key != "training.seed"}
+        if same and result.scores["miou"] is not None:
+            groups.setdefault(json.dumps(same, sort_keys=True), []).append(result)
+    return [
+        ([result.name for result in group], [result.scores["miou"] for result in group])
+        for group in groups.values()
+        if len({result.settings["training.seed"] for result in group}) > 1
+    ]

@@ -1,0 +1,104 @@
+"""`compare`: scores side by side, and differences that are more than chance."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fornet_keras.evaluation.compare import difference, read_result
+from tests.cli.conftest import CONFIG, Run
+
+IMAGES = [f"{i % 2}/{i}.png" for i in range(50)]
+
+
+def leave(folder: Path, image_miou: dict[str, float | None], seed: int = 0, rate: str = "1e-3") -> Path:
+    """A run that has ended, as far as `compare` looks at it."""
+    folder.mkdir()
+    known = [miou for miou in image_miou.values() if miou is not None]
+    miou = float(np.mean(known))
+    scores: dict[str, Any] = {"miou": miou, "iou": {"road": miou, "bus": None}, "image_miou": image_miou}
+    result = {"val": scores, "parameters": 1_040_000, "seconds": 90.0, "epochs": 3}
+    (folder / "result.json").write_text(json.dumps(result))
+    config = CONFIG.replace("1e-3", rate).replace("workers: 1", f"workers: 1, seed: {seed}")
+    (folder / "config.yaml").write_text(config)
+    return folder
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    return leave(tmp_path / "first", dict.fromkeys(IMAGES, 0.5))
+
+
+def test_a_difference_and_its_interval(first: Path, tmp_path: Path) -> None:
+    """Against the standard error by hand: the bootstrap's interval is 1.96 of it to either side."""
+    gain = np.random.default_rng(1).normal(0.01, 0.02, len(IMAGES))
+    second = leave(tmp_path / "second", {name: 0.5 + g for name, g in zip(IMAGES, gain, strict=True)})
+    found = difference(read_result(second), read_result(first))
+    assert found
+    error = 1.96 * gain.std() / np.sqrt(len(gain))
+    expected = gain.mean() + np.array((-error, 0, error))
+    np.testing.assert_allclose((found.low, found.mean, found.high), expected, atol=6e-4)
+    assert found.is_told_apart
+    np.testing.assert_allclose([found.by_image[name] for name in IMAGES], gain)
+
+
+def test_what_is_shown(first: Path, tmp_path: Path, run: Run) -> None:
+    changed = dict.fromkeys(IMAGES, 0.52) | {IMAGES[7]: 0.9, IMAGES[8]: None}
+    elsewhere = {f"/data/val/{name}": miou for name, miou in changed.items()}
+    second = leave(tmp_path / "second", elsewhere, rate="2e-3")
+    shown = run("compare", first, second, "--json", tmp_path / "both.json").output
+    assert [line.split() for line in shown.splitlines() if "learning_rate" in line] == [
+        ["training.learning_rate", "0.001", "0.002"]
+    ]
+    assert "training.epochs" not in shown and "bus" not in shown
+    cells = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
+    assert cells["road"] == cells["mIoU"] == ["0.5000", "0.5278"]
+    assert cells["minutes"] == ["1.5", "1.5"]
+    assert f"{second} against {first}: +0.0278 mIoU an image in the mean of 49, 95% between" in shown
+    assert ": told apart" in shown and f"  +0.4000  {IMAGES[7]}" in shown
+    written = json.loads((tmp_path / "both.json").read_text())
+    assert written["differences"][str(second)]["by_image"][IMAGES[7]] == pytest.approx(0.4)
+    assert written["settings"] == {"training.learning_rate": ["0.001", "0.002"]}
+
+
+def test_seeds_are_put_together(tmp_path: Path, run: Run) -> None:
+    runs = [leave(tmp_path / f"seed{i}", {f"/data/{i}/0.png": 0.5 + i / 10}, seed=i) for i in range(3)]
+    other = leave(tmp_path / "other", {"/elsewhere.png": 0.5}, rate="2e-3")
+    shown = run("compare", *runs, other).output
+    assert f"3 seeds ({', '.join(map(str, runs))}): mIoU 0.6000 ± 0.1000" in shown
+    assert f"{other} and {runs[0]} have no images in common" in shown
+
+
+def test_a_file_of_evaluate(first: Path, tmp_path: Path, run: Run) -> None:
+    """Its settings are those of the run that it names."""
+    scores = json.loads((first / "result.json").read_text())["val"]
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text(json.dumps({"model": str(first)} | scores))
+    assert "+0.0000" in run("compare", tmp_path / "a.json", tmp_path / "b.json").output
+    assert read_result(tmp_path / "a.json").settings["training.epochs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file; expected a run that has ended"),
+        ("{}", "cannot be read as scores"),
+        ("[1", "cannot be read as scores"),
+        ('{"model": "m", "miou": 1, "iou": [1]}', "cannot be read as scores"),
+    ],
+)
+def test_what_holds_no_scores(
+    content: str | None, message: str, first: Path, run: Run, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "bad.json").write_text(content)
+    result = run("compare", first, tmp_path / "bad.json")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert f"bad.json: {message}" in result.stderr
+
+
+def test_one_alone(first: Path, run: Run) -> None:
+    result = run("compare", first)
+    assert result.exit_code == 2 and "alone has nothing beside it" in result.stderr
