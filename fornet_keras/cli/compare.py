@@ -77,4 +77,5 @@ def _show(name: str, other: str, change: Difference | None) -> None:
         f"95% between {change.low:+.4f} and {change.high:+.4f}: {verdict}"
     )
     for path, value in sorted(change.by_image.items(), key=lambda item: -abs(item[1]))[:SHOWN]:
-        click.echo(f"  {value:+.4f}  {path}")
+        if value:
+            click.echo(f"  {value:+.4f}  {path}")
