@@ -36,7 +36,7 @@ def build_model(config: Config, num_classes: int) -> FoRNet:
     """
     options = config.model
     names = ("region_size", "top_k", "dropout", "image_pool_dropout", "context_filters", "branch_filters")
-    arguments = _given(options, names)
+    arguments = _given(options, names) | {"short_side": config.data.short_side}
     own = _given(options, ("widths", "depths", "stem_filters", "stem_depth"))
     if options.backbone and own:
         raise ModelError(f"model.{next(iter(own))} is of the preset's own backbone; leave model.backbone out")

@@ -48,7 +48,7 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
     train_set, val_set, pixels = open_data(config, console)
     if config.data.cache:
         console.print("note: timed without data.cache, which a run would write first", highlight=False)
-    batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
+    batches = TrainingBatches.of_run(train_set, config)
     for note in schedule_notes(training, training.epochs * batches.steps_per_epoch):
         console.print(note, highlight=False)
     with console.status("timing a few steps …"), on_devices(training.devices, training.batch_size, ALONE):
@@ -71,11 +71,11 @@ def _measure(
     step_seconds = (time.perf_counter() - started) / TIMED_STEPS
 
     predictor = Predictor(alone(model))
-    image, _ = read_sample(val_set.samples[0], val_set.table)
+    example = val_set.samples[0], val_set.table, model.short_side
     for _ in range(2):  # JAX, with several devices, compiles twice
-        predictor(image)
+        predictor(read_sample(*example)[0])
     started = time.perf_counter()
-    predictor(read_sample(val_set.samples[0], val_set.table)[0])
+    predictor(read_sample(*example)[0])
     val_seconds = time.perf_counter() - started
     with TemporaryDirectory() as folder:
         saved = save_checkpoint(capture(model, 1, {}), Path(folder) / "checkpoints", 1)

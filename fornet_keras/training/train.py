@@ -105,8 +105,7 @@ def _train(
     pictures = output / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
 
-    part = (processes.rank, processes.count)
-    batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed, decoded, part)
+    batches = TrainingBatches.of_run(train_set, config, decoded, (processes.rank, processes.count))
     steps = batches.steps_per_epoch
     for note in schedule_notes(training, training.epochs * steps):
         console.print(note, highlight=False)
