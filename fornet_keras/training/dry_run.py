@@ -54,14 +54,14 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
     with console.status("timing a few steps …"), on_devices(training.devices, training.batch_size, ALONE):
         device = device_name(training.devices)
         console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
-        return {"device": device} | _measure(config, batches, val_set, pixels)
+        return {"device": device} | _measure(config, batches, val_set, pixels, console)
 
 
 def _measure(
-    config: Config, batches: TrainingBatches, val_set: Dataset, pixels: Sequence[int]
+    config: Config, batches: TrainingBatches, val_set: Dataset, pixels: Sequence[int], console: Console
 ) -> dict[str, Any]:
     training = config.training
-    model = make_model(config, batches, pixels)
+    model = make_model(config, batches, pixels, console)
     synchronize(model, ALONE)
     source = fit_input(batches, training.workers)
     with data_errors(batches):

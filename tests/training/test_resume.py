@@ -247,7 +247,7 @@ def test_a_resumed_run_that_fails_keeps_its_folder(
 ) -> None:
     cut_off(whole.folder, tmp_path / "run", 0)
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **named: Any) -> None:
         raise MemoryError
 
     monkeypatch.setattr("fornet_keras.training.train.make_model", fail)
