@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fornet_keras.config import Config
+from fornet_keras.config import Config, read_config
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.data.sources import open_split
@@ -17,6 +17,7 @@ from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import save_model
 from fornet_keras.training.begin_with import begin_with
+from fornet_keras.training.build import build_model
 from fornet_keras.training.train import make_model
 from tests.model.tiny import images, numpy_outputs, randomize, tiny_model
 
@@ -123,6 +124,13 @@ def test_another_network_is_refused(other: tuple[FoRNet, Path]) -> None:
     for model in (FoRNet.from_preset("s", 3), tiny_model(backbone={"depths": (1, 2, 1, 1)})):
         with pytest.raises(ModelError, match=r"other: '.*; expected \(.*; set model.preset, its sizes"):
             begin_with(model, table("abc"), other[1])
+
+
+def test_the_shipped_configuration_begins_with_the_shipped_model() -> None:
+    config = read_config(Path(__file__).parents[2] / "configs" / "finetune.yaml")
+    assert config.model.weights is not None
+    line = begin_with(build_model(config, 2), table(("tram", "road")), config.model.weights)
+    assert line == "begins with fornet_s_camvid: 1 of 2 classes known (road), new: tram"
 
 
 def test_a_run_says_what_it_begins_with(make_config: Callable[..., Config], tmp_path: Path) -> None:
