@@ -39,7 +39,7 @@ def decoded(batches: TrainingBatches, workers: int) -> Batches:
     """The samples of one batch after another, decoded and nothing else."""
 
     def read(index: int) -> object:
-        return read_sample(batches.dataset.samples[index], batches.dataset.table)
+        return read_sample(batches.dataset.samples[index], batches.dataset.table, batches.short_side)
 
     with ThreadPoolExecutor(workers) as pool:
         for position in range(10**9):
@@ -137,11 +137,11 @@ def main() -> None:
     except FoRNetError as error:
         parser.error(str(error))
     training = config.training
-    batches = TrainingBatches(dataset, config.augment, training.batch_size, training.seed)
+    batches = TrainingBatches.of_run(dataset, config)
     workers = arguments.workers or training.workers
     with TemporaryDirectory() as folder:
-        decoded = decoded_samples(dataset, Path(folder), workers, print)
-        cached = TrainingBatches(dataset, config.augment, training.batch_size, training.seed, decoded)
+        decoded = decoded_samples(dataset, Path(folder), workers, print, short_side=config.data.short_side)
+        cached = TrainingBatches.of_run(dataset, config, decoded)
         found = measure(batches, cached, workers, arguments.batches, arguments.rounds)
     height, width = config.augment.crop
     crop = f"{height}x{width}"

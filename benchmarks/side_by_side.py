@@ -138,7 +138,7 @@ def train_and_score(name, config, train_set, val_set, pixels, size):
     """Train a net as the configuration says and score it: one row of the table."""
     training = config.training
     keras.utils.set_random_seed(training.seed)
-    batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
+    batches = TrainingBatches.of_run(train_set, config)
     model = make(name, train_set.table.num_classes, config.augment.crop, config)
     compile_model(model, config, pixels, batches.steps_per_epoch)
     if not isinstance(model, FoRNet):
@@ -157,7 +157,8 @@ def train_and_score(name, config, train_set, val_set, pixels, size):
     with averaged_weights(model):
         scored.set_weights(model.get_weights())
     fornet = isinstance(scored, FoRNet)
-    scores = evaluate((Predictor if fornet else PeerPredictor)(scored), val_set, bands=(BAND,)).as_json()
+    predictor = (Predictor if fornet else PeerPredictor)(scored)
+    scores = evaluate(predictor, val_set, bands=(BAND,), short_side=config.data.short_side).as_json()
     return {
         "miou": scores["miou"],
         "band_miou": scores["band_miou"][str(BAND)],

@@ -9,6 +9,7 @@ import numpy as np
 
 from fornet_keras.backbones.residual import STRIDES, ResidualBackbone
 from fornet_keras.data.images import read_image
+from fornet_keras.data.sizes import brought_back, shrunk
 from fornet_keras.empty_build import empty_build
 from fornet_keras.layers.conv_block import ConvBlock
 from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
@@ -17,7 +18,6 @@ from fornet_keras.layers.selector import Selector
 from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.losses import FoRNetLoss
 from fornet_keras.prediction.predictor import Predictor
-from fornet_keras.prediction.short_side import brought_back, shrunk
 from fornet_keras.presets import PRESETS
 
 DETAIL_STRIDE = 4
@@ -48,6 +48,9 @@ class FoRNet(keras.Model):
             learning the training streets by heart.
         image_pool_dropout: share of the images whose mean over all pixels is kept from the coarse path in
             training, 0…1: that mean tells which street it is. Neither rate is kept in a model folder.
+        short_side: pixels to which the shorter side of larger images is brought down before they are learnt
+            or predicted, by the training and the commands and by `predict_image`, not by a call; None takes
+            each image at its own size.
 
     Input shape: RGB image, uint8 or float, 0…255, `(batch, height, width, 3)`, any height and width.
 
@@ -85,9 +88,10 @@ class FoRNet(keras.Model):
         top_k=0.5,
         dropout=0.0,
         image_pool_dropout=0.0,
+        short_side=None,
         name=None,
     ):
-        _require_valid(num_classes, scales, region_size, top_k)
+        _require_valid(num_classes, scales, region_size, top_k, short_side)
         # === Layers ===
         backbone = ResidualBackbone(name="backbone") if backbone is None else backbone
         selector = Selector(region_size // CONTEXT_STRIDE, name="selector")
@@ -127,6 +131,7 @@ class FoRNet(keras.Model):
         self.region_size = region_size
         self.dropout = dropout
         self.image_pool_dropout = image_pool_dropout
+        self.short_side = short_side
         self._predictor = None
         self.loss_parts = [
             keras.metrics.Mean(name=name) for name in ("logits_loss", "coarse_loss", "selector_loss")
@@ -165,7 +170,7 @@ class FoRNet(keras.Model):
         Args:
             image: path of an image file, or an RGB array `(height, width, 3)`, uint8 or float, 0…255.
             short_side: pixels to which the shorter side of a larger image is brought down before it is
-                predicted, near that of the images that the network has learnt from.
+                predicted; None takes the model's own `short_side`, 0 the image at its own size.
 
         Returns:
             dict of NumPy arrays: `label_ids` uint8 `(height, width)`; `importance` float32 `(rows, columns)`,
@@ -175,7 +180,7 @@ class FoRNet(keras.Model):
 
         Raises:
             DataError: the file cannot be read.
-            ValueError: an array of another shape, or a shorter side below 1.
+            ValueError: an array of another shape, or a shorter side below 0.
         """
         image = read_image(Path(image)) if isinstance(image, str | Path) else np.asarray(image)
         if image.dtype != np.uint8:
@@ -184,10 +189,11 @@ class FoRNet(keras.Model):
             raise ValueError(f"image must be an RGB array (height, width, 3); received shape {image.shape}")
         if image.dtype == np.float32 and image.max() <= 1:
             warnings.warn("image: float values up to 1 only, nearly black; expected 0…255", stacklevel=2)
-        if short_side is not None and short_side < 1:
-            raise ValueError(f"short_side must be at least 1 pixel; received {short_side}")
+        short_side = self.short_side if short_side is None else short_side
+        if short_side is not None and short_side < 0:
+            raise ValueError(f"short_side must be pixels, or 0 for the image's own; received {short_side}")
         self._predictor = self._predictor or Predictor(self)
-        found = self._predictor(shrunk(image, short_side))
+        found = self._predictor(shrunk(image, short_side or None))
         return found | {"label_ids": brought_back(found["label_ids"], image.shape[:2])}
 
     def with_top_k(self, top_k):
@@ -223,7 +229,7 @@ class FoRNet(keras.Model):
 
     def get_config(self):
         sizes = ("num_classes", "context_filters", "branch_filters", "scales", "region_size", "top_k")
-        plain = ("name", "trainable", *sizes, "dropout", "image_pool_dropout")
+        plain = ("name", "trainable", *sizes, "dropout", "image_pool_dropout", "short_side")
         return {
             **{name: getattr(self, name) for name in plain},
             "backbone": keras.saving.serialize_keras_object(self.backbone),
@@ -252,13 +258,15 @@ class FoRNet(keras.Model):
             keras.config.set_dtype_policy(before)
 
 
-def _require_valid(num_classes, scales, region_size, top_k):
+def _require_valid(num_classes, scales, region_size, top_k, short_side):
     if not 2 <= num_classes <= 255:
         raise ValueError(f"num_classes must be in 2…255; received {num_classes}")
     if region_size < 16 or region_size % 16:
         raise ValueError(f"region_size must be a multiple of 16 pixels; received {region_size}")
     if not 0 < top_k <= 1:
         raise ValueError(f"top_k must be in (0, 1]; received {top_k}; use 1 to keep every region")
+    if short_side is not None and short_side < 1:
+        raise ValueError(f"short_side must be at least 1 pixel, or None; received {short_side}")
     if any(scale < 1 or region_size // DETAIL_STRIDE % scale for scale in scales):
         raise ValueError(f"scales must divide region_size / 4; received {scales} and {region_size} pixels")
 

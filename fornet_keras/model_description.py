@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fornet_keras.atomic import last_complete
 from fornet_keras.data.dataset import CLASS_NAME, LabelTable
+from fornet_keras.errors import ModelError
 
 DESCRIPTION = "model.json"
+MAX_DESCRIPTION_BYTES = 1_000_000
 
 Width = Annotated[int, Field(ge=1, le=2048)]
 Depth = Annotated[int, Field(ge=1, le=64)]
@@ -102,12 +104,13 @@ def find_description(folder: Path) -> Path:
 
 
 class Description(_Strict):
-    """The content of `model.json`."""
+    """The content of `model.json`; `short_side` is that of a `FoRNet`, which a file may leave out."""
 
     format: int = Field(default=2, ge=2, le=2)
     fornet_keras: str
     architecture: Architecture
     classes: tuple[ClassEntry, ...] = Field(max_length=255)
+    short_side: int | None = Field(default=None, ge=1, le=65535)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
     @model_validator(mode="after")
@@ -121,3 +124,23 @@ class Description(_Strict):
     def table(self) -> LabelTable:
         """The classes as a `LabelTable` of train ids."""
         return label_table(self.classes)
+
+
+def read_description(folder: Path) -> Description:
+    """What a saved model's folder says, or that of a run, whose `best` model is taken.
+
+    Raises:
+        ModelError: the folder is missing or incomplete, or the file is not one of this package.
+    """
+    path = find_description(folder)
+    if not path.is_file():
+        expected = "expected a run folder or a saved model's folder"
+        raise ModelError(f"{path.parent}: no {DESCRIPTION} in it; {expected}")
+    if path.stat().st_size > MAX_DESCRIPTION_BYTES:
+        raise ModelError(f"{path}: larger than {MAX_DESCRIPTION_BYTES} bytes; expected a model's description")
+    try:
+        return Description.model_validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ModelError(f"{path}: {where}: {first['msg']}; expected what `train` writes") from None

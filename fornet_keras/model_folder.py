@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,12 +30,12 @@ from fornet_keras.model_description import (
     Library,
     class_entries,
     find_description,
+    read_description,
 )
 from fornet_keras.shipped import find_model
 from fornet_keras.version import __version__
 from fornet_keras.weights_file import MAX_NUMBERS, WEIGHTS, Arrays, checksum, read_weights
 
-MAX_DESCRIPTION_BYTES = 1_000_000
 SPARE_ARRAYS = 1000
 SPARE_NUMBERS = 1_000_000
 """What a network may have beyond its weights file: seeds and metrics, and enough to name the weight amiss."""
@@ -75,10 +76,12 @@ def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = Fals
             fornet_keras=__version__,
             architecture=architecture,
             classes=classes,
+            short_side=model.short_side,
             sha256=checksum(writing / WEIGHTS),
         )
-        absent = {name for name, value in architecture if value is None}
-        text = description.model_dump_json(indent=2, exclude={"architecture": absent})
+        absent: dict[str, Any] = {"architecture": {name for name, value in architecture if value is None}}
+        absent |= {} if model.short_side else {"short_side": True}
+        text = description.model_dump_json(indent=2, exclude=absent)
         (writing / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
@@ -137,16 +140,16 @@ def load_model(folder: str | Path, top_k: float | None = None) -> tuple[FoRNet, 
         ValueError: `top_k` is outside (0, 1].
     """
     folder = find_description(find_model(folder)).parent
-    description = _read_description(folder)
+    description = read_description(folder)
     weights = read_weights(folder / WEIGHTS, description.sha256)
-    changes = {} if top_k is None else {"top_k": top_k}
+    changes = {"short_side": description.short_side} | ({} if top_k is None else {"top_k": top_k})
     model = _build(folder / WEIGHTS, description.architecture, weights, changes)
     for name, weight in named_weights(model).items():
         weight.assign(weights[name].astype("float32"))
     return model, description.table()
 
 
-def _build(path: Path, architecture: Architecture, weights: Arrays, changes: dict[str, float]) -> FoRNet:
+def _build(path: Path, architecture: Architecture, weights: Arrays, changes: dict[str, Any]) -> FoRNet:
     """The network that is described, refused while it still takes no memory if its weights are others."""
     arguments = architecture.model_dump(exclude={"backbone", *OF_RESIDUAL}) | changes
     numbers = sum(array.size for array in weights.values())
@@ -222,17 +225,3 @@ def _backbone(architecture: Architecture) -> keras.Model:
     if isinstance(architecture.backbone, Library):
         return LibraryBackbone(**architecture.backbone.model_dump(), name="backbone")
     return EfficientNetLite0(name="backbone")
-
-
-def _read_description(folder: Path) -> Description:
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        raise ModelError(f"{folder}: no {DESCRIPTION} in it; expected a run folder or a saved model's folder")
-    if path.stat().st_size > MAX_DESCRIPTION_BYTES:
-        raise ModelError(f"{path}: larger than {MAX_DESCRIPTION_BYTES} bytes; expected a model's description")
-    try:
-        return Description.model_validate_json(path.read_bytes(), strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise ModelError(f"{path}: {where}: {first['msg']}; expected what `train` writes") from None

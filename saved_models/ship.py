@@ -46,7 +46,7 @@ def score(folder, dataset):
                 parts = [image, colorize(label, table), overlay(image, found, table)]
                 worst.append((right, parts, [colorize(found, table), mistakes(label, found)]))
 
-        scores = evaluate(Predictor(model), dataset, after, bands=BANDS).as_json()
+        scores = evaluate(Predictor(model), dataset, after, BANDS, short_side=model.short_side).as_json()
         del scores["image_miou"]  # by path, which is nobody else's
         results[str(ratio)] = scores
     worst.sort(key=lambda entry: entry[0])

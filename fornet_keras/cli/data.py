@@ -107,7 +107,7 @@ def check(
     reports = [look_through(dataset) for dataset in datasets]
     write_json(json_file, {"splits": [asdict(report) for report in reports]})
     _show(reports)
-    if note := reports[0].padding_note(config.augment.crop):
+    if note := reports[0].padding_note(config.augment.crop, config.data.short_side):
         click.echo(note)
     void = [problem for report in reports if (problem := report.void_problem())]
     for problem in void:
@@ -148,7 +148,7 @@ def cache(
     dataset = open_split(config.data, config.data.train_split, config.data.exclude)
     dataset = look_through_to_use(dataset, config)
     with counting("decoding", len(dataset)) as advance:
-        decoded_samples(dataset, output, config.training.workers, click.echo, advance)
+        decoded_samples(dataset, output, config.training.workers, click.echo, advance, config.data.short_side)
     write_json(json_file, {"output": output, "samples": len(dataset)})
     click.echo(f"{len(dataset)} decoded samples are in {output}; train with: --set data.cache={output}")
 
@@ -194,14 +194,11 @@ def inspect(
     from fornet_keras.training.report import save_first_batches
 
     _show([report])
-    if note := report.padding_note(config.augment.crop):
+    if note := report.padding_note(config.augment.crop, config.data.short_side):
         click.echo(note)
-    training = config.training
     output.mkdir(parents=True, exist_ok=True)
     picture = output / "training_samples.png"
-    save_first_batches(
-        picture, TrainingBatches(dataset, config.augment, training.batch_size, training.seed), batches
-    )
+    save_first_batches(picture, TrainingBatches.of_run(dataset, config), batches)
     write_json(json_file, {"picture": picture, "train": asdict(report)})
     click.echo(f"training samples as the network sees them, each above its label: {picture}")
 

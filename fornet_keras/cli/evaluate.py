@@ -11,7 +11,7 @@ import click
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.budget import top_k_within
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.models import has_learnt_from, require_classes
+from fornet_keras.cli.models import has_learnt_from, require_classes, short_side_of
 from fornet_keras.cli.options import (
     Shares,
     backend_option,
@@ -31,10 +31,10 @@ from fornet_keras.cli.settings import look_through_to_use, read_settings
 from fornet_keras.cli.views import make_predictor, views_options
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import image_size
+from fornet_keras.data.sizes import shrunk_size
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.artifact import is_artifact
-from fornet_keras.prediction.short_side import shrunk_size
 from fornet_keras.prediction.submission import require_own_places, save_label_values
 from fornet_keras.shipped import shown
 
@@ -140,6 +140,7 @@ def evaluate(
     from fornet_keras.evaluation.report import save_report
     from fornet_keras.model_folder import load_model
 
+    short_side = short_side_of(model, short_side)
     views = bool(window or flip or scales)
     top_k = top_k_within(
         budget_ms, top_k, views, model, lambda: shrunk_size(image_size(dataset.samples[0].image), short_side)

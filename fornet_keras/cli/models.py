@@ -6,11 +6,14 @@ import hashlib
 import os
 from pathlib import Path
 
+import click
+
 from fornet_keras.artifacts.manifest import MANIFEST
 from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
 from fornet_keras.errors import ConfigError, ModelError
-from fornet_keras.model_description import find_description
+from fornet_keras.model_description import find_description, read_description
+from fornet_keras.shipped import shown
 
 
 def require_one(folder: Path) -> Path:
@@ -32,6 +35,24 @@ def weights_mark(folder: Path) -> str:
     """The beginning of a SHA-256 that changes with a model's weights."""
     described = next((path for path in (folder / MANIFEST, find_description(folder)) if path.is_file()), None)
     return hashlib.sha256(described.read_bytes()).hexdigest()[:16] if described else "none"
+
+
+def short_side_of(folder: Path, asked: int | None) -> int | None:
+    """Pixels to which larger images are brought down: those asked for, or the model's own; None for 0.
+
+    Raises:
+        ModelError: the model does not say, because it is damaged.
+    """
+    if asked is not None:
+        return asked or None
+    own = read_description(folder).short_side
+    if own:
+        click.echo(
+            f"larger images are brought down to a shorter side of {own} pixels, at which {shown(folder)} has "
+            "learnt; --short-side 0 leaves them as they are",
+            err=True,
+        )
+    return own
 
 
 def require_classes(folder: Path, table: LabelTable, dataset: Dataset) -> None:

@@ -63,6 +63,13 @@ class Size(click.ParamType):
         return int(sides[1]), int(sides[2])
 
 
+class ShortSide(click.IntRange):
+    """Pixels, at least 32, or 0."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return 0 if str(value).strip() == "0" else super().convert(value, param, ctx)
+
+
 class Model(click.ParamType):
     """A folder with a model, or the name of a shipped one."""
 
@@ -128,10 +135,10 @@ top_k_option = click.option(
 
 short_side_option = click.option(
     "--short-side",
-    type=click.IntRange(min=32),
+    type=ShortSide(min=32),
     metavar="PIXELS",
-    help="Bring the shorter side of larger images down to this before predicting: near that of the images "
-    "that MODEL has learnt from. What comes out keeps the image's own size.",
+    help="Bring the shorter side of larger images down to this before predicting; 0 predicts each at its own "
+    "size. What comes out keeps that. Default: the model's own, near that of the images it has learnt from.",
 )
 
 budget_option = click.option(

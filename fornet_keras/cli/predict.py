@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.budget import top_k_within
 from fornet_keras.cli.group import FAILED, Command
-from fornet_keras.cli.models import weights_mark
+from fornet_keras.cli.models import short_side_of, weights_mark
 from fornet_keras.cli.options import (
     backend_option,
     budget_option,
@@ -27,11 +27,11 @@ from fornet_keras.cli.options import (
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
 from fornet_keras.cli.views import make_predictor, views_options
+from fornet_keras.data.sizes import shrunk_size
 from fornet_keras.prediction.artifact import ArtifactPredictor, is_artifact
 from fornet_keras.prediction.inputs import Input, find_inputs
 from fornet_keras.prediction.predict import FolderPrediction, Outcome, recorded_settings
 from fornet_keras.prediction.ray_engine import predict_with_ray
-from fornet_keras.prediction.short_side import shrunk_size
 from fornet_keras.prediction.video import first_size
 from fornet_keras.shipped import shown
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:  # they import Keras
     short_help="Predict images, folders, globs and videos.",
     examples=[
         "predict runs/city street.jpg --output pictures --overlay --importance",
-        "predict fornet_s_camvid photo.jpg --short-side 360 --output pictures --overlay",
+        "predict fornet_s_camvid photo.jpg --output pictures --overlay",
         'predict runs/camvid frames "more/*.png" drive.mp4 camera:0 --output pictures --top-k 0.25',
         "predict exported/onnx @frames.txt --output pictures --engine ray --workers 8",
     ],
@@ -134,12 +134,14 @@ def predict(
     predictor: Predictor | ViewsPredictor | ArtifactPredictor
     if is_artifact(model):
         of_keras = {"backend": backend, "top_k": top_k, "budget_ms": budget_ms, **views}
-        predictor = _open_artifact(model, **of_keras, short_side=short_side, importance=importance)
+        of_keras |= {"short_side": short_side is not None, "importance": importance}
+        predictor = _open_artifact(model, **of_keras)
         table = predictor.table
     else:
         start_backend(backend)
         from fornet_keras.model_folder import load_model
 
+        short_side = short_side_of(model, short_side)
         size = shrunk_size(first_size(found), short_side) if budget_ms else (0, 0)
         settings |= {"budget_size": size if budget_ms else None}
         anew = overwrite or top_k or any(views.values())

@@ -55,9 +55,9 @@ def request(
     """
     from fornet_keras.artifacts.manifest import read_manifest
     from fornet_keras.data.images import read_image
+    from fornet_keras.data.sizes import brought_back, stretched
     from fornet_keras.prediction.files import write_labels
     from fornet_keras.prediction.pictures import palette
-    from fornet_keras.prediction.short_side import brought_back, stretched
     from fornet_keras.serving.client import request_grpc, request_rest
 
     if not rest:

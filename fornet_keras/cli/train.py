@@ -114,7 +114,7 @@ def train(
         click.echo(learnt_note(config.data.val_split))
     click.echo(
         f"\nThe run is in {run_folder}, {result['seconds']:.0f} s. Next:\n"
-        f"  {program} evaluate {quoted} --config {quoted}/config.yaml --top-k 0.25\n"
+        f"  {program} evaluate {quoted} --config {quoted}/config.yaml --report {quoted}/report\n"
         f"  {program} predict {quoted} IMAGE --output predicted --overlay --importance"
     )
 

@@ -7,9 +7,9 @@ from pydantic import Field, field_validator
 from fornet_keras.config.section import Section, Text
 
 MIN_CROP = 64
-"""Pixels of a side of the training crops, at least."""
+"""Pixels of a side of the training images and crops, at least."""
 
-CropSide = Annotated[int, Field(ge=MIN_CROP)]
+Side = Annotated[int, Field(ge=MIN_CROP)]
 Scale = Annotated[float, Field(gt=0)]
 # Any folder's name but a hidden one: which of them there are, the data says.
 Splits = Annotated[str, Field(pattern=r"^[^.+/\\][^+/\\]*(\+[^.+/\\][^+/\\]*)*$")]
@@ -39,6 +39,12 @@ class DataConfig(Section):
         description="a list of quoted strings (beginnings of the file names left out of training)",
         examples=[["0001TP"]],
     )
+    short_side: Side | None = Field(
+        default=None,
+        description="null or an int >= 64 (pixels to which the shorter side of larger images is brought "
+        "down, in training and wherever the model is used; null takes each image at its own size)",
+        examples=[360],
+    )
     on_error: Literal["fail", "skip"] = Field(
         default="fail",
         description="fail or skip (what becomes of images and labels with a problem: skip trains and scores "
@@ -59,7 +65,7 @@ class DataConfig(Section):
 class AugmentConfig(Section):
     """Random changes of the training images; validation images stay as they are."""
 
-    crop: tuple[CropSide, CropSide] = Field(
+    crop: tuple[Side, Side] = Field(
         strict=False,
         description="a list of two ints >= 64 (height and width of the training crop in pixels)",
         examples=[[360, 480]],

@@ -92,9 +92,9 @@ class ModelConfig(Section):
     )
     weights: Text | None = Field(
         default=None,
-        description="null or a str (folder of a model to begin with: its weights instead of random ones, the "
-        "layers that name the classes excepted where their number is another)",
-        examples=["saved_models/fornet_s_camvid"],
+        description="null or a str (model to begin with, a folder or a shipped one's name: its weights "
+        "instead of random ones; what belongs to a class is taken where both have one of its name)",
+        examples=["fornet_s_camvid"],
     )
     freeze_backbone: bool = Field(
         default=False, description="a bool (keep the backbone as it is and train the rest)"

@@ -22,6 +22,7 @@ from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.fingerprint import fingerprint
 from fornet_keras.data.images import image_size
 from fornet_keras.data.samples import read_sample
+from fornet_keras.data.sizes import shrunk_size
 from fornet_keras.errors import DataError
 
 _VERSION = 1  # of the files' layout
@@ -67,6 +68,7 @@ def decoded_samples(
     workers: int,
     tell: Callable[[str], None],
     on_sample: Callable[[int, int], None] = lambda done, total: None,
+    short_side: int | None = None,
 ) -> DecodedSamples:
     """Open the decoded samples of a data set; write them first where there are none of it as it is now.
 
@@ -78,17 +80,19 @@ def decoded_samples(
         workers: threads that decode.
         tell: called with a line that says how large they will be, before they are written.
         on_sample: called with (samples written, samples in all) after each.
+        short_side: pixels to which the shorter side of larger samples is brought down first.
 
     Raises:
         DataError: a sample cannot be read, or the disk is too small.
     """
-    # Of the images too, not only of the place: runs that leave out others keep theirs.
-    images = [str(path.absolute()) for path in (dataset.root, *(sample.image for sample in dataset.samples))]
-    which = hashlib.sha256(json.dumps(images).encode()).hexdigest()[:8]
-    stem = re.sub(r"[^\w+-]", "_", f"{dataset.name}-{dataset.split}-{which}-")
+    # Of the images and their size too, not only of the place: runs with others keep theirs.
+    which = [str(path.absolute()) for path in (dataset.root, *(sample.image for sample in dataset.samples))]
+    which += [f"{short_side} px"] if short_side else []
+    digest = hashlib.sha256(json.dumps(which).encode()).hexdigest()[:8]
+    stem = re.sub(r"[^\w+-]", "_", f"{dataset.name}-{dataset.split}-{digest}-")
     path = folder / f"{stem}{fingerprint(dataset, _VERSION)}"
     if not path.exists():
-        sizes = [image_size(sample.image) for sample in dataset.samples]
+        sizes = [shrunk_size(image_size(sample.image), short_side) for sample in dataset.samples]
         size = 4 * sum(map(math.prod, sizes))
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +102,7 @@ def decoded_samples(
                     tell(f"decoding {len(dataset)} samples of {dataset.split} once: {gigabytes}")
                     remove_unfinished(folder)
                     outdated = [old for old in folder.glob(f"{stem}*") if old.is_dir()]
-                    _write(dataset, path, sizes, workers, on_sample)
+                    _write(dataset, path, sizes, workers, on_sample, short_side)
                     for old in outdated:
                         shutil.rmtree(old, ignore_errors=True)  # another run may hold it
         except OSError as error:
@@ -115,6 +119,7 @@ def _write(
     sizes: list[tuple[int, int]],
     workers: int,
     on_sample: Callable[[int, int], None],
+    short_side: int | None,
 ) -> None:
     size = 4 * sum(map(math.prod, sizes))
     with new_folder(path) as writing:
@@ -122,16 +127,16 @@ def _write(
         if free < size:
             raise OSError(f"{free / 1e9:.2f} GB are free")
         with (writing / _IMAGES).open("wb") as images, (writing / _LABELS).open("wb") as labels:
-            for done, (image, label) in enumerate(_decode(dataset, workers), 1):
+            for done, (image, label) in enumerate(_decode(dataset, workers, short_side), 1):
                 images.write(image.data)
                 labels.write(label.data)
                 on_sample(done, len(dataset))
         (writing / _SIZES).write_text(json.dumps(sizes), encoding="utf-8")
 
 
-def _decode(dataset: Dataset, workers: int) -> Iterator[Pair]:
+def _decode(dataset: Dataset, workers: int, short_side: int | None) -> Iterator[Pair]:
     """The samples in order; only a few wait in memory, however slow the disk."""
-    read = partial(read_sample, table=dataset.table)
+    read = partial(read_sample, table=dataset.table, short_side=short_side)
     with ThreadPoolExecutor(workers) as pool:
         waiting = deque(pool.submit(read, sample) for sample in dataset.samples[: 2 * workers])
         for sample in (*dataset.samples[2 * workers :], *[None] * len(waiting)):

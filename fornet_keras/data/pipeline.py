@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.config import AugmentConfig
+from fornet_keras.config import AugmentConfig, Config
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.decoded import DecodedSamples
 from fornet_keras.data.samples import read_sample
@@ -43,6 +43,7 @@ class TrainingBatches:
         seed: decides order and augmentation.
         decoded: the same samples, decoded already; None decodes them anew each time.
         part: (number of this part, number of parts): which part of each batch this process reads.
+        short_side: pixels to which the shorter side of larger samples is brought down, also of `decoded`.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class TrainingBatches:
         seed: int,
         decoded: DecodedSamples | None = None,
         part: tuple[int, int] = (0, 1),
+        short_side: int | None = None,
     ) -> None:
         self.dataset = dataset
         self.options = options
@@ -60,8 +62,21 @@ class TrainingBatches:
         self.seed = seed
         self.decoded = decoded
         self.part = part
+        self.short_side = short_side
         self.failures: list[DataError] = []  # on any thread; `data_errors` looks for them
         self.ready: dict[int, float] = {}  # position → time.perf_counter() when it was made
+
+    @classmethod
+    def of_run(
+        cls,
+        dataset: Dataset,
+        config: Config,
+        decoded: DecodedSamples | None = None,
+        part: tuple[int, int] = (0, 1),
+    ) -> TrainingBatches:
+        """The batches of a run with this configuration."""
+        training, short_side = config.training, config.data.short_side
+        return cls(dataset, config.augment, training.batch_size, training.seed, decoded, part, short_side)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -96,9 +111,11 @@ class TrainingBatches:
             )
 
     def unscaled(self) -> TrainingBatches:
-        """The same samples at their own sizes, in whole batches: crops, mirrored and recoloured as ever."""
+        """The same samples without a random zoom, in whole batches: cropped, mirrored, recoloured as ever."""
         options = self.options.model_copy(update={"scale": (1.0, 1.0)})
-        return TrainingBatches(self.dataset, options, self.batch_size, self.seed, self.decoded)
+        return TrainingBatches(
+            self.dataset, options, self.batch_size, self.seed, self.decoded, short_side=self.short_side
+        )
 
     def indices(self, epoch: int, step: int) -> NDArray[np.int64]:
         """Positions in the data set of the samples of this process' part of one batch."""
@@ -134,7 +151,7 @@ class TrainingBatches:
         if self.decoded:
             image, label = self.decoded.read(index)
         else:
-            image, label = read_sample(self.dataset.samples[index], self.dataset.table)
+            image, label = read_sample(self.dataset.samples[index], self.dataset.table, self.short_side)
         return augment(image, label, self.options, random_generator(self.seed, epoch, index, repeat))
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import LabelTable, Sample
 from fornet_keras.data.images import read_image
 from fornet_keras.data.label_files import read_label, to_train_ids
+from fornet_keras.data.sizes import brought_back, shrunk, stretched
 from fornet_keras.errors import DataError
 
 
-def read_sample(sample: Sample, table: LabelTable) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def read_sample(
+    sample: Sample, table: LabelTable, short_side: int | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Read one pair: uint8 RGB `(height, width, 3)` and uint8 train ids `(height, width)`.
+
+    Args:
+        sample: an image and its label file.
+        table: meaning of the label file's values.
+        short_side: pixels to which the shorter side of a larger pair is brought down; None keeps its own.
 
     Raises:
         DataError: a file cannot be used, the sizes differ, or a label value is unknown.
@@ -27,7 +34,9 @@ def read_sample(sample: Sample, table: LabelTable) -> tuple[NDArray[np.uint8], N
             f"{sample.label}: the label is {sizes[0]} and its image {sample.image.name} {sizes[1]} pixels "
             "(height x width); expected one size; resize the label with nearest neighbours"
         )
-    return image, to_train_ids(label, table, sample.label, holds_train_ids=sample.label_holds_train_ids)
+    label = to_train_ids(label, table, sample.label, holds_train_ids=sample.label_holds_train_ids)
+    image = shrunk(image, short_side)
+    return image, brought_back(label, image.shape[:2])
 
 
 def fit_sample(
@@ -39,5 +48,4 @@ def fit_sample(
         DataError: a file cannot be used.
     """
     image, label = read_sample(sample, table)
-    fitting = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-    return fitting, cv2.resize(label, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return stretched(image, size), brought_back(label, size)

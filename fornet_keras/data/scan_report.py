@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from fornet_keras.config.data import MIN_CROP
+from fornet_keras.data.sizes import shrunk_size
 from fornet_keras.errors import DataError, one_line
 
 _LISTED = 3  # file names in a line about many files
@@ -82,15 +83,21 @@ class ScanReport:
         line += f"{self._files('corrupt image', 'corrupt label')} corrupt"
         return line + (f", {_count(wrong, 'wrong label')}" if wrong else "")
 
-    def padding_note(self, crop: tuple[int, int]) -> str | None:
-        """A line where the commonest images are smaller than the crops `(height, width)` of training."""
-        if not self.sizes or all(side >= length for side, length in zip(self.sizes[0], crop, strict=False)):
+    def padding_note(self, crop: tuple[int, int], short_side: int | None) -> str | None:
+        """A line where the commonest images are smaller than the crops `(height, width)` of training.
+
+        Args:
+            crop: `augment.crop`.
+            short_side: `data.short_side`, to which larger images are brought down first.
+        """
+        height, width = shrunk_size(self.sizes[0][:2], short_side) if self.sizes else crop
+        if height >= crop[0] and width >= crop[1]:
             return None
-        height, width, _ = self.sizes[0]
+        at = "" if (height, width) == self.sizes[0][:2] else " (at data.short_side)"
         fix = "; set augment.crop to at most their size" if min(height, width) >= MIN_CROP else ""
         return (
-            f"note: images of {height}x{width} are smaller than augment.crop, {crop[0]}x{crop[1]}: what is "
-            f"beyond them is padding{fix}"
+            f"note: images of {height}x{width}{at} are smaller than augment.crop, {crop[0]}x{crop[1]}: "
+            f"what is beyond them is padding{fix}"
         )
 
     def turned_note(self) -> str | None:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import IGNORE, Dataset, Sample
 from fornet_keras.data.samples import read_sample
+from fornet_keras.data.sizes import brought_back, shrunk
 from fornet_keras.evaluation.borders import BoundaryScore, border_band
 from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.prediction.predictor import Predictor
-from fornet_keras.prediction.short_side import brought_back, shrunk
 from fornet_keras.prediction.views import ViewsPredictor
 
 Prediction = dict[str, NDArray[Any]]

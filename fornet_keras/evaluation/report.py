@@ -18,7 +18,6 @@ from fornet_keras.evaluation.charts import save_class_bars, save_confusion_matri
 from fornet_keras.evaluation.evaluate import Prediction, Scores
 from fornet_keras.evaluation.tables import class_table, curve_table, number
 from fornet_keras.prediction.pictures import Picture, compared, legend
-from fornet_keras.prediction.short_side import brought_back, shrunk
 
 PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>$title</title>
@@ -135,9 +134,7 @@ def _worst(
     worst = sorted(known, key=lambda sample: scores.image_miou[sample.image])[:count]
     figures = []
     for place, sample in enumerate(worst, 1):
-        image, label = read_sample(sample, dataset.table)
-        image = shrunk(image, scores.short_side)
-        label = brought_back(label, image.shape[:2])
+        image, label = read_sample(sample, dataset.table, scores.short_side)
         picture = compared(image, label, predictor(image), region_size, dataset.table)
         name = f"worst_{place:02}.jpg"
         Image.fromarray(picture).save(folder / name, quality=90)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
 from fornet_keras.artifacts.runtimes import open_runtime
-from fornet_keras.prediction.short_side import brought_back, stretched
+from fornet_keras.data.sizes import brought_back, stretched
 
 
 def is_artifact(folder: Path) -> bool:

@@ -18,11 +18,11 @@ from fornet_keras.atomic import write_text
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.fingerprint import file_state
 from fornet_keras.data.images import SUFFIXES, read_image
+from fornet_keras.data.sizes import brought_back, shrunk
 from fornet_keras.errors import DataError, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
 from fornet_keras.prediction.inputs import ENDINGS, KINDS, LEGEND, SETTINGS, SOURCES, Input, find_outputs
 from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
-from fornet_keras.prediction.short_side import brought_back, shrunk
 from fornet_keras.prediction.video import transform_video
 
 if TYPE_CHECKING:  # they import Keras, which an exported model does without

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import MANIFEST, Manifest, read_manifest
 from fornet_keras.artifacts.runtimes import Run, open_runtime
+from fornet_keras.data.sizes import brought_back, stretched
 from fornet_keras.errors import ServingError
-from fornet_keras.prediction.short_side import brought_back, stretched
 
 FORMATS = ("litert", "onnx", "openvino")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -15,36 +14,28 @@ from fornet_keras.config.model import ModelConfig
 from fornet_keras.errors import ModelError
 from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model import FoRNet
-from fornet_keras.model_folder import load_model, named_weights, require_savable
+from fornet_keras.model_folder import require_savable
 from fornet_keras.training.backbone_rate import scale_rate
 from fornet_keras.training.class_weights import class_weights
 from fornet_keras.training.devices import sum_over_devices
 from fornet_keras.training.schedule import WarmupPolynomialDecay
 
 
-def without_weights(config: Config) -> Config:
-    """The same configuration, of a network that begins with random weights."""
-    return config.model_copy(update={"model": config.model.model_copy(update={"weights": None})})
-
-
 def build_model(config: Config, num_classes: int) -> FoRNet:
-    """A `FoRNet` as the configuration's `model` section says, its weights random or another model's.
+    """A `FoRNet` as the configuration's `model` section says, without the weights of another model.
 
     Raises:
-        ModelError: the model or the backbone that its weights are to come from cannot be read, the model is
-            another network, or the network is larger than can be saved.
+        ModelError: the backbone cannot be read, or the network is larger than can be saved.
     """
     options = config.model
     names = ("region_size", "top_k", "dropout", "image_pool_dropout", "context_filters", "branch_filters")
-    arguments = _given(options, names)
+    arguments = _given(options, names) | {"short_side": config.data.short_side}
     own = _given(options, ("widths", "depths", "stem_filters", "stem_depth"))
     if options.backbone and own:
         raise ModelError(f"model.{next(iter(own))} is of the preset's own backbone; leave model.backbone out")
     arguments["backbone"] = _open_backbone(options.backbone) if options.backbone else own
     model = FoRNet.from_preset(options.preset, num_classes, **arguments)
     require_savable(model)
-    if options.weights:
-        _take_weights(model, Path(options.weights))
     model.backbone.trainable = not options.freeze_backbone
     return model
 
@@ -60,29 +51,6 @@ def _open_backbone(name: str) -> keras.Model:
         return imagenet_efficientnet_lite0()
     library, _, preset = name.partition(":")
     return open_library_backbone(library, preset)
-
-
-def _take_weights(model: FoRNet, folder: Path) -> None:
-    """Copy the weights of a saved model; what depends on the classes stays where their number differs."""
-    source, _ = load_model(folder)
-    given = named_weights(source)
-    of_classes = set()
-    if source.num_classes != model.num_classes:
-        layers = (
-            model.get_layer("coarse_logits"),
-            model.get_layer("branch").project,
-            model.get_layer("selector"),
-        )
-        of_classes = {weight.path for layer in layers for weight in layer.weights}
-    for name, weight in named_weights(model).items():
-        wanted, found = (tuple(w.shape) if w is not None else None for w in (weight, given.get(name)))
-        if found == wanted:
-            weight.assign(given[name])
-        elif name not in of_classes:
-            raise ModelError(
-                f"{folder}: '{name}' is {found}; expected {wanted}; set model.preset, its sizes and "
-                "model.backbone to those of the model whose weights are taken"
-            )
 
 
 def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], steps_per_epoch: int) -> None:

@@ -48,20 +48,20 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
     train_set, val_set, pixels = open_data(config, console)
     if config.data.cache:
         console.print("note: timed without data.cache, which a run would write first", highlight=False)
-    batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed)
+    batches = TrainingBatches.of_run(train_set, config)
     for note in schedule_notes(training, training.epochs * batches.steps_per_epoch):
         console.print(note, highlight=False)
     with console.status("timing a few steps …"), on_devices(training.devices, training.batch_size, ALONE):
         device = device_name(training.devices)
         console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
-        return {"device": device} | _measure(config, batches, val_set, pixels)
+        return {"device": device} | _measure(config, batches, val_set, pixels, console)
 
 
 def _measure(
-    config: Config, batches: TrainingBatches, val_set: Dataset, pixels: Sequence[int]
+    config: Config, batches: TrainingBatches, val_set: Dataset, pixels: Sequence[int], console: Console
 ) -> dict[str, Any]:
     training = config.training
-    model = make_model(config, batches, pixels)
+    model = make_model(config, batches, pixels, console)
     synchronize(model, ALONE)
     source = fit_input(batches, training.workers)
     with data_errors(batches):
@@ -71,11 +71,11 @@ def _measure(
     step_seconds = (time.perf_counter() - started) / TIMED_STEPS
 
     predictor = Predictor(alone(model))
-    image, _ = read_sample(val_set.samples[0], val_set.table)
+    example = val_set.samples[0], val_set.table, model.short_side
     for _ in range(2):  # JAX, with several devices, compiles twice
-        predictor(image)
+        predictor(read_sample(*example)[0])
     started = time.perf_counter()
-    predictor(read_sample(val_set.samples[0], val_set.table)[0])
+    predictor(read_sample(*example)[0])
     val_seconds = time.perf_counter() - started
     with TemporaryDirectory() as folder:
         saved = save_checkpoint(capture(model, 1, {}), Path(folder) / "checkpoints", 1)

@@ -49,7 +49,7 @@ def fit_selector(
 
     Args:
         model: a `FoRNet`; only its Selector's weights change.
-        batches: the `TrainingBatches` of the run; their images are taken at their own size.
+        batches: the `TrainingBatches` of the run; their images are not zoomed.
         config: the `Config` of the run: `training.selector_epochs`, and how batches are made.
         callbacks: of the `fit` in here.
     """

@@ -26,7 +26,7 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, Seque
     (train_set, report), (val_set, _) = (
         _look_through(each, config, console) for each in (train_set, val_set)
     )
-    if note := report.padding_note(config.augment.crop):
+    if note := report.padding_note(config.augment.crop, data.short_side):
         console.print(note, highlight=False)
     return train_set, val_set, report.pixels
 
@@ -37,7 +37,12 @@ def open_decoded(dataset: Dataset, config: Config, console: Console) -> DecodedS
         return None
     with _counting(console, f"decoding {dataset.split}") as on_sample:
         return decoded_samples(
-            dataset, Path(config.data.cache), config.training.workers, console.print, on_sample
+            dataset,
+            Path(config.data.cache),
+            config.training.workers,
+            console.print,
+            on_sample,
+            config.data.short_side,
         )
 
 

@@ -13,7 +13,7 @@ import keras
 
 from fornet_keras.atomic import write_text
 from fornet_keras.data.pipeline import TrainingBatches
-from fornet_keras.prediction.short_side import shrunk
+from fornet_keras.data.sizes import shrunk
 from fornet_keras.training.tensorboard import EventLog
 from fornet_keras.training.validation import Validation
 

@@ -20,7 +20,8 @@ from fornet_keras.errors import TrainingError
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
-from fornet_keras.training.build import build_model, compile_model, without_weights
+from fornet_keras.training.begin_with import begin_with
+from fornet_keras.training.build import build_model, compile_model
 from fornet_keras.training.checkpoint import Checkpoint, newest
 from fornet_keras.training.checkpointing import Checkpointing, Remembers
 from fornet_keras.training.devices import ALONE, NAMES, Processes, device_name, on_devices, synchronize
@@ -105,8 +106,7 @@ def _train(
     pictures = output / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
 
-    part = (processes.rank, processes.count)
-    batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed, decoded, part)
+    batches = TrainingBatches.of_run(train_set, config, decoded, (processes.rank, processes.count))
     steps = batches.steps_per_epoch
     for note in schedule_notes(training, training.epochs * steps):
         console.print(note, highlight=False)
@@ -134,8 +134,7 @@ def _train(
         with saver.listening(), on_devices(training.devices, training.batch_size, processes):
             device = device_name(max(training.devices, processes.count))
             console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
-            # What a run that goes on began with is in its checkpoint.
-            model = make_model(without_weights(config) if resumed else config, batches, pixels)
+            model = make_model(config, batches, pixels, console, anew=resumed is None)
             synchronize(model, processes)
             callbacks = [StopOnNaN(batches), validation, log, line, saver]
             _fit(model, config, batches, callbacks, validation, saver)
@@ -152,16 +151,24 @@ def _train(
         log.close()
 
 
-def make_model(config: Config, batches: TrainingBatches, pixels: Sequence[int]) -> FoRNet:
-    """A compiled network with random weights, in the configured precision."""
+def make_model(
+    config: Config, batches: TrainingBatches, pixels: Sequence[int], console: Console, anew: bool = True
+) -> FoRNet:
+    """A compiled network, in the configured precision.
+
+    What a run that goes on (not `anew`) began with is in its checkpoint: `model.weights` may be gone by then.
+    """
     keras.utils.set_random_seed(config.training.seed)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype_policy(config.training.precision))
     try:
-        model = build_model(config, batches.dataset.table.num_classes)
+        table = batches.dataset.table
+        model = build_model(config, table.num_classes)
+        if config.model.weights and anew:
+            console.print(begin_with(model, table, config.model.weights), highlight=False)
         compile_model(model, config, pixels, batches.steps_per_epoch)
         if config.loss.teacher:
-            learn_from(model, load_teacher(Path(config.loss.teacher), batches.dataset.table))
+            learn_from(model, load_teacher(Path(config.loss.teacher), table))
     finally:
         keras.config.set_dtype_policy(policy)
     return model

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import Dataset, Sample
+from fornet_keras.data.sizes import brought_back, shrunk
 from fornet_keras.errors import TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.model_folder import load_model, save_model
@@ -89,7 +90,7 @@ class Validation(keras.callbacks.Callback):
         if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
             raise TrainingError(f"a weight is not a finite number after epoch {epoch + 1}; {STEADIER}")
         with averaged_weights(self.model):
-            scores = self._score(self._up_to_date_predictor())
+            scores = self._score(self._up_to_date_predictor(), self.model.short_side)
             save_model(self.model, self.dataset.table, self.folder / "last")
             self.since_best += 1
             if scores.matrix.miou > self.best_miou:
@@ -114,9 +115,10 @@ class Validation(keras.callbacks.Callback):
 
     def score_best(self) -> Scores:
         """Score the best model as it was saved, and keep its pictures."""
-        return self._score(Predictor(load_model(self.folder / "best")[0]))
+        model, _ = load_model(self.folder / "best")
+        return self._score(Predictor(model), model.short_side)
 
-    def _score(self, predictor: Predictor) -> Scores:
+    def _score(self, predictor: Predictor, short_side: int | None) -> Scores:
         self.pictures, done = [], 0
 
         def after_image(sample: Sample, image: Array, label: Array, prediction: Mapping[str, Array]) -> None:
@@ -124,7 +126,10 @@ class Validation(keras.callbacks.Callback):
             done += 1
             self.on_image(done, len(self.dataset))
             if sample in self._pictured:
-                picture = compared(image, label, prediction, predictor.region_size, self.dataset.table)
+                seen = shrunk(image, short_side)
+                label, ids = (brought_back(x, seen.shape[:2]) for x in (label, prediction["label_ids"]))
+                shown = {**prediction, "label_ids": ids}
+                picture = compared(seen, label, shown, predictor.region_size, self.dataset.table)
                 self.pictures.append(picture)
 
-        return evaluate(predictor, self.dataset, on_image=after_image)
+        return evaluate(predictor, self.dataset, on_image=after_image, short_side=short_side)

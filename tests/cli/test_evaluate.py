@@ -10,6 +10,7 @@ import pytest
 from fornet_keras.config import dump_config, read_config
 from fornet_keras.data.label_files import read_label
 from tests.cli.conftest import DATASET, Run, only_line
+from tests.model.folders import edit
 
 
 @pytest.mark.backend
@@ -188,6 +189,32 @@ def test_larger_images_brought_down(run: Run, model: Path, config: Path, data: P
         assert {point["short_side"] for point in (found[-1], *found[-1]["curve"])} == {short_side}
     large, small = (np.array(scores["confusion_matrix"]) for scores in found)
     assert (large.sum(1) == small.sum(1)).all() and (large != small).any(), "the same pixels, another answer"
+
+
+def test_the_size_at_which_the_model_has_learnt(
+    run: Run, model: Path, config: Path, data: Path, tmp_path: Path
+) -> None:
+    """Is taken and said, unless another is asked for; of each label every pixel is scored."""
+    learnt = shutil.copytree(model, tmp_path / "learnt")
+    edit(learnt, lambda description: description.update(short_side=32))
+    found = {}
+    for folder, asked in ((learnt, ()), (model, (32,)), (learnt, (0,)), (model, ())):
+        option = ("--short-side", *asked) if asked else ()
+        result = run(
+            "evaluate", folder, "--config", config, "--data", data, "--json", tmp_path / "a.json", *option
+        )
+        assert result.exit_code == 0, result.stderr
+        found[folder, asked] = json.loads((tmp_path / "a.json").read_text())
+        if (folder, asked) == (learnt, ()):
+            line = only_line(result.stderr)
+            assert line.startswith("larger images are brought down to a shorter side of 32 pixels, at which ")
+            assert line.endswith("/learnt has learnt; --short-side 0 leaves them as they are")
+        else:
+            assert not result.stderr
+    small, same, own, plain = found.values()
+    assert [scores["short_side"] for scores in found.values()] == [32, 32, None, None]
+    assert small["confusion_matrix"] == same["confusion_matrix"] != own["confusion_matrix"]
+    assert own["confusion_matrix"] == plain["confusion_matrix"]
 
 
 def test_windows_that_the_model_cannot_take(run: Run, model: Path, config: Path, data: Path) -> None:

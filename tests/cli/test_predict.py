@@ -13,6 +13,7 @@ from fornet_keras.data.images import image_size
 from fornet_keras.model_folder import load_model, save_model
 from tests.cli.conftest import Run, only_line
 from tests.cli.test_usage import ROOT
+from tests.model.folders import edit
 from tests.model.tiny import randomize
 
 
@@ -115,6 +116,33 @@ def test_a_budget_goes_on_with_what_it_had_found(
     assert run(*command[:-1], 8).exit_code == 1, "another budget, another share"
     result = run(*command, "--overwrite", "--json", tmp_path / "a.json")
     assert (result.exit_code, json.loads((tmp_path / "a.json").read_text())["top_k"]) == (0, 0.75), "anew"
+
+
+def test_photographs_are_brought_down_to_the_size_that_the_model_has_learnt(
+    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def budget(folder: Path, size: tuple[int, int], milliseconds: float) -> tuple[float, float]:
+        sizes.append(size)
+        return 0.5, 1.0
+
+    monkeypatch.setattr("fornet_keras.benchmark.budget.fit_budget", budget)
+    learnt = shutil.copytree(model, tmp_path / "learnt")
+    edit(learnt, lambda description: description.update(short_side=32))
+    Image.effect_noise((160, 96), 90).convert("RGB").save(tmp_path / "a.png")
+    labels = []
+    for name, option in (("default", ()), ("own", ("--short-side", 0)), ("other", ("--short-side", 48))):
+        command = ("predict", learnt, tmp_path / "a.png", "--output", tmp_path / name, "--budget-ms", 9)
+        result = run(*command, *option)
+        assert result.exit_code == 0, result.stderr
+        assert ("shorter side of 32 pixels" in result.stderr) == (name == "default")
+        labels.append((tmp_path / name / "a_labels.png").read_bytes())
+        assert image_size(tmp_path / name / "a_labels.png") == (96, 160)
+    assert sizes == [(32, 53), (96, 160), (48, 80)]
+    assert labels[0] != labels[1]
+    result = run("predict", learnt, tmp_path / "a.png", "--short-side", 16)
+    assert (result.exit_code, "16 is not in the range x>=32" in result.stderr) == (2, True)
 
 
 def test_several_exported_models_are_not_one(run: Run, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def test_whole_and_as_its_metrics_say(name: str) -> None:
     model, table = load_model(folder)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert table.names == TABLE.names
+    assert model.short_side == 360, "of the frames it has learnt from"
     assert model.count_params() == metrics["parameters"]
     scores = [metrics["by_top_k"][ratio]["miou"] for ratio in ("0.25", "0.5", "1.0")]
     assert 0.5 < scores[0] <= scores[1] + 0.001 and scores[1] <= scores[2] + 0.001
@@ -38,6 +39,9 @@ def test_predicts_without_further_words(run: Run, tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     result = run("predict", "fornet_s_camvid", "photo.jpg")
     assert result.exit_code == 0, result.stderr
+    assert (
+        "brought down to a shorter side of 360 pixels, at which fornet_s_camvid has learnt" in result.stderr
+    )
     assert (tmp_path / "predicted" / "photo_labels.png").is_file()
 
 

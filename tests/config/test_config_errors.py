@@ -102,6 +102,11 @@ def refused(content: str | bytes, *overrides: str) -> str:
         ("epochs: 5", "seed: -1\n  epochs: 5", r"training\.seed=-1 is not allowed, .* 0\.\.4294967295"),
         ("360, 480", "360", r"^x\.yaml:4: augment\.crop=\[360\] is not allowed, expected a list of two ints"),
         ("360, 480", "360, 480, 3", r"augment\.crop=\[360, 480, 3\] is not allowed, expected a list of two"),
+        (
+            "format: camvid",
+            "format: camvid\n  short_side: 63",
+            r"^x\.yaml:3: data\.short_side=63 is not allowed, expected null or an int >= 64 ",
+        ),
         ("360, 480", "63, 480", r"^x\.yaml:4: augment\.crop=\[63, 480\] is not allowed, .* >= 64 "),
         (
             "augment:",

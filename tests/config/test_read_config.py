@@ -120,6 +120,7 @@ def test_a_configuration_for_each_kind_of_data_is_shipped() -> None:
         "camvid_cpu",
         "camvid_trainval",
         "cityscapes",
+        "finetune",
         "folder",
         "synthetic",
     ]

@@ -51,6 +51,26 @@ def test_the_same_batches_to_the_last_bit(dataset: Dataset, tmp_path: Path) -> N
             np.testing.assert_array_equal(found, wanted)
 
 
+def test_brought_down_before_they_are_written(dataset: Dataset, tmp_path: Path) -> None:
+    """Of each size the samples are kept, and the smaller ones take less room."""
+    cache = tmp_path / "cache"
+    decoded = decoded_samples(dataset, cache, 2, print, short_side=64)
+    assert [decoded.read(index)[1].shape for index in range(5)] == [
+        (64, 96),
+        (64, 119),
+        (65, 64),
+        (128, 64),
+        (64, 64),
+    ]
+    said: list[str] = []
+    for short_side in (None, 64, None, 48):
+        decoded = decoded_samples(dataset, cache, 2, said.append, short_side=short_side)
+        for index, sample in enumerate(dataset.samples):
+            for ours, theirs in zip(decoded.read(index), read_sample(sample, TABLE, short_side), strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+    assert len(said) == 2 and len(kept(cache)) == 3
+
+
 def test_written_once_and_again_when_a_file_changes(dataset: Dataset, tmp_path: Path) -> None:
     said: list[str] = []
     cache = tmp_path / "cache"

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fornet_keras.config import AugmentConfig
+from fornet_keras.config import AugmentConfig, config_from_mapping
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
 from fornet_keras.data.pipeline import (
     BatchSequence,
@@ -50,6 +50,33 @@ def test_a_sample_is_the_image_and_its_train_ids(tmp_path: Path) -> None:
     image, label = read_sample(write_samples(tmp_path, 2).samples[1], TABLE)
     assert image.shape == (64, 96, 3) and (image == 10).all()
     assert label[::16, 0].tolist() == [0, 1, IGNORE, 0]
+
+
+def test_a_larger_sample_is_brought_down(tmp_path: Path) -> None:
+    """Image and label to the same size, no label value that was not there; a smaller one stays."""
+    sample = write_samples(tmp_path, 2).samples[1]
+    image, label = read_sample(sample, TABLE, short_side=32)
+    assert (image.shape, label.shape) == ((32, 48, 3), (32, 48)) and (image == 10).all()
+    np.testing.assert_array_equal(
+        label, np.repeat(np.array([0, 1, IGNORE, 0], np.uint8), 8 * 48).reshape(32, 48)
+    )
+    assert read_sample(sample, TABLE, short_side=65)[1].shape == (64, 96)
+
+
+def test_a_run_learns_at_the_configured_size(tmp_path: Path) -> None:
+    sections = {
+        "data": {"format": "camvid", "short_side": 64},
+        "augment": {**STILL.model_dump(), "crop": [64, 128]},
+        "training": {"epochs": 1, "batch_size": 1},
+    }
+    for name, halves in (("a.png", [[50, 200]]), ("b.png", [[3, 7]])):
+        cv2.imwrite(str(tmp_path / name), np.array(halves, np.uint8).repeat(128, 0).repeat(128, 1))
+    dataset = Dataset("test", "train", tmp_path, TABLE, (Sample(tmp_path / "a.png", tmp_path / "b.png"),))
+    batches = TrainingBatches.of_run(dataset, config_from_mapping(sections, source="test"))
+    for each in (batches, batches.unscaled()):
+        (image,), (label,) = each.batch(0, 0)
+        np.testing.assert_array_equal(image[..., 0], np.repeat([[50, 200]], 64, 0).repeat(64, 1))
+        np.testing.assert_array_equal(label, np.repeat([[1, 0]], 64, 0).repeat(64, 1))
 
 
 def test_a_label_of_another_size_is_named(tmp_path: Path) -> None:

@@ -68,9 +68,19 @@ def test_images_that_turn_without_another_size(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("crop", "padded"), [((2, 3), False), ((3, 3), True), ((2, 4), True)])
 def test_images_smaller_than_the_crops(crop: tuple[int, int], padded: bool, tmp_path: Path) -> None:
-    note = scan(make_dataset(tmp_path, [LABEL])).padding_note(crop)
+    note = scan(make_dataset(tmp_path, [LABEL])).padding_note(crop, None)
     assert (note is not None) == padded
     assert note is None or f"images of 2x3 are smaller than augment.crop, {crop[0]}x{crop[1]}" in note
+
+
+def test_images_that_are_brought_down_below_the_crops(tmp_path: Path) -> None:
+    report = scan(make_dataset(tmp_path, [np.zeros((200, 300), np.uint8)]))
+    assert report.padding_note((100, 150), 100) is None
+    note = report.padding_note((100, 151), 100)
+    assert (
+        note is not None
+        and "images of 100x150 (at data.short_side) are smaller than augment.crop, 100x151" in note
+    )
 
 
 def test_progress_counts_up(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ with atheris.instrument_imports(include=["fornet_keras", "ruamel", "PIL"]):
     from fornet_keras.data.images import image_size, read_image, verify_image
     from fornet_keras.data.label_files import read_instances, read_label, to_train_ids
     from fornet_keras.errors import FoRNetError
-    from fornet_keras.model_description import Description
-    from fornet_keras.model_folder import DESCRIPTION, _read_description
+    from fornet_keras.model_description import DESCRIPTION, Description
+    from fornet_keras.model_description import read_description as read_model_description
     from fornet_keras.weights_file import WEIGHTS, read_weights
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +66,7 @@ def files(path: Path) -> None:
 
 
 def description(path: Path) -> None:
-    assert isinstance(_read_description(path.parent), Description)
+    assert isinstance(read_model_description(path.parent), Description)
 
 
 def weights(path: Path) -> None:

@@ -96,6 +96,15 @@ def test_a_keras_file_gives_the_model_back(model: FoRNet, tmp_path: Path) -> Non
         np.testing.assert_array_equal(ours[name], theirs[name])
 
 
+def test_the_size_at_which_it_has_learnt_stays(tmp_path: Path) -> None:
+    model = tiny_model(short_side=48)
+    model.save(tmp_path / "model.keras")
+    for other in (model.with_top_k(0.2), keras.saving.load_model(tmp_path / "model.keras")):
+        assert other.short_side == 48
+    with pytest.raises(ValueError, match="short_side must be at least 1 pixel, or None; received 0"):
+        tiny_model(short_side=0)
+
+
 def test_a_frozen_backbone_is_still_frozen(model: FoRNet, tmp_path: Path) -> None:
     model.backbone.trainable = False
     trained = len(model.trainable_weights)

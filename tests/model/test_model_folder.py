@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +85,13 @@ def test_top_k_may_be_another(saved: Path) -> None:
         load_model(saved, top_k=0)
 
 
+def test_the_size_at_which_it_has_learnt_is_remembered(saved: Path, tmp_path: Path) -> None:
+    save_model(tiny_model(short_side=360), TABLE, tmp_path / "of_360")
+    assert load_model(tmp_path / "of_360", top_k=0.25)[0].short_side == 360
+    assert "short_side" not in json.loads((saved / "model.json").read_text()), "earlier versions can read it"
+    assert load_model(saved)[0].short_side is None
+
+
 def test_a_run_folder_stands_for_its_best_model(model: FoRNet, saved: Path, tmp_path: Path) -> None:
     shutil.copytree(saved, tmp_path / "run" / "best")
     (tmp_path / "run" / "last").mkdir()
@@ -144,6 +152,8 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
         (lambda d: d.update(code="import os"), "code: Extra inputs are not permitted"),
         (lambda d: d["classes"][0].update(weight=1), "classes.0.weight: Extra inputs"),
         (set_architecture(lambda_layer="x"), "architecture.lambda_layer: Extra inputs"),
+        (lambda d: d.update(short_side=0), "short_side: Input should be greater than or equal to 1"),
+        (lambda d: d.update(short_side="360"), "short_side: Input should be a valid integer"),
         (lambda d: d.pop("sha256"), "sha256: Field required"),
         (lambda d: d.update(format=1), "format: Input should be greater than or equal to 2"),
         (lambda d: d.update(sha256="0"), "sha256: String should match"),

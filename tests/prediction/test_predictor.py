@@ -1,6 +1,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -8,7 +9,7 @@ from fornet_keras.data.images import read_image
 from fornet_keras.model import FoRNet
 from fornet_keras.prediction import predictor
 from fornet_keras.prediction.predictor import Predictor
-from tests.model.tiny import images, numpy_outputs
+from tests.model.tiny import images, numpy_outputs, tiny_model
 from tests.prediction.conftest import SIZE
 
 
@@ -63,6 +64,15 @@ def test_arrays_that_are_no_rgb_image_are_refused(model: FoRNet, shape: tuple[in
         model.predict_image(np.zeros(shape, np.uint8))
 
 
-def test_a_shorter_side_of_nothing_is_refused(model: FoRNet) -> None:
-    with pytest.raises(ValueError, match="short_side must be at least 1 pixel; received 0"):
-        model.predict_image(images(*SIZE)[0], short_side=0)
+def test_a_model_predicts_at_the_size_at_which_it_has_learnt(model: FoRNet, predict: Predictor) -> None:
+    large = images(96, 160)[0]
+    learnt = tiny_model(short_side=48)
+    learnt.set_weights(model.get_weights())
+    own, small = predict(large), predict(cv2.resize(large, (80, 48), interpolation=cv2.INTER_AREA))
+    found = learnt.predict_image(large)
+    np.testing.assert_array_equal(found["label_ids"], small["label_ids"].repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(found["importance"], small["importance"])
+    for at_its_own in (learnt.predict_image(large, short_side=0), model.predict_image(large)):
+        np.testing.assert_array_equal(at_its_own["label_ids"], own["label_ids"])
+    with pytest.raises(ValueError, match="short_side must be pixels, or 0 for the image's own; received -1"):
+        model.predict_image(large, short_side=-1)

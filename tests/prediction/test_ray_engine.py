@@ -134,6 +134,7 @@ def test_what_an_exported_model_cannot_do(
         ("--flip",),
         ("--top-k", 0.5),
         ("--short-side", 48),
+        ("--short-side", 0),
         ("--backend", "jax"),
     ):
         result = run_command("predict", artifact, frames, "--output", tmp_path / "out", *option)

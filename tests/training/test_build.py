@@ -1,18 +1,15 @@
-"""What a network begins with: random weights, those of another model, a backbone that stays."""
+"""What a network is built from: sizes, rates, a backbone that stays, an optimizer."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from fornet_keras.config import Config
-from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ModelError
 from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.model import FoRNet
-from fornet_keras.model_folder import save_model
 from fornet_keras.training.build import build_model, compile_model
 from fornet_keras.training.precision import dtype_policy
 
@@ -21,36 +18,8 @@ pytestmark = pytest.mark.backend
 MakeConfig = Callable[..., Config]
 
 
-@pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> tuple[FoRNet, Path]:
-    """A saved pico of three classes."""
-    keras.utils.set_random_seed(7)
-    model = FoRNet.from_preset("pico", 3)
-    folder = tmp_path_factory.mktemp("models") / "other"
-    save_model(model, LabelTable(("a", "b", "c"), ((0, 0, 0),) * 3, {0: 0, 1: 1, 2: 2}), folder)
-    return model, folder
-
-
 def by_path(model: FoRNet) -> dict[str, np.ndarray]:
     return {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
-
-
-@pytest.mark.parametrize("num_classes", [3, 5])
-def test_begins_with_another_models_weights(
-    num_classes: int, other: tuple[FoRNet, Path], make_config: MakeConfig
-) -> None:
-    keras.utils.set_random_seed(0)
-    model = build_model(make_config(model={"weights": str(other[1])}), num_classes)
-    theirs = by_path(other[0])
-    new = {path for path, weight in by_path(model).items() if not np.array_equal(weight, theirs[path])}
-    of_classes = {
-        "coarse_logits/kernel",
-        "coarse_logits/bias",
-        "branch/project/kernel",
-        "branch/project/bias",
-        "selector/reduce/kernel",
-    }
-    assert new == (set() if num_classes == 3 else of_classes)
 
 
 def test_sizes_in_the_place_of_the_presets(make_config: MakeConfig) -> None:
@@ -60,17 +29,6 @@ def test_sizes_in_the_place_of_the_presets(make_config: MakeConfig) -> None:
     assert (model.backbone.widths, model.backbone.depths) == ((8, 12, 16, 16), (0, 1, 1, 1))
     assert (model.backbone.stem_filters, model.backbone.stem_depth) == (8, 2)
     assert (model.context_filters, model.branch_filters, model.scales) == (12, 16, (1, 2))
-
-
-def test_begins_with_a_deeper_networks_weights(make_config: MakeConfig, tmp_path: Path) -> None:
-    keras.utils.set_random_seed(7)
-    deeper = build_model(make_config(model={"depths": [1, 2, 1, 1]}), 2)
-    save_model(deeper, LabelTable(("a", "b"), ((0, 0, 0),) * 2, {0: 0, 1: 1}), tmp_path / "deeper")
-    model = build_model(make_config(model={"weights": str(tmp_path / "deeper")}), 2)
-    theirs = by_path(deeper)
-    assert len(theirs) > len(model.weights)
-    for path, weight in by_path(model).items():
-        np.testing.assert_array_equal(weight, theirs[path])
 
 
 def test_sizes_of_the_presets_own_backbone_beside_another(make_config: MakeConfig) -> None:
@@ -85,11 +43,6 @@ def test_the_configured_dropout_is_in_the_network(make_config: MakeConfig) -> No
     model = build_model(make_config(model={"dropout": 0.1, "image_pool_dropout": 0.4}), 3)
     rates = {name: model.get_layer(name).rate for name in ("context_drop", "detail_drop", "image_pool_drop")}
     assert rates == {"context_drop": 0.1, "detail_drop": 0.1, "image_pool_drop": 0.4}
-
-
-def test_another_networks_weights_are_refused(other: tuple[FoRNet, Path], make_config: MakeConfig) -> None:
-    with pytest.raises(ModelError, match=r"other: 'stem_1/.*; expected \(.*; set model.preset, its sizes"):
-        build_model(make_config(model={"preset": "s", "weights": str(other[1])}), 3)
 
 
 def test_a_frozen_backbone_stays(make_config: MakeConfig) -> None:

@@ -18,6 +18,9 @@ from fornet_keras.config import Config, read_config
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import ConfigError, DataError, TrainingError
+from fornet_keras.evaluation.evaluate import evaluate
+from fornet_keras.model_folder import load_model
+from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.shipped import SHIPPED
 from fornet_keras.training.run_folder import only_run, with_absolute_paths
 
@@ -116,6 +119,29 @@ def test_pictures_are_drawn(run: SimpleNamespace) -> None:
     names = ("first_batches", "curves", "confusion_matrix", "classes", "val")
     assert {path.name for path in pictures} == {f"{name}.png" for name in names}
     assert all(path.stat().st_size > 500 for path in pictures)
+
+
+@pytest.mark.backend
+def test_a_run_learns_validates_and_is_used_at_one_size(
+    train: Train, make_config: MakeConfig, own_camvid: Path, tmp_path: Path
+) -> None:
+    """The larger validation images are brought down, their labels scored at their own size."""
+    config = make_config(
+        data={"root": str(own_camvid), "short_side": 64, "cache": str(tmp_path / "cache")},
+        training={"selector_epochs": 1},
+    )
+    result, _ = train(config, tmp_path / "run")
+    assert result["val"]["short_side"] == 64
+    labels = val_labels(config)
+    assert np.sum(result["val"]["confusion_matrix"]) == sum(int((label != 255).sum()) for label in labels)
+    for name in ("best", "last"):
+        model, _ = load_model(tmp_path / "run" / name)
+        assert model.short_side == 64
+    dataset = open_dataset("camvid", own_camvid, "val")
+    scores = evaluate(Predictor(load_model(tmp_path / "run")[0]), dataset, short_side=64)
+    assert scores.matrix.counts.tolist() == result["val"]["confusion_matrix"]
+    found = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload().Images("val/0")[-1]
+    assert found.height == 64, "shown as it was predicted"
 
 
 # === The same once more ===

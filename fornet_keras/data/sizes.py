@@ -1,4 +1,4 @@
-"""A photograph brought to the size that a network has learnt or takes, and its labels brought back."""
+"""An image at the size that a network learns at or takes, and labels brought to that of their image."""
 
 from __future__ import annotations
 

@@ -1,0 +1,83 @@
+"""Fine-tuning: a network begins with the weights of another, and with what that knows of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from fornet_keras.data.dataset import LabelTable
+from fornet_keras.errors import ModelError
+from fornet_keras.model import FoRNet
+from fornet_keras.model_folder import load_model, named_weights
+from fornet_keras.shipped import find_model, shown
+
+LISTED = 8
+"""So many classes are named in a line, and then no more."""
+
+
+def begin_with(model: FoRNet, table: LabelTable, folder: str | Path) -> str:
+    """Copy the weights of a saved model, those that belong to a class where both have one of its name.
+
+    What belongs to a class that the saved model does not know stays as it is. Of a network with more residual
+    blocks the model takes those that it has.
+
+    Args:
+        model: a `FoRNet`.
+        table: its classes.
+        folder: a saved model's folder, that of a run, or the name of a shipped model.
+
+    Returns:
+        A line that says which classes are known, and at which size the saved model has learnt if at another.
+
+    Raises:
+        ModelError: the saved model cannot be read, or is another network.
+
+    Example:
+        >>> table = LabelTable(("road", "tram"), ((128, 64, 128), (0, 80, 100)), {0: 0, 1: 1})
+        >>> model = FoRNet.from_preset("nano", num_classes=2, short_side=360)
+        >>> begin_with(model, table, "fornet_nano_camvid")
+        'begins with fornet_nano_camvid: 1 of 2 classes known (road), new: tram'
+    """
+    source, known = load_model(folder)
+    shared = [name for name in table.names if name in known.names]
+    ours, theirs = ([names.index(name) for name in shared] for names in (table.names, known.names))
+    here, there = _parts(model, ours), _parts(source, theirs)
+    given = {name: ops.convert_to_numpy(weight) for name, weight in named_weights(source).items()}
+    where = shown(find_model(folder))
+    for name, weight in named_weights(model).items():
+        value = np.array(ops.convert_to_numpy(weight))
+        part, found = here.get(name, ...), given.get(name)
+        taken = None if found is None else found[there.get(name, ...)]
+        if taken is None or taken.shape != value[part].shape:
+            raise ModelError(
+                f"{where}: '{name}' is {None if found is None else found.shape}; expected {value.shape}; set "
+                "model.preset, its sizes and model.backbone to those of the model whose weights are taken"
+            )
+        value[part] = taken
+        weight.assign(value)
+    new = [name for name in table.names if name not in shared]
+    line = f"begins with {where}: {len(shared)} of {table.num_classes} classes known"
+    line += (f" ({_listed(shared)})" if shared else "") + (f", new: {_listed(new)}" if new else "")
+    if source.short_side in (None, model.short_side):
+        return line
+    return f"{line}; it has learnt at a shorter side of {source.short_side} pixels (data.short_side)"
+
+
+def _parts(model: FoRNet, positions: Sequence[int]) -> dict[str, Any]:
+    """The weights with an entry for each class, by name: where the entries of some classes are.
+
+    With them, of what the Selector sees, the features before the classes and the entropy after them.
+    """
+    first = model.context_filters
+    seen = [*range(first), *(first + position for position in positions), first + model.num_classes]
+    heads = (model.get_layer("coarse_logits"), model.get_layer("branch").project)
+    parts = {weight.path: np.s_[..., positions] for layer in heads for weight in layer.weights}
+    return parts | {model.get_layer("selector").reduce.kernel.path: np.s_[..., seen, :]}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")

@@ -1,0 +1,149 @@
+"""A network that begins with another's weights, and with what that knows of each class."""
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from rich.console import Console
+
+from fornet_keras.config import Config, read_config
+from fornet_keras.data.dataset import LabelTable
+from fornet_keras.data.pipeline import TrainingBatches
+from fornet_keras.data.sources import open_split
+from fornet_keras.errors import ModelError
+from fornet_keras.model import FoRNet
+from fornet_keras.model_folder import save_model
+from fornet_keras.training.begin_with import begin_with
+from fornet_keras.training.build import build_model
+from fornet_keras.training.train import make_model
+from tests.model.tiny import images, numpy_outputs, randomize, tiny_model
+
+pytestmark = pytest.mark.backend
+
+OF_CLASSES = {
+    "coarse_logits/kernel": -1,
+    "coarse_logits/bias": -1,
+    "branch/project/kernel": -1,
+    "branch/project/bias": -1,
+    "selector/reduce/kernel": -2,
+}
+"""Weights with an entry for each class, and the axis of those."""
+
+
+def table(names: Sequence[str]) -> LabelTable:
+    return LabelTable(tuple(names), ((0, 0, 0),) * len(names), {i: i for i in range(len(names))})
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> tuple[FoRNet, Path]:
+    """A saved model of the classes a, b and c."""
+    model, folder = randomize(tiny_model(), seed=7), tmp_path_factory.mktemp("models") / "other"
+    save_model(model, table("abc"), folder)
+    return model, folder
+
+
+def by_path(model: FoRNet) -> dict[str, np.ndarray]:
+    return {weight.path: np.array(keras.ops.convert_to_numpy(weight)) for weight in model.weights}
+
+
+@pytest.mark.parametrize("names", ["abc", "cab"])
+def test_the_same_classes_in_any_order_are_the_same_network(names: str, other: tuple[FoRNet, Path]) -> None:
+    model = tiny_model()
+    line = begin_with(model, table(names), other[1])
+    assert line == f"begins with {other[1]}: 3 of 3 classes known ({', '.join(names)})"
+    image = images(64, 96)
+    ours, theirs = numpy_outputs(model, image), numpy_outputs(other[0], image)
+    order = ["abc".index(name) for name in names]
+    for name in ("logits", "coarse_logits"):
+        np.testing.assert_allclose(ours[name], theirs[name][..., order], atol=1e-5)
+    for name in ("importance", "kept"):
+        np.testing.assert_allclose(ours[name], theirs[name], atol=1e-5)
+
+
+def test_of_other_classes_the_known_ones_are_taken(other: tuple[FoRNet, Path]) -> None:
+    """Of a selector of 8 features that are rows 0…7, then a row a class, then the entropy's."""
+    model = randomize(tiny_model(num_classes=4), seed=1)
+    before, theirs = by_path(model), by_path(other[0])
+    line = begin_with(model, table("xcya"), other[1])
+    assert line == f"begins with {other[1]}: 2 of 4 classes known (c, a), new: x, y"
+    for path, ours in by_path(model).items():
+        if path not in OF_CLASSES:
+            np.testing.assert_array_equal(ours, theirs[path], err_msg=path)
+            continue
+        axis = OF_CLASSES[path]
+        ours, old, known = (np.moveaxis(array, axis, 0) for array in (ours, before[path], theirs[path]))
+        first = 0
+        if axis == -2:
+            first = model.context_filters
+            np.testing.assert_array_equal(ours[:first], known[:first])
+            np.testing.assert_array_equal(ours[-1], known[-1])
+            assert (len(ours), len(known)) == (first + 5, first + 4)
+        for place, source in enumerate((old[first], known[first + 2], old[first + 2], known[first])):
+            np.testing.assert_array_equal(ours[first + place], source, err_msg=path)
+
+
+def test_of_no_known_class_the_rest_is_taken(other: tuple[FoRNet, Path]) -> None:
+    model = randomize(tiny_model(), seed=1)
+    before, theirs = by_path(model), by_path(other[0])
+    assert begin_with(model, table("xyz"), other[1]).endswith(": 0 of 3 classes known, new: x, y, z")
+    for path, ours in by_path(model).items():
+        if OF_CLASSES.get(path) == -1:
+            np.testing.assert_array_equal(ours, before[path], err_msg=path)
+        elif path not in OF_CLASSES:
+            np.testing.assert_array_equal(ours, theirs[path], err_msg=path)
+
+
+def test_a_line_names_some_of_many_classes(other: tuple[FoRNet, Path]) -> None:
+    line = begin_with(tiny_model(num_classes=12), table("abcdefghijkl"), other[1])
+    assert line.endswith(": 3 of 12 classes known (a, b, c), new: d, e, f, g, h, i, j, k, …")
+
+
+def test_another_size_at_which_it_has_learnt_is_said(tmp_path: Path) -> None:
+    save_model(tiny_model(short_side=360), table("abc"), tmp_path / "model")
+    lines = [
+        begin_with(tiny_model(short_side=size), table("abc"), tmp_path / "model") for size in (360, None)
+    ]
+    assert lines[1] == f"{lines[0]}; it has learnt at a shorter side of 360 pixels (data.short_side)"
+
+
+def test_a_deeper_network(tmp_path: Path) -> None:
+    deeper = randomize(tiny_model(backbone={"depths": (1, 2, 1, 1)}))
+    save_model(deeper, table("abc"), tmp_path / "deeper")
+    model = tiny_model()
+    begin_with(model, table("abc"), tmp_path / "deeper")
+    theirs = by_path(deeper)
+    assert len(theirs) > len(model.weights)
+    for path, weight in by_path(model).items():
+        np.testing.assert_array_equal(weight, theirs[path])
+
+
+def test_another_network_is_refused(other: tuple[FoRNet, Path]) -> None:
+    for model in (FoRNet.from_preset("s", 3), tiny_model(backbone={"depths": (1, 2, 1, 1)})):
+        with pytest.raises(ModelError, match=r"other: '.*; expected \(.*; set model.preset, its sizes"):
+            begin_with(model, table("abc"), other[1])
+
+
+def test_the_shipped_configuration_begins_with_the_shipped_model() -> None:
+    config = read_config(Path(__file__).parents[2] / "configs" / "finetune.yaml")
+    assert config.model.weights is not None
+    line = begin_with(build_model(config, 2), table(("tram", "road")), config.model.weights)
+    assert line == "begins with fornet_s_camvid: 1 of 2 classes known (road), new: tram"
+
+
+def test_a_run_says_what_it_begins_with(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    """One that goes on has it in its checkpoint, and needs no model."""
+    save_model(randomize(tiny_model()), table(("road", "tram", "sky")), tmp_path / "model")
+    config = make_config(model={"weights": str(tmp_path / "model")})
+    batches = TrainingBatches.of_run(open_split(config.data, "train"), config)
+    said = Console(file=io.StringIO(), width=300)
+    make_model(config, batches, [1] * 11, said)
+    assert said.file.getvalue().startswith(  # type: ignore[attr-defined]
+        f"begins with {tmp_path / 'model'}: 2 of 11 classes known (sky, road), new: building, pole, "
+    )
+    gone = make_config(model={"weights": str(tmp_path / "gone")})
+    make_model(gone, batches, [1] * 11, said, anew=False)
+    with pytest.raises(ModelError, match="gone: no such folder"):
+        make_model(gone, batches, [1] * 11, said)
