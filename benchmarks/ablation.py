@@ -84,6 +84,8 @@ ROWS = {
     "regions of 32 pixels": ("regions_32", RATIO, "selector"),
     "regions of 64 pixels": ("regions_64", RATIO, "selector"),
 }
+DENSE = "dense net of equal time"
+SIZES = ("backbone", "widths", "depths", "stem_filters", "stem_depth", "context_filters", "branch_filters")
 COLUMNS = ("miou", "band_miou", "thin_miou", "error_coverage", "gmacs", "ms")
 
 
@@ -205,6 +207,8 @@ def main():
     )
     arguments = parser.parse_args()
     config = read_settings(arguments.config, arguments.data, arguments.set)
+    if DENSE in arguments.rows and (config.model.preset != "s" or any(map(vars(config.model).get, SIZES))):
+        raise ConfigError(f"'{DENSE}' is made for model.preset s with its own sizes; name the other --rows")
     dataset = open_split(config.data, config.data.val_split)
     arguments.output.mkdir(parents=True, exist_ok=True)
     file = arguments.output / "table.json"

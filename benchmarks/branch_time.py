@@ -51,7 +51,7 @@ def main():
     branch = MultiScaleBranch(arguments.filters, CLASSES, scales)
     branch.winograd = not arguments.plain
     runs = {case: prepare(branch, arguments.channels, *case) for case in CASES}
-    seconds = {case: [] for case in CASES}
+    seconds: dict[tuple, list[float]] = {case: [] for case in CASES}
     for repeat in range(REPEATS + 2):
         for case, run in runs.items():
             started = time.perf_counter()

@@ -3,7 +3,8 @@
     python benchmarks/hard_regions.py MODEL --config FILE --data DIR [--json FILE]
 
 One model, one run. For each share of regions kept, the regions are chosen four ways: by the Selector, by the
-entropy of the same coarse path, at random, and by an oracle that knows the coarse path's errors.
+entropy of the same coarse path, at random, and by an oracle that knows the coarse path's errors. On
+TensorFlow all images must be of one size.
 """
 
 import argparse
@@ -107,7 +108,7 @@ def time_dial(model, image, repeats=15):
     predictors = {ratio: Predictor(model.with_top_k(ratio)) for ratio in RATIOS}
     for predict in predictors.values():
         predict(image)
-    seconds = {ratio: [] for ratio in RATIOS}
+    seconds: dict[float, list[float]] = {ratio: [] for ratio in RATIOS}
     for _ in range(repeats):
         for ratio, predict in predictors.items():
             started = time.perf_counter()

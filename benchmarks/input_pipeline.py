@@ -132,10 +132,7 @@ def main() -> None:
     root = arguments.data or (config.data.root and Path(config.data.root))
     if not root:
         parser.error("no data folder; add --data DIR")
-    try:
-        dataset = open_dataset(config.data.format, root, config.data.train_split, config.data.exclude)
-    except FoRNetError as error:
-        parser.error(str(error))
+    dataset = open_dataset(config.data.format, root, config.data.train_split, config.data.exclude)
     training = config.training
     batches = TrainingBatches.of_run(dataset, config)
     workers = arguments.workers or training.workers
@@ -151,4 +148,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FoRNetError as error:
+        raise SystemExit(f"Error: {error}") from None

@@ -5,7 +5,8 @@
 The branch's correction of a cell does not depend on which other regions are kept, so one prediction with
 every region refined is enough: the correction is then left out of the regions that a ranking drops, whatever
 their size. The rankings need no training: the coarse path's entropy, the same weighted by the expected class
-weight (rare classes count more), and an oracle that knows the coarse path's errors.
+weight (rare classes count more), and an oracle that knows the coarse path's errors. All images must be of
+one size.
 """
 
 import argparse

@@ -28,8 +28,10 @@ import numpy as np
 from PIL import Image
 
 from fornet_keras.data.synthetic import render_scene
+from fornet_keras.errors import FoRNetError, ServingError
 from fornet_keras.serving.artifacts import open_artifacts
 
+ROOT = Path(__file__).parents[1]
 IMAGES = 8
 SAMPLES = 12  # of the memory
 
@@ -76,11 +78,13 @@ def serving(artifacts: tuple[Path, ...]) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         notes = Path(folder) / "address.json"
         paths = [str(path) for path in artifacts]
-        command = [sys.executable, "cli.py", "serve", *paths, "--port", "0", "--json", str(notes)]
+        command = [sys.executable, str(ROOT / "cli.py"), "serve", *paths, "--port", "0", "--json", str(notes)]
         with subprocess.Popen(command) as server:
             try:
                 while not notes.exists() and server.poll() is None:
                     time.sleep(0.1)
+                if server.poll() is not None:
+                    raise ServingError("the server has ended; see what it says above")
                 yield json.loads(notes.read_text())["address"].removeprefix("http://")
             finally:
                 server.terminate()
@@ -119,4 +123,7 @@ def main(artifacts: tuple[Path, ...], clients: int, minutes: float, json_file: P
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FoRNetError as error:
+        raise SystemExit(f"Error: {error}") from None

@@ -4,7 +4,8 @@
 
 The same images in the same order, augmentation, optimizer, schedule and evaluation. A peer learns by the
 cross-entropy and Dice loss of its logits, as FoR-Net's final logits do; FoR-Net also has its two inner
-losses. Nets that are in the file already are not trained again. Needs `fornet_keras[keras-hub]`.
+losses. `model.*` is FoR-Net's, but for the preset. Nets that are in the file already are not trained again.
+Needs `fornet_keras[keras-hub]`.
 
 KerasHub's SegFormer takes square images only: it is padded to a square, in training, scoring and timing,
 which costs it a third more at 3:4. Its attention's products of queries, keys and values are not in the MACs.
@@ -26,9 +27,10 @@ from rich.table import Table
 
 from fornet_keras.atomic import write_text
 from fornet_keras.backbones.library import import_library
-from fornet_keras.config import config_from_mapping, read_config
+from fornet_keras.cli.settings import read_settings
+from fornet_keras.config import dump_config
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
-from fornet_keras.errors import FoRNetError
+from fornet_keras.errors import ConfigError, FoRNetError
 from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.layers.resize import UpsampleToImage
 from fornet_keras.losses import cross_entropy, dice_loss
@@ -36,7 +38,7 @@ from fornet_keras.model import FoRNet
 from fornet_keras.prediction.label_ids import LabelIds
 from fornet_keras.prediction.predictor import PerSize, Predictor
 from fornet_keras.summary import count_macs, summarize
-from fornet_keras.training.build import compile_model
+from fornet_keras.training.build import build_model, compile_model
 from fornet_keras.training.class_weights import class_weights
 from fornet_keras.training.ema import averaged_weights
 from fornet_keras.training.open_data import open_data
@@ -115,10 +117,8 @@ def deeplab(models, num_classes, size):
 def make(name, num_classes, size, config):
     """A net with random weights for images of a size, which gives logits of that size."""
     if name.startswith("fornet_"):
-        options = config.model
-        return FoRNet.from_preset(
-            name.removeprefix("fornet_"), num_classes, region_size=options.region_size, top_k=options.top_k
-        )
+        options = config.model.model_copy(update={"preset": name.removeprefix("fornet_")})
+        return build_model(config.model_copy(update={"model": options}), num_classes)
     models = import_library("keras_hub")
     padded = tuple(-(-side // 32) * 32 for side in size)
     if name == "segformer_b0":
@@ -171,11 +171,22 @@ def train_and_score(name, config, train_set, val_set, pixels, size):
     }
 
 
+def known_rows(file, settings):
+    """The rows of a start before, which must have had the same settings."""
+    if not file.exists():
+        return {}
+    found = json.loads(file.read_text("utf-8"))
+    if found.get("settings") != settings:
+        raise ConfigError(f"{file}: holds rows of other settings; choose another --output")
+    return found["rows"]
+
+
 def show(rows):
     """Print the table."""
     table = Table("net", "mIoU", f"in {BAND} px of borders", "thin", "M parameters", "G MACs", "ms", "epochs")
     for name, row in rows.items():
-        scores = (f"{row[key]:.3f}" for key in ("miou", "band_miou", "thin_miou"))
+        found = (row[key] for key in ("miou", "band_miou", "thin_miou"))
+        scores = ("–" if score is None else f"{score:.3f}" for score in found)
         costs = (f"{row['parameters'] / 1e6:.2f}", f"{row['macs'] / 1e9:.2f}", f"{row['ms']:.0f}")
         table.add_row(name, *scores, *costs, str(row["epochs"]))
     Console().print(table)
@@ -187,23 +198,23 @@ def main():
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True, help="JSON file of the rows")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change any setting")
     parser.add_argument("--epochs", type=int, help="default: the configuration's")
     parser.add_argument("--nets", nargs="+", choices=NETS, default=NETS, help="default: all")
     parser.add_argument(
         "--size", type=int, nargs=2, default=(360, 480), help="of the val images (%(default)s)"
     )
     arguments = parser.parse_args()
-    sections = read_config(arguments.config).model_dump()
-    sections["data"]["root"] = str(arguments.data)
-    sections["training"]["epochs"] = arguments.epochs or sections["training"]["epochs"]
-    config = config_from_mapping(sections, source=str(arguments.config))
+    epochs = [f"training.epochs={arguments.epochs}"] if arguments.epochs else []
+    config = read_settings(arguments.config, arguments.data, [*arguments.set, *epochs])
+    asked = {"config": dump_config(config), "size": [*arguments.size]}
+    rows = known_rows(arguments.output, asked)
     train_set, val_set, pixels = open_data(config, Console())
-    rows = json.loads(arguments.output.read_text("utf-8")) if arguments.output.exists() else {}
     for name in arguments.nets:
         if name not in rows:
             size = tuple(arguments.size)
             rows[name] = train_and_score(name, config, train_set, val_set, pixels, size)
-            write_text(arguments.output, json.dumps(rows, indent=2) + "\n")
+            write_text(arguments.output, json.dumps({"settings": asked, "rows": rows}, indent=2) + "\n")
     show(rows)
 
 

@@ -162,16 +162,16 @@ class FoRNetLoss(keras.losses.Loss):
     """Cross-entropy and Dice loss of the logits, plus those of the coarse logits, plus the Selector's loss.
 
     Args:
-        class_weights: one weight a class, at least 0, or None for equal weights.
+        class_weights: list of one weight a class, at least 0, or None for equal weights.
         coarse_weight: weight of the coarse path's cross-entropy and Dice loss.
         dice_weight: weight of the Dice loss, beside a cross-entropy of weight 1.
         selector_weight: weight of the Selector's loss.
         label_smoothing: share of the target spread over all classes, 0…1.
         ohem: share in (0, 1) of the hardest pixels that count in the logits' term; None counts all.
         sum_devices: sums a tensor over the devices that a batch is spread over, such as
-            `training.devices.sum_over_devices`. The model then needs `training.devices.synchronize` too, or
-            TensorFlow adds up the devices' losses, each that of the whole batch. For batches on one device
-            it need not be given; it belongs to the machine, and is no part of the configuration.
+            `training.devices.sum_over_devices`; without it each device's loss is that of its own part. For
+            batches on one device it need not be given; it belongs to the machine, and is no part of the
+            configuration.
         teacher_share: share of a teacher's probabilities in the target of the logits, 0…1, where the outputs
             have them.
 
@@ -197,6 +197,10 @@ class FoRNetLoss(keras.losses.Loss):
         name="fornet_loss",
     ):
         super().__init__(name=name, dtype="float32")
+        if isinstance(class_weights, str | dict):
+            raise ValueError(
+                f"class_weights must be a list, one weight a class in their order; received {class_weights!r}"
+            )
         self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
         self.coarse_weight = coarse_weight
         self.dice_weight = dice_weight

@@ -95,6 +95,7 @@ class MeanIoU(keras.metrics.Metric):
     """
 
     WORD = 1 << 24
+    _direction = "up"  # where callbacks of Keras look which way is better
 
     def __init__(self, num_classes, name="miou", **kwargs):
         super().__init__(name=name, **kwargs)

@@ -11,8 +11,8 @@ from fornet_keras.backbones.residual import STRIDES, ResidualBackbone
 from fornet_keras.data.images import read_image
 from fornet_keras.data.sizes import brought_back, shrunk
 from fornet_keras.empty_build import empty_build
-from fornet_keras.layers.conv_block import ConvBlock
 from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
+from fornet_keras.layers.neck import drop_channels, fuse_top_down, join_detail, upsample
 from fornet_keras.layers.resize import CropToRegions, PadToMultiple, UpsampleToImage
 from fornet_keras.layers.selector import Selector
 from fornet_keras.layers.topk_gate import TopKGate
@@ -104,19 +104,19 @@ class FoRNet(keras.Model):
         padding = math.lcm(region_size, DEEPEST_STRIDE)
         pyramid = _pyramid(backbone, PadToMultiple(padding, name="pad")(x))
 
-        context = _fuse_top_down(pyramid, context_filters, image_pool_dropout)
-        context = _drop_channels(context, dropout, "context_drop")
+        context = fuse_top_down(pyramid, context_filters, image_pool_dropout)
+        context = drop_channels(context, dropout, "context_drop")
         context = CropToRegions(region_size, CONTEXT_STRIDE, name="context_crop")([context, image])
         coarse = keras.layers.Conv2D(num_classes, 1, name="coarse_logits")(context)
         importance = selector([context, coarse])
         kept, indices = gate(importance)
 
         detail = CropToRegions(region_size, DETAIL_STRIDE, name="detail_crop")([pyramid["stride_4"], image])
-        detail = _join_detail(detail, context, context_filters)
-        detail = _drop_channels(detail, dropout, "detail_drop")
+        detail = join_detail(detail, context, context_filters)
+        detail = drop_channels(detail, dropout, "detail_drop")
         correction = branch([detail, kept, indices])
         # float32: float16 has too few steps to tell close classes apart.
-        coarse = _upsample(coarse, "coarse_logits_up", dtype="float32")
+        coarse = upsample(coarse, "coarse_logits_up", dtype="float32")
         refined = keras.layers.Add(dtype="float32", name="refined_logits")([coarse, correction])
         logits = UpsampleToImage(DETAIL_STRIDE, name="logits")([refined, image])
         outputs = {"logits": logits, "coarse_logits": coarse, "importance": importance, "kept": kept}
@@ -149,13 +149,19 @@ class FoRNet(keras.Model):
                 may also be a dict of arguments of a `ResidualBackbone`, in the place of the preset's.
 
         Raises:
-            ValueError: a preset that does not exist.
+            ValueError: a preset that does not exist, or a backbone by its name.
         """
         if preset not in PRESETS:
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}; received {preset!r}")
         arguments = {**PRESETS[preset], **kwargs}
-        if not isinstance(arguments["backbone"], keras.Model):
-            sizes = {**PRESETS[preset]["backbone"], **(arguments["backbone"] or {})}
+        backbone = arguments["backbone"]
+        if isinstance(backbone, str):
+            raise ValueError(
+                "backbone must be a model, such as imagenet_efficientnet_lite0() of "
+                f"fornet_keras.backbones.efficientnet_lite, or a dict of sizes; received {backbone!r}"
+            )
+        if not isinstance(backbone, keras.Model):
+            sizes = {**PRESETS[preset]["backbone"], **(backbone or {})}
             arguments["backbone"] = ResidualBackbone(**sizes, name="backbone")
         return cls(num_classes, **arguments)
 
@@ -209,23 +215,57 @@ class FoRNet(keras.Model):
         model.set_weights(self.get_weights())
         return model
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The compiled `FoRNetLoss`, or one with default weights where `compile` was given none.
+    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, **options):
+        """As `keras.Model.compile`, but None as the loss is always a `FoRNetLoss` with default weights.
+
+        Args:
+            optimizer: as in Keras.
+            loss: a `FoRNetLoss`.
+            loss_weights: not taken: the parts are weighted by `FoRNetLoss`'s own arguments.
+            metrics: list of metrics, which are given the logits.
+            **options: as in Keras.
 
         Raises:
-            ValueError: another loss was compiled, or samples are weighted.
+            ValueError: another loss, weights beside it, or a dict of metrics.
         """
-        loss = self.loss or FoRNetLoss()
+        loss = FoRNetLoss() if loss is None else loss
         if not isinstance(loss, FoRNetLoss):
             raise ValueError(f"loss must be a FoRNetLoss, or None for the default one; received {loss!r}")
-        parts = loss.parts(y, y_pred, sample_weight)
+        if loss_weights is not None:
+            raise ValueError(
+                f"loss_weights are not taken; received {loss_weights}; use FoRNetLoss(coarse_weight=…)"
+            )
+        if isinstance(metrics, dict):
+            raise ValueError(
+                f"metrics must be a list, of the logits; received a dict of {', '.join(metrics)}"
+            )
+        super().compile(optimizer, loss, metrics=metrics, **options)
+        # Keras would trace the network once more before each `fit` to build it, though it is not called.
+        self._compile_loss.built = True
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The compiled `FoRNetLoss`, or one with default weights before `compile`.
+
+        Raises:
+            ValueError: samples are weighted.
+        """
+        parts = (self.loss or FoRNetLoss()).parts(y, y_pred, sample_weight)
         for tracker in self.loss_parts:
             # Weighted as Keras weights the loss, of which they are the parts.
             tracker.update_state(parts[tracker.name], sample_weight=keras.ops.shape(y)[0])
-        return sum(parts.values()) + sum(self.losses)
+        # TensorFlow adds up the gradients of several devices, so Keras makes each loss a share.
+        return sum(self._aggregate_additional_loss(loss) for loss in (*parts.values(), *self.losses))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
+
+    def quantize(self, *args, **kwargs):
+        """Not possible: the branch reads its kernels, which Keras would leave as codes without a scale."""
+        raise ValueError("a FoRNet cannot be quantized in Keras; use `fornet export --precision int8`")
 
     def get_config(self):
         sizes = ("num_classes", "context_filters", "branch_filters", "scales", "region_size", "top_k")
@@ -233,26 +273,30 @@ class FoRNet(keras.Model):
         return {
             **{name: getattr(self, name) for name in plain},
             "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "frozen": [
+                layer.path
+                for layer in self._flatten_layers(include_self=False)
+                if layer.path and not layer.trainable
+            ],
             "dtype_policy": self.dtype_policy.name,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        trainable = config.pop("trainable", True)
+        trainable, frozen = config.pop("trainable", True), {*config.pop("frozen", ())}
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(config.pop("dtype_policy", before))
         try:
             backbone = keras.saving.deserialize_keras_object(
                 config.pop("backbone"), custom_objects=custom_objects
             )
-            if not backbone.trainable:
-                # Its constructor has frozen none of its layers, and Keras passes on a change alone.
-                backbone.trainable = True
-                backbone.trainable = False
             model = cls(backbone=backbone, **config)
             if not trainable:
                 model.trainable = False
+            for layer in model._flatten_layers(include_self=False):
+                if layer.path in frozen:
+                    layer.trainable = False
             return model
         finally:
             keras.config.set_dtype_policy(before)
@@ -279,34 +323,3 @@ def _pyramid(backbone, x):
         found = list(features) if isinstance(features, dict) else f"a {type(features).__name__}"
         raise ValueError(f"backbone must give a dict of {', '.join(names)}; received {found}")
     return features
-
-
-def _drop_channels(x, rate, name):
-    """Nothing at a rate of 0: one layer more would change the order of the weights."""
-    return keras.layers.SpatialDropout2D(rate, name=name)(x) if rate else x
-
-
-def _upsample(x, name, dtype=None):
-    return keras.layers.UpSampling2D(2, interpolation="bilinear", dtype=dtype, name=name)(x)
-
-
-def _fuse_top_down(pyramid, filters, image_pool_dropout):
-    """Bring the deeper features, with the mean of the whole image, up to stride 8."""
-    deepest = pyramid["stride_32"]
-    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="image_pool")(deepest)
-    pooled = keras.layers.Conv2D(filters, 1, activation="relu", name="image_pool_conv")(pooled)
-    if image_pool_dropout:
-        drop = keras.layers.Dropout(image_pool_dropout, noise_shape=(None, 1, 1, 1), name="image_pool_drop")
-        pooled = drop(pooled)
-    x = keras.layers.Add(name="fuse_32")([ConvBlock(filters, 1, name="lateral_32")(deepest), pooled])
-    for stride in (16, CONTEXT_STRIDE):
-        lateral = ConvBlock(filters, 1, name=f"lateral_{stride}")(pyramid[f"stride_{stride}"])
-        x = keras.layers.Add(name=f"fuse_{stride}")([lateral, _upsample(x, f"up_{stride}")])
-    return ConvBlock(filters, name="context")(x)
-
-
-def _join_detail(detail, context, filters):
-    """What the branch sees at stride 4: fine features plus the context of the coarse path."""
-    detail = ConvBlock(filters, 1, activation=False, name="detail")(detail)
-    x = keras.layers.Add(name="detail_add")([detail, _upsample(context, "detail_context_up")])
-    return keras.layers.ReLU(name="detail_relu")(x)

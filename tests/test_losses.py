@@ -280,6 +280,11 @@ def test_class_weights_must_be_one_a_class() -> None:
     ("argument", "expected"),
     [
         ({"class_weights": [1.0, -2.0]}, r"class_weights must be at least 0; received \[1.0, -2.0\]"),
+        (
+            {"class_weights": {0: 1.0, 1: 5.0}},
+            r"class_weights must be a list, one weight a .*; received \{0: 1",
+        ),
+        ({"class_weights": "12"}, "class_weights must be a list, one weight a class .*; received '12'"),
         ({"coarse_weight": -1}, "coarse_weight must be at least 0; received -1"),
         ({"dice_weight": float("nan")}, "dice_weight must be at least 0; received nan"),
         ({"selector_weight": -0.1}, "selector_weight must be at least 0; received -0.1"),

@@ -89,7 +89,7 @@ def test_a_crop_adds_no_label(height: int, width: int, crop: tuple[int, int], se
 
 
 @pytest.mark.backend
-@settings(few, max_examples=5)
+@settings(few, max_examples=3)
 @given(sides, sides, st.floats(0.01, 1), st.integers(2, 20))
 def test_a_network_of_any_ratio_and_classes_takes_any_size(
     height: int, width: int, ratio: float, num_classes: int

@@ -49,7 +49,8 @@ class EfficientNetLite0(keras.Model):
                 x = _block(x, kernel, step if index == 0 else 1, expansion, width, name)
             outputs[f"stride_{stride}"] = x  # that of the last stage of each stride stays
         del outputs["stride_2"]
-        super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
+        super().__init__(inputs=inputs, outputs=outputs, name=name)
+        self.trainable = trainable  # here, where its layers are known
 
     def get_config(self):
         return {"name": self.name, "trainable": self.trainable}

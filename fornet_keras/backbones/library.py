@@ -36,7 +36,8 @@ class LibraryBackbone(keras.Model):
         inputs = keras.Input((None, None, 3), name="normalized")
         pixels = keras.layers.Rescaling(63.75, offset=127.5, name="pixels")(inputs)
         x = keras.layers.Rescaling(scale, offset=offset, name="rescale")(pixels)
-        super().__init__(inputs=inputs, outputs=network(x), name=name, trainable=trainable)
+        super().__init__(inputs=inputs, outputs=network(x), name=name)
+        self.trainable = trainable  # here, where its layers are known
 
         # === Config ===
         self.library = library

@@ -67,7 +67,8 @@ class ResidualBackbone(keras.Model):
                 first_of_stage = index == 0 and stride > STRIDES[0]
                 x = _residual_block(x, width, 2 if first_of_stage else 1, f"stride_{stride}_block_{index}")
             outputs[f"stride_{stride}"] = x
-        super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
+        super().__init__(inputs=inputs, outputs=outputs, name=name)
+        self.trainable = trainable  # here, where its layers are known
 
         # === Config ===
         self.widths = tuple(widths)

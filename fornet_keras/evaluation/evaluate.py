@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,24 @@ from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sizes import brought_back, shrunk
 from fornet_keras.evaluation.borders import BoundaryScore, border_band
 from fornet_keras.metrics import ConfusionMatrix
-from fornet_keras.prediction.predictor import Predictor
-from fornet_keras.prediction.views import ViewsPredictor
 
 Prediction = dict[str, NDArray[Any]]
 """What a `Predictor` returns."""
+
+
+class Predicts(Protocol):
+    """What `evaluate` asks of a `Predictor`, a `ViewsPredictor` or another network's."""
+
+    @property
+    def top_k(self) -> float:
+        """Share of the regions that is corrected."""
+
+    @property
+    def compiled(self) -> int:
+        """How often a function was compiled."""
+
+    def __call__(self, image: NDArray[Any]) -> Prediction:
+        """Predict one image."""
 
 
 @dataclass
@@ -117,7 +130,7 @@ def _number(value: float) -> float | None:
 
 
 def evaluate(
-    predictor: Predictor | ViewsPredictor,
+    predictor: Predicts,
     dataset: Dataset,
     on_image: Callable[[Sample, NDArray[np.uint8], NDArray[np.uint8], Prediction], None] | None = None,
     bands: Sequence[int] = (),

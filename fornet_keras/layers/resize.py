@@ -32,7 +32,8 @@ class PadToMultiple(keras.layers.Layer):
         if not all(isinstance(n, int) for n in size):
             raise ValueError(
                 f"height and width must be known where the network runs; received {size}; in TensorFlow "
-                "`predict`, `evaluate` and `fit` lose them at a second image size: call `model(images)`"
+                "`predict`, `evaluate` and `fit` lose them at a second image size: call `model(images)`; "
+                "to export, use `fornet export --size`"
             )
         rows, columns = (-n % self.multiple for n in size)
         if not rows and not columns:

@@ -190,9 +190,6 @@ def synchronize(model: keras.Model, processes: Processes) -> None:
     if backend == "tensorflow":
         for layer in normalizations:
             layer.synchronized = True
-        whole = model.compute_loss
-        # Keras adds up the devices' losses, each of which is that of the whole batch.
-        model.compute_loss = lambda *data, **named: whole(*data, **named) / count
     else:
         from fornet_keras.training.torch_processes import synchronize
 

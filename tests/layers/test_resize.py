@@ -57,7 +57,9 @@ def test_regions_that_lie_in_the_padding_alone_are_cut_off(
 
 
 def test_unknown_size_is_explained() -> None:
-    with pytest.raises(ValueError, match=r"height and width must be known .* received \(None, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"height and width .* received \(None, 8\).*; to export, use `fornet export --size`"
+    ):
         PadToMultiple(4).call(keras.KerasTensor((1, None, 8, 3)))
 
 

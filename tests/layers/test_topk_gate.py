@@ -116,13 +116,6 @@ def test_share_outside_its_range_is_refused(name: str, value: float) -> None:
         TopKGate(**{name: value})
 
 
-def test_scores_in_half_precision_are_ranked_in_float32() -> None:
-    keras.config.set_dtype_policy("mixed_float16")
-    mask, indices = TopKGate(0.5)(random(1, 2, 2))
-    assert keras.backend.standardize_dtype(mask.dtype) == "float32"
-    assert keras.backend.standardize_dtype(indices.dtype) == "int32"
-
-
 def test_a_mixed_policy_does_not_round_the_scores() -> None:
     keras.config.set_dtype_policy("mixed_bfloat16")
     scores = keras.ops.reshape(1 + keras.ops.arange(8, dtype="float32") * 1e-4, (1, 2, 4))

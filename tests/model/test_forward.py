@@ -124,6 +124,45 @@ def test_a_frozen_model_is_still_frozen(tmp_path: Path) -> None:
         assert not any(layer.trainable for layer in other.layers)
 
 
+def test_single_layers_are_still_frozen_and_the_optimizer_goes_on(tmp_path: Path) -> None:
+    model = tiny_model()
+    frozen = [model.get_layer("branch").project, *model.backbone.layers[:5]]
+    for layer in frozen:
+        layer.trainable = False
+    trained = [weight.path for weight in model.trainable_weights]
+    assert len(trained) < len(tiny_model().trainable_weights) - 2
+    model.compile("adam")
+    model.optimizer.build(model.trainable_weights)
+    model.optimizer.variables[-1].assign(model.optimizer.variables[-1] + 7)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for other in (model.with_top_k(0.2), loaded):
+        assert [weight.path for weight in other.trainable_weights] == trained
+    for ours, theirs in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("backbone", [ResidualBackbone, EfficientNetLite0])
+def test_a_backbone_made_frozen_does_not_learn(backbone: Callable[..., keras.Model]) -> None:
+    model = FoRNet.from_preset("pico", 3, backbone=backbone(trainable=False))
+    learning = {weight.path for weight in model.trainable_weights}
+    assert learning and not learning & {weight.path for weight in model.backbone.weights}
+
+
+def test_a_backbone_by_its_name_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"must be a model, such as imagenet_efficientnet_lite0\(\).*'lite'$"
+    ):
+        FoRNet.from_preset("pico", 3, backbone="lite")
+
+
+def test_kerass_own_quantization_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="cannot be quantized in Keras; use `fornet export --precision int8`"
+    ):
+        tiny_model().quantize("int8")
+
+
 @pytest.mark.parametrize(
     "build",
     [

@@ -68,16 +68,32 @@ def test_what_was_learnt_holds_at_inference(trained: tuple[FoRNet, dict[str, lis
     assert found["miou"] == pytest.approx(matrix.miou, rel=1e-3)
 
 
-def test_fit_takes_a_tf_dataset(trained: tuple[FoRNet, dict[str, list[float]]]) -> None:
-    import tensorflow as tf
-
-    if keras.backend.backend() != "tensorflow":
-        tf.config.set_visible_devices([], "GPU")
+def test_keras_stops_where_val_miou_no_longer_grows(trained: tuple[FoRNet, dict[str, list[float]]]) -> None:
     model, history = trained
-    dataset = tf.data.Dataset.from_tensor_slices(easy_problem()).batch(2)
-    more = model.fit(dataset, epochs=1, verbose=0, validation_data=dataset, shuffle=False).history
+    data = easy_problem()
+    stop = keras.callbacks.EarlyStopping(monitor="val_miou")
+    more = model.fit(*data, batch_size=2, verbose=0, validation_data=data, callbacks=[stop]).history
     assert set(more) == {*history, *(f"val_{name}" for name in history)}
-    assert more["loss"][0] < 0.5 * history["loss"][0]
+    assert stop.best == more["val_miou"][0]
+    assert stop.monitor_op is keras.ops.greater
+
+
+def test_to_compile_again_without_a_loss_is_to_take_the_default_one() -> None:
+    model = tiny_model()
+    model.compile("sgd", FoRNetLoss(ohem=0.25))
+    model.compile("sgd")
+    assert model.loss.get_config() == FoRNetLoss().get_config()
+
+
+def test_the_network_is_traced_once_however_often_it_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    model.compile("sgd", run_eagerly=True)
+    called = []
+    monkeypatch.setattr(
+        FoRNet, "call", lambda *data, call=FoRNet.call, **n: called.append(1) or call(*data, **n)
+    )
+    model.train_on_batch(*easy_problem())
+    assert len(called) == 1
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +145,11 @@ def test_what_would_be_ignored_is_refused() -> None:
     model.compile("sgd")
     with pytest.raises(ValueError, match="samples cannot be weighted"):
         model.compute_loss(image, labels, model.output, sample_weight=np.ones(2))
-    model.compile("sgd", loss="mse")
-    with pytest.raises(ValueError, match="loss must be a FoRNetLoss, or None"):
-        model.compute_loss(image, labels, model.output)
+    with pytest.raises(
+        ValueError, match="loss must be a FoRNetLoss, or None for the default one; received 'mse'"
+    ):
+        model.compile("sgd", loss="mse")
+    with pytest.raises(ValueError, match="loss_weights are not taken; received .*; use FoRNetLoss"):
+        model.compile("sgd", loss_weights={"logits": 2.0})
+    with pytest.raises(ValueError, match="metrics must be a list, of the logits; received a dict of kept"):
+        model.compile("sgd", metrics={"kept": MeanIoU(NUM_CLASSES)})

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import fornet_keras
 from fornet_keras.config import Config, read_config
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_dataset
@@ -31,6 +32,13 @@ MakeConfig = Callable[..., Config]
 def read_log(folder: Path) -> list[dict[str, str]]:
     with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.mark.backend
+def test_all_public_names_are_seen_and_found() -> None:
+    assert {"train", "evaluate", "load_model", "LabelTable"} < {*dir(fornet_keras)}
+    for name in dir(fornet_keras):
+        assert isinstance(getattr(fornet_keras, name), str) == (name == "__version__")
 
 
 # === A finished run ===
