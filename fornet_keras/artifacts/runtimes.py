@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -21,6 +21,7 @@ from fornet_keras.errors import ExportError
 LITERT_FILE = FILES["litert"][0]
 ONNX_FILE = FILES["onnx"][0]
 OPENVINO_FILE = FILES["openvino"][0]
+CUDA = "CUDAExecutionProvider"
 ENCODED = "serving_encoded"
 """The signature of a SavedModel that takes JPEG or PNG files."""
 
@@ -32,32 +33,42 @@ PACKAGES = {
 }
 """Format → the package that runs it, and what to install for it."""
 
+DEVICES = ("cpu", "gpu")
+
 Run = Callable[[NDArray[np.uint8]], dict[str, NDArray[Any]]]
 """From images uint8 `(batch, height, width, 3)` to the outputs by name."""
 
 
-def open_runtime(folder: Path, format: str, threads: int | None = None) -> Run:
+def open_runtime(folder: Path, format: str, threads: int | None = None, device: str = "cpu") -> Run:
     """Load an exported model.
 
     Args:
         folder: what `export` has written.
         format: one of the export formats.
         threads: threads of the runtime; None takes every core. A SavedModel has TensorFlow's, which are that.
+        device: of `DEVICES`; gpu is CUDA in ONNX Runtime, and OpenVINO's.
 
     Raises:
-        ExportError: the package that runs it is missing, or cannot load it.
+        ExportError: the package that runs it is missing or cannot load it, or it has no such device here.
     """
+    if device == "gpu" and format not in ("onnx", "openvino"):
+        raise ExportError(
+            f"{folder}: --device gpu is not of {format}; expected an onnx or openvino artifact; leave it out"
+            + ", and TensorFlow takes a GPU that it finds" * (format == "saved_model")
+        )
     package, requirement = PACKAGES[format]
     if find_spec(package) is None:
         raise ExportError(f"{folder}: needs the package {package}: pip install '{requirement}'")
     openers: dict[str, Callable[[], Run]] = {
         "saved_model": lambda: _saved_model(folder),
         "litert": lambda: _litert(folder / LITERT_FILE, threads),
-        "onnx": lambda: open_onnx(folder / ONNX_FILE, threads),
-        "openvino": lambda: _openvino(folder / OPENVINO_FILE, threads),
+        "onnx": lambda: open_onnx(folder / ONNX_FILE, threads, device),
+        "openvino": lambda: _openvino(folder / OPENVINO_FILE, threads, device),
     }
     try:
         return openers[format]()
+    except ExportError:
+        raise
     except Exception as error:  # each runtime has its own, and a broken package any
         if of_the_machine(error):
             raise
@@ -143,21 +154,33 @@ def open_tf_lite(path: Path) -> Run:
     return lambda images: dict(runner(image=images))
 
 
-def open_onnx(path: Path, threads: int | None) -> Run:
+def open_onnx(path: Path, threads: int | None, device: str = "cpu") -> Run:
     """Load an ONNX model in ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device == "gpu":
+        _require_gpu("ONNX Runtime", onnxruntime.get_available_providers(), CUDA, "onnxruntime-gpu")
+        providers.insert(0, (CUDA, {"use_tf32": "0"}))  # as below: else not the float32 that was proven
+    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    if device == "gpu":  # without CUDA's libraries it says so in its log, and takes the CPU
+        _require_gpu("ONNX Runtime", session.get_providers(), CUDA, "CUDA and cuDNN as it wants them")
     names = [output.name for output in session.get_outputs()]
     return lambda images: dict(zip(names, session.run(names, {"image": images}), strict=True))
 
 
-def _openvino(path: Path, threads: int | None) -> Run:
+def _openvino(path: Path, threads: int | None, device: str) -> Run:
     import openvino
 
     core = openvino.Core()
+    settings = openvino_settings(threads)
+    if device == "gpu":
+        # Of several, each has its number: GPU.0.
+        found = [name.partition(".")[0] for name in core.available_devices]
+        _require_gpu("OpenVINO", found, "GPU", "the driver of one that it can use")
+        settings = openvino_settings(threads=None)  # which are the CPU's
     model = core.read_model(str(path))
     known = ("label_ids", "logits", "importance", "kept")
     names = [next(n for n in known if n in output.get_names()) for output in model.outputs]
@@ -168,11 +191,19 @@ def _openvino(path: Path, threads: int | None) -> Run:
         if batch not in compiled:
             # One program for each number of images: a tenth quicker than one for any.
             model.reshape(images.shape)
-            compiled[batch] = core.compile_model(model, "CPU", openvino_settings(threads))
+            compiled[batch] = core.compile_model(model, device.upper(), settings)
         found = compiled[batch](images)
         return {name: np.array(found[number]) for number, name in enumerate(names)}
 
     return run
+
+
+def _require_gpu(runtime: str, found: Sequence[str], expected: str, needs: str) -> None:
+    if expected not in found:
+        raise ExportError(
+            f"--device gpu: {runtime} has {', '.join(found)}; expected {expected}; install {needs}, "
+            "or leave it out"
+        )
 
 
 def openvino_settings(threads: int | None) -> dict[str, Any]:

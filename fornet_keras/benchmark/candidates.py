@@ -70,6 +70,7 @@ def candidates(
     threads: int | None,
     against: Sequence[str] = (),
     backends: Sequence[str] = (),
+    device: str = "cpu",
 ) -> list[Candidate]:
     """Load what is to be timed.
 
@@ -81,6 +82,7 @@ def candidates(
         against: networks of `PEERS`, which are timed at all sizes: in float32 in every runtime that is here,
             in int8 where an artifact is.
         backends: of Keras, that a model is also timed in, each in a process of its own.
+        device: that an exported model runs on, of `artifacts.runtimes.DEVICES`.
 
     Raises:
         ExportError, ModelError: a folder is neither, or damaged.
@@ -89,7 +91,7 @@ def candidates(
     found: list[Candidate] = []
     for folder in folders:
         if (folder / MANIFEST).exists():
-            found.append(_exported(folder, threads))
+            found.append(_exported(folder, threads, device))
         else:
             for share in top_k or (None,):
                 here = _in_keras(folder, size, share)
@@ -102,12 +104,12 @@ def candidates(
     return found + [_peer(name, *kind, size, threads) for size, name, kind in asked]
 
 
-def _exported(folder: Path, threads: int | None) -> Candidate:
+def _exported(folder: Path, threads: int | None, device: str) -> Candidate:
     manifest = read_manifest(folder)
-    run = open_runtime(folder, manifest.format, threads)
+    run = open_runtime(folder, manifest.format, threads, device)
     return Candidate(
         str(folder),
-        manifest.format,
+        manifest.format if device == "cpu" else f"{manifest.format} {device}",
         manifest.precision,
         manifest.size,
         manifest.top_k,
@@ -115,7 +117,7 @@ def _exported(folder: Path, threads: int | None) -> Candidate:
         manifest.proof.at_top_k[0].label_agreement,
         manifest.table().names,
         lambda image: run(image[None])["label_ids"][0],
-        partial(_exported, folder, threads),
+        partial(_exported, folder, threads, device),
     )
 
 

@@ -18,6 +18,7 @@ from fornet_keras.cli.options import (
     Size,
     backend_option,
     data_option,
+    device_option,
     json_option,
 )
 from fornet_keras.cli.result import write_json
@@ -70,6 +71,7 @@ SHORT = {
     help="Threads of LiteRT, ONNX Runtime, OpenVINO, and PyTorch of --against; Keras and a SavedModel have "
     "their backend's. Default: every core.",
 )
+@device_option
 @click.option(
     "--also",
     type=click.Choice(BACKENDS),
@@ -103,6 +105,7 @@ def benchmark(
     top_k: tuple[float, ...],
     repeats: int,
     threads: int | None,
+    device: str,
     also: tuple[str, ...],
     against: tuple[str, ...],
     memory: bool,
@@ -117,6 +120,8 @@ def benchmark(
     """
     if data_folder and not config_file:
         raise click.UsageError("--data needs --config, which says how the data is laid out")
+    if device != "cpu" and against:
+        raise click.UsageError("--against is timed on the CPU; leave --device out")
     dataset = None
     if config_file:
         config = read_settings(config_file, data_folder)
@@ -129,7 +134,7 @@ def benchmark(
     others = [choose_backend(name).backend for name in dict.fromkeys(also)]
     others = [name for name in others if name != os.environ["KERAS_BACKEND"]]
     with native_messages_dropped():
-        found = candidates(models, size, top_k, threads, against, others)
+        found = candidates(models, size, top_k, threads, against, others, device)
     with counting("timing", WARM_UP + repeats) as advance:
         rows = measure(found, repeats, advance, dataset)
     with counting("memory and scores", len(found)) as advance:

@@ -36,6 +36,7 @@ PRECISIONS = get_args(Precision)
         "export runs/city --format litert --size 512x1024 --output phone",
         "export runs/city --format litert --precision int8 --size 512x1024 --calibration IMAGES --output i8",
         "export runs/city --format onnx --size 512x1024 --top-k 0.1,0.25,0.5,1 --importance --output ratios",
+        "export runs/city --format onnx --static --size 512x1024 --output jetson",
         "export runs/city --format saved_model --size 512x1024 --top-k 0.25 --output serving/city",
     ],
 )
@@ -76,6 +77,11 @@ PRECISIONS = get_args(Precision)
     help="Take the proof on this configuration's labelled data: it then has the change in mIoU.",
 )
 @data_option
+@click.option(
+    "--static",
+    is_flag=True,
+    help="One image a call and every shape known, as TensorRT wants its ONNX; slower on a CPU.",
+)
 @click.option("--logits", is_flag=True, help="The artifact also gives the logits.")
 @click.option("--importance", is_flag=True, help="The artifact also gives importance and kept regions.")
 @json_option
@@ -89,6 +95,7 @@ def export(
     calibration: Path | None,
     config_file: Path | None,
     data_folder: Path | None,
+    static: bool,
     logits: bool,
     importance: bool,
     json_file: Path | None,
@@ -96,12 +103,15 @@ def export(
     """Write MODEL for another runtime; raw RGB images in, label ids out.
 
     The artifact is loaded in its own runtime and compared with Keras before it is there; without
-    --calibration on made-up street scenes. manifest.json beside it says how to call it and what was proven.
+    --calibration or --config on made-up street scenes. manifest.json beside it says how to call it and what
+    was proven.
     """
     if find_spec("tensorflow") is None:
         raise ExportError("export needs TensorFlow, whatever trained the model; pip install tensorflow")
     if data_folder and not config_file:
         raise click.UsageError("--data needs --config, which says how the data is laid out")
+    if static and format_name != "onnx":
+        raise click.UsageError("--static is of --format onnx; LiteRT's graph always is, the others' never")
     dataset = None
     if config_file:
         config = read_settings(config_file, data_folder)
@@ -109,7 +119,7 @@ def export(
     start_backend("tensorflow")
     from fornet_keras.export.export import as_json, check_target, export_model
     from fornet_keras.export.formats import ExportSpec
-    from fornet_keras.export.images import folder_images, labelled_images, made_up_images
+    from fornet_keras.export.images import export_images
     from fornet_keras.model_folder import load_model
 
     check_target(output, format_name, precision, size, calibration is not None)
@@ -117,10 +127,8 @@ def export(
     if dataset:
         require_classes(model, table, dataset)
     outputs = ("label_ids", *["logits"] * logits, *["importance", "kept"] * importance)
-    calibrates = precision == "int8"
-    images, some = folder_images(calibration, size, calibrates) if calibration else ([], None)
-    proof = labelled_images(dataset, size) if dataset else some or made_up_images(size)
-    spec = ExportSpec(format_name, size, precision, outputs, images)
+    images, proof = export_images(calibration, dataset, size, precision == "int8")
+    spec = ExportSpec(format_name, size, precision, outputs, images, static)
 
     def write(network: FoRNet, folder: Path) -> tuple[Path, Manifest]:
         with OUTPUT.status(f"writing and proving {format_name} at top-k {network.top_k:g} …"):

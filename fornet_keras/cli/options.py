@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from fornet_keras.artifacts.runtimes import DEVICES
 from fornet_keras.cli.models import require_one
 from fornet_keras.doctor import BACKENDS
 from fornet_keras.shipped import find_config, find_model
@@ -146,6 +147,14 @@ budget_option = click.option(
     type=click.FloatRange(min=0, min_open=True),
     metavar="MS",
     help="Measure here, and refine as many regions as a prediction of so many milliseconds allows.",
+)
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default="cpu",
+    show_default=True,
+    help="Where an exported model runs; gpu is of ONNX (CUDA) and OpenVINO.",
 )
 
 json_option = click.option(

@@ -19,6 +19,7 @@ from fornet_keras.cli.models import short_side_of, weights_mark
 from fornet_keras.cli.options import (
     backend_option,
     budget_option,
+    device_option,
     json_option,
     model_argument,
     short_side_option,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:  # they import Keras
 @budget_option
 @views_options
 @short_side_option
+@device_option
 @click.option("--overlay", is_flag=True, help="Also write the image under its class colours.")
 @click.option(
     "--importance",
@@ -108,6 +110,7 @@ def predict(
     flip: bool,
     scales: tuple[float, ...],
     short_side: int | None,
+    device: str,
     overlay: bool,
     importance: bool,
     engine: str,
@@ -126,7 +129,7 @@ def predict(
     """
     found = find_inputs(inputs, output)
     if engine == "ray":
-        _require_fit_for_ray(model, found)
+        _require_fit_for_ray(model, found, device)
     elif context.get_parameter_source("workers") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--workers is of --engine ray")
     views = {"window": window, "flip": flip, "scales": scales}
@@ -135,8 +138,10 @@ def predict(
     if is_artifact(model):
         of_keras = {"backend": backend, "top_k": top_k, "budget_ms": budget_ms, **views}
         of_keras |= {"short_side": short_side is not None, "importance": importance}
-        predictor = _open_artifact(model, **of_keras)
+        predictor = _open_artifact(model, device, **of_keras)
         table = predictor.table
+    elif device != "cpu":
+        raise click.UsageError("--device is of an exported model; Keras takes what its --backend finds")
     else:
         start_backend(backend)
         from fornet_keras.model_folder import load_model
@@ -171,21 +176,23 @@ def predict(
         context.exit(FAILED)
 
 
-def _require_fit_for_ray(model: Path, inputs: Sequence[Input]) -> None:
+def _require_fit_for_ray(model: Path, inputs: Sequence[Input], device: str) -> None:
     if not is_artifact(model):
         raise click.UsageError("--engine ray takes an exported model; write one with `export`")
+    if device != "cpu":
+        raise click.UsageError("--engine ray predicts on the CPU; leave --device out")
     if any(entry.is_camera for entry in inputs):
         raise click.UsageError("--engine ray reads files alone; leave it out for a camera")
 
 
-def _open_artifact(model: Path, **options: object) -> ArtifactPredictor:
+def _open_artifact(model: Path, device: str, **options: object) -> ArtifactPredictor:
     """An exported model, where none of the options is given that it cannot follow."""
     if given := [f"--{name.replace('_', '-')}" for name, value in options.items() if value]:
         raise click.UsageError(
             f"{', '.join(given)}: an exported model has its own runtime, size and top-k, and gives labels "
             "and overlays only"
         )
-    predictor = ArtifactPredictor(model)
+    predictor = ArtifactPredictor(model, device=device)
     size = "x".join(map(str, predictor.size))
     click.echo(f"note: the exported model takes {size} pixels; other images are stretched to that", err=True)
     return predictor

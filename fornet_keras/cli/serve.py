@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import json_option
+from fornet_keras.cli.options import device_option, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT
 from fornet_keras.errors import ServingError
@@ -36,9 +36,16 @@ from fornet_keras.errors import ServingError
     help="Requests at a time; one more is told to come back.",
 )
 @click.option("--threads", type=click.IntRange(1), help="Threads of the runtimes. Default: every core.")
+@device_option
 @json_option
 def serve(
-    artifacts: tuple[Path, ...], host: str, port: int, queue: int, threads: int | None, json_file: Path | None
+    artifacts: tuple[Path, ...],
+    host: str,
+    port: int,
+    queue: int,
+    threads: int | None,
+    device: str,
+    json_file: Path | None,
 ) -> None:
     """Serve ARTIFACTs that `export` has written for LiteRT, ONNX or OpenVINO; Keras is not loaded.
 
@@ -54,7 +61,7 @@ def serve(
 
     with listen(host, port) as listening:
         with OUTPUT.status("loading …"):
-            service = Service(open_artifacts(artifacts, threads), queue)
+            service = Service(open_artifacts(artifacts, threads, device), queue)
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{listening.getsockname()[1]}"
         write_json(json_file, {"address": address, "models": list(service.artifacts)})

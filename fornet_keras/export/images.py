@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,38 +17,51 @@ from fornet_keras.data.samples import fit_sample
 from fornet_keras.data.synthetic import MIN_SIDE, render_scene
 from fornet_keras.errors import ExportError
 from fornet_keras.export.proof import ProofImages
+from fornet_keras.prediction.short_side import stretched
 
 MOST_CALIBRATION = 64
+FEWEST_CALIBRATION = 12
+"""With fewer others, the images of the proof are calibrated on too."""
 MAX_PROOF_IMAGES = 4
 MOST_LABELLED = 16
 T = TypeVar("T")
 
 
-def folder_images(
-    folder: Path, size: tuple[int, int], calibrates: bool
+def export_images(
+    folder: Path | None, dataset: Dataset | None, size: tuple[int, int], calibrates: bool
 ) -> tuple[list[NDArray[np.uint8]], ProofImages]:
-    """Images of a folder, evenly picked, at a size: to calibrate with, none unless asked, and for the proof.
+    """Images to calibrate with, none unless asked, and those of the proof; evenly picked, at a size.
 
-    Those of the proof are held out of the calibration, where the folder has four times as many.
+    The proof is taken on a data set's labelled images, or else on the folder's, or else on made-up ones. It
+    is not calibrated on those, unless too few others are in the folder; the proof then says so.
 
     Raises:
-        ExportError: there is none.
-        DataError: one cannot be read.
+        ExportError: the folder holds no image, or the size is too small for a made-up one.
+        DataError: an image or label cannot be read.
     """
-    paths = files_below(folder, SUFFIXES)
-    if not paths:
+    paths = files_below(folder, SUFFIXES) if folder else []
+    if folder and not paths:
         raise ExportError(f"{folder}: no image in it; expected {', '.join(SUFFIXES)} files")
-    most = MAX_PROOF_IMAGES + MOST_CALIBRATION * calibrates
-    images = [
-        cv2.resize(read_image(path), size[::-1], interpolation=cv2.INTER_AREA) for path in _some(paths, most)
-    ]
-    shown = _some(range(len(images)), MAX_PROOF_IMAGES)
-    proof = ProofImages(f"of {folder}", [images[i] for i in shown])
+    if dataset:
+        proof = labelled_images(dataset, size)
+        shown = [sample.image for sample in _some(dataset.samples, MOST_LABELLED)]
+    elif folder:
+        paths = _some(paths, MAX_PROOF_IMAGES + MOST_CALIBRATION * calibrates)
+        shown = _some(paths, MAX_PROOF_IMAGES)
+        proof = ProofImages(f"of {folder}", _at_size(shown, size))
+    else:
+        return [], made_up_images(size)
     if not calibrates:
         return [], proof
-    if len(images) < 4 * MAX_PROOF_IMAGES:
-        return images, replace(proof, source=f"{proof.source}, which it was calibrated on")
-    return [image for i, image in enumerate(images) if i not in shown], proof
+    seen = {path.resolve() for path in shown}
+    others = [path for path in paths if path.resolve() not in seen]
+    if len(others) < min(len(paths), FEWEST_CALIBRATION):
+        others, proof = paths, replace(proof, source=f"{proof.source}, which it was calibrated on")
+    return _at_size(_some(others, MOST_CALIBRATION), size), proof
+
+
+def _at_size(paths: Sequence[Path], size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    return [stretched(read_image(path), size) for path in paths]
 
 
 def made_up_images(size: tuple[int, int]) -> ProofImages:

@@ -24,19 +24,20 @@ class ArtifactPredictor:
     Args:
         folder: what `export` has written; its files must have their SHA-256 sums.
         threads: threads of the runtime; None takes every core.
+        device: of `artifacts.runtimes.DEVICES`.
 
     Raises:
-        ExportError: the folder is not whole.
+        ExportError: the folder is not whole, or the runtime has no such device.
     """
 
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu") -> None:
         manifest = read_manifest(folder)
         self.table = manifest.table()
         self.size = manifest.size
         self.top_k = manifest.top_k
         self.region_size = 0  # it does not say which regions it refines
         self.compiled = 0  # a runtime may prepare itself in its first call
-        self._run = open_runtime(folder, manifest.format, threads)
+        self._run = open_runtime(folder, manifest.format, threads, device)
 
     def __call__(self, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Predict one image, uint8 RGB `(height, width, 3)`: `label_ids`, uint8 `(height, width)`."""

@@ -71,15 +71,19 @@ class Artifact:
         return {"name": self.name, **manifest.model_dump(include=set(kept)), "outputs": outputs}
 
 
-def open_artifacts(folders: Sequence[Path], threads: int | None = None) -> dict[str, Artifact]:
+def open_artifacts(
+    folders: Sequence[Path], threads: int | None = None, device: str = "cpu"
+) -> dict[str, Artifact]:
     """Check, load and run once what `export` has written; by name, in order of their top-k.
 
     Args:
         folders: each an artifact, or a folder of artifacts, which `export` writes for several top-k.
         threads: threads of each runtime; None takes every core.
+        device: of `artifacts.runtimes.DEVICES`.
 
     Raises:
-        ExportError: a folder is no artifact, its files are not its manifest's, or a package is missing.
+        ExportError: a folder is no artifact, its files are not its manifest's, or a package or the device is
+            missing.
         ServingError: a SavedModel, or two artifacts of one name.
     """
     found: dict[str, Artifact] = {}
@@ -87,20 +91,21 @@ def open_artifacts(folders: Sequence[Path], threads: int | None = None) -> dict[
         itself = (folder / MANIFEST).is_file()
         inside = () if itself else sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
         for path in inside or [folder]:
-            artifact = _open(path, threads)
+            artifact = _open(path, threads, device)
             if artifact.name in found:
                 raise ServingError(f"{path}: a second artifact of that name; rename one of the folders")
             found[artifact.name] = artifact
     return dict(sorted(found.items(), key=lambda entry: entry[1].manifest.top_k))
 
 
-def _open(folder: Path, threads: int | None) -> Artifact:
+def _open(folder: Path, threads: int | None, device: str) -> Artifact:
     manifest = read_manifest(folder)
     if manifest.format not in FORMATS:
         raise ServingError(
             f"{folder}: is a SavedModel, which TensorFlow Serving runs (deploy/README.md); "
             f"expected one of {', '.join(FORMATS)}"
         )
-    artifact = Artifact(folder.absolute().name, manifest, open_runtime(folder, manifest.format, threads))
+    run = open_runtime(folder, manifest.format, threads, device)
+    artifact = Artifact(folder.absolute().name, manifest, run)
     artifact.find(np.zeros((*manifest.size, 3), np.uint8))
     return artifact

@@ -1,11 +1,12 @@
 import os
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
+import numpy as np
 import pytest
 
 from fornet_keras.artifacts.manifest import FILES
-from fornet_keras.artifacts.runtimes import open_runtime
+from fornet_keras.artifacts.runtimes import open_runtime, openvino_settings
 from fornet_keras.errors import ExportError
 
 
@@ -34,3 +35,59 @@ def test_what_a_runtime_cannot_load_is_said_in_a_line(format: str, package: str,
     expected = rf"^{tmp_path}: {package} \d+\.\S+ cannot load it \(.+\); expected a version like"
     with pytest.raises(ExportError, match=expected):
         open_runtime(tmp_path, format)
+
+
+class Session:
+    """An ONNX Runtime with CUDA, which may turn out not to work."""
+
+    def __init__(self, working: bool) -> None:
+        self.working = working
+
+    def __call__(self, path: str, options: object, providers: list[object]) -> "Session":
+        self.asked = providers
+        return self
+
+    def get_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider"] * self.working + ["CPUExecutionProvider"]
+
+    def get_outputs(self) -> list[object]:
+        return []
+
+
+def test_onnx_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.InferenceSession", session := Session(working=True))
+    open_runtime(tmp_path, "onnx")
+    assert session.asked == ["CPUExecutionProvider"]
+    without = (
+        "^--device gpu: ONNX Runtime has .*CPUExecutionProvider; expected CUDAExecutionProvider; install "
+    )
+    with pytest.raises(ExportError, match=without + "onnxruntime-gpu, or leave it out$"):
+        open_runtime(tmp_path, "onnx", device="gpu")
+    monkeypatch.setattr("onnxruntime.get_available_providers", session.get_providers)
+    open_runtime(tmp_path, "onnx", device="gpu")
+    assert session.asked == [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]
+    session.working = False
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(ExportError, match=without + "CUDA and cuDNN as it wants them"):
+        open_runtime(tmp_path, "onnx", device="gpu")
+
+
+def test_openvino_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openvino.Core", lambda: core)
+    core = MagicMock(available_devices=["CPU", "NPU"])
+    core.read_model().outputs = []
+    image = np.zeros((1, 8, 8, 3), np.uint8)
+    open_runtime(tmp_path, "openvino", threads=2)(image)
+    assert core.compile_model.call_args.args[1:] == ("CPU", openvino_settings(2))
+    with pytest.raises(ExportError, match="^--device gpu: OpenVINO has CPU, NPU; expected GPU; install the"):
+        open_runtime(tmp_path, "openvino", device="gpu")
+    core.available_devices = ["CPU", "GPU.0", "GPU.1"]
+    open_runtime(tmp_path, "openvino", threads=2, device="gpu")(image)
+    assert core.compile_model.call_args.args[1:] == ("GPU", openvino_settings(None))
+
+
+@pytest.mark.parametrize(("format", "more"), [("litert", "$"), ("saved_model", ", and TensorFlow takes a")])
+def test_what_has_no_device_to_choose(format: str, more: str, tmp_path: Path) -> None:
+    message = f": --device gpu is not of {format}; expected an onnx or openvino artifact; leave it out{more}"
+    with pytest.raises(ExportError, match=message):
+        open_runtime(tmp_path, format, device="gpu")

@@ -82,6 +82,18 @@ def test_version(run: Run) -> None:
         (("data", "synthesize", "--output", "x", "--train", "0"), "0 is not in the range x>=1"),
         (("summary", ".", "--num-classes", "11"), "--num-classes is for a CONFIG (.yaml)"),
         (("evaluate", ".", "--config", "x", "--json", "."), "File '.' is a directory"),
+        (
+            ("predict", "fornet_nano_camvid", str(ROOT / "docs" / "city.png"), "--device", "gpu"),
+            "--device is of an exported model; Keras takes",
+        ),
+        (
+            ("benchmark", "fornet_nano_camvid", "--device", "gpu", "--against", "segformer_b0"),
+            "--against is timed on the CPU; leave --device out",
+        ),
+        (
+            ("export", ".", "--format", "openvino", "--size", "64x96", "--output", "x", "--static"),
+            "--static is of --format onnx; LiteRT's graph always is",
+        ),
     ],
 )
 def test_wrong_usage(run: Run, arguments: tuple[str, ...], message: str) -> None:

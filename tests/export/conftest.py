@@ -31,16 +31,27 @@ def network() -> Any:
     return model
 
 
+@cache
+def reference(model: Any) -> Any:
+    """What Keras finds: once for all exports of a network."""
+    from fornet_keras.export.proof import ProofImages, Reference
+
+    return Reference(model, SIZE, ProofImages("scenes", scenes(3)))
+
+
 def export_to(output: Path, model: Any, format: Any, precision: Any = "float32", **options: Any) -> Any:
     """Every output, if not told otherwise: the proof then needs no second artifact."""
     from fornet_keras.export.deployment import OUTPUTS
     from fornet_keras.export.export import export_model
     from fornet_keras.export.formats import ExportSpec
-    from fornet_keras.export.proof import ProofImages
 
-    images = scenes(3)
-    spec = ExportSpec(format, SIZE, precision, **{"calibration": images, "outputs": OUTPUTS, **options})
-    return export_model(model, TABLE, output, spec, ProofImages("scenes", images))
+    images = reference(model).images
+    spec = ExportSpec(
+        format, SIZE, precision, **{"calibration": images.images, "outputs": OUTPUTS, **options}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fornet_keras.export.export.Reference", lambda model, *_: reference(model))
+        return export_model(model, TABLE, output, spec, images)
 
 
 @pytest.fixture(scope="module")

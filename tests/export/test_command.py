@@ -16,6 +16,7 @@ from tests.export.conftest import TABLE, scenes
 __all__ = ["config", "data", "model", "run"]
 
 ROOT = Path(__file__).parents[2]
+EVERY_OUTPUT = ("--importance", "--logits")  # the proof then needs no second artifact
 
 
 def test_the_command_from_any_backend(network: Any, tmp_path: Path) -> None:
@@ -35,6 +36,7 @@ def test_the_command_from_any_backend(network: Any, tmp_path: Path) -> None:
         tmp_path / "images",
         "--top-k",
         "0.5",
+        *EVERY_OUTPUT,
     ]
     paths = ["--output", tmp_path / "phone", "--json", tmp_path / "result.json"]
     command = [sys.executable, "cli.py", "export", tmp_path / "model", *options, *paths]
@@ -57,7 +59,7 @@ def test_the_command_writes_an_artifact_for_each_ratio(run: Any, network: Any, t
     from fornet_keras.model_folder import save_model
 
     save_model(network, TABLE, tmp_path / "model")
-    options = ("--format", "onnx", "--size", "96x160", "--top-k", "0.5,1,0.5", "--importance", "--logits")
+    options = ("--format", "onnx", "--size", "96x160", "--top-k", "0.5,1,0.5", *EVERY_OUTPUT)
     paths = ("--output", tmp_path / "ratios", "--json", tmp_path / "result.json")
     result = run("export", tmp_path / "model", *options, *paths)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -90,7 +92,8 @@ def test_what_cannot_be_written_is_refused_at_once(run: Any, tmp_path: Path) -> 
 def test_labels_give_the_change_in_miou(
     run: Any, model: Path, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ("export", model, "--format", "onnx", "--size", "64x96", "--output", tmp_path / "out")
+    options = ("export", model, "--format", "onnx", "--size", "64x96", *EVERY_OUTPUT)
+    options = (*options, "--output", tmp_path / "out")
     assert "--data needs --config" in run(*options, "--data", data).stderr
     result = run(*options, "--config", config, "--data", data)
     assert result.exit_code == 0, result.stderr

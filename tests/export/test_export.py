@@ -92,6 +92,25 @@ def test_other_batches_and_all_outputs(artifact: Callable[..., Any], network: An
     assert [check.batch for check in manifest.proof.at_top_k] == [1, 2]
 
 
+def test_a_static_onnx_has_no_shape_that_depends_on_the_image(
+    export: Callable[..., Any], artifact: Callable[..., Any], network: Any
+) -> None:
+    import onnx
+
+    from fornet_keras.artifacts.runtimes import open_runtime
+
+    def unknown(folder: Path) -> int:
+        graph = onnx.shape_inference.infer_shapes(onnx.load(folder / "model.onnx")).graph
+        tensors = [*graph.input, *graph.value_info, *graph.output]
+        return sum(any(not side.dim_value for side in x.type.tensor_type.shape.dim) for x in tensors)
+
+    folder, manifest = export("onnx", static=True)
+    assert (unknown(folder), unknown(artifact("onnx", "float32")[0]) > 0) == (0, True)
+    assert (manifest.inputs[0].shape, len(manifest.proof.at_top_k)) == ((1, *SIZE, 3), 1)
+    found = open_runtime(folder, "onnx")(scenes(1)[0][None])["label_ids"]
+    np.testing.assert_array_equal(found, keras_labels(network, scenes(1)))
+
+
 def test_int8_needs_images(export: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="int8 needs images like those it will see; .* --calibration"):
         export("litert", "int8", calibration=())
@@ -161,14 +180,17 @@ def test_a_changed_manifest_is_refused(
         read_manifest(copy)
 
 
-def test_versions_for_serving(export: Callable[..., Any], network: Any, tmp_path: Path) -> None:
+def test_versions_for_serving(artifact: Callable[..., Any], network: Any) -> None:
     """The next version each time; images as bytes too; and black images to warm up both signatures with."""
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
-    (tmp_path / "city" / "1").mkdir(parents=True)
-    folder, _ = export("saved_model", output=tmp_path / "city")
-    assert folder == tmp_path / "city" / "2"
+    from fornet_keras.export.export import check_target
+
+    folder, _ = artifact("saved_model", "float32")
+    assert folder.name == "1"
+    following = check_target(folder.parent, "saved_model", "float32", SIZE, calibrated=False)
+    assert following == folder.with_name("2")
     images = scenes(2)
     encoded = [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
     signatures = tf.saved_model.load(str(folder)).signatures

@@ -4,23 +4,24 @@ import cv2
 import numpy as np
 import pytest
 
+from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.errors import ExportError
-from fornet_keras.export.images import folder_images, made_up_images
-from tests.export.conftest import SIZE, scenes
+from fornet_keras.export.images import export_images
+from tests.export.conftest import SIZE, TABLE, scenes
 
 
 def test_a_size_too_small_for_the_scenes() -> None:
     with pytest.raises(
         ExportError, match="32x160: made-up street scenes need at least 64 pixels a side; take more, or"
     ):
-        made_up_images((32, 160))
+        export_images(None, None, (32, 160), calibrates=False)
 
 
 def test_hidden_files_do_not_calibrate(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), scenes(1)[0])
     (tmp_path / "._a.png").write_text("what macOS leaves")
     (tmp_path / "folder.png").mkdir()
-    calibration, proof = folder_images(tmp_path, SIZE, calibrates=True)
+    calibration, proof = export_images(tmp_path, None, SIZE, calibrates=True)
     assert (len(calibration), len(proof.images)) == (1, 1)
 
 
@@ -33,8 +34,31 @@ def test_int8_is_proven_on_images_that_it_was_not_calibrated_on(
 ) -> None:
     for number in range(count):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((*SIZE, 3), number, np.uint8))
-    calibration, proof = folder_images(tmp_path, SIZE, calibrates)
+    calibration, proof = export_images(tmp_path, None, SIZE, calibrates)
     assert (len(calibration), len(proof.images)) == expected
     seen = {int(image[0, 0, 0]) for image in calibration} & {int(image[0, 0, 0]) for image in proof.images}
     assert bool(seen) == bool(note)
     assert proof.source == f"of {tmp_path}{note}"
+
+
+@pytest.mark.parametrize(
+    ("count", "expected", "note"), [(28, 12, ""), (27, 27, ", which it was calibrated on"), (0, 5, "")]
+)
+def test_int8_is_not_calibrated_on_the_labelled_images_of_its_proof(
+    tmp_path: Path, count: int, expected: int, note: str
+) -> None:
+    """Of the folder `frames` the first so many are the data set; or others are, and none is held out."""
+    for number in range(count or 5):
+        for name in ("frames", "others", "labels"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / name / f"{number}.png"), np.zeros((*SIZE, 3), np.uint8)[..., 0])
+    folder = tmp_path / ("frames" if count else "others")
+    samples = tuple(
+        Sample(folder / f"{n}.png", tmp_path / "labels" / f"{n}.png", label_holds_train_ids=True)
+        for n in range(min(count, 16) or 5)
+    )
+    dataset = Dataset("city", "val", tmp_path, TABLE, samples)
+    calibration, proof = export_images(tmp_path / "frames", dataset, SIZE, calibrates=True)
+    assert (len(calibration), len(proof.images)) == (expected, len(samples))
+    assert proof.labels is not None
+    assert proof.source == f"of {tmp_path}, split val{note}"

@@ -6,8 +6,9 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 
 from fornet_keras.artifacts.runtimes import open_runtime
-from tests.serving.conftest import ROOT, Server, picture, png
+from fornet_keras.prediction.short_side import stretched
+from tests.serving.conftest import ROOT, SIZE, Server, picture, png
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -115,6 +117,46 @@ def test_trouble_is_not_the_end(browser: Any, server: Server, tmp_path: Path) ->
     assert wait(browser, "document.querySelector('[name=model]:checked').value") == "k0.25"
 
 
+@contextmanager
+def listening(handler: Any) -> Iterator[str]:
+    """The address of an HTTP server on loopback."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("path", ["/fornet/", "/fornet"])
+def test_below_a_path_of_a_proxy_whose_own_errors_are_html(browser: Any, server: Server, path: str) -> None:
+    limited = threading.Event()
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            found, headers, content = 413, {"content-type": "text/html"}, b"<html>too large</html>"
+            if self.path.startswith("/fornet") and not (body and limited.is_set()):
+                below = self.path.removeprefix("/fornet") or "/"
+                found, headers, content = server.ask(self.command, below, body)
+            self.send_response(found)
+            for header in headers.items():
+                self.send_header(*header)
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with listening(Proxy) as address:
+        browser.get(address + path)
+        wait(browser, "document.body.dataset.ready")
+        browser.execute_script(DROP, base64.b64encode(png(picture(3))).decode())
+        wait(browser, "document.body.dataset.shown == 'k0.25'")
+        limited.set()
+        browser.execute_script("document.querySelector('input[value=k1]').click()")
+        wait(browser, "document.getElementById('status').textContent == 'No answer: status 413'")
+
+
 def test_a_file_that_is_no_image_is_said(browser: Any, server: Server) -> None:
     browser.get(f"http://{server.host}")
     wait(browser, "document.body.dataset.ready")
@@ -131,6 +173,10 @@ def test_every_control_has_a_name(browser: Any, server: Server) -> None:
     assert browser.execute_script("return document.documentElement.lang") == "en"
     browser.execute_script("document.getElementById('result').hidden = false")
     assert all(control.accessible_name for control in controls)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -151,24 +197,40 @@ def web(ratios: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     if done.returncode:
         pytest.skip(f"npm cannot fetch onnxruntime-web: {done.stderr.strip().splitlines()[-1:]}")
 
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with listening(partial(Quiet, directory=str(folder))) as address:
+        yield address
     shutil.rmtree(folder)
 
 
 def test_onnxruntime_web_gives_python_s_labels(browser: Any, web: str, ratios: Path, tmp_path: Path) -> None:
     from selenium.webdriver.common.by import By
 
-    (tmp_path / "street.png").write_bytes(png(picture(5)))
+    (tmp_path / "street.heic").write_bytes(b"nothing that Chromium reads")
+    large = picture(5).repeat(8, axis=0).repeat(8, axis=1)
+    # Of each eight pixels the two in the middle, all that is seen without averaging, are another picture's.
+    large.reshape(SIZE[0], 8, SIZE[1], 8, 3)[:, 3:5, :, 3:5] = picture(2)[:, None, :, None]
     browser.get(web)
     wait(browser, "document.getElementById('status').textContent == 'Ready.'")
-    browser.find_element(By.ID, "file").send_keys(str(tmp_path / "street.png"))
-    found = wait(browser, "globalThis.labels && Array.from(globalThis.labels)")
-    expected = open_runtime(ratios / "k0.25", "onnx")(picture(5)[None])["label_ids"][0]
-    assert len(np.unique(expected)) > 1
-    np.testing.assert_array_equal(np.reshape(found, expected.shape), expected)
+    browser.find_element(By.ID, "file").send_keys(str(tmp_path / "street.heic"))
+    wait(browser, "document.getElementById('status').textContent.startsWith('Failed: ')")
+    for name, image, same in (("street", picture(5), 1), ("large", large, 0.9)):
+        (tmp_path / f"{name}.png").write_bytes(png(image))
+        browser.execute_script("delete globalThis.labels")
+        browser.find_element(By.ID, "file").send_keys(str(tmp_path / f"{name}.png"))
+        found = wait(browser, "globalThis.labels && Array.from(globalThis.labels)")
+        expected = open_runtime(ratios / "k0.25", "onnx")(stretched(image, SIZE)[None])["label_ids"][0]
+        assert len(np.unique(expected)) > 1
+        assert (np.reshape(found, SIZE) == expected).mean() >= same
+
+
+def test_what_the_page_lacks_is_said(browser: Any, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "deploy" / "web" / "index.html", tmp_path)
+    with listening(partial(Quiet, directory=str(tmp_path))) as address:
+        browser.get(address)
+        wait(
+            browser, "document.getElementById('status').textContent.startsWith('Failed: no onnxruntime-web')"
+        )
+        (tmp_path / "node_modules" / "onnxruntime-web" / "dist").mkdir(parents=True)
+        (tmp_path / "node_modules" / "onnxruntime-web" / "dist" / "ort.wasm.min.mjs").touch()
+        browser.get(address)
+        wait(browser, "document.getElementById('status').textContent.startsWith('Failed: no model/manifest')")

@@ -37,6 +37,7 @@ def picture(size: tuple[int, int] = SIZE) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from fornet_keras.export.deployment import OUTPUTS
     from fornet_keras.export.export import export_model
     from fornet_keras.export.formats import ExportSpec
     from fornet_keras.export.proof import ProofImages
@@ -44,7 +45,8 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     output = tmp_path_factory.mktemp("serving") / "city"
     images = ProofImages("noise", [picture()])
-    return export_model(randomize(tiny_model()), TABLE, output, ExportSpec("saved_model", SIZE), images)[0]
+    spec = ExportSpec("saved_model", SIZE, outputs=OUTPUTS)
+    return export_model(randomize(tiny_model()), TABLE, output, spec, images)[0]
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,12 @@ from shutil import copytree
 
 import pytest
 
+from fornet_keras.artifacts.manifest import read_manifest
 from fornet_keras.errors import ExportError, ServingError
 from fornet_keras.serving.artifacts import open_artifacts
 from fornet_keras.serving.server import listen
 from tests.cli.conftest import only_line, run
+from tests.serving.conftest import ROOT
 
 __all__ = ["run"]
 
@@ -25,6 +27,14 @@ def test_what_is_not_served(ratios: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("fornet_keras.artifacts.runtimes.find_spec", lambda name: None)
     with pytest.raises(ExportError, match=r"k1: needs the package onnxruntime: pip install .*\[onnx\]"):
         open_artifacts([ratios / "k1"])
+
+
+def test_what_an_artifact_does_not_give_is_proven_too(ratios: Path) -> None:
+    manifest = read_manifest(ratios / "phone")
+    assert [(x.name, x.dtype) for x in manifest.outputs] == [("label_ids", "uint8")]
+    (check,) = manifest.proof.at_top_k
+    assert check.region_agreement == 1
+    assert check.largest_logit_difference is not None
 
 
 def test_an_artifact_within_an_artifact_does_not_hide_it(ratios: Path, tmp_path: Path) -> None:
@@ -57,6 +67,14 @@ def test_a_changed_artifact_a_saved_model_and_a_taken_port(run, ratios: Path, tm
         result = run("serve", ratios, "--port", taken.getsockname()[1])
     assert result.exit_code == 1
     assert "cannot listen there (Address already in use); choose another" in only_line(result.stderr)
+
+
+def test_a_gpu_that_is_not_there(run, ratios: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    predict = ("predict", ratios / "k1", ROOT / "docs" / "city.png", "--output", tmp_path / "out")
+    for command in (("serve", ratios, "--port", 0), predict, ("benchmark", ratios / "k1")):
+        result = run(*command, "--device", "gpu")
+        assert result.exit_code == 1
+        assert "Error: --device gpu: ONNX Runtime has " in only_line(result.stderr)
 
 
 @pytest.mark.parametrize(
