@@ -14,10 +14,10 @@ from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.file_list import files_below
 from fornet_keras.data.images import SUFFIXES, read_image
 from fornet_keras.data.samples import fit_sample
+from fornet_keras.data.sizes import stretched
 from fornet_keras.data.synthetic import MIN_SIDE, render_scene
 from fornet_keras.errors import ExportError
 from fornet_keras.export.proof import ProofImages
-from fornet_keras.prediction.short_side import stretched
 
 MOST_CALIBRATION = 64
 FEWEST_CALIBRATION = 12
