@@ -15,9 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from fornet_keras.prediction.short_side import stretched
 
 from fornet_keras.artifacts.runtimes import open_runtime
+from fornet_keras.data.sizes import stretched
 from tests.serving.conftest import ROOT, SIZE, Server, picture, png
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
