@@ -62,12 +62,12 @@ def test_a_budget_that_is_too_small_says_what_it_costs(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_budget_and_a_ratio(run: Run, data: Path, tmp_path: Path) -> None:
+def test_a_budget_and_a_ratio(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
     options = ("--output", tmp_path / "out", "--budget-ms", 5, "--top-k", 0.5)
-    result = run("predict", tmp_path, data / "images", *options)
+    result = run("predict", model, data / "images", *options)
     assert result.exit_code == 2
     assert "--budget-ms chooses the top-k: give one of the two" in result.stderr
-    result = run("predict", tmp_path, data / "images", *options[:4], "--flip")
+    result = run("predict", model, data / "images", *options[:4], "--flip")
     assert result.exit_code == 2
     assert "--budget-ms times one look at an image: leave out --window, --flip and" in result.stderr
 
