@@ -1,12 +1,10 @@
-"""The notebook's code runs: on fewer scenes, with the smallest network, for one step."""
+"""The notebook's code runs: on fewer scenes, with the smallest network, for one step, on one backend."""
 
 import json
 from pathlib import Path
 
 import matplotlib
 import pytest
-
-pytestmark = pytest.mark.backend
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "quickstart.ipynb"
 SMALLER = {
