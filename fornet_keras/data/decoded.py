@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 import shutil
 from collections import deque
@@ -83,7 +84,7 @@ def decoded_samples(
         DataError: a sample cannot be read, or the disk is too small.
     """
     # Of the images too, not only of the place: runs that leave out others keep theirs.
-    images = [str(path.absolute()) for path in (dataset.root, *(sample.image for sample in dataset.samples))]
+    images = [os.path.abspath(path) for path in (dataset.root, *(sample.image for sample in dataset.samples))]
     which = hashlib.sha256(json.dumps(images).encode()).hexdigest()[:8]
     stem = re.sub(r"[^\w+-]", "_", f"{dataset.name}-{dataset.split}-{which}-")
     path = folder / f"{stem}{fingerprint(dataset, _VERSION)}"

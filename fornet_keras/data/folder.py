@@ -42,7 +42,7 @@ from pydantic_core import ErrorDetails
 from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.config.yaml_text import parse_yaml
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE, Color, LabelTable, Sample
-from fornet_keras.data.file_list import read_list, require_inside
+from fornet_keras.data.file_list import files_below, read_list, require_inside
 from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import ConfigError, DataError
 
@@ -201,14 +201,20 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
         root / (pattern or "").replace("{split}", split)
         for pattern in (description.images, description.labels, description.lists)
     )
-    images = read_list(list_file, root) if description.lists else sorted(image_folder.glob("[!.]*"))
+    if description.lists:
+        images = read_list(list_file, root)
+    else:
+        images = files_below(image_folder, description.image_suffixes)
+        if image_folder in label_folder.parents:
+            images = [image for image in images if not image.is_relative_to(label_folder)]
     samples = []
     for image in images:
         stem = _stem(image.name, description.image_suffixes)
         if stem is not None:
-            label = label_folder / description.label_name.replace("{stem}", stem)
+            name = description.label_name.replace("{stem}", stem)
+            label = label_folder / name
             if image.parent.is_relative_to(image_folder):
-                below = label_folder / image.parent.relative_to(image_folder) / label.name
+                below = label_folder / image.parent.relative_to(image_folder) / name
                 label = below if below.is_file() else label
             if description.lists:
                 require_inside(root, label, str(list_file))

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from fornet_keras.cli.root import root
+from fornet_keras.data.decoded import decoded_samples
 from fornet_keras.data.images import image_size, read_image
 from fornet_keras.data.sources import open_dataset
 from tests.cli.conftest import Run, only_line
@@ -103,12 +104,19 @@ def test_check_without_data(run: Run, config: Path, arguments: tuple[str, ...], 
     assert only_line(result.stderr).startswith(message)
 
 
-def test_cache_is_what_training_reads(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "decoded"
-    result = run("data", "cache", "--config", config, "--data", data, "--output", cache)
+def test_cache_is_what_training_reads(
+    run: Run, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which takes the data's absolute path, however it was named."""
+    cache, elsewhere = tmp_path / "decoded", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    result = run("data", "cache", "--config", config, "--data", f"../{data.name}", "--output", cache)
     assert result.exit_code == 0
     assert "decoding" in result.output and f"train with: --set data.cache={cache}" in result.output
-    assert len([*cache.glob("harbour-train-*")]) == 1
+    (folder,) = cache.glob("harbour-train-*")
+    decoded_samples(open_dataset("folder", data, "train"), cache, 1, pytest.fail)
+    assert [*cache.glob("harbour-train-*")] == [folder]
 
 
 def test_inspect_draws_what_the_network_sees(run: Run, config: Path, data: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from fornet_keras.data.samples import read_sample
 from fornet_keras.data.scan import scan
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import DataError
+from tests.data.unlisted import refuse_to_list
 
 MINIMAL = """
 name: harbour
@@ -90,6 +91,34 @@ def test_lists_tell_the_splits_apart_where_folders_do_not(tmp_path: Path) -> Non
     folder = tmp_path / "labels"
     assert labels["train"] == [folder / "night/a.png", folder / "a.png", folder / "b.png"]
     assert labels["val"] == [folder / "day/a.png"]
+
+
+def test_images_in_folders_of_a_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drive's images are taken with the labels of the drive; a label that lies among them is no image."""
+    describe(tmp_path, MINIMAL + '\nimages: "{split}"\nlabels: "{split}/masks"')
+    for name in ("d1/a.png", "d2/a.png", "b.png", "d1/.trash/c.png"):
+        write(tmp_path / "train" / name)
+    labels = [tmp_path / "train/masks" / name for name in ("b.png", "d1/a.png", "d2/a.png")]
+    for label in labels:
+        write(label)
+    assert [sample.label for sample in open_dataset("folder", tmp_path, "train").samples] == labels
+    refuse_to_list(monkeypatch, tmp_path / "train/d1")
+    with pytest.raises(DataError, match=r"train/d1: cannot be listed \(Permission denied\)"):
+        open_dataset("folder", tmp_path, "train")
+
+
+@pytest.mark.parametrize("label_name", ["trainids/{stem}.png", "{stem}/mask.png"])
+def test_a_label_in_a_folder_of_its_own(tmp_path: Path, label_name: str) -> None:
+    """Beside it lies another label of the image's name, which is not meant."""
+    describe(tmp_path, f'{MINIMAL}\nlabel_name: "{label_name}"')
+    expected = []
+    for name in ("a", "day/a"):
+        write(tmp_path / "images/train" / f"{name}.png")
+        write(tmp_path / "labels/train" / f"{name}.png")
+        place, stem = Path("labels/train", name).parent, Path(name).name
+        expected.append(tmp_path / place / label_name.replace("{stem}", stem))
+        write(expected[-1])
+    assert [sample.label for sample in open_dataset("folder", tmp_path, "train").samples] == expected
 
 
 @pytest.mark.parametrize("images", ["{split}", "data/{split}_images", "./in/{split}/", "../outside/{split}"])
