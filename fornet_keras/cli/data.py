@@ -16,8 +16,9 @@ from fornet_keras.cli.screen import counting, show_table
 from fornet_keras.cli.settings import look_through, look_through_to_use, read_settings
 from fornet_keras.data.scan import usable
 from fornet_keras.data.scan_report import ScanReport
-from fornet_keras.data.sources import open_split
+from fornet_keras.data.sources import open_split, shared_note
 
+MAX_SCENES = 1_000_000  # of a split: that of data/synthetic/city.py, which takes long to import
 MAX_SIZES = 5  # image sizes in a line
 
 
@@ -39,7 +40,7 @@ def data() -> None:
 @click.option(
     "--train",
     "num_train",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MAX_SCENES),
     default=160,
     show_default=True,
     metavar="N",
@@ -48,7 +49,7 @@ def data() -> None:
 @click.option(
     "--val",
     "num_val",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MAX_SCENES),
     default=40,
     show_default=True,
     metavar="N",
@@ -107,8 +108,12 @@ def check(
     reports = [look_through(dataset) for dataset in datasets]
     write_json(json_file, {"splits": [asdict(report) for report in reports]})
     _show(reports)
-    if note := reports[0].padding_note(config.augment.crop):
-        click.echo(note)
+    for note in (
+        reports[0].padding_note(config.augment.crop),
+        shared_note(config.data, datasets[0], datasets[1]),
+    ):
+        if note:
+            click.echo(note)
     void = [problem for report in reports if (problem := report.void_problem())]
     for problem in void:
         click.echo(problem)

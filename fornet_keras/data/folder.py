@@ -161,9 +161,10 @@ def read_description(root: Path) -> FolderDescription:
         text = read_text(path, MAX_BYTES)
         content, origins = parse_yaml(text, lambda line: f"{path}:{line}" if line else str(path))
     except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: no such file; expected a description of the classes; write one with name and classes"
-        ) from error
+        fix = "write one with name and classes"
+        if (root.parent / DESCRIPTION_FILE).is_file():
+            fix = f"did you mean {root.parent}?"
+        raise DataError(f"{path}: no such file; expected a description of the classes; {fix}") from error
     except TooLargeError as error:
         raise DataError(f"{path}: is larger than 1 MB; expected a few kB that name the classes") from error
     except (OSError, UnicodeDecodeError) as error:

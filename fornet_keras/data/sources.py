@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from pathlib import Path
 from fornet_keras.config import DataConfig
 from fornet_keras.data import camvid, cityscapes, folder
 from fornet_keras.data.dataset import Dataset, LabelTable, Sample
-from fornet_keras.errors import ConfigError, DataError
+from fornet_keras.errors import ConfigError, DataError, one_line
 
 FORMATS = ("cityscapes", "camvid", "folder")
 
@@ -59,7 +60,9 @@ def open_dataset(format: str, root: Path, split: str, exclude: Sequence[str] = (
             f"{root}: all {len(samples)} images of split '{split}' are excluded by {', '.join(exclude)}; "
             "expected some to be left; shorten the list"
         )
-    return Dataset(source.name, split, root, source.table, kept, source.layout[1])
+    named = f"{{{split.replace('+', ',')}}}" if "+" in split else split
+    labels = source.layout[1].replace("SPLIT", named)
+    return Dataset(source.name, split, root, source.table, kept, labels)
 
 
 def open_split(data: DataConfig, split: str, exclude: Sequence[str] = ()) -> Dataset:
@@ -72,6 +75,20 @@ def open_split(data: DataConfig, split: str, exclude: Sequence[str] = ()) -> Dat
     if data.root is None:
         raise ConfigError("no data folder; expected `--data DIR` or `data.root` in the configuration")
     return open_dataset(data.format, Path(data.root), split, exclude)
+
+
+def shared_note(data: DataConfig, train: Dataset, val: Dataset) -> str | None:
+    """A line where images of the validation also train, and no split that both name says so."""
+    if data.trains_on(val.split):
+        return None
+    trained = {os.path.realpath(sample.image) for sample in train.samples}
+    shared = [sample.image for sample in val.samples if os.path.realpath(sample.image) in trained]
+    if not shared:
+        return None
+    return (
+        f"note: {len(shared)} of {len(val)} images of '{val.split}' are in '{train.split}' too, such as "
+        f"{one_line(str(shared[0]))}: scores on what was trained on are too good; leave each in one of them"
+    )
 
 
 def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
@@ -94,6 +111,13 @@ def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
                 f"{root}: split '{part}' holds no images; expected {expected}; check that they unpacked"
             )
         samples += found
+    images = Counter(os.path.abspath(sample.image) for sample in samples)
+    for image, count in images.items():
+        if count > 1:
+            raise DataError(
+                f"{image}: is in split '{split}' {count} times; expected once; remove a line of its list, or "
+                "one of the splits joined by +"
+            )
     return source, samples
 
 

@@ -8,6 +8,7 @@ from fornet_keras.cli.root import root
 from fornet_keras.data.decoded import decoded_samples
 from fornet_keras.data.images import image_size, read_image
 from fornet_keras.data.sources import open_dataset
+from fornet_keras.data.synthetic.city import MAX_SCENES
 from tests.cli.conftest import Run, only_line
 from tests.cli.test_usage import ROOT
 
@@ -35,6 +36,25 @@ def test_synthesize_refuses_a_folder_in_use(run: Run, config: Path) -> None:
     assert "exists already; expected a new or empty folder" in only_line(result.stderr)
 
 
+def test_synthesize_refuses_more_scenes_than_there_are(run: Run, tmp_path: Path) -> None:
+    for option in ("--train", "--val"):
+        result = run("data", "synthesize", "--output", tmp_path / "city", option, MAX_SCENES + 1)
+        assert result.exit_code == 2 and "1000001 is not in the range 1<=x<=1000000" in result.stderr
+
+
+def test_check_notes_images_that_train_too(run: Run, config: Path, data: Path) -> None:
+    (data / "images/test/a.png").unlink()
+    (data / "images/test/a.png").symlink_to(data / "images/train/b.png")
+    result = run("data", "check", "--config", config, "--data", data)
+    assert result.exit_code == 0
+    assert (
+        f"note: 1 of 2 images of 'test' are in 'train' too, such as {data}/images/test/a.png: "
+        in result.stdout
+    )
+    result = run("data", "check", "--config", config, "--data", data, "--set", "data.val_split=train")
+    assert result.exit_code == 0 and "too good" not in result.stdout
+
+
 def test_check_counts_both_splits(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
     result = run("data", "check", "--config", config, "--data", data, "--json", tmp_path / "check.json")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -55,7 +75,7 @@ def test_check_lists_every_problem_and_fails(run: Run, config: Path, data: Path,
     result = run("data", "check", "--config", config, "--data", data, "--json", tmp_path / "check.json")
     assert result.exit_code == 1
     assert (
-        f"  {data}/images/train/a.png: no label; expected labels/SPLIT/*.png; add the file or leave "
+        f"  {data}/images/train/a.png: no label; expected labels/train/*.png; add the file or leave "
         in result.stdout
     )
     assert f"  {data}/images/test/a.png: is not an image" in result.stdout

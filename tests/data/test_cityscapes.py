@@ -72,6 +72,8 @@ def test_splits_are_joined_in_the_order_given(city: Path) -> None:
         sample.image.parent.name for sample in open_dataset("cityscapes", city, "val+train+val").samples
     ]
     assert cities == ["ulm", "aachen", "bonn", "bonn"]
+    assert open_dataset("cityscapes", city, "val").labels == "gtFine/val/CITY/*_gtFine_labelIds.png"
+    assert open_dataset("cityscapes", city, "val+train").labels.startswith("gtFine/{val,train}/CITY/")
 
 
 def test_files_of_other_programs_are_not_samples(city: Path) -> None:

@@ -199,6 +199,25 @@ def test_no_description(tmp_path: Path) -> None:
         open_dataset("folder", tmp_path, "train")
 
 
+def test_a_folder_of_the_data_in_place_of_the_data(tmp_path: Path) -> None:
+    describe(tmp_path, MINIMAL)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match="images/dataset.yaml: no such file; .*; did you mean ") as caught:
+        open_dataset("folder", tmp_path / "images", "train")
+    assert str(caught.value).endswith(f"did you mean {tmp_path}?")
+
+
+def test_an_image_named_twice(tmp_path: Path) -> None:
+    describe(tmp_path, MINIMAL + '\nimages: images\nlabels: labels\nlists: "{split}.txt"')
+    (tmp_path / "train.txt").write_text("images/a.png\nimages/b.png\nimages/day/../a.png\n")
+    with pytest.raises(DataError, match=r"images/a.png: is in split 'train' 2 times; .*; remove a line"):
+        open_dataset("folder", tmp_path, "train")
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.txt").write_text("images/a.png\n")
+    with pytest.raises(DataError, match=r"a.png: is in split 'train\+val' 2 times; .* joined by \+$"):
+        open_dataset("folder", tmp_path, "train+val")
+
+
 def test_a_link_to_a_device_is_not_read(tmp_path: Path) -> None:
     root = describe(tmp_path, MINIMAL + '\nlists: "{split}.txt"')
     (root / "train.txt").symlink_to("/dev/zero")
