@@ -12,6 +12,7 @@ from pathlib import Path
 from fornet_keras.config import DataConfig
 from fornet_keras.data import camvid, cityscapes, folder
 from fornet_keras.data.dataset import Dataset, LabelTable, Sample
+from fornet_keras.data.description import DESCRIPTION_FILE, read_description
 from fornet_keras.errors import ConfigError, DataError, one_line
 
 FORMATS = ("cityscapes", "camvid", "folder")
@@ -94,7 +95,7 @@ def shared_note(data: DataConfig, train: Dataset, val: Dataset) -> str | None:
 def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
     if not root.is_dir():
         finding = "is not a folder" if root.exists() else "no such folder"
-        kind = f"with a {folder.DESCRIPTION_FILE}" if format == "folder" else f"of the {format} data"
+        kind = f"with a {DESCRIPTION_FILE}" if format == "folder" else f"of the {format} data"
         raise DataError(f"{root}: {finding}; expected a folder {kind}; check the path")
     source = _source(format, root)
     splits = source.find_splits(root)
@@ -123,7 +124,7 @@ def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
 
 def _source(format: str, root: Path) -> _Source:
     if format == "folder":
-        description = folder.read_description(root)
+        description = read_description(root)
         return _Source(
             description.name,
             description.layout(),
@@ -140,8 +141,8 @@ def _wrong_layout(format: str, source: _Source, root: Path) -> DataError:
     found = ", ".join(inside[:_LISTED]) + (", …" if len(inside) > _LISTED else "")
     better = _better_root(source, root)
     fix = f"did you mean {better}?" if better else "check the path and the format"
-    if (root / folder.DESCRIPTION_FILE).exists() and format != "folder":
-        fix = f"for what has a {folder.DESCRIPTION_FILE} take configs/folder.yaml (data.format: folder)"
+    if (root / DESCRIPTION_FILE).exists() and format != "folder":
+        fix = f"for what has a {DESCRIPTION_FILE} take configs/folder.yaml (data.format: folder)"
     return DataError(
         f"{root}: is not laid out as {source.name} data; expected {' and '.join(source.layout)}; "
         f"found {found or 'an empty folder'}; {fix}"
