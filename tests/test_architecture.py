@@ -25,6 +25,7 @@ LEVELS = {
     "data.cityscapes": 0,
     "data.camvid": 0,
     "data.description": 0,
+    "data.describe": 0,
     "data.folder": 0,
     "data.file_list": 0,
     "data.sources": 0,

@@ -1,4 +1,4 @@
-"""`data`: make a data set, look through one, or decode it."""
+"""`data`: make a data set, describe one, look through it, or decode it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fornet_keras.cli.options import Size, config_option, data_option, json_opti
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import counting, show_table
 from fornet_keras.cli.settings import look_through, look_through_to_use, read_settings
+from fornet_keras.data.description import DESCRIPTION_FILE, read_description
 from fornet_keras.data.scan import usable
 from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_split, shared_note
@@ -27,7 +28,7 @@ MAX_SIZES = 5  # image sizes in a line
     examples=["data synthesize --output city", "data check --config configs/synthetic.yaml --data city"],
 )
 def data() -> None:
-    """Make a data set, look through one, or decode it."""
+    """Make a data set, describe one, look through it, or decode it."""
 
 
 @data.command(
@@ -83,6 +84,23 @@ def synthesize(
     result = {"output": output, "train": num_train, "val": num_val, "size": size, "seed": seed}
     write_json(json_file, result)
     click.echo(f"{num_train} training and {num_val} validation scenes: {output}")
+
+
+@data.command(short_help="Draft a dataset.yaml.", examples=["data describe my_street"])
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
+@json_option
+def describe(folder: Path, json_file: Path | None) -> None:
+    """Write a draft of DIR/dataset.yaml for labelled images of your own; one that is there stays."""
+    from fornet_keras.data.describe import write_draft
+
+    source, splits = write_draft(folder)
+    description = read_description(folder)
+    write_json(json_file, {"output": folder / DESCRIPTION_FILE, "splits": splits})
+    click.echo(
+        f"{folder / DESCRIPTION_FILE}: a draft of {len(description.classes)} classes, from {source}; "
+        f"splits: {', '.join(splits)}"
+    )
+    click.echo(f"correct it, then: data check --config FILE --data {folder}")
 
 
 @data.command(

@@ -204,7 +204,7 @@ def read_description(root: Path) -> FolderDescription:
         text = read_text(path, MAX_BYTES)
         content, origins = parse_yaml(text, lambda line: f"{path}:{line}" if line else str(path))
     except FileNotFoundError as error:
-        fix = "write one with name and classes"
+        fix = f"write one with name and classes, or have a draft with `data describe {root}`"
         if (root.parent / DESCRIPTION_FILE).is_file():
             fix = f"did you mean {root.parent}?"
         raise DataError(f"{path}: no such file; expected a description of the classes; {fix}") from error

@@ -42,6 +42,17 @@ def test_synthesize_refuses_more_scenes_than_there_are(run: Run, tmp_path: Path)
         assert result.exit_code == 2 and "1000001 is not in the range 1<=x<=1000000" in result.stderr
 
 
+def test_describe_drafts_what_check_reads(run: Run, config: Path, data: Path) -> None:
+    (data / "dataset.yaml").unlink()
+    result = run("data", "describe", data)
+    assert (result.exit_code, result.stderr) == (0, "")
+    first = (
+        f"{data}/dataset.yaml: a draft of 4 classes, from the values in 4 of 4 labels; splits: test, train\n"
+    )
+    assert result.stdout.startswith(first) and f"data check --config FILE --data {data}\n" in result.stdout
+    assert run("data", "check", "--config", config, "--data", data).exit_code == 0
+
+
 def test_check_notes_images_that_train_too(run: Run, config: Path, data: Path) -> None:
     (data / "images/test/a.png").unlink()
     (data / "images/test/a.png").symlink_to(data / "images/train/b.png")

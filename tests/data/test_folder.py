@@ -208,7 +208,8 @@ def test_a_wrong_description_is_one_clear_line(tmp_path: Path, text: str, messag
 
 
 def test_no_description(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="dataset.yaml: no such file; .*write one with name and classes"):
+    message = "dataset.yaml: no such file; .*write one with name and classes, or .* `data describe "
+    with pytest.raises(DataError, match=message):
         open_dataset("folder", tmp_path, "train")
 
 
