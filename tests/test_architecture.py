@@ -24,6 +24,7 @@ LEVELS = {
     "data.dataset": 0,
     "data.cityscapes": 0,
     "data.camvid": 0,
+    "data.coco": 0,
     "data.description": 0,
     "data.describe": 0,
     "data.folder": 0,

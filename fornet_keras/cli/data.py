@@ -1,4 +1,4 @@
-"""`data`: make a data set, describe one, look through it, or decode it."""
+"""`data`: make a data set, look through one, or decode it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import click
 
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import FAILED, Group
-from fornet_keras.cli.options import Size, config_option, data_option, json_option, set_option
+from fornet_keras.cli.make_data import describe, rasterize, synthesize
+from fornet_keras.cli.options import config_option, data_option, json_option, set_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import counting, show_table
 from fornet_keras.cli.settings import look_through, look_through_to_use, read_settings
-from fornet_keras.data.description import DESCRIPTION_FILE, read_description
 from fornet_keras.data.scan import usable
 from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_split, shared_note
 
-MAX_SCENES = 1_000_000  # of a split: that of data/synthetic/city.py, which takes long to import
 MAX_SIZES = 5  # image sizes in a line
 
 
@@ -28,79 +27,11 @@ MAX_SIZES = 5  # image sizes in a line
     examples=["data synthesize --output city", "data check --config configs/synthetic.yaml --data city"],
 )
 def data() -> None:
-    """Make a data set, describe one, look through it, or decode it."""
+    """Make a data set, look through one, or decode it."""
 
 
-@data.command(
-    short_help="Made-up street scenes.",
-    examples=["data synthesize --output city --train 160 --val 40 --size 256x512"],
-)
-@click.option(
-    "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="New or empty folder."
-)
-@click.option(
-    "--train",
-    "num_train",
-    type=click.IntRange(1, MAX_SCENES),
-    default=160,
-    show_default=True,
-    metavar="N",
-    help="Training scenes.",
-)
-@click.option(
-    "--val",
-    "num_val",
-    type=click.IntRange(1, MAX_SCENES),
-    default=40,
-    show_default=True,
-    metavar="N",
-    help="Validation scenes.",
-)
-@click.option(
-    "--size",
-    type=Size(),
-    metavar="HxW",
-    default="256x512",
-    show_default=True,
-    help="Height and width in pixels.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Another one gives another city.",
-)
-@json_option
-def synthesize(
-    output: Path, num_train: int, num_val: int, size: tuple[int, int], seed: int, json_file: Path | None
-) -> None:
-    """Write made-up street scenes with their labels, in the layout of Cityscapes."""
-    from fornet_keras.data.synthetic import write_city
-
-    with counting("drawing", num_train + num_val) as advance:
-        write_city(output, num_train, num_val, size, seed, advance)
-    result = {"output": output, "train": num_train, "val": num_val, "size": size, "seed": seed}
-    write_json(json_file, result)
-    click.echo(f"{num_train} training and {num_val} validation scenes: {output}")
-
-
-@data.command(short_help="Draft a dataset.yaml.", examples=["data describe my_street"])
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
-@json_option
-def describe(folder: Path, json_file: Path | None) -> None:
-    """Write a draft of DIR/dataset.yaml for labelled images of your own; one that is there stays."""
-    from fornet_keras.data.describe import write_draft
-
-    source, splits = write_draft(folder)
-    description = read_description(folder)
-    write_json(json_file, {"output": folder / DESCRIPTION_FILE, "splits": splits})
-    click.echo(
-        f"{folder / DESCRIPTION_FILE}: a draft of {len(description.classes)} classes, from {source}; "
-        f"splits: {', '.join(splits)}"
-    )
-    click.echo(f"correct it, then: data check --config FILE --data {folder}")
+for _command in (synthesize, describe, rasterize):
+    data.add_command(_command)
 
 
 @data.command(

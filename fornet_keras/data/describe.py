@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +60,23 @@ def write_draft(root: Path) -> tuple[str, list[str]]:
         raise DataError(
             f"{root}: {len(classes)} classes, from {source}; expected two or more; write {path.name} by hand"
         )
-    name = root.resolve().name.encode(errors="replace").decode() or "data"
     ignore = "ignore_colors" if others.get("label_colors") else "ignore"
-    lines = [_HEAD.format(source=one_line(source), ignore=ignore) + f"name: {_plain(name)}", "classes:"]
+    head = _HEAD.format(source=one_line(source), ignore=ignore)
+    write_description(root, head, classes, others | layout)
+    return source, splits
+
+
+def write_description(
+    root: Path, head: str, classes: Sequence[Mapping[str, Any]], others: Mapping[str, Any]
+) -> None:
+    """Write `ROOT/dataset.yaml`, where there is none: comments, the folder's name, classes, other keys."""
+    name = root.resolve().name.encode(errors="replace").decode() or "data"
+    lines = [f"{head}name: {_plain(name)}", "classes:"]
     for entry in classes:
         lines.append("  - {" + ", ".join(f"{key}: {_plain(value)}" for key, value in entry.items()) + "}")
-    lines += [f"{key}: {_plain(value)}" for key, value in (others | layout).items()]
-    with path.open("x", encoding="utf-8") as file:
+    lines += [f"{key}: {_plain(value)}" for key, value in others.items()]
+    with (root / DESCRIPTION_FILE).open("x", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
-    return source, splits
 
 
 def _plain(value: Any) -> str:

@@ -53,6 +53,21 @@ def test_describe_drafts_what_check_reads(run: Run, config: Path, data: Path) ->
     assert run("data", "check", "--config", config, "--data", data).exit_code == 0
 
 
+def test_rasterize_makes_what_check_reads(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
+    images = [{"id": n, "file_name": f"{name}.png", "height": 64, "width": 96} for n, name in enumerate("ab")]
+    quay = {"image_id": 0, "category_id": 1, "segmentation": [[0, 0, 96, 0, 96, 32, 0, 32]]}
+    content = {"images": images, "annotations": [quay], "categories": [{"id": 1, "name": "quay"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    output = tmp_path / "drawn"
+    for split in ("train", "test"):
+        folders = ("--images", data / "images" / split, "--output", output, "--split", split)
+        result = run("data", "rasterize", tmp_path / "coco.json", *folders)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert result.stdout == f"2 labels of 2 classes in split '{split}': {output}\n"
+    result = run("data", "check", "--config", config, "--data", output)
+    assert result.exit_code == 0 and "75.00%" in result.stdout
+
+
 def test_check_notes_images_that_train_too(run: Run, config: Path, data: Path) -> None:
     (data / "images/test/a.png").unlink()
     (data / "images/test/a.png").symlink_to(data / "images/train/b.png")

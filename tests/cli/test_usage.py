@@ -51,7 +51,7 @@ def test_every_command_can_write_json() -> None:
         for path, command in COMMANDS.items()
         if not isinstance(command, click.Group)
     }
-    assert len(options) == 14
+    assert len(options) == 15
     assert all("--json" in names for names in options.values())
 
 
