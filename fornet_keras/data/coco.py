@@ -144,10 +144,15 @@ def _check(output: Path, split: str, names: Sequence[str]) -> None:
     for kind in ("images", "labels"):
         if (output / kind / split).exists():
             raise DataError(f"{output / kind / split}: exists already; expected a new split; remove it")
-    if (output / DESCRIPTION_FILE).exists() and list(read_description(output).table().names) != names:
-        raise DataError(
-            f"{output / DESCRIPTION_FILE}: has other classes; expected {', '.join(names)}; name a new folder"
-        )
+    if not (output / DESCRIPTION_FILE).exists():
+        return
+    table = read_description(output).table()
+    meant = [table.train_ids.get(value) for value in range(len(names))]
+    for name, train_id in zip(names, meant, strict=True):
+        if train_id is None or (train_id != IGNORE and table.names[train_id] != name):
+            raise DataError(
+                f"{output / DESCRIPTION_FILE}: has other classes; expected {', '.join(names)}; name a new folder"
+            )
 
 
 def _find(picture: _Picture, images: Path) -> tuple[PurePath, Path]:

@@ -73,9 +73,20 @@ def test_the_output_is_a_data_folder_with_several_splits(photos: Path) -> None:
     assert report.pixels == (32, 16, 0) and not report.problems
     with pytest.raises(DataError, match="images/val: exists already; expected a new split"):
         draw(photos, content, "val")
-    other = {**content, "categories": content["categories"][1:]}
-    with pytest.raises(DataError, match="has other classes; expected background, quay; name a new folder"):
+    other = {**content, "categories": [content["categories"][1], {"id": 90, "name": "ship"}]}
+    with pytest.raises(DataError, match="has other classes; expected background, quay, ship; name a new"):
         draw(photos, other, "test")
+
+
+def test_a_background_that_became_void_stays_so(photos: Path) -> None:
+    content = coco({"category_id": 7, "segmentation": SQUARE})
+    draw(photos, content)
+    description = photos.parent / "out/dataset.yaml"
+    line = '  - {name: "background", value: 0}\n'
+    assert line in description.read_text()
+    description.write_text(description.read_text().replace(line, "") + "ignore: [0]\n")
+    draw(photos, content, "val")
+    assert scan(open_dataset("folder", photos.parent / "out", "val")).pixels == (8, 0)
 
 
 def test_images_are_links_or_copies(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
