@@ -151,7 +151,8 @@ def _check(output: Path, split: str, names: Sequence[str]) -> None:
     for name, train_id in zip(names, meant, strict=True):
         if train_id is None or (train_id != IGNORE and table.names[train_id] != name):
             raise DataError(
-                f"{output / DESCRIPTION_FILE}: has other classes; expected {', '.join(names)}; name a new folder"
+                f"{output / DESCRIPTION_FILE}: has other classes; expected {', '.join(names)}; "
+                "name a new folder"
             )
 
 
