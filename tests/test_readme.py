@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fornet_keras.data.folder import read_description
+from fornet_keras.data.description import read_description
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(

@@ -10,13 +10,14 @@ import click
 
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import FAILED, Group
-from fornet_keras.cli.options import Size, config_option, data_option, json_option, set_option
+from fornet_keras.cli.make_data import describe, rasterize, synthesize
+from fornet_keras.cli.options import config_option, data_option, json_option, set_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import counting, show_table
 from fornet_keras.cli.settings import look_through, look_through_to_use, read_settings
 from fornet_keras.data.scan import usable
 from fornet_keras.data.scan_report import ScanReport
-from fornet_keras.data.sources import open_split
+from fornet_keras.data.sources import open_split, shared_note
 
 MAX_SIZES = 5  # image sizes in a line
 
@@ -29,59 +30,8 @@ def data() -> None:
     """Make a data set, look through one, or decode it."""
 
 
-@data.command(
-    short_help="Made-up street scenes.",
-    examples=["data synthesize --output city --train 160 --val 40 --size 256x512"],
-)
-@click.option(
-    "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="New or empty folder."
-)
-@click.option(
-    "--train",
-    "num_train",
-    type=click.IntRange(min=1),
-    default=160,
-    show_default=True,
-    metavar="N",
-    help="Training scenes.",
-)
-@click.option(
-    "--val",
-    "num_val",
-    type=click.IntRange(min=1),
-    default=40,
-    show_default=True,
-    metavar="N",
-    help="Validation scenes.",
-)
-@click.option(
-    "--size",
-    type=Size(),
-    metavar="HxW",
-    default="256x512",
-    show_default=True,
-    help="Height and width in pixels.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Another one gives another city.",
-)
-@json_option
-def synthesize(
-    output: Path, num_train: int, num_val: int, size: tuple[int, int], seed: int, json_file: Path | None
-) -> None:
-    """Write made-up street scenes with their labels, in the layout of Cityscapes."""
-    from fornet_keras.data.synthetic import write_city
-
-    with counting("drawing", num_train + num_val) as advance:
-        write_city(output, num_train, num_val, size, seed, advance)
-    result = {"output": output, "train": num_train, "val": num_val, "size": size, "seed": seed}
-    write_json(json_file, result)
-    click.echo(f"{num_train} training and {num_val} validation scenes: {output}")
+for _command in (synthesize, describe, rasterize):
+    data.add_command(_command)
 
 
 @data.command(
@@ -107,8 +57,12 @@ def check(
     reports = [look_through(dataset) for dataset in datasets]
     write_json(json_file, {"splits": [asdict(report) for report in reports]})
     _show(reports)
-    if note := reports[0].padding_note(config.augment.crop, config.data.short_side):
-        click.echo(note)
+    for note in (
+        reports[0].padding_note(config.augment.crop, config.data.short_side),
+        shared_note(config.data, datasets[0], datasets[1]),
+    ):
+        if note:
+            click.echo(note)
     void = [problem for report in reports if (problem := report.void_problem())]
     for problem in void:
         click.echo(problem)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fornet_keras.data.dataset import IGNORE, LabelTable, Sample
+from fornet_keras.data.file_list import visible
 
 LAYOUT = (
     "SPLIT/images/*.jpg (or .png)",
@@ -52,11 +53,7 @@ def find_samples(root: Path, split: str) -> list[Sample]:
     images, labels = root / split / "images", root / split / "labels"
     if not images.is_dir():
         images, labels = root / split, root / f"{split}annot"
-    return [
-        _sample(image, labels)
-        for image in sorted(images.glob("[!.]*"))
-        if image.suffix.lower() in (".jpg", ".png")
-    ]
+    return [_sample(image, labels) for image in visible(images) if image.suffix.lower() in (".jpg", ".png")]
 
 
 def _sample(image: Path, label_folder: Path) -> Sample:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fornet_keras.data.dataset import IGNORE, LabelTable, Sample
+from fornet_keras.data.file_list import visible
 
 LAYOUT = ("leftImg8bit/SPLIT/CITY/*_leftImg8bit.png", "gtFine/SPLIT/CITY/*_gtFine_labelIds.png")
 
@@ -63,8 +64,13 @@ def find_samples(root: Path, split: str) -> list[Sample]:
 
     A `labelTrainIds` file, which cityscapesScripts writes, is preferred: it needs no mapping.
     """
-    images = sorted((root / "leftImg8bit" / split).glob(f"*/[!.]*{_IMAGE_ENDING}"))
-    return [_sample(image, root / "gtFine" / split / image.parent.name) for image in images]
+    cities = (place for place in visible(root / "leftImg8bit" / split) if place.is_dir())
+    return [
+        _sample(image, root / "gtFine" / split / city.name)
+        for city in cities
+        for image in visible(city)
+        if image.name.endswith(_IMAGE_ENDING)
+    ]
 
 
 def _sample(image: Path, label_folder: Path) -> Sample:

@@ -25,7 +25,7 @@ class LabelTable:
         names: one name a class; the position is the train id.
         colors: one RGB colour (0…255) a class.
         train_ids: label-file value (0…255) → train id, or `IGNORE`. A value that is not a key is an error
-            in the data.
+            in the data. Of several values of a class the first is what predictions are written in.
         thin: names of the classes that are thin structures (poles, signs), scored as a group.
         label_colors: colour → label-file value, where the label files are pictures in the classes' colours.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 import shutil
 from collections import deque
@@ -86,7 +87,7 @@ def decoded_samples(
         DataError: a sample cannot be read, or the disk is too small.
     """
     # Of the images and their size too, not only of the place: runs with others keep theirs.
-    which = [str(path.absolute()) for path in (dataset.root, *(sample.image for sample in dataset.samples))]
+    which = [os.path.abspath(path) for path in (dataset.root, *(sample.image for sample in dataset.samples))]
     which += [f"{short_side} px"] if short_side else []
     digest = hashlib.sha256(json.dumps(which).encode()).hexdigest()[:8]
     stem = re.sub(r"[^\w+-]", "_", f"{dataset.name}-{dataset.split}-{digest}-")

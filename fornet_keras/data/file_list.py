@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.errors import DataError
@@ -13,15 +14,39 @@ MAX_BYTES = 1_000_000_000
 """Some ten million lines."""
 
 
+def visible(folder: Path) -> list[Path]:
+    """What is in a folder, sorted, without hidden files and folders.
+
+    Raises:
+        DataError: the folder cannot be listed.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        refuse_to_list(error)
+
+
+def refuse_to_list(error: OSError) -> NoReturn:
+    """Say which folder cannot be listed: what is in it must not be passed over in silence."""
+    raise DataError(
+        f"{error.filename}: cannot be listed ({error.strerror}); expected a readable folder; change its mode"
+    ) from error
+
+
 def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """The files with one of some suffixes, in either case, in a folder and all below it, sorted.
 
-    Links to folders are followed, each folder once: a link may lead back to where it lies. Hidden files are
-    not meant: a dot begins their name or that of a folder on the way.
+    Links to folders are followed, each folder once: a link may lead back to where it lies. Links to files are
+    meant also where they lead nowhere. Hidden files are not: a dot begins their name or that of a folder on
+    the way.
+
+    Raises:
+        DataError: a folder cannot be listed.
     """
     found: list[Path] = []
+    endings = tuple(suffix.lower() for suffix in suffixes)
     entered = {os.path.realpath(folder)}
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse_to_list):
         inside = [Path(place, name) for name in folders if not name.startswith(".")]
         folders.clear()
         for path in sorted(inside, key=lambda path: (path.is_symlink(), path)):
@@ -29,7 +54,8 @@ def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
                 entered.add(real)
                 folders.append(path.name)
         paths = (Path(place, name) for name in files if not name.startswith("."))
-        found += [path for path in paths if path.suffix.lower() in suffixes and path.is_file()]
+        meant = (path for path in paths if path.name.lower().endswith(endings))
+        found += [path for path in meant if path.is_symlink() or path.is_file()]
     return sorted(found)
 
 

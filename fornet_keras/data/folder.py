@@ -1,185 +1,15 @@
-"""A user's own data: a folder whose `dataset.yaml` says what its label values mean.
-
-A complete `dataset.yaml`; only `name` and `classes` are required, the rest are the defaults:
-
-    name: harbour
-    classes:
-      - {name: water, color: [0, 0, 200]}                            # value 0, its position
-      - {name: mooring, color: [200, 200, 0], value: 7, thin: true}
-    ignore: []                     # further label values that are neither trained on nor scored
-    label_colors: false            # true: label files are pictures in the classes' colours and hold no values
-    ignore_colors: []              # then instead of ignore, such as [[0, 0, 0]]
-    images: images/{split}
-    labels: labels/{split}
-    image_suffixes: [.png, .jpg, .jpeg, .webp, .bmp]
-    label_name: "{stem}.png"       # {stem} is the image's name without its suffix
-    lists: null                    # or "{split}.txt": only the images named there, paths below the folder
-
-Lists tell the splits apart, so that `images` and `labels` then need no {split}. The label of an image in a
-folder below `images` is in the same folder below `labels`, or in `labels` itself.
-"""
+"""A user's own data: a folder laid out as its `dataset.yaml` says."""
 
 from __future__ import annotations
 
-import difflib
 import glob
-from collections import Counter
-from pathlib import Path, PurePosixPath
-from typing import Annotated
+import os
+from pathlib import Path
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import ErrorDetails
-
-from fornet_keras.bounded_text import TooLargeError, read_text
-from fornet_keras.config.yaml_text import parse_yaml
-from fornet_keras.data.dataset import CLASS_NAME, IGNORE, Color, LabelTable, Sample
-from fornet_keras.data.file_list import read_list, require_inside
-from fornet_keras.data.images import SUFFIXES
-from fornet_keras.errors import ConfigError, DataError
-
-DESCRIPTION_FILE = "dataset.yaml"
-MAX_BYTES = 1_000_000
-
-_Byte = Annotated[int, Field(ge=0, le=255)]
-_Color = Annotated[list[_Byte], Field(min_length=3, max_length=3)]
-_Name = Annotated[str, Field(min_length=1)]
-
-
-def _name_pattern(pattern: str) -> str:
-    if pattern.count("{stem}") != 1:
-        raise ValueError('must contain {stem} once, for example "{stem}_mask.png"')
-    return pattern
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ClassDescription(_Strict):
-    """One class: its name, its RGB colour (0…255), its value in a label file, whether it is thin."""
-
-    name: Annotated[str, Field(pattern=CLASS_NAME)]
-    color: _Color
-    value: _Byte | None = None
-    thin: bool = False
-
-
-class FolderDescription(_Strict):
-    """The contents of a `dataset.yaml`; the keys are explained at the top of this file."""
-
-    name: Annotated[str, Field(pattern=CLASS_NAME)]
-    classes: Annotated[list[ClassDescription], Field(min_length=2, max_length=IGNORE)]
-    ignore: list[_Byte] = []
-    label_colors: bool = False
-    ignore_colors: list[_Color] = []
-    lists: str | None = None
-    images: str = "images/{split}"
-    labels: str = "labels/{split}"
-    image_suffixes: Annotated[list[_Name], Field(min_length=1)] = [*SUFFIXES]
-    label_name: Annotated[str, AfterValidator(_name_pattern)] = "{stem}.png"
-
-    @field_validator("lists", "images", "labels")
-    @classmethod
-    def _tells_the_splits_apart(cls, pattern: str | None, info: ValidationInfo) -> str | None:
-        if pattern is None:
-            return None
-        # Without {split} the same images would train and validate, but where lists say which.
-        counts = (0, 1) if info.data.get("lists") else (1,)
-        if pattern.count("{split}") not in counts or PurePosixPath(pattern).is_absolute():
-            raise ValueError("must be a relative path that contains {split} once, for example images/{split}")
-        return PurePosixPath(pattern).as_posix()
-
-    @model_validator(mode="after")
-    def _nothing_twice(self) -> FolderDescription:
-        for what, entries in (
-            ("class name", [entry.name for entry in self.classes]),
-            ("label value", [*self.values(), *self.ignore]),
-            ("color", [str(color) for color in self._colors()] if self.label_colors else []),
-        ):
-            twice = [entry for entry, count in Counter[str | int](entries).items() if count > 1]
-            if twice:
-                raise ValueError(f"{what} {twice[0]} is declared twice; declare each once")
-        return self
-
-    @model_validator(mode="after")
-    def _values_or_colors(self) -> FolderDescription:
-        by_value = self.ignore or any(entry.value is not None for entry in self.classes)
-        if self.label_colors and by_value:
-            raise ValueError("label_colors is true, and labels then hold no values; remove value and ignore")
-        if self.ignore_colors and not self.label_colors:
-            raise ValueError("ignore_colors is of labels in colours; set label_colors: true, or take ignore")
-        return self
-
-    def _colors(self) -> list[list[int]]:
-        return [*(entry.color for entry in self.classes), *self.ignore_colors]
-
-    def values(self) -> list[int]:
-        """The value of each class in a label file, in the order of the train ids."""
-        return [
-            position if entry.value is None else entry.value for position, entry in enumerate(self.classes)
-        ]
-
-    def table(self) -> LabelTable:
-        """The label table that the rest of the package works with."""
-        train_ids = {value: train_id for train_id, value in enumerate(self.values())}
-        ignored = [IGNORE] if self.ignore_colors else self.ignore
-        colors: list[Color] = [(red, green, blue) for red, green, blue in self._colors()]
-        values = [*range(len(self.classes)), *[IGNORE] * len(self.ignore_colors)]
-        return LabelTable(
-            names=tuple(entry.name for entry in self.classes),
-            colors=tuple(colors[: len(self.classes)]),
-            train_ids=train_ids | dict.fromkeys(ignored, IGNORE),
-            thin=tuple(entry.name for entry in self.classes if entry.thin),
-            label_colors=dict(zip(colors, values, strict=True)) if self.label_colors else {},
-        )
-
-    def layout(self) -> tuple[str, str]:
-        """The expected images and labels, for an error message."""
-        endings = " or ".join(f"*{suffix}" for suffix in self.image_suffixes)
-        images = f"{self.lists}, a list of images," if self.lists else f"{self.images}/{endings}"
-        labels = f"{self.labels}/{self.label_name.replace('{stem}', '*')}"
-        return images.replace("{split}", "SPLIT"), labels.replace("{split}", "SPLIT")
-
-
-def read_description(root: Path) -> FolderDescription:
-    """Read and check `ROOT/dataset.yaml`.
-
-    Raises:
-        DataError: the file is missing, not YAML, or has a wrong, missing or unknown key; one line.
-    """
-    path = root / DESCRIPTION_FILE
-    try:
-        text = read_text(path, MAX_BYTES)
-        content, origins = parse_yaml(text, lambda line: f"{path}:{line}" if line else str(path))
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: no such file; expected a description of the classes; write one with name and classes"
-        ) from error
-    except TooLargeError as error:
-        raise DataError(f"{path}: is larger than 1 MB; expected a few kB that name the classes") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read ({reason}); expected YAML; save it as UTF-8") from error
-    except ConfigError as error:
-        raise DataError(str(error)) from error
-    try:
-        return FolderDescription.model_validate(content)
-    except ValidationError as error:
-        # A misspelt key is also a missing one: the misspelling is the finding that helps.
-        first = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
-        steps = tuple(map(str, first["loc"]))
-        line = next((origins[steps[:n]] for n in range(len(steps), 0, -1) if steps[:n] in origins), path)
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise DataError(f"{line}: {_finding(first)}{more}") from error
+from fornet_keras.data.dataset import Sample
+from fornet_keras.data.description import FolderDescription
+from fornet_keras.data.file_list import files_below, read_list, require_inside
+from fornet_keras.errors import DataError
 
 
 def find_splits(root: Path, description: FolderDescription) -> list[str]:
@@ -195,50 +25,51 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
     """The images of one split, sorted by name or as listed, each with its label where that exists.
 
     Raises:
-        DataError: a list leads out of the folder, or names a file that is no image.
+        DataError: a list leads out of the folder, or names no image; a folder cannot be listed.
     """
     image_folder, label_folder, list_file = (
         root / (pattern or "").replace("{split}", split)
         for pattern in (description.images, description.labels, description.lists)
     )
-    images = read_list(list_file, root) if description.lists else sorted(image_folder.glob("[!.]*"))
+    if description.lists:
+        named = read_list(list_file, root)
+        images = [_image(root, path, image_folder, description.image_suffixes, list_file) for path in named]
+    else:
+        images = files_below(image_folder, description.image_suffixes)
+        if image_folder in label_folder.parents:
+            images = [image for image in images if not image.is_relative_to(label_folder)]
     samples = []
     for image in images:
         stem = _stem(image.name, description.image_suffixes)
         if stem is not None:
-            label = label_folder / description.label_name.replace("{stem}", stem)
+            name = description.label_name.replace("{stem}", stem)
+            label = label_folder / name
             if image.parent.is_relative_to(image_folder):
-                below = label_folder / image.parent.relative_to(image_folder) / label.name
+                below = label_folder / image.parent.relative_to(image_folder) / name
                 label = below if below.is_file() else label
             if description.lists:
                 require_inside(root, label, str(list_file))
             samples.append(Sample(image, label if label.is_file() else None))
-        elif description.lists:
-            endings = ", ".join(description.image_suffixes)
-            raise DataError(f"{list_file}: {image} ends otherwise; expected {endings}; correct the line")
     return samples
+
+
+def _image(root: Path, named: Path, image_folder: Path, suffixes: list[str], list_file: Path) -> Path:
+    """What a line of a list names: an image, or that of this name in the folder of all, as in PASCAL VOC."""
+    if _stem(named.name, suffixes) is not None:
+        return named
+    name = named.relative_to(root)
+    for suffix in suffixes:
+        for ending in (suffix, suffix.upper()):
+            image = image_folder / f"{name}{ending}"
+            if os.path.isfile(image):
+                return require_inside(root, image, str(list_file))
+    raise DataError(
+        f"{list_file}: {named} ends otherwise, and {image_folder} has no image of that name; expected "
+        f"{', '.join(suffixes)}; correct the line"
+    )
 
 
 def _stem(name: str, suffixes: list[str]) -> str | None:
     """`name` without the longest of `suffixes` that it ends with; None where it has none of them."""
     endings = [suffix for suffix in suffixes if name.lower().endswith(suffix.lower())]
     return name[: -len(max(endings, key=len))] if endings else None
-
-
-def _finding(error: ErrorDetails) -> str:
-    """One of pydantic's findings, such as "classes.0.colour: unknown key; did you mean color?"."""
-    where = ".".join(map(str, error["loc"]))
-    if error["type"] == "extra_forbidden":
-        keys = (FolderDescription if len(error["loc"]) == 1 else ClassDescription).model_fields
-        similar = difflib.get_close_matches(str(error["loc"][-1]), keys, n=1)
-        fix = f"did you mean {similar[0]}?" if similar else "remove it"
-        message = f"unknown key; expected one of {', '.join(keys)}; {fix}"
-    elif error["type"] == "missing":
-        message = "is missing; add it"
-    elif error["type"] == "model_type":
-        message = "expected keys and values, such as 'name: harbour'"
-    else:
-        message = error["msg"].removeprefix("Value error, ")
-        if isinstance(error["input"], str | int | float | None):
-            message += f"; received {error['input']!r}"
-    return f"{where}: {message}" if where else message

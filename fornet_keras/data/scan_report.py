@@ -125,7 +125,7 @@ class ScanReport:
             more = f" ({len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
             raise DataError(
                 f"{self.name} {self.split}: {self.summary()}; {self.problems[0]}{more}; "
-                "see all with `python cli.py data check --config FILE --data DIR`"
+                "see all with `data check --config FILE --data DIR`"
             )
 
     def _files(self, *kinds: Kind) -> int:

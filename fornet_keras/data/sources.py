@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,8 @@ from pathlib import Path
 from fornet_keras.config import DataConfig
 from fornet_keras.data import camvid, cityscapes, folder
 from fornet_keras.data.dataset import Dataset, LabelTable, Sample
-from fornet_keras.errors import ConfigError, DataError
+from fornet_keras.data.description import DESCRIPTION_FILE, read_description
+from fornet_keras.errors import ConfigError, DataError, one_line
 
 FORMATS = ("cityscapes", "camvid", "folder")
 
@@ -59,7 +61,9 @@ def open_dataset(format: str, root: Path, split: str, exclude: Sequence[str] = (
             f"{root}: all {len(samples)} images of split '{split}' are excluded by {', '.join(exclude)}; "
             "expected some to be left; shorten the list"
         )
-    return Dataset(source.name, split, root, source.table, kept, source.layout[1])
+    named = f"{{{split.replace('+', ',')}}}" if "+" in split else split
+    labels = source.layout[1].replace("SPLIT", named)
+    return Dataset(source.name, split, root, source.table, kept, labels)
 
 
 def open_split(data: DataConfig, split: str, exclude: Sequence[str] = ()) -> Dataset:
@@ -74,10 +78,24 @@ def open_split(data: DataConfig, split: str, exclude: Sequence[str] = ()) -> Dat
     return open_dataset(data.format, Path(data.root), split, exclude)
 
 
+def shared_note(data: DataConfig, train: Dataset, val: Dataset) -> str | None:
+    """A line where images of the validation also train, and no split that both name says so."""
+    if data.trains_on(val.split):
+        return None
+    trained = {os.path.realpath(sample.image) for sample in train.samples}
+    shared = [sample.image for sample in val.samples if os.path.realpath(sample.image) in trained]
+    if not shared:
+        return None
+    return (
+        f"note: {len(shared)} of {len(val)} images of '{val.split}' are in '{train.split}' too, such as "
+        f"{one_line(str(shared[0]))}: scores on what was trained on are too good; leave each in one of them"
+    )
+
+
 def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
     if not root.is_dir():
         finding = "is not a folder" if root.exists() else "no such folder"
-        kind = f"with a {folder.DESCRIPTION_FILE}" if format == "folder" else f"of the {format} data"
+        kind = f"with a {DESCRIPTION_FILE}" if format == "folder" else f"of the {format} data"
         raise DataError(f"{root}: {finding}; expected a folder {kind}; check the path")
     source = _source(format, root)
     splits = source.find_splits(root)
@@ -94,12 +112,19 @@ def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
                 f"{root}: split '{part}' holds no images; expected {expected}; check that they unpacked"
             )
         samples += found
+    images = Counter(os.path.abspath(sample.image) for sample in samples)
+    for image, count in images.items():
+        if count > 1:
+            raise DataError(
+                f"{image}: is in split '{split}' {count} times; expected once; remove a line of its list, or "
+                "one of the splits joined by +"
+            )
     return source, samples
 
 
 def _source(format: str, root: Path) -> _Source:
     if format == "folder":
-        description = folder.read_description(root)
+        description = read_description(root)
         return _Source(
             description.name,
             description.layout(),
@@ -116,8 +141,8 @@ def _wrong_layout(format: str, source: _Source, root: Path) -> DataError:
     found = ", ".join(inside[:_LISTED]) + (", …" if len(inside) > _LISTED else "")
     better = _better_root(source, root)
     fix = f"did you mean {better}?" if better else "check the path and the format"
-    if (root / folder.DESCRIPTION_FILE).exists() and format != "folder":
-        fix = f"for what has a {folder.DESCRIPTION_FILE} take configs/folder.yaml (data.format: folder)"
+    if (root / DESCRIPTION_FILE).exists() and format != "folder":
+        fix = f"for what has a {DESCRIPTION_FILE} take configs/folder.yaml (data.format: folder)"
     return DataError(
         f"{root}: is not laid out as {source.name} data; expected {' and '.join(source.layout)}; "
         f"found {found or 'an empty folder'}; {fix}"

@@ -14,12 +14,15 @@ from fornet_keras.data.file_list import files_below, read_list
 from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import DataError
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp"),
+    *(".ts", ".mts", ".m2ts"),  # of camcorders
+)
 
 ENDINGS = (*SUFFIXES, *VIDEO_SUFFIXES)
 """Of the files that can be predicted, in lower case."""
 
-OTHER_SUFFIXES = (".tif", ".tiff", ".gif", ".heic")
+OTHER_SUFFIXES = (".tif", ".tiff", ".gif", ".jfif", ".heic", ".heif", ".avif")
 """Pictures that cannot be read: in a folder they are inputs that fail, or nobody would miss them."""
 
 CAMERA = re.compile(r"camera:(\d+)")

@@ -7,18 +7,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
+from fornet_keras.data.dataset import Dataset, LabelTable, Sample
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.files import write_labels, write_picture
 
 
 def label_values(table: LabelTable) -> NDArray[np.uint8]:
-    """uint8 `(classes,)`: the value that each train id has in the data's label files."""
-    values = np.zeros(table.num_classes, np.uint8)
+    """uint8 `(classes,)`: the value of each train id in the data's label files, of several the first."""
+    values: dict[int, int] = {}
     for value, train_id in table.train_ids.items():
-        if train_id != IGNORE:
-            values[train_id] = value
-    return values
+        values.setdefault(train_id, value)
+    return np.array([values.get(train_id, 0) for train_id in range(table.num_classes)], np.uint8)
 
 
 def save_label_values(

@@ -14,7 +14,7 @@ from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.decoded import DecodedSamples, decoded_samples
 from fornet_keras.data.scan import CACHE, scan, usable
 from fornet_keras.data.scan_report import ScanReport, skipping
-from fornet_keras.data.sources import open_split
+from fornet_keras.data.sources import open_split, shared_note
 from fornet_keras.errors import DataError
 
 
@@ -23,6 +23,8 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, Seque
     data = config.data
     train_set = open_split(data, data.train_split, data.exclude)
     val_set = open_split(data, data.val_split)
+    if note := shared_note(data, train_set, val_set):
+        console.print(note, highlight=False)
     (train_set, report), (val_set, _) = (
         _look_through(each, config, console) for each in (train_set, val_set)
     )

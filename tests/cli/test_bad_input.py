@@ -66,12 +66,12 @@ BAD_LABELS: dict[str, tuple[Callable[[Path], object], str]] = {
     "corrupt": (flip, "cannot be read"),
     "0 bytes": (lambda path: path.write_bytes(b""), "is empty"),
     "bomb": (lambda path: png(path, 20_000, 20_000), "too large to be read safely"),
-    "missing": (Path.unlink, "no label; expected labels/SPLIT/\\*.png; add the file or leave the image out"),
+    "missing": (Path.unlink, "no label; expected labels/test/\\*.png; add the file or leave the image out"),
     "out of range": (save(np.full((64, 96), 5, np.uint8)), "value 5; declare it as a class or under ignore"),
     "of another size": (save(np.full((32, 96), 3, np.uint8)), "label of 32×96 for an image of 64×96; expec"),
     "an RGB mask": (save(np.zeros((64, 96, 3), np.uint8)), "holds RGB pixels; expected one 8-bit channel"),
     "16 bits": (save(np.full((64, 96), 999, np.uint16)), "holds 16-bit values up to 999; expected class"),
-    "a link to itself": (unreadable, "no label; expected labels/SPLIT"),
+    "a link to itself": (unreadable, "no label; expected labels/test"),
 }
 COMMANDS = ("check", "train", "evaluate")
 

@@ -5,8 +5,10 @@ import pytest
 from PIL import Image
 
 from fornet_keras.cli.root import root
+from fornet_keras.data.decoded import decoded_samples
 from fornet_keras.data.images import image_size, read_image
 from fornet_keras.data.sources import open_dataset
+from fornet_keras.data.synthetic.city import MAX_SCENES
 from tests.cli.conftest import Run, only_line
 from tests.cli.test_usage import ROOT
 
@@ -34,6 +36,51 @@ def test_synthesize_refuses_a_folder_in_use(run: Run, config: Path) -> None:
     assert "exists already; expected a new or empty folder" in only_line(result.stderr)
 
 
+def test_synthesize_refuses_more_scenes_than_there_are(run: Run, tmp_path: Path) -> None:
+    for option in ("--train", "--val"):
+        result = run("data", "synthesize", "--output", tmp_path / "city", option, MAX_SCENES + 1)
+        assert result.exit_code == 2 and "1000001 is not in the range 1<=x<=1000000" in result.stderr
+
+
+def test_describe_drafts_what_check_reads(run: Run, config: Path, data: Path) -> None:
+    (data / "dataset.yaml").unlink()
+    result = run("data", "describe", data)
+    assert (result.exit_code, result.stderr) == (0, "")
+    first = (
+        f"{data}/dataset.yaml: a draft of 4 classes, from the values in 4 of 4 labels; splits: test, train\n"
+    )
+    assert result.stdout.startswith(first) and f"data check --config FILE --data {data}\n" in result.stdout
+    assert run("data", "check", "--config", config, "--data", data).exit_code == 0
+
+
+def test_rasterize_makes_what_check_reads(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
+    images = [{"id": n, "file_name": f"{name}.png", "height": 64, "width": 96} for n, name in enumerate("ab")]
+    quay = {"image_id": 0, "category_id": 1, "segmentation": [[0, 0, 96, 0, 96, 32, 0, 32]]}
+    content = {"images": images, "annotations": [quay], "categories": [{"id": 1, "name": "quay"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    output = tmp_path / "drawn"
+    for split in ("train", "test"):
+        folders = ("--images", data / "images" / split, "--output", output, "--split", split)
+        result = run("data", "rasterize", tmp_path / "coco.json", *folders)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert result.stdout == f"2 labels of 2 classes in split '{split}': {output}\n"
+    result = run("data", "check", "--config", config, "--data", output)
+    assert result.exit_code == 0 and "75.00%" in result.stdout
+
+
+def test_check_notes_images_that_train_too(run: Run, config: Path, data: Path) -> None:
+    (data / "images/test/a.png").unlink()
+    (data / "images/test/a.png").symlink_to(data / "images/train/b.png")
+    result = run("data", "check", "--config", config, "--data", data)
+    assert result.exit_code == 0
+    assert (
+        f"note: 1 of 2 images of 'test' are in 'train' too, such as {data}/images/test/a.png: "
+        in result.stdout
+    )
+    result = run("data", "check", "--config", config, "--data", data, "--set", "data.val_split=train")
+    assert result.exit_code == 0 and "too good" not in result.stdout
+
+
 def test_check_counts_both_splits(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
     result = run("data", "check", "--config", config, "--data", data, "--json", tmp_path / "check.json")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -54,7 +101,7 @@ def test_check_lists_every_problem_and_fails(run: Run, config: Path, data: Path,
     result = run("data", "check", "--config", config, "--data", data, "--json", tmp_path / "check.json")
     assert result.exit_code == 1
     assert (
-        f"  {data}/images/train/a.png: no label; expected labels/SPLIT/*.png; add the file or leave "
+        f"  {data}/images/train/a.png: no label; expected labels/train/*.png; add the file or leave "
         in result.stdout
     )
     assert f"  {data}/images/test/a.png: is not an image" in result.stdout
@@ -103,12 +150,19 @@ def test_check_without_data(run: Run, config: Path, arguments: tuple[str, ...], 
     assert only_line(result.stderr).startswith(message)
 
 
-def test_cache_is_what_training_reads(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "decoded"
-    result = run("data", "cache", "--config", config, "--data", data, "--output", cache)
+def test_cache_is_what_training_reads(
+    run: Run, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which takes the data's absolute path, however it was named."""
+    cache, elsewhere = tmp_path / "decoded", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    result = run("data", "cache", "--config", config, "--data", f"../{data.name}", "--output", cache)
     assert result.exit_code == 0
     assert "decoding" in result.output and f"train with: --set data.cache={cache}" in result.output
-    assert len([*cache.glob("harbour-train-*")]) == 1
+    (folder,) = cache.glob("harbour-train-*")
+    decoded_samples(open_dataset("folder", data, "train"), cache, 1, pytest.fail)
+    assert [*cache.glob("harbour-train-*")] == [folder]
 
 
 def test_inspect_draws_what_the_network_sees(run: Run, config: Path, data: Path, tmp_path: Path) -> None:

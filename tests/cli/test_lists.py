@@ -88,7 +88,7 @@ def test_a_label_that_a_link_leads_out(run: Run, config: Path, listed: Path, tmp
     ("content", "message"),
     [
         (b"\xff\xfe", "is not UTF-8 text; expected one path a line"),
-        (b"notes.txt", "ends otherwise; expected"),
+        (b"notes.txt", "ends otherwise, and"),
     ],
 )
 def test_a_list_of_something_else(run: Run, config: Path, listed: Path, content: bytes, message: str) -> None:

@@ -51,7 +51,7 @@ def test_every_command_can_write_json() -> None:
         for path, command in COMMANDS.items()
         if not isinstance(command, click.Group)
     }
-    assert len(options) == 13
+    assert len(options) == 15
     assert all("--json" in names for names in options.values())
 
 
@@ -79,7 +79,7 @@ def test_version(run: Run) -> None:
             ("data", "synthesize", "--output", "x", "--size", "0x64"),
             "0x64 is not a size; expected HEIGHTx",
         ),
-        (("data", "synthesize", "--output", "x", "--train", "0"), "0 is not in the range x>=1"),
+        (("data", "synthesize", "--output", "x", "--train", "0"), "0 is not in the range 1<=x<=1000000"),
         (("summary", ".", "--num-classes", "11"), "--num-classes is for a CONFIG (.yaml)"),
         (("evaluate", ".", "--config", "x", "--json", "."), "File '.' is a directory"),
         (

@@ -8,6 +8,7 @@ from fornet_keras.data.camvid import TABLE
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import DataError
+from tests.data.unlisted import refuse_to_list
 
 
 @pytest.fixture
@@ -58,6 +59,12 @@ def test_the_folders_of_segnets_download(camvid: Path) -> None:
     ]
     with pytest.raises(DataError, match="has no split 'test'; expected one of train, val$"):
         open_dataset("camvid", camvid, "test")
+
+
+def test_images_that_cannot_be_listed(camvid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_to_list(monkeypatch, camvid / "train/images")
+    with pytest.raises(DataError, match=r"train/images: cannot be listed \(Permission denied\)"):
+        open_dataset("camvid", camvid, "train")
 
 
 def test_splits_are_joined_and_sequences_left_out(camvid: Path) -> None:

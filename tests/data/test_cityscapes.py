@@ -8,6 +8,7 @@ from fornet_keras.data.cityscapes import LABEL_IDS, TABLE
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import DataError
+from tests.data.unlisted import refuse_to_list
 
 
 def write_frame(root: Path, split: str, city: str, frame: str, *labels: str) -> None:
@@ -71,6 +72,8 @@ def test_splits_are_joined_in_the_order_given(city: Path) -> None:
         sample.image.parent.name for sample in open_dataset("cityscapes", city, "val+train+val").samples
     ]
     assert cities == ["ulm", "aachen", "bonn", "bonn"]
+    assert open_dataset("cityscapes", city, "val").labels == "gtFine/val/CITY/*_gtFine_labelIds.png"
+    assert open_dataset("cityscapes", city, "val+train").labels.startswith("gtFine/{val,train}/CITY/")
 
 
 def test_files_of_other_programs_are_not_samples(city: Path) -> None:
@@ -78,9 +81,16 @@ def test_files_of_other_programs_are_not_samples(city: Path) -> None:
     (folder / "._ulm_000000_000019_leftImg8bit.png").write_bytes(b"resource fork")
     (folder / "Thumbs.db").write_bytes(b"")
     (city / "leftImg8bit" / ".cache").mkdir()
+    write_frame(city, "val", ".trash", "ulm_000001_000019", "labelIds")
     assert len(open_dataset("cityscapes", city, "val")) == 1
     with pytest.raises(DataError, match="expected one of test, train, val$"):
         open_dataset("cityscapes", city, "tset")
+
+
+def test_a_city_that_cannot_be_listed(city: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_to_list(monkeypatch, city / "leftImg8bit/train/bonn")
+    with pytest.raises(DataError, match=r"train/bonn: cannot be listed \(Permission denied\); .*its mode$"):
+        open_dataset("cityscapes", city, "train")
 
 
 def test_cities_are_left_out_by_prefix(city: Path) -> None:

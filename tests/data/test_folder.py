@@ -6,12 +6,14 @@ import pytest
 
 from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.data.dataset import IGNORE
+from fornet_keras.data.description import read_description
 from fornet_keras.data.file_list import read_list
-from fornet_keras.data.folder import read_description
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.scan import scan
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import DataError
+from fornet_keras.prediction.submission import label_values
+from tests.data.unlisted import refuse_to_list
 
 MINIMAL = """
 name: harbour
@@ -92,6 +94,34 @@ def test_lists_tell_the_splits_apart_where_folders_do_not(tmp_path: Path) -> Non
     assert labels["val"] == [folder / "day/a.png"]
 
 
+def test_images_in_folders_of_a_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drive's images are taken with the labels of the drive; a label that lies among them is no image."""
+    describe(tmp_path, MINIMAL + '\nimages: "{split}"\nlabels: "{split}/masks"')
+    for name in ("d1/a.png", "d2/a.png", "b.png", "d1/.trash/c.png"):
+        write(tmp_path / "train" / name)
+    labels = [tmp_path / "train/masks" / name for name in ("b.png", "d1/a.png", "d2/a.png")]
+    for label in labels:
+        write(label)
+    assert [sample.label for sample in open_dataset("folder", tmp_path, "train").samples] == labels
+    refuse_to_list(monkeypatch, tmp_path / "train/d1")
+    with pytest.raises(DataError, match=r"train/d1: cannot be listed \(Permission denied\)"):
+        open_dataset("folder", tmp_path, "train")
+
+
+@pytest.mark.parametrize("label_name", ["trainids/{stem}.png", "{stem}/mask.png"])
+def test_a_label_in_a_folder_of_its_own(tmp_path: Path, label_name: str) -> None:
+    """Beside it lies another label of the image's name, which is not meant."""
+    describe(tmp_path, f'{MINIMAL}\nlabel_name: "{label_name}"')
+    expected = []
+    for name in ("a", "day/a"):
+        write(tmp_path / "images/train" / f"{name}.png")
+        write(tmp_path / "labels/train" / f"{name}.png")
+        place, stem = Path("labels/train", name).parent, Path(name).name
+        expected.append(tmp_path / place / label_name.replace("{stem}", stem))
+        write(expected[-1])
+    assert [sample.label for sample in open_dataset("folder", tmp_path, "train").samples] == expected
+
+
 @pytest.mark.parametrize("images", ["{split}", "data/{split}_images", "./in/{split}/", "../outside/{split}"])
 def test_splits_are_found_from_the_pattern(tmp_path: Path, images: str) -> None:
     root = tmp_path / "root"
@@ -123,8 +153,9 @@ def test_wrong_layout_names_the_patterns(tmp_path: Path) -> None:
         (f"{MINIMAL}\nzzz: x", "zzz: unknown key; expected one of name, .*; remove it"),
         (
             "name: x\nclasses:\n  - {name: water, colour: [0, 0, 0]}",
-            r"classes.0.colour: unknown key; expected one of name, color, .*mean color\? \(and 1 more\)",
+            r"classes.0.colour: unknown key; expected one of name, color, .*mean color\?$",
         ),
+        ("name: x\nclasses: [{nama: water}]", r"classes.0.nama: unknown key; .*mean name\? \(and 1 more\)"),
         (
             "name: 5\nclasses:\n  - {name: a, color: [0, 0, 0]}",
             "name: Input should be a valid string; received 5",
@@ -137,7 +168,18 @@ def test_wrong_layout_names_the_patterns(tmp_path: Path) -> None:
             "name: x\nclasses:\n  - {name: a, color: [0, 0, 256]}",
             "color.2: .*less than or equal to 255; received 256",
         ),
-        ("name: x\nclasses:\n  - {name: a, color: [0, 0, 0], value: -1}", "value: .*received -1"),
+        ("name: x\nclasses:\n  - {name: a, color: [0, 0, 0], value: -1}", "value.0: .*received -1"),
+        ("name: x\nclasses: [a, {name: b, value: []}]", "value: List should have at least 1 item"),
+        ("name: x\nclasses: [a, {name: b, value: [3, 0]}]", "label value 0 is declared twice"),
+        (
+            "name: x\nclasses: [a, {name: b, colors: [[1, 2, 3]]}]",
+            "colors is of labels in colours; set label_c",
+        ),
+        (
+            "name: x\nclasses: [a, {name: b, color: [1, 2, 3]}]\nlabel_colors: true",
+            "class a has no color; give",
+        ),
+        ("name: x\nclasses: [a, 5]", "classes.1: expected keys and values"),
         (f"{MINIMAL}\n  - {{name: quay, color: [1, 1, 1]}}", "class name quay is declared twice"),
         (f"{MINIMAL}\nignore: [1]", "label value 1 is declared twice; declare each once"),
         (f"name: x\nclasses:\n  - {{name: {'a' * 101}, color: [0, 0, 0]}}", "name: String should match"),
@@ -166,8 +208,28 @@ def test_a_wrong_description_is_one_clear_line(tmp_path: Path, text: str, messag
 
 
 def test_no_description(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="dataset.yaml: no such file; .*write one with name and classes"):
+    message = "dataset.yaml: no such file; .*write one with name and classes, or .* `data describe "
+    with pytest.raises(DataError, match=message):
         open_dataset("folder", tmp_path, "train")
+
+
+def test_a_folder_of_the_data_in_place_of_the_data(tmp_path: Path) -> None:
+    describe(tmp_path, MINIMAL)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match="images/dataset.yaml: no such file; .*; did you mean ") as caught:
+        open_dataset("folder", tmp_path / "images", "train")
+    assert str(caught.value).endswith(f"did you mean {tmp_path}?")
+
+
+def test_an_image_named_twice(tmp_path: Path) -> None:
+    describe(tmp_path, MINIMAL + '\nimages: images\nlabels: labels\nlists: "{split}.txt"')
+    (tmp_path / "train.txt").write_text("images/a.png\nimages/b.png\nimages/day/../a.png\n")
+    with pytest.raises(DataError, match=r"images/a.png: is in split 'train' 2 times; .*; remove a line"):
+        open_dataset("folder", tmp_path, "train")
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.txt").write_text("images/a.png\n")
+    with pytest.raises(DataError, match=r"a.png: is in split 'train\+val' 2 times; .* joined by \+$"):
+        open_dataset("folder", tmp_path, "train+val")
 
 
 def test_a_link_to_a_device_is_not_read(tmp_path: Path) -> None:
@@ -225,6 +287,48 @@ def test_labels_in_colors(tmp_path: Path) -> None:
     assert finding.kind == "wrong label" and finding.finding.startswith("colour [7, 7, 7] of no class")
 
 
+def test_several_colors_of_a_class(tmp_path: Path) -> None:
+    """The first is the one that pictures show."""
+    text = COLORED.replace("color: [0, 0, 200]", "colors: [[0, 0, 200], [0, 9, 9]]")
+    text = text.replace("color: [90, 90, 90]", "color: [90, 90, 90], colors: [[8, 8, 8]]")
+    table = read_description(describe(tmp_path, text)).table()
+    assert table.colors == ((0, 0, 200), (90, 90, 90))
+    expected = {(0, 0, 200): 0, (0, 9, 9): 0, (90, 90, 90): 1, (8, 8, 8): 1, (0, 0, 0): IGNORE}
+    assert table.label_colors == expected
+
+
+def test_several_values_of_a_class_and_colors_that_nobody_chose(tmp_path: Path) -> None:
+    text = "name: harbour\nclasses:\n  - water\n  - {name: boat, value: [8, 3, 12]}\n  - no\nignore: [255]"
+    table = read_description(describe(tmp_path, text)).table()
+    assert table.names == ("water", "boat", "no")
+    assert table.train_ids == {0: 0, 8: 1, 3: 1, 12: 1, 2: 2, 255: IGNORE}
+    assert table.colors == ((128, 0, 0), (0, 128, 0), (128, 128, 0)), "those of PASCAL VOC"
+    assert label_values(table).tolist() == [0, 8, 2]
+    many = "name: x\nclasses: [" + ", ".join(f"c{number}" for number in range(255)) + "]"
+    assert len({*read_description(describe(tmp_path, many)).table().colors}) == 255
+
+
+def test_a_list_of_names_as_in_pascal_voc(tmp_path: Path) -> None:
+    lists = 'lists: "ImageSets/Segmentation/{split}.txt"'
+    root = describe(tmp_path, f"{MINIMAL}\nimages: JPEGImages\nlabels: SegmentationClass\n{lists}")
+    for name in ("JPEGImages/a.jpg", "JPEGImages/day/b.0.JPG", "SegmentationClass/day/b.0.png"):
+        write(root / name)
+    names = root / "ImageSets/Segmentation/train.txt"
+    names.parent.mkdir(parents=True)
+    names.write_text("day/b.0\na\n")
+    found = open_dataset("folder", root, "train").samples
+    assert [sample.image for sample in found] == [root / "JPEGImages/day/b.0.JPG", root / "JPEGImages/a.jpg"]
+    assert [sample.label for sample in found] == [root / "SegmentationClass/day/b.0.png", None]
+    names.write_text("gone")
+    with pytest.raises(DataError, match="gone ends otherwise, and .*JPEGImages has no image of that name"):
+        open_dataset("folder", root, "train")
+    write(tmp_path.parent / "outside.png")
+    (root / "JPEGImages/outside.png").symlink_to(tmp_path.parent / "outside.png")
+    names.write_text("outside")
+    with pytest.raises(DataError, match="outside.png leads out of it; expected a file in"):
+        open_dataset("folder", root, "train")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -232,6 +336,7 @@ def test_labels_in_colors(tmp_path: Path) -> None:
         (("[0, 0, 200]}", "[0, 0, 200], value: 4}"), "label_colors is true, .* remove value and ignore"),
         (("label_colors: true", ""), "ignore_colors is of labels in colours; set label_colors: true"),
         (("[[0, 0, 0]]", "[[90, 90, 90]]"), r"color \[90, 90, 90\] is declared twice"),
+        (("90]}", "90], colors: [[0, 0, 0]]}"), r"color \[0, 0, 0\] is declared twice"),
     ],
 )
 def test_colors_that_do_not_fit(tmp_path: Path, change: tuple[str, str], message: str) -> None:

@@ -18,8 +18,8 @@ with atheris.instrument_imports(include=["fornet_keras", "ruamel", "PIL"]):
 
     from fornet_keras.config import Config, read_config
     from fornet_keras.data.camvid import TABLE
+    from fornet_keras.data.description import DESCRIPTION_FILE, read_description
     from fornet_keras.data.file_list import read_list
-    from fornet_keras.data.folder import DESCRIPTION_FILE, read_description
     from fornet_keras.data.images import image_size, read_image, verify_image
     from fornet_keras.data.label_files import read_instances, read_label, to_train_ids
     from fornet_keras.errors import FoRNetError

@@ -4,6 +4,7 @@ import pytest
 
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.inputs import find_inputs
+from tests.data.unlisted import refuse_to_list
 
 
 @pytest.fixture
@@ -98,8 +99,17 @@ def test_earlier_outputs_are_no_inputs(here: Path) -> None:
 
 
 def test_pictures_that_cannot_be_read_are_not_passed_over(here: Path) -> None:
-    touch("in/a.png", "in/b.TIFF", "in/notes.txt")
-    assert [entry.path.name for entry in find_inputs(["in"], Path("out"))] == ["a.png", "b.TIFF"]
+    touch("in/a.png", "in/b.TIFF", "in/c.heif", "in/notes.txt")
+    Path("in/gone.png").symlink_to("nowhere.png")
+    found = [entry.path.name for entry in find_inputs(["in"], Path("out"))]
+    assert found == ["a.png", "b.TIFF", "c.heif", "gone.png"]
+
+
+def test_a_folder_that_cannot_be_listed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch("in/a.png", "in/day/b.png")
+    refuse_to_list(monkeypatch, here / "in/day")
+    with pytest.raises(DataError, match=r"^in/day: cannot be listed \(Permission denied\); .*its mode$"):
+        find_inputs(["in"], Path("out"))
 
 
 def test_a_list_with_links_names_outputs_below_the_folder_of_all(here: Path) -> None:
@@ -119,8 +129,8 @@ def test_a_file_opens_no_camera(here: Path) -> None:
 
 
 def test_videos_are_told_by_their_ending(here: Path) -> None:
-    touch("in/a.MP4", "in/b.png", "in/c.mkv", "in/d.webm", "in/e.m4v")
-    assert [entry.is_video for entry in find_inputs(["in"], Path("out"))] == [True, False, True, True, True]
+    touch("in/a.MP4", "in/b.png", "in/c.mkv", "in/d.webm", "in/e.m4v", "in/f.MTS")
+    assert [entry.is_video for entry in find_inputs(["in"], Path("out"))] == [True, False] + [True] * 4
 
 
 @pytest.mark.parametrize(

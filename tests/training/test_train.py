@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fornet_keras
@@ -258,9 +260,14 @@ def test_labels_that_are_all_void(
 def test_a_wrong_label_is_found_before_training(
     train: Train, make_config: MakeConfig, own_camvid: Path, tmp_path: Path
 ) -> None:
+    """And an image that is to train and to validate."""
+    (own_camvid / "val/images/0.png").unlink()
+    (own_camvid / "val/images/0.png").symlink_to(own_camvid / "train/images/0.png")
     write_label(own_camvid / "train" / "labels" / "3.png", np.full((64, 96), 40, np.uint8))
+    said = Console(file=StringIO(), width=1000)
     with pytest.raises(DataError, match="3.png: value 40"):
-        train(make_config(data={"root": str(own_camvid)}), tmp_path / "run")
+        train(make_config(data={"root": str(own_camvid)}), tmp_path / "run", said)
+    assert "note: 1 of 2 images of 'val' are in 'train' too" in said.file.getvalue()
     assert not (tmp_path / "run").exists()
 
 

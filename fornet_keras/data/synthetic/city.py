@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +19,8 @@ CITIES = {"train": "arcadia", "val": "belmont"}
 
 MAX_SCENES = 1_000_000
 """Seeds reserved for a split, so that no two cities or splits share a scene."""
+
+_UNFINISHED = ".city."
 
 MIN_SIDE = 64
 """Smallest height and width in pixels at which a street is recognisable."""
@@ -40,7 +43,7 @@ def write_city(
     or in it, where it is there.
 
     Args:
-        root: folder to create; it must not exist or be empty.
+        root: folder to create; it must not exist, or be empty but for what a killed process left of a city.
         num_train: number of training scenes, 1…1,000,000.
         num_val: number of validation scenes, 1…1,000,000; none of them is a training scene.
         size: height and width in pixels, each 64…32766.
@@ -59,7 +62,9 @@ def write_city(
     try:
         place = root if root.is_dir() else root.parent
         place.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=place, prefix=".city.") as workshop:
+        for left in _unfinished(root):
+            shutil.rmtree(left, ignore_errors=True)
+        with TemporaryDirectory(dir=place, prefix=_UNFINISHED) as workshop:
             city = Path(workshop) / "city"
             for split, count in counts.items():
                 for index in range(count):
@@ -84,16 +89,22 @@ def _scene_seed(seed: int, split: str, index: int) -> int:
     return (seed * len(CITIES) + list(CITIES).index(split)) * MAX_SCENES + index
 
 
+def _unfinished(root: Path) -> Iterator[Path]:
+    """What killed processes left in the folder that they were to fill."""
+    return root.glob(f"{_UNFINISHED}*")
+
+
 def _check(root: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:
     """Refuse what cannot give a city, before anything is written."""
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    if root.exists() and (not root.is_dir() or {*root.iterdir()} - {*_unfinished(root)}):
         raise DataError(
             f"{root}: exists already; expected a new or empty folder; choose another or remove it"
         )
     for split, count in counts.items():
         if not 1 <= count <= MAX_SCENES:
             raise DataError(
-                f"num_{split} must be 1…{MAX_SCENES:,}; received {count}; ask for 1 scene or more"
+                f"num_{split} must be 1…{MAX_SCENES:,}; received {count}; "
+                f"use {min(max(count, 1), MAX_SCENES)}"
             )
     if min(size) < MIN_SIDE or max(size) > MAX_SIDE:
         near = tuple(min(max(side, MIN_SIDE), MAX_SIDE) for side in size)

@@ -72,7 +72,7 @@ def draw_traffic_light(canvas: Canvas, rng: np.random.Generator, pose: Pose, hei
     brush = canvas.brush(Label.TRAFFIC_LIGHT, pose.z)
     wide, tall, lit = 0.27, 1.15, rng.integers(3)
     outline = np.array([(-wide, 0), (wide, 0), (wide, tall), (-wide, tall)]) + (0, height)
-    brush.polygon(pose.upright(outline * (1.14, 1) + (0, 0.0)), np.array([205.0, 205.0, 200.0]))
+    brush.polygon(pose.upright(outline * (1.14, 1)), np.array([205.0, 205.0, 200.0]))
     brush.polygon(pose.upright((outline - (0, height + tall / 2)) * 0.93 + (0, height + tall / 2)), BLACK)
     for number, color in enumerate(SIGNALS):
         lamp = pose.upright(CIRCLE * 0.16 + (0, height + tall * (5 - 2 * number) / 6))

@@ -32,7 +32,10 @@ class Scene:
 
 
 def render_scene(seed: int, size: tuple[int, int]) -> Scene:
-    """Render the street scene of a seed, always the same one.
+    """Render the street scene of a seed.
+
+    Its labels are always the same; its image is but for single values, which another processor may round
+    differently.
 
     Args:
         seed: 0 or more; picks street, light, objects and noise.

@@ -18,7 +18,8 @@ class Thing:
     """Something on the street.
 
     Args:
-        ahead: distance in metres that decides what hides what; a long thing counts by its far end.
+        ahead: distance in metres that decides what hides what: of houses and fences that of the far end, of
+            what stands or drives that of the middle.
         draw: paints it.
         solid: points (number, 3) whose hull casts its shadow; what is far outside the image is not painted.
     """

@@ -1,0 +1,230 @@
+"""From the annotations of COCO, polygons and runs of pixels, to label files and a `dataset.yaml`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePath
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, Field, ValidationError
+
+from fornet_keras.atomic import new_folder
+from fornet_keras.bounded_text import TooLargeError, read_text
+from fornet_keras.data.dataset import CLASS_NAME, IGNORE
+from fornet_keras.data.describe import write_description
+from fornet_keras.data.description import DESCRIPTION_FILE, read_description
+from fornet_keras.data.file_list import MAX_BYTES, require_inside
+from fornet_keras.data.images import image_size
+from fornet_keras.errors import DataError
+
+BACKGROUND = "background"
+_HEAD = (
+    "# Value 0 is what no annotation covers; if it is no class, write ignore: [0] in the place of its line.\n"
+)
+
+_Side = Annotated[int, Field(ge=1, le=100_000)]
+_Polygon = Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=6)]
+
+
+class _Category(BaseModel):
+    id: int
+    name: Annotated[str, Field(pattern=CLASS_NAME)]
+
+
+class _Picture(BaseModel):
+    id: int
+    file_name: Annotated[str, Field(pattern=CLASS_NAME)]
+    height: _Side
+    width: _Side
+
+    def size(self) -> tuple[int, int]:
+        return self.height, self.width
+
+
+class _Runs(BaseModel):
+    size: tuple[_Side, _Side]
+    counts: list[Annotated[int, Field(ge=0)]] | Annotated[str, Field(pattern=r"^([P-o]{0,11}[0-O])*$")]
+
+
+class _Annotation(BaseModel):
+    id: int = 0
+    image_id: int
+    category_id: int
+    segmentation: Annotated[list[_Polygon], Field(min_length=1)] | _Runs
+
+
+class Coco(BaseModel):
+    """The contents of a COCO file, as far as they are needed here."""
+
+    categories: Annotated[list[_Category], Field(min_length=1, max_length=IGNORE - 1)]
+    images: list[_Picture]
+    annotations: list[_Annotation]
+
+
+def read_annotations(path: Path) -> Coco:
+    """Read and check a COCO file.
+
+    Raises:
+        DataError: it cannot be read, or holds something else; one line.
+    """
+    try:
+        return Coco.model_validate_json(read_text(path, MAX_BYTES))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"][:3]))
+        raise DataError(
+            f"{path}: {where}: {first['msg']}; expected COCO's categories, images, and annotations with "
+            "a segmentation; export it again"
+        ) from error
+    except (OSError, UnicodeDecodeError, TooLargeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read ({reason}); expected COCO's JSON; check the path") from error
+
+
+def rasterize(
+    coco: Coco, images: Path, output: Path, split: str, on_image: Callable[[], None] = lambda: None
+) -> list[str]:
+    """Write a label for each image of a COCO file, and make `output` a data folder of the format `folder`.
+
+    Pixels take the class of the smallest annotation that covers them, and else `background`, value 0. The
+    images become links to the same files, or copies where the disk is another.
+
+    Args:
+        coco: from `read_annotations`.
+        images: the folder that its file names are relative to.
+        output: the data folder; it may have other splits of the same classes.
+        split: a name for these images, such as train.
+        on_image: called after each image, to show progress.
+
+    Returns:
+        The class names; the position is the label value.
+
+    Raises:
+        DataError: an annotation does not fit, an image is missing or of another size, or the split is there.
+    """
+    categories = sorted(coco.categories, key=lambda category: category.id)
+    names = list(dict.fromkeys([BACKGROUND, *(category.name for category in categories)]))
+    values = {category.id: names.index(category.name) for category in categories}
+    _check(output, split, names)
+    of_image: dict[int, list[_Annotation]] = defaultdict(list)
+    for annotation in coco.annotations:
+        if annotation.category_id not in values:
+            raise DataError(
+                f"annotation {annotation.id}: its category {annotation.category_id} is none; export it again"
+            )
+        of_image[annotation.image_id].append(annotation)
+    with new_folder(output / "labels" / split) as labels, new_folder(output / "images" / split) as links:
+        for picture in coco.images:
+            name, source = _find(picture, images)
+            label = (labels / name).with_suffix(".png")
+            if label.exists():
+                raise DataError(f"{source}: is named like another image but for its ending; rename one")
+            label.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(_draw(of_image[picture.id], picture, values)).save(label)
+            (links / name).parent.mkdir(parents=True, exist_ok=True)
+            _link(source, links / name)
+            on_image()
+    if not (output / DESCRIPTION_FILE).exists():
+        classes = [{"name": name, "value": value} for value, name in enumerate(names)]
+        write_description(output, _HEAD, classes, {})
+    return names
+
+
+def _check(output: Path, split: str, names: Sequence[str]) -> None:
+    """Refuse what would not become a data folder, before anything is written."""
+    if not re.fullmatch(r"[^.+/\\][^+/\\]*", split):
+        raise DataError(f"split '{split}' is no name of a folder; expected one such as train")
+    for kind in ("images", "labels"):
+        if (output / kind / split).exists():
+            raise DataError(f"{output / kind / split}: exists already; expected a new split; remove it")
+    if not (output / DESCRIPTION_FILE).exists():
+        return
+    table = read_description(output).table()
+    meant = [table.train_ids.get(value) for value in range(len(names))]
+    for name, train_id in zip(names, meant, strict=True):
+        if train_id is None or (train_id != IGNORE and table.names[train_id] != name):
+            raise DataError(
+                f"{output / DESCRIPTION_FILE}: has other classes; expected {', '.join(names)}; "
+                "name a new folder"
+            )
+
+
+def _find(picture: _Picture, images: Path) -> tuple[PurePath, Path]:
+    """The image's place below the folder of all, and the file."""
+    name = PurePath(os.path.normpath(picture.file_name))
+    source = require_inside(images, images / name, f"image {picture.id}")
+    if name.is_absolute() or ".." in name.parts:
+        raise DataError(f"image {picture.id}: {name} leads out; expected a path below {images}; correct it")
+    size = image_size(source)
+    if size != picture.size():
+        expected = "×".join(map(str, picture.size()))
+        raise DataError(
+            f"{source}: is {size[0]}×{size[1]}; expected {expected}, as annotated; take the images that were"
+        )
+    return name, source
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _draw(found: Sequence[_Annotation], picture: _Picture, values: dict[int, int]) -> NDArray[np.uint8]:
+    """The label of an image, large annotations below small ones."""
+    label = np.zeros(picture.size(), np.uint8)
+    areas = [np.count_nonzero(_mask(annotation, picture.size())) for annotation in found]
+    for index in np.argsort(np.negative(areas), kind="stable"):
+        label[_mask(found[index], picture.size())] = values[found[index].category_id]
+    return label
+
+
+def _mask(annotation: _Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Boolean `(height, width)`: the pixels whose middle an annotation covers, or those of its runs."""
+    runs = annotation.segmentation
+    if not isinstance(runs, _Runs):
+        return np.logical_or.reduce([_inside(polygon, size) for polygon in runs])
+    counts = _counts(runs.counts) if isinstance(runs.counts, str) else runs.counts
+    if runs.size != size or sum(counts) != size[0] * size[1] or min(counts) < 0:
+        raise DataError(
+            f"annotation {annotation.id}: its runs do not fill its image of {size[0]}×{size[1]}; "
+            "export it again"
+        )
+    inside = np.arange(len(counts)) % 2 == 1
+    return np.repeat(inside, counts).reshape(size[::-1]).T
+
+
+def _inside(polygon: Sequence[float], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Boolean `(height, width)`: the pixels whose middle is in a polygon of x, y, x, y, …; even-odd."""
+    crossed = np.zeros((size[0], size[1] + 1), np.uint8)
+    corners = np.array(polygon[: len(polygon) // 2 * 2]).reshape(-1, 2)
+    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        first, last = (int(np.clip(np.ceil(y - 0.5), 0, size[0])) for y in sorted((y0, y1)))
+        rows = np.arange(first, last)
+        if len(rows):
+            x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
+            crossed[rows, np.clip(np.ceil(x - 0.5), 0, size[1]).astype(int)] ^= 1
+    return np.bitwise_xor.accumulate(crossed, axis=1)[:, :-1].astype(np.bool_)
+
+
+def _counts(text: str) -> list[int]:
+    """The lengths in a text: five bits a letter, the lowest first, as differences to the one but last."""
+    counts: list[int] = []
+    value = shift = 0
+    for letter in text:
+        bits = ord(letter) - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) and 1 << shift
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    return counts

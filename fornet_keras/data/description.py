@@ -1,0 +1,245 @@
+"""`dataset.yaml`, which says what the label values of a user's own data mean and where its files are.
+
+A complete one; only `name` and `classes` are required, the rest are the defaults:
+
+    name: harbour
+    classes:
+      - {name: water, color: [0, 0, 200]}                            # value 0, its position
+      - {name: mooring, color: [200, 200, 0], value: 7, thin: true}
+      - {name: boat, value: [8, 11, 12]}                             # several values, 8 where one is written
+      - sky                                                          # value 3; the color of its position
+    ignore: []                     # further label values that are neither trained on nor scored
+    label_colors: false            # true: label files are pictures in the classes' colours and hold no values
+    ignore_colors: []              # then instead of ignore, such as [[0, 0, 0]]
+    images: images/{split}
+    labels: labels/{split}
+    image_suffixes: [.png, .jpg, .jpeg, .webp, .bmp]
+    label_name: "{stem}.png"       # {stem} is the image's name without its suffix
+    lists: null                    # or "{split}.txt": only the images named there, paths below the folder
+
+With `label_colors` a class needs its `color`, and may have more: `colors: [[64, 0, 128], [192, 0, 192]]`.
+
+Lists tell the splits apart, so that `images` and `labels` then need no {split}. A line without a suffix is
+the name of an image in `images`. The label of an image in a folder below `images` is in the same folder below
+`labels`, or in `labels` itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from fornet_keras.bounded_text import TooLargeError, read_text
+from fornet_keras.config.yaml_text import parse_yaml
+from fornet_keras.data.dataset import CLASS_NAME, IGNORE, Color, LabelTable
+from fornet_keras.data.images import SUFFIXES
+from fornet_keras.errors import ConfigError, DataError
+
+DESCRIPTION_FILE = "dataset.yaml"
+MAX_BYTES = 1_000_000
+
+_Byte = Annotated[int, Field(ge=0, le=255)]
+_Color = Annotated[list[_Byte], Field(min_length=3, max_length=3)]
+_Name = Annotated[str, Field(min_length=1)]
+
+
+def _name_pattern(pattern: str) -> str:
+    if pattern.count("{stem}") != 1:
+        raise ValueError('must contain {stem} once, for example "{stem}_mask.png"')
+    return pattern
+
+
+def _listed(value: Any) -> Any:
+    return value if value is None or isinstance(value, list) else [value]
+
+
+def _colors(lists: list[list[int]]) -> list[Color]:
+    return [(red, green, blue) for red, green, blue in lists]
+
+
+def _default_color(position: int) -> Color:
+    """The color that PASCAL VOC gives to the class after background and `position` others: all differ."""
+    index, color = position + 1, [0, 0, 0]
+    for bit in range(7, -1, -1):
+        for channel in range(3):
+            color[channel] |= (index >> channel & 1) << bit
+        index >>= 3
+    return color[0], color[1], color[2]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ClassDescription(_Strict):
+    """One class: its name, its RGB colours (0…255), its values in a label file, whether it is thin."""
+
+    name: Annotated[str, Field(pattern=CLASS_NAME)]
+    color: _Color | None = None
+    colors: list[_Color] = []
+    value: Annotated[Annotated[list[_Byte], Field(min_length=1)] | None, BeforeValidator(_listed)] = None
+    thin: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _or_only_a_name(cls, entry: Any) -> Any:
+        return {"name": entry} if isinstance(entry, str) else entry
+
+    def all_colors(self) -> list[Color]:
+        """Those that pictures are drawn in and labels may be: `color` before `colors`."""
+        return _colors([*([self.color] if self.color else []), *self.colors])
+
+
+class FolderDescription(_Strict):
+    """The contents of a `dataset.yaml`; the keys are explained at the top of this file."""
+
+    name: Annotated[str, Field(pattern=CLASS_NAME)]
+    classes: Annotated[list[ClassDescription], Field(min_length=2, max_length=IGNORE)]
+    ignore: list[_Byte] = []
+    label_colors: bool = False
+    ignore_colors: list[_Color] = []
+    lists: str | None = None
+    images: str = "images/{split}"
+    labels: str = "labels/{split}"
+    image_suffixes: Annotated[list[_Name], Field(min_length=1)] = [*SUFFIXES]
+    label_name: Annotated[str, AfterValidator(_name_pattern)] = "{stem}.png"
+
+    @field_validator("lists", "images", "labels")
+    @classmethod
+    def _tells_the_splits_apart(cls, pattern: str | None, info: ValidationInfo) -> str | None:
+        if pattern is None:
+            return None
+        # Without {split} the same images would train and validate, but where lists say which.
+        counts = (0, 1) if info.data.get("lists") else (1,)
+        if pattern.count("{split}") not in counts or PurePosixPath(pattern).is_absolute():
+            raise ValueError("must be a relative path that contains {split} once, for example images/{split}")
+        return PurePosixPath(pattern).as_posix()
+
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> FolderDescription:
+        for what, entries in (
+            ("class name", [entry.name for entry in self.classes]),
+            ("label value", [value for values in (*self._values(), self.ignore) for value in values]),
+            ("color", [str([*color]) for color, _ in self._label_colors()] if self.label_colors else []),
+        ):
+            twice = [entry for entry, count in Counter[str | int](entries).items() if count > 1]
+            if twice:
+                raise ValueError(f"{what} {twice[0]} is declared twice; declare each once")
+        return self
+
+    @model_validator(mode="after")
+    def _values_or_colors(self) -> FolderDescription:
+        by_value = self.ignore or any(entry.value is not None for entry in self.classes)
+        if self.label_colors and by_value:
+            raise ValueError("label_colors is true, and labels then hold no values; remove value and ignore")
+        colorless = [entry.name for entry in self.classes if not entry.all_colors()]
+        if self.label_colors and colorless:
+            raise ValueError(f"label_colors is true, and class {colorless[0]} has no color; give it one")
+        if not self.label_colors:
+            for key, given in (
+                ("ignore_colors", self.ignore_colors),
+                ("colors", any(entry.colors for entry in self.classes)),
+            ):
+                if given:
+                    raise ValueError(f"{key} is of labels in colours; set label_colors: true, or remove it")
+        return self
+
+    def _values(self) -> list[list[int]]:
+        """The values of each class in a label file, in the order of the train ids."""
+        return [
+            [position] if entry.value is None else entry.value for position, entry in enumerate(self.classes)
+        ]
+
+    def _label_colors(self) -> list[tuple[Color, int]]:
+        """The colours in a label file, each with its train id."""
+        owned = [(color, index) for index, entry in enumerate(self.classes) for color in entry.all_colors()]
+        return owned + [(color, IGNORE) for color in _colors(self.ignore_colors)]
+
+    def table(self) -> LabelTable:
+        """The label table that the rest of the package works with."""
+        train_ids = {value: train_id for train_id, values in enumerate(self._values()) for value in values}
+        ignored = [IGNORE] if self.ignore_colors else self.ignore
+        colors = [
+            (*entry.all_colors(), _default_color(position))[0] for position, entry in enumerate(self.classes)
+        ]
+        return LabelTable(
+            names=tuple(entry.name for entry in self.classes),
+            colors=tuple(colors),
+            train_ids=train_ids | dict.fromkeys(ignored, IGNORE),
+            thin=tuple(entry.name for entry in self.classes if entry.thin),
+            label_colors=dict(self._label_colors()) if self.label_colors else {},
+        )
+
+    def layout(self) -> tuple[str, str]:
+        """The expected images and labels, for an error message."""
+        endings = " or ".join(f"*{suffix}" for suffix in self.image_suffixes)
+        images = f"{self.lists}, a list of images," if self.lists else f"{self.images}/{endings}"
+        labels = f"{self.labels}/{self.label_name.replace('{stem}', '*')}"
+        return images.replace("{split}", "SPLIT"), labels.replace("{split}", "SPLIT")
+
+
+def read_description(root: Path) -> FolderDescription:
+    """Read and check `ROOT/dataset.yaml`.
+
+    Raises:
+        DataError: the file is missing, not YAML, or has a wrong, missing or unknown key; one line.
+    """
+    path = root / DESCRIPTION_FILE
+    try:
+        text = read_text(path, MAX_BYTES)
+        content, origins = parse_yaml(text, lambda line: f"{path}:{line}" if line else str(path))
+    except FileNotFoundError as error:
+        fix = f"write one with name and classes, or have a draft with `data describe {root}`"
+        if (root.parent / DESCRIPTION_FILE).is_file():
+            fix = f"did you mean {root.parent}?"
+        raise DataError(f"{path}: no such file; expected a description of the classes; {fix}") from error
+    except TooLargeError as error:
+        raise DataError(f"{path}: is larger than 1 MB; expected a few kB that name the classes") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read ({reason}); expected YAML; save it as UTF-8") from error
+    except ConfigError as error:
+        raise DataError(str(error)) from error
+    try:
+        return FolderDescription.model_validate(content)
+    except ValidationError as error:
+        # A misspelt key is also a missing one: the misspelling is the finding that helps.
+        first = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
+        steps = tuple(map(str, first["loc"]))
+        line = next((origins[steps[:n]] for n in range(len(steps), 0, -1) if steps[:n] in origins), path)
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise DataError(f"{line}: {_finding(first)}{more}") from error
+
+
+def _finding(error: ErrorDetails) -> str:
+    """One of pydantic's findings, such as "classes.0.colour: unknown key; did you mean color?"."""
+    where = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        keys = (FolderDescription if len(error["loc"]) == 1 else ClassDescription).model_fields
+        similar = difflib.get_close_matches(str(error["loc"][-1]), keys, n=1)
+        fix = f"did you mean {similar[0]}?" if similar else "remove it"
+        message = f"unknown key; expected one of {', '.join(keys)}; {fix}"
+    elif error["type"] == "missing":
+        message = "is missing; add it"
+    elif error["type"] == "model_type":
+        message = "expected keys and values, such as 'name: harbour'"
+    else:
+        message = error["msg"].removeprefix("Value error, ")
+        if isinstance(error["input"], str | int | float | None):
+            message += f"; received {error['input']!r}"
+    return f"{where}: {message}" if where else message

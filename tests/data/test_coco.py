@@ -1,0 +1,157 @@
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fornet_keras.data.coco import rasterize, read_annotations
+from fornet_keras.data.label_files import read_label
+from fornet_keras.data.scan import scan
+from fornet_keras.data.sources import open_dataset
+from fornet_keras.errors import DataError
+
+HEIGHT, WIDTH = 4, 6
+SQUARE = [[1, 1, 5, 1, 5, 3, 1, 3]]  # x, y of the corners
+RUNS: dict[str, Any] = {"size": [HEIGHT, WIDTH], "counts": "9220003"}  # of pycocotools: rows 1…2, columns 2…4
+
+
+def coco(*annotations: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    image = {"id": 3, "file_name": "day/a.jpg", "height": HEIGHT, "width": WIDTH}
+    found = [{"id": n, "image_id": 3, "iscrowd": 0, **each} for n, each in enumerate(annotations)]
+    categories = [{"id": 90, "name": "boat", "supercategory": "x"}, {"id": 7, "name": "quay"}]
+    return {"images": [image], "categories": categories, "annotations": found, "info": {}, **changes}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    (tmp_path / "photos/day").mkdir(parents=True)
+    Image.new("RGB", (WIDTH, HEIGHT), "red").save(tmp_path / "photos/day/a.jpg")
+    return tmp_path / "photos"
+
+
+def draw(photos: Path, content: Any, split: str = "train") -> np.ndarray:
+    file, output = photos.parent / "a.json", photos.parent / "out"
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    rasterize(read_annotations(file), photos, output, split)
+    return read_label(output / "labels" / split / "day/a.png")
+
+
+@pytest.mark.parametrize("counts", [RUNS["counts"], [9, 2, 2, 2, 2, 2, 5]])
+def test_runs_of_pixels(photos: Path, counts: object) -> None:
+    label = draw(photos, coco({"category_id": 90, "segmentation": {**RUNS, "counts": counts}}))
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[1:3, 2:5] = 2
+    np.testing.assert_array_equal(label, expected)
+
+
+def test_polygons_cover_the_pixels_whose_middle_is_inside(photos: Path) -> None:
+    beyond = [-9, 3.4, 99, 3.4, 99, 99, -9, 99]
+    label = draw(photos, coco({"category_id": 7, "segmentation": [*SQUARE, beyond]}))
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[1:3, 1:5] = expected[3] = 1
+    np.testing.assert_array_equal(label, expected)
+
+
+def test_small_annotations_are_above_large_ones(photos: Path) -> None:
+    small = {"category_id": 90, "segmentation": [[2, 1, 4, 1, 4, 2, 2, 2]]}
+    large = {"category_id": 7, "segmentation": SQUARE}
+    for order in ((small, large), (large, small)):
+        label = draw(photos, coco(*order), split=f"first_{order[0]['category_id']}")
+        assert label[1].tolist() == [0, 1, 2, 2, 1, 0] and label[2].tolist() == [0, 1, 1, 1, 1, 0]
+
+
+def test_the_output_is_a_data_folder_with_several_splits(photos: Path) -> None:
+    content = coco({"category_id": 7, "segmentation": SQUARE})
+    for split in ("train", "val"):
+        draw(photos, content, split)
+    dataset = open_dataset("folder", photos.parent / "out", "train+val")
+    assert dataset.table.names == ("background", "quay", "boat")
+    report = scan(dataset)
+    assert report.pixels == (32, 16, 0) and not report.problems
+    with pytest.raises(DataError, match="images/val: exists already; expected a new split"):
+        draw(photos, content, "val")
+    other = {**content, "categories": [content["categories"][1], {"id": 90, "name": "ship"}]}
+    with pytest.raises(DataError, match="has other classes; expected background, quay, ship; name a new"):
+        draw(photos, other, "test")
+
+
+def test_a_background_that_became_void_stays_so(photos: Path) -> None:
+    content = coco({"category_id": 7, "segmentation": SQUARE})
+    draw(photos, content)
+    description = photos.parent / "out/dataset.yaml"
+    line = '  - {name: "background", value: 0}\n'
+    assert line in description.read_text()
+    description.write_text(description.read_text().replace(line, "") + "ignore: [0]\n")
+    draw(photos, content, "val")
+    assert scan(open_dataset("folder", photos.parent / "out", "val")).pixels == (8, 0)
+
+
+def test_images_are_links_or_copies(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    draw(photos, coco(), "linked")
+    monkeypatch.setattr(os, "link", refuse)
+    draw(photos, coco(), "copied")
+    source, images = photos / "day/a.jpg", photos.parent / "out/images"
+    assert (images / "linked/day/a.jpg").samefile(source)
+    assert not (images / "copied/day/a.jpg").samefile(source)
+    assert (images / "copied/day/a.jpg").read_bytes() == source.read_bytes()
+
+
+def test_a_category_for_the_background_is_the_background(photos: Path) -> None:
+    categories = [{"id": 1, "name": "background"}, {"id": 2, "name": "quay"}]
+    content = coco({"category_id": 2, "segmentation": SQUARE}, categories=categories)
+    assert draw(photos, content).max() == 1
+    assert open_dataset("folder", photos.parent / "out", "train").table.names == ("background", "quay")
+
+
+def image(**changes: Any) -> dict[str, Any]:
+    return {"images": [{"id": 3, "file_name": "day/a.jpg", "height": HEIGHT, "width": WIDTH, **changes}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]", "a.json: : Input should be .*; expected COCO's categories, images, and annotations"),
+        ("{", "a.json: : Invalid JSON"),
+        (coco({"category_id": 7}), "annotations.0.segmentation: Field required; expected COCO's"),
+        (coco({"category_id": 7, "segmentation": []}), "annotations.0.segmentation: .*; expected COCO's"),
+        (
+            coco({"category_id": 7, "segmentation": {**RUNS, "counts": "\x01"}}),
+            "annotations.0.segmentation: ",
+        ),
+        (
+            coco({"category_id": 7, "segmentation": {**RUNS, "counts": "9"}}),
+            "annotation 0: its runs do not fill",
+        ),
+        (
+            coco({"category_id": 7, "segmentation": {**RUNS, "counts": []}}),
+            "annotation 0: its runs do not fill",
+        ),
+        (
+            coco({"category_id": 7, "segmentation": {**RUNS, "size": [6, 4]}}),
+            "its runs do not fill its image",
+        ),
+        (coco({"category_id": 8, "segmentation": SQUARE}), "annotation 0: its category 8 is none; export"),
+        (coco(**image(height=5)), "day/a.jpg: is 4×6; expected 5×6, as annotated; take the images"),
+        (coco(**image(file_name="b.jpg")), "b.jpg: no such file"),
+        (coco(**image(file_name="../a.json")), "image 3: .*a.json leads out of it; expected a file in"),
+        (coco(**image(file_name="day/../../photos/day/a.jpg")), r"image 3: \.\./photos/day/a.jpg leads out"),
+        (coco(images=image()["images"] * 2), "a.jpg: is named like another image but for its ending"),
+    ],
+)
+def test_what_is_refused(photos: Path, content: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        draw(photos, content)
+    assert "\n" not in str(caught.value)
+    left = [path for path in (photos.parent / "out").rglob("*") if path.is_file() or path.name == "train"]
+    assert not left
+
+
+def test_a_split_that_is_no_name(photos: Path) -> None:
+    with pytest.raises(DataError, match=r"split '\.\./x' is no name of a folder; expected one such as train"):
+        draw(photos, coco(), "../x")

@@ -1,0 +1,126 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fornet_keras.data.dataset import IGNORE
+from fornet_keras.data.describe import write_draft
+from fornet_keras.data.description import read_description
+from fornet_keras.data.scan import scan
+from fornet_keras.data.sources import open_dataset
+from fornet_keras.errors import DataError
+
+
+def save(path: Path, pixels: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.array(pixels, np.uint8)).save(path)
+
+
+def save_pair(image: Path, label: Path, pixels: Any) -> None:
+    save(label, pixels)
+    save(image, np.zeros((*np.shape(pixels)[:2], 3)))
+
+
+def test_an_export_of_cvat(tmp_path: Path) -> None:
+    label = [[(0, 0, 0), (128, 64, 128)], [(0, 0, 0), (0, 0, 0)]]
+    save_pair(tmp_path / "JPEGImages/a.jpg", tmp_path / "SegmentationClass/a.png", label)
+    names = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad surface:128,64,128::\n"
+    (tmp_path / "labelmap.txt").write_text(names)
+    (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets/Segmentation/default.txt").write_text("a\n")
+    assert write_draft(tmp_path) == ("labelmap.txt", ["default"])
+    dataset = open_dataset("folder", tmp_path, "default")
+    assert dataset.table.names == ("background", "road surface")
+    assert scan(dataset).pixels == (3, 1) and not scan(dataset).problems
+
+
+def test_an_export_of_roboflow(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        save_pair(tmp_path / split / "a.jpg", tmp_path / split / "a_mask.png", [[0, 1], [2, 2]])
+        (tmp_path / split / "_classes.csv").write_text("Pixel Value, Class\n0, unlabeled\n1, car\n2, road\n")
+    assert write_draft(tmp_path) == ("train/_classes.csv", ["train", "valid"])
+    dataset = open_dataset("folder", tmp_path, "valid")
+    assert dataset.table.names == ("unlabeled", "car", "road")
+    assert scan(dataset).pixels == (1, 1, 2) and not scan(dataset).problems
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"), [("images/train", "masks/train"), ("train/images", "train/labels")]
+)
+def test_classes_from_values(tmp_path: Path, images: str, labels: str) -> None:
+    save_pair(tmp_path / images / "a.png", tmp_path / labels / "a_mask.png", [[7, 0], [255, 0]])
+    assert write_draft(tmp_path) == ("the values in 1 of 1 labels", ["train"])
+    dataset = open_dataset("folder", tmp_path, "train")
+    assert (dataset.name, dataset.table.names) == (tmp_path.name, ("value_0", "value_7"))
+    assert dataset.table.train_ids == {0: 0, 7: 1, 255: IGNORE}
+    assert scan(dataset).pixels == (2, 1) and not scan(dataset).problems
+    assert (
+        "# A draft, with the classes from the values in 1 of 1 labels. "
+        in (tmp_path / "dataset.yaml").read_text()
+    )
+
+
+def test_a_mask_of_0_and_255_has_two_classes(tmp_path: Path) -> None:
+    save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", [[0, 255]])
+    write_draft(tmp_path)
+    assert read_description(tmp_path).table().train_ids == {0: 0, 255: 1}
+
+
+def test_classes_from_colors(tmp_path: Path) -> None:
+    label = [[(9, 0, 200), (1, 2, 3)]]
+    save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", label)
+    write_draft(tmp_path)
+    assert read_description(tmp_path).table().label_colors == {(1, 2, 3): 0, (9, 0, 200): 1}
+
+
+def test_a_description_that_is_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "dataset.yaml").write_text("mine")
+    with pytest.raises(DataError, match="dataset.yaml: exists already; expected none; remove it"):
+        write_draft(tmp_path)
+    assert (tmp_path / "dataset.yaml").read_text() == "mine"
+
+
+def photo(root: Path) -> None:
+    label = np.arange(65 * 3).reshape(1, 65, 3)
+    save_pair(root / "images/train/a.png", root / "labels/train/a.png", label)
+
+
+def one_class(root: Path) -> None:
+    save_pair(root / "images/train/a.png", root / "labels/train/a.png", [[5]])
+
+
+def flat(root: Path) -> None:
+    save_pair(root / "images/a.png", root / "labels/a.png", [[0, 1]])
+
+
+def no_map(root: Path) -> None:
+    one_class(root)
+    (root / "labelmap.txt").write_text("road;1,2,3\n")
+
+
+def no_table(root: Path) -> None:
+    save_pair(root / "train/a.jpg", root / "train/a_mask.png", [[0, 1]])
+    (root / "train/_classes.csv").write_text("Pixel Value, Class\nroad\n")
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (photo, "a.png: with it more than 64 values or colours; expected class labels"),
+        (
+            one_class,
+            "1 classes, from the values in 1 of 1 labels; expected two or more; write dataset.yaml by hand",
+        ),
+        (flat, "no images with labels found; expected images/SPLIT and .* with lists where no folder"),
+        (no_map, "labelmap.txt: expected name:R,G,B:: a line; correct or remove it"),
+        (no_table, "_classes.csv: expected a value and a name a line; correct or remove it"),
+    ],
+)
+def test_what_cannot_be_described(tmp_path: Path, write: Callable[[Path], None], message: str) -> None:
+    write(tmp_path)
+    with pytest.raises(DataError, match=message):
+        write_draft(tmp_path)
+    assert not (tmp_path / "dataset.yaml").exists()
