@@ -20,8 +20,8 @@ def test_the_description_of_a_folder_is_read(tmp_path: Path) -> None:
     [block] = re.findall(r"```yaml\n# dataset.yaml\n(.*?)```", readme, re.DOTALL)
     (tmp_path / "dataset.yaml").write_text(block, encoding="utf-8")
     table = read_description(tmp_path).table()
-    assert table.names == ("road", "car", "pole")
-    assert dict(table.train_ids) == {0: 0, 26: 1, 17: 2, 255: 255}
+    assert table.names == ("road", "car", "truck", "pole")
+    assert dict(table.train_ids) == {0: 0, 26: 1, 27: 2, 28: 2, 17: 3, 255: 255}
 
 
 def anchors(page: Path) -> set[str]:
