@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from fornet_keras.data.samples import fit_sample
 from fornet_keras.data.synthetic import MIN_SIDE, render_scene
 from fornet_keras.errors import ExportError
 from fornet_keras.export.proof import ProofImages
+from fornet_keras.prediction.short_side import stretched
 
 MOST_CALIBRATION = 64
 MAX_PROOF_IMAGES = 4
@@ -40,9 +40,7 @@ def folder_images(
     if not paths:
         raise ExportError(f"{folder}: no image in it; expected {', '.join(SUFFIXES)} files")
     most = MAX_PROOF_IMAGES + MOST_CALIBRATION * calibrates
-    images = [
-        cv2.resize(read_image(path), size[::-1], interpolation=cv2.INTER_AREA) for path in _some(paths, most)
-    ]
+    images = [stretched(read_image(path), size) for path in _some(paths, most)]
     shown = _some(range(len(images)), MAX_PROOF_IMAGES)
     proof = ProofImages(f"of {folder}", [images[i] for i in shown])
     if not calibrates:
