@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""How a disk says that it knows no locks."""
 _UNFINISHED = ".writing"
 
 
@@ -108,6 +113,34 @@ def remove_unfinished(parent: Path) -> None:
 
 
 @contextmanager
+def locked(path: Path, blocking: bool = True) -> Iterator[None]:
+    """In the block, no other process is in one with the same lock file, which stays.
+
+    The system takes the lock from a process that ends, however it does. On a disk that knows no locks, nobody
+    is kept away.
+
+    Args:
+        path: the lock file; its folder is made where it is missing.
+        blocking: wait until the lock is free.
+
+    Raises:
+        filelock.Timeout: another process has it, and `blocking` is False.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Its other kind of lock would outlive a process that is killed.
+    lock = FileLock(path, fallback_to_soft=False)
+    try:
+        lock.acquire(blocking=blocking)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
 def _filled_beside(path: Path) -> Iterator[Path]:
     """An empty folder of this process's own, which is gone after the block, or renamed in it."""
     # Not of its name, which may be as long as names can be.
@@ -131,9 +164,15 @@ def _sync_all(folder: Path) -> None:
 
 def _sync(path: Path) -> None:
     """Bring a file, or the names in a folder, from the system's memory to the disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows cannot open folders
-    descriptor = os.open(path, os.O_RDONLY)
+    if path.is_dir():
+        with suppress(OSError):  # Windows cannot open folders, and some file systems not sync them
+            _fsync(path, os.O_RDONLY)
+    else:
+        _fsync(path, os.O_RDWR)  # Windows syncs no file that is open to be read only
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

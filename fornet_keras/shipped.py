@@ -35,7 +35,11 @@ def find_model(name: str | Path) -> Path:
     if str(name) in shipped:
         return SHIPPED / name
     finding = "is a file" if folder.exists() else "no such folder"
-    names = f"or one of {', '.join(shipped)}" if shipped else "(no model is shipped with this installation)"
+    names = (
+        f"or one of {', '.join(shipped)}"
+        if shipped
+        else "(no model is shipped with this installation; a clone of the repository has saved_models/NAME)"
+    )
     raise ModelError(f"{name}: {finding}; expected a run folder, a saved model's folder {names}")
 
 

@@ -1,3 +1,7 @@
+import errno
+import fcntl
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -41,6 +45,24 @@ def test_text_takes_the_place_of_older_text(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "né")
     assert (tmp_path / "a.txt").read_bytes() == "né".encode()
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_files_are_synced_as_windows_demands_and_folders_where_they_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        synced.append(descriptor)
+
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_text(tmp_path / "a.txt", "a")
+    with new_folder(tmp_path / "folder") as writing:
+        (writing / "b.txt").write_text("b")
+    assert len(synced) == 2 and (tmp_path / "folder" / "b.txt").exists()
 
 
 def test_a_folder_is_there_when_it_is_complete(tmp_path: Path) -> None:

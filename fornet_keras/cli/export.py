@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +16,7 @@ from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import require_classes
 from fornet_keras.cli.options import Configuration, Shares, Size, data_option, json_option, model_argument
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.screen import OUTPUT, show_table
+from fornet_keras.cli.screen import OUTPUT, quoted, show_table
 from fornet_keras.cli.settings import look_through_to_use, read_settings
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import ExportError
@@ -123,6 +122,8 @@ def export(
     from fornet_keras.model_folder import load_model
 
     check_target(output, format_name, precision, size, calibration is not None)
+    if len(top_k) > 1 and output.exists():
+        raise ExportError(f"{output}: is there already; choose another --output, or remove it")
     network, table = load_model(model, top_k[0] if top_k else None)
     if dataset:
         require_classes(model, table, dataset)
@@ -139,8 +140,6 @@ def export(
         write_json(json_file, as_json(*written[0]))
     else:
         written = []
-        if output.exists():
-            raise ExportError(f"{output}: is there already; choose another --output, or remove it")
         with new_folder(output) as writing:
             for share in dict.fromkeys(top_k):
                 folder, manifest = write(network.with_top_k(share), writing / f"top_k_{share:g}")
@@ -154,7 +153,7 @@ def export(
 def _tell_next(artifacts: Sequence[Path], format_name: Format) -> None:
     """Say which commands use what was written."""
     program = click.get_current_context().find_root().command_path
-    first, *_ = names = [shlex.quote(str(folder)) for folder in artifacts]
+    first, *_ = names = [quoted(folder) for folder in artifacts]
     commands = [
         f"{program} predict {first} IMAGE --output predicted",
         f"{program} benchmark {' '.join(names)}",

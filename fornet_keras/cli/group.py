@@ -65,6 +65,9 @@ class Group(Command, click.Group):
             code = _failed(str(error), 128 + error.signal_number)
         except FoRNetError as error:
             code = _failed(f"Error: {error}")
+        except MemoryError as error:
+            reason = f" ({error})" if str(error) else ""
+            code = _failed(f"Error: out of memory{reason}; close other programs, or take smaller images")
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             code = _failed(f"Error: {place}{error.strerror or error}")

@@ -122,10 +122,10 @@ def predict(
     """Predict images, folders, globs and videos with MODEL.
 
     MODEL is a run folder, a saved model's folder, the name of a shipped model, or an exported model. INPUT is
-    also @LIST, a text file of paths below its own folder, and camera:0, which is recorded until Ctrl-C. Of
-    each image, NAME_labels.png holds the class ids (a palette shows their colours); of each video,
-    NAME_overlay.mp4; legend.png names the colours. What is there is kept, if it was made with the same
-    settings, which are in settings.json.
+    also @LIST, a text file of paths below its own folder, camera:0, or the address of a stream, rtsp://… or
+    http://…; the last two are recorded until Ctrl-C. Of each image, NAME_labels.png holds the class ids (a
+    palette shows their colours); of each video, NAME_overlay.mp4; legend.png names the colours. What is there
+    is kept, if it was made with the same settings, which are in settings.json.
     """
     found = find_inputs(inputs, output)
     if engine == "ray":
@@ -181,8 +181,8 @@ def _require_fit_for_ray(model: Path, inputs: Sequence[Input], device: str) -> N
         raise click.UsageError("--engine ray takes an exported model; write one with `export`")
     if device != "cpu":
         raise click.UsageError("--engine ray predicts on the CPU; leave --device out")
-    if any(entry.is_camera for entry in inputs):
-        raise click.UsageError("--engine ray reads files alone; leave it out for a camera")
+    if any(entry.is_live for entry in inputs):
+        raise click.UsageError("--engine ray reads files alone; leave it out for a camera or a stream")
 
 
 def _open_artifact(model: Path, device: str, **options: object) -> ArtifactPredictor:
@@ -220,6 +220,8 @@ def _tell(
     """Say how many inputs were predicted and how fast, and what was wrong with the others."""
     speed = f", {milliseconds:.1f} ms an image" if milliseconds else ""
     kept = f", {counts['kept']} kept (they were there; --overwrite writes them again)"
+    for note in (note for outcome in outcomes for note in outcome.notes):
+        click.echo(f"note: {note}", err=True)
     click.echo(f"{counts['written']} predicted{speed}{kept if counts['kept'] else ''}: {output}")
     if failed := [outcome.error for outcome in outcomes if outcome.error]:
         begin, end = ("Error: ", "failed") if on_error == "fail" else ("", "skipped")

@@ -14,7 +14,7 @@ from fornet_keras.cli.group import FAILED, Command
 from fornet_keras.cli.options import json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
-from fornet_keras.errors import DataError, ServingError
+from fornet_keras.errors import DataError, ServingError, one_line
 from fornet_keras.prediction.inputs import SETTINGS, Input, find_inputs
 
 
@@ -51,7 +51,8 @@ def request(
 
     Its manifest says which size the images are brought to and what colours the classes have; where its folder
     is a version's, that version is asked. Of each image, NAME_labels.png holds the class ids at the image's
-    own size. An image that cannot be read is passed over and listed at the end, with exit code 1.
+    own size. An image that cannot be read is passed over and listed at the end, with exit code 1, as is the
+    one at which the server stops answering, which is the last.
     """
     from fornet_keras.artifacts.manifest import read_manifest
     from fornet_keras.data.images import read_image
@@ -76,7 +77,8 @@ def request(
         raise ServingError(f"--server {server}: is not HOST:PORT; expected for example {usual}")
     version = int(folder.name) if folder.name.isdecimal() else None
     found = _find_images(images, output)
-    written, failed = [], []
+    written: list[Path] = []
+    failed: list[str] = []
     with tracking() as track:
         for entry in track(found, len(found), "asking"):
             try:
@@ -85,7 +87,13 @@ def request(
                 failed.append(str(error))
                 continue
             fitting = stretched(image, manifest.size)
-            labels = ask(server, name or folder.parent.name, fitting[None], version)[0]
+            try:
+                labels = ask(server, name or folder.parent.name, fitting[None], version)[0]
+            except ServingError as error:
+                if not written:
+                    raise
+                failed.append(one_line(f"{entry.path}: {error}; the images after it were not asked for"))
+                break
             written.append(output / f"{entry.name}_labels.png")
             write_labels(written[-1], brought_back(labels, image.shape[:2]), colors)
     write_json(json_file, {"server": server, "written": written, "failed": failed})

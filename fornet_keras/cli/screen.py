@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -23,6 +27,11 @@ OUTPUT = Console(markup=False, highlight=False, emoji=False)
 ERRORS = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr=True)
 
 WIDE = 200
+
+
+def quoted(path: Path) -> str:
+    """A path as one word of a command that a user may copy into the shell."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
 def show_table(

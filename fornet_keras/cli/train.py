@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
@@ -19,7 +18,7 @@ from fornet_keras.cli.options import (
 )
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.scores import learnt_note, show_scores
-from fornet_keras.cli.screen import ERRORS, show_table
+from fornet_keras.cli.screen import ERRORS, quoted, show_table
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import Config
 from fornet_keras.errors import RunInterrupted
@@ -98,11 +97,11 @@ def train(
             raise click.UsageError("--dry-run measures one process; start it without the launcher")
         _show_estimate(config, json_file)
         return
-    program, quoted = context.find_root().command_path, shlex.quote(str(run_folder))
+    program, folder = context.find_root().command_path, quoted(run_folder)
     try:
         result, scores = run(config, run_folder, ERRORS, resume, processes)
     except RunInterrupted as stopped:
-        command = f"{program} train --config {quoted}/config.yaml --output {quoted} --resume"
+        command = f"{program} train --config {folder}/config.yaml --output {folder} --resume"
         raise RunInterrupted(
             f"{stopped}; continue with: {command} --backend {keras.backend.backend()}", stopped.signal_number
         ) from None
@@ -114,8 +113,8 @@ def train(
         click.echo(learnt_note(config.data.val_split))
     click.echo(
         f"\nThe run is in {run_folder}, {result['seconds']:.0f} s. Next:\n"
-        f"  {program} evaluate {quoted} --config {quoted}/config.yaml --report {quoted}/report\n"
-        f"  {program} predict {quoted} IMAGE --output predicted --overlay --importance"
+        f"  {program} evaluate {folder} --config {folder}/config.yaml --report {folder}/report\n"
+        f"  {program} predict {folder} IMAGE --output predicted --overlay --importance"
     )
 
 

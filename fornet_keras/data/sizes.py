@@ -24,7 +24,12 @@ def shrunk(image: NDArray[Any], short_side: int | None) -> NDArray[Any]:
 
 def stretched(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """The image, RGB `(height, width, 3)`, at another height and width; itself where they are its own."""
-    return image if size == image.shape[:2] else cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    # OpenCV averages only where no side grows: first the sides that shrink, then those that grow.
+    smaller = (min(size[0], image.shape[0]), min(size[1], image.shape[1]))
+    for step, how in ((smaller, cv2.INTER_AREA), (size, cv2.INTER_LINEAR)):
+        if step != image.shape[:2]:
+            image = cv2.resize(image, step[::-1], interpolation=how)
+    return image
 
 
 def brought_back(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -86,6 +86,8 @@ def check_target(
         ExportError: it cannot be written there, or not in that form.
     """
     formats.check_format(format, precision, calibrated, size)
+    if file := next((path for path in (output, *output.parents) if path.is_file()), None):
+        raise ExportError(f"{file}: is a file; expected a folder or none yet; choose another --output")
     if format != "saved_model":
         if output.exists():
             raise ExportError(f"{output}: is there already; choose another --output, or remove it")

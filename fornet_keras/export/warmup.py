@@ -8,7 +8,7 @@ from pathlib import Path
 from fornet_keras.artifacts.runtimes import ENCODED
 
 
-def write_warmup(saved_model: Path, size: tuple[int, int], batches: tuple[int, ...] = (1, 2)) -> None:
+def write_warmup(saved_model: Path, size: tuple[int, int]) -> None:
     """Write `assets.extra/tf_serving_warmup_requests`; nothing where tensorflow-serving-api is missing.
 
     Of black images, not of the user's: the file goes wherever the model goes.
@@ -16,7 +16,6 @@ def write_warmup(saved_model: Path, size: tuple[int, int], batches: tuple[int, .
     Args:
         saved_model: folder of the SavedModel; each of its two signatures is asked.
         size: height and width that it takes.
-        batches: images a request.
     """
     if find_spec("tensorflow_serving") is None:
         return
@@ -27,7 +26,7 @@ def write_warmup(saved_model: Path, size: tuple[int, int], batches: tuple[int, .
     folder = saved_model / "assets.extra"
     folder.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
-        for batch in batches:
+        for batch in (1, 2):
             # A value and a shape: in the file the pixels are not there one by one.
             images = tf.make_tensor_proto(0, tf.uint8, (batch, *size, 3))
             files = tf.make_tensor_proto([encoded] * batch)

@@ -28,6 +28,9 @@ OTHER_SUFFIXES = (".tif", ".tiff", ".gif", ".jfif", ".heic", ".heif", ".avif")
 CAMERA = re.compile(r"camera:(\d+)")
 """What names a camera: its number, from 0."""
 
+STREAM = re.compile(r"(?:rtsps?|https?)://(?:.*@)?(.+)", re.IGNORECASE)
+"""What names a stream; its name and password, before the `@`, are shown and recorded nowhere."""
+
 KINDS = ("labels", "overlay", "importance")
 """What is written of an input, as `NAME_KIND`."""
 
@@ -38,36 +41,39 @@ SOURCES = "sources.json"
 
 @dataclass(frozen=True)
 class Input:
-    """One image, video or camera.
+    """One image, video, camera or stream.
 
     Args:
-        path: where it is.
+        path: where it is; of a camera or a stream, what it is called.
         name: what its outputs' names begin with: a relative path without suffix, no other input's.
+        source: a camera's number or a stream's address; None for a file.
     """
 
     path: Path
     name: PurePath
+    source: int | str | None = None
 
     @property
     def is_video(self) -> bool:
-        """Told by the file's ending; a camera is one too."""
-        return self.path.suffix.lower() in VIDEO_SUFFIXES or self.is_camera
+        """Told by the file's ending; a camera or a stream is one too."""
+        return self.path.suffix.lower() in VIDEO_SUFFIXES or self.is_live
 
     @property
-    def is_camera(self) -> bool:
-        """Whether the frames come from a camera, until Ctrl-C."""
-        return CAMERA.fullmatch(str(self.path)) is not None
+    def is_live(self) -> bool:
+        """Whether the frames come from a camera or a stream, until Ctrl-C."""
+        return self.source is not None
 
     @property
     def is_missing(self) -> bool:
         """Whether there is no such file: a list may name it, and disks come and go."""
-        return not (self.is_camera or os.path.exists(self.path))
+        return not (self.is_live or os.path.exists(self.path))
 
 
 @dataclass(frozen=True)
 class _Found:
     path: Path
     short: PurePath  # below the folder that the user named; of a file its name
+    source: int | str | None = None
 
     @property
     def whole(self) -> PurePath:
@@ -85,7 +91,8 @@ def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
 
     Args:
         arguments: images, videos, folders (with all below them), globs, in which `**` means any folders,
-            `@LIST`, a text file of paths in its own folder, which need not exist, and `camera:0`.
+            `@LIST`, a text file of paths in its own folder, which need not exist, `camera:0`, and the address
+            of a stream, `rtsp://…` or `http://…`.
         output: the folder of the outputs: what an earlier run wrote there is no input.
 
     Raises:
@@ -105,10 +112,13 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
         listed = read_list(path, path.parent)
         if not listed:
             raise DataError(f"{path}: names no file; expected one path a line")
-        yield from (_Found(_file(entry), _below(path.parent, entry)) for entry in listed)
+        yield from (_Found(entry, _below(path.parent, entry)) for entry in listed)
         return
     if camera := CAMERA.fullmatch(argument):
-        yield _Found(Path(argument), PurePath(f"camera_{camera[1]}"))
+        yield _Found(Path(argument), PurePath(f"camera_{camera[1]}"), int(camera[1]))
+        return
+    if stream := STREAM.fullmatch(argument):
+        yield _Found(Path(stream[1]), PurePath("stream_" + re.sub(r"\W+", "_", stream[1])), argument)
         return
     is_glob = glob.has_magic(argument) and not path.exists()
     if is_glob:
@@ -128,11 +138,6 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
     yield from found
 
 
-def _file(path: Path) -> Path:
-    """A file by a path that names no camera, whatever the file's name: only an argument does."""
-    return path.absolute() if CAMERA.fullmatch(str(path)) else path
-
-
 def _below(folder: Path, path: Path) -> PurePath:
     below = PurePath(os.path.relpath(os.path.abspath(path), os.path.abspath(folder)))
     # `link/..` is not the folder of the link: outputs must not leave theirs where the file itself does not.
@@ -142,7 +147,7 @@ def _below(folder: Path, path: Path) -> PurePath:
 def _at(path: Path, output: Path) -> list[_Found]:
     """A file, or what is in a folder."""
     if not path.is_dir():
-        return [_Found(_file(path), PurePath(path.name))]
+        return [_Found(path, PurePath(path.name))]
     files = files_below(path, (*ENDINGS, *OTHER_SUFFIXES))
     return [_Found(file, file.relative_to(path)) for file in files if not _is_output(file, output)]
 
@@ -179,4 +184,4 @@ def _named(found: list[_Found]) -> list[Input]:
             if entry in rest and counts[rest[entry]] == 1 and rest[entry] not in taken:
                 names[entry] = spelling
         taken |= set(rest.values())
-    return [Input(entry.path, names.get(entry, entry.whole)) for entry in found]
+    return [Input(entry.path, names.get(entry, entry.whole), entry.source) for entry in found]

@@ -15,6 +15,10 @@ from fornet_keras.data.dataset import IGNORE, LabelTable
 Picture = NDArray[np.uint8]
 
 VOID_COLOR = (0, 0, 0)
+OPACITY = 0.55
+"""Of the class colours over a photograph."""
+ROW_HEIGHT = 24
+"""Pixels of a class in the legend."""
 
 
 def palette(table: LabelTable) -> Picture:
@@ -29,18 +33,15 @@ def colorize(label_ids: NDArray[np.uint8], table: LabelTable) -> Picture:
     return palette(table)[label_ids]
 
 
-def overlay(
-    image: Picture, label_ids: NDArray[np.uint8], table: LabelTable, opacity: float = 0.55
-) -> Picture:
+def overlay(image: Picture, label_ids: NDArray[np.uint8], table: LabelTable) -> Picture:
     """The photograph under its class colours; void stays as it is.
 
     Args:
         image: uint8 `(height, width, 3)`.
         label_ids: uint8 train ids `(height, width)`.
         table: the `LabelTable`.
-        opacity: weight of the colours, 0…1.
     """
-    mixed = cv2.addWeighted(image, 1 - opacity, colorize(label_ids, table), opacity, 0)
+    mixed = cv2.addWeighted(image, 1 - OPACITY, colorize(label_ids, table), OPACITY, 0)
     return np.where((label_ids == IGNORE)[..., None], image, mixed)
 
 
@@ -93,16 +94,16 @@ def _paint(values: NDArray[Any], size: int) -> NDArray[Any]:
     return np.repeat(np.repeat(values, size, axis=0), size, axis=1)
 
 
-def legend(table: LabelTable, row_height: int = 24) -> Picture:
+def legend(table: LabelTable) -> Picture:
     """The class names beside their colours."""
     font = ImageFont.load_default(15)
     width = 50 + round(max(font.getlength(name) for name in table.names))
-    picture = Image.new("RGB", (width, table.num_classes * row_height + 8), "white")
+    picture = Image.new("RGB", (width, table.num_classes * ROW_HEIGHT + 8), "white")
     draw = ImageDraw.Draw(picture)
     for index, (name, color) in enumerate(zip(table.names, table.colors, strict=True)):
-        top = 6 + index * row_height
-        draw.rectangle((8, top, 26, top + row_height - 8), fill=tuple(color))
-        draw.text((34, top + row_height / 2 - 4), name, fill="black", font=font, anchor="lm")
+        top = 6 + index * ROW_HEIGHT
+        draw.rectangle((8, top, 26, top + ROW_HEIGHT - 8), fill=tuple(color))
+        draw.text((34, top + ROW_HEIGHT / 2 - 4), name, fill="black", font=font, anchor="lm")
     return np.asarray(picture)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
 
-from fornet_keras.atomic import write_text
+from fornet_keras.atomic import locked, write_text
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.fingerprint import file_state
 from fornet_keras.data.images import SUFFIXES, read_image
@@ -23,7 +23,7 @@ from fornet_keras.errors import DataError, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
 from fornet_keras.prediction.inputs import ENDINGS, KINDS, LEGEND, SETTINGS, SOURCES, Input, find_outputs
 from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
-from fornet_keras.prediction.video import transform_video
+from fornet_keras.prediction.video import first_size, transform_video
 
 if TYPE_CHECKING:  # they import Keras, which an exported model does without
     from fornet_keras.prediction.artifact import ArtifactPredictor
@@ -32,11 +32,12 @@ if TYPE_CHECKING:  # they import Keras, which an exported model does without
 
 Track = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
 
+LOCK = ".lock"
 NO_SETTINGS = ("model", "budget_ms", "budget_size")
 """Settings that say more and change nothing."""
 
 OUT_OF_MEMORY = re.compile("out of memory|resource_exhausted|OOM when|(can't|failed to) allocate", re.I)
-"""How TensorFlow, JAX, PyTorch and ONNX Runtime say it, each in an error of its own."""
+"""How TensorFlow, JAX, PyTorch, ONNX Runtime and OpenCV say it, each in an error of its own."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,14 @@ class Outcome:
         status: `written`, `kept` (all outputs were there) or `failed`.
         files: kind of output → file.
         error: why it failed.
+        notes: what is to be known of it, though it did not.
     """
 
     path: Path
     status: Literal["written", "kept", "failed"]
     files: dict[str, Path]
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def recorded_settings(folder: Path) -> dict[str, Any]:
@@ -120,6 +123,11 @@ class FolderPrediction:
             DataError: outputs that were made with other settings would stay beside those of the inputs, or
                 outputs of another file would be taken for an input's.
         """
+        with locked(self.output / LOCK):  # several commands may write into one folder
+            self._record(inputs)
+        write_picture(self.output / LEGEND, legend(self.table))
+
+    def _record(self, inputs: Sequence[Input]) -> None:
         shared = {"short_side": self.short_side, "classes": self.table.names}
         settings = json.loads(json.dumps({**self.settings, **shared}))  # as they are when they are read
         found = recorded_settings(self.output)
@@ -132,7 +140,6 @@ class FolderPrediction:
         sources = self._sources(inputs)
         write_text(self.output / SETTINGS, json.dumps(settings, indent=2) + "\n")
         write_text(self.output / SOURCES, json.dumps(sources, indent=2) + "\n")
-        write_picture(self.output / LEGEND, legend(self.table))
 
     def _make_room(self, inputs: Sequence[Input], difference: str) -> None:
         """Remove the outputs that are to be written again: broken off, none must be taken for a new one."""
@@ -185,9 +192,12 @@ class FolderPrediction:
             wanted = {kind: file for kind, file in files.items() if self.overwrite or not file.exists()}
             if entry.is_missing:
                 raise DataError("no such file; expected an image or a video; check the path")
+            if not wanted and entry.is_live:
+                there = files["overlay"]
+                raise DataError(f"{there} is there already; move it away or choose another --output")
             if not wanted:
                 return Outcome(entry.path, "kept", files)
-            (self._video if entry.is_video else self._image)(entry, wanted)
+            notes = self._write(entry, wanted)
         except DataError as error:
             place = one_line(f"{entry.path}: ")
             return Outcome(entry.path, "failed", {}, place + str(error).removeprefix(place))
@@ -196,7 +206,22 @@ class FolderPrediction:
                 raise  # a full disk, which is the others' too
             finding = f"{entry.path}: the names of its predictions are too long for the disk; rename the file"
             return Outcome(entry.path, "failed", {}, one_line(finding))
-        return Outcome(entry.path, "written", files)
+        return Outcome(entry.path, "written", files, notes=tuple(map(one_line, notes)))
+
+    def _write(self, entry: Input, wanted: dict[str, Path]) -> list[str]:
+        try:
+            if entry.is_video:
+                return self._video(entry, wanted)
+            self._image(entry, wanted)
+            return []
+        except Exception as error:
+            if not (isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error))):
+                raise
+            height, width = first_size([entry])
+            raise DataError(
+                f"{height}x{width} pixels are too many for the memory; predict it with a small --window or "
+                "--short-side, or export the model again with a smaller --size"
+            ) from error
 
     def _image(self, entry: Input, wanted: dict[str, Path]) -> None:
         suffix = entry.path.suffix
@@ -219,24 +244,16 @@ class FolderPrediction:
 
     def _predict(self, image: Picture) -> dict[str, NDArray[Any]]:
         compiled, started = self.predictor.compiled, time.perf_counter()
-        try:
-            prediction = self.predictor(image)
-        except Exception as error:
-            if not (isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error))):
-                raise
-            raise DataError(
-                f"{image.shape[0]}x{image.shape[1]} pixels are too many for the memory; predict it with a "
-                "small --window or --short-side, or export the model again with a smaller --size"
-            ) from error
+        prediction = self.predictor(image)
         if self.predictor.compiled == compiled:
             self.seconds.append(time.perf_counter() - started)
         return prediction
 
-    def _video(self, entry: Input, wanted: dict[str, Path]) -> None:
+    def _video(self, entry: Input, wanted: dict[str, Path]) -> list[str]:
         def paint(frame: Picture) -> Picture:
             label_ids = self._predict(shrunk(frame, self.short_side))["label_ids"]
             return overlay(frame, brought_back(label_ids, frame.shape[:2]), self.table)
 
-        transform_video(
+        return transform_video(
             entry, wanted["overlay"], paint, lambda frames, total: self.track(frames, total, entry.path.name)
         )

@@ -33,6 +33,7 @@ class _Worker:
             "kinds": [*outcome.files],
             "files": [str(file) for file in outcome.files.values()],
             "error": outcome.error or "",
+            "notes": [*outcome.notes],
         }
 
 
@@ -77,7 +78,7 @@ def predict_with_ray(
             entry = inputs[row["number"]]
             names = [prediction.output / os.path.relpath(file, arguments[2]) for file in row["files"]]
             files = dict(zip(row["kinds"], names, strict=True))
-            outcome = Outcome(entry.path, row["status"], files, row["error"] or None)
+            outcome = Outcome(entry.path, row["status"], files, row["error"] or None, tuple(row["notes"]))
             found[row["number"]] = outcome
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]

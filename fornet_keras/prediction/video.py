@@ -16,7 +16,7 @@ import cv2
 from fornet_keras.atomic import written_whole
 from fornet_keras.data.images import image_size
 from fornet_keras.errors import DataError
-from fornet_keras.prediction.inputs import CAMERA, Input
+from fornet_keras.prediction.inputs import Input
 from fornet_keras.prediction.pictures import Picture
 
 # What FFmpeg finds in a damaged file would be many lines on standard error; ours is one.
@@ -27,6 +27,12 @@ CODEC = "mp4v"
 
 USUAL_RATE = 25.0
 """Frames a second, where a file does not say or says nonsense."""
+MIN_RATE, MAX_RATE = 1, 1000
+"""What is no nonsense; less than the second, which is Matroska's unit of time and not a rate."""
+
+MP4_SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp")
+COUNTING_SUFFIXES = (*MP4_SUFFIXES, ".avi")
+"""Of files that count their frames; of others, FFmpeg knows only how long they are, sound and all."""
 
 WHOLE_ENOUGH = 0.95
 """Share of the announced frames that must be there: files count their frames, but not always exactly."""
@@ -34,48 +40,43 @@ WHOLE_ENOUGH = 0.95
 Track = Callable[[Iterable[Picture], int | None], Iterable[Picture]]
 
 
-def transform_video(entry: Input, target: Path, transform: Callable[[Picture], Picture], track: Track) -> int:
+def transform_video(
+    entry: Input, target: Path, transform: Callable[[Picture], Picture], track: Track
+) -> list[str]:
     """Write `transform` of each frame of a video as a video of the same rate, without sound.
 
     The codec wants even sides: an odd one loses a line.
 
-    Ctrl-C ends the recording of a camera, and what was recorded is written. A camera's frames that come later
-    than its rate says are written more than once, or the video would play faster than what it shows.
+    Ctrl-C ends the recording of a camera or a stream, and what was recorded is written. Their frames that
+    come later than the rate says are written more than once, or the video would play faster than what it
+    shows.
 
     Args:
-        entry: a file that FFmpeg reads, or a camera.
+        entry: a file that FFmpeg reads, a camera or a stream.
         target: an .mp4 file, which appears when it is complete.
         transform: from an RGB uint8 `(height, width, 3)` frame to another of its size.
         track: gets the frames and their number, where the file tells it, and hands the frames on.
 
     Returns:
-        The number of frames that were written.
+        What is to be known of the result: a line where its rate is not the file's, or frames may be missing.
 
     Raises:
         DataError: no frame can be read, many are missing, or the video cannot be written.
     """
     capture = _open(entry)
     try:
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        rate = round(rate, 3 if rate <= 65 else 2)  # MPEG-4 takes no finer ones
         announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         frames = track(_frames(capture), announced if announced > 0 else None)
         with written_whole(target) as temporary:
             pictures = (transform(frame) for frame in frames)
-            num_frames = _write(
-                temporary, pictures, rate if 1 <= rate <= 240 else USUAL_RATE, entry.is_camera
-            )
+            num_frames = _write(temporary, pictures, _rate(capture), entry.is_live and announced <= 0)
             if not num_frames:
                 raise _no_frame(entry)
-            if num_frames < WHOLE_ENOUGH * min(announced, _shown_frames(entry.path, rate)):
-                raise DataError(
-                    f"{entry.path}: cut short or damaged: {num_frames} of {announced} frames can be read; "
-                    "copy it again"
-                )
+            notes = _notes(entry, capture, num_frames)
             # OpenCV does not say that a disk is full.
             if _count(temporary) < num_frames:
                 raise DataError(f"{target}: the video could not be written whole; make room on the disk")
-            return num_frames
+        return notes
     finally:
         capture.release()
 
@@ -116,11 +117,10 @@ def _count(path: Path) -> int:
 
 
 def _open(entry: Input) -> cv2.VideoCapture:
-    camera = CAMERA.fullmatch(str(entry.path))
-    if camera is None:
+    if entry.source is None:
         return cv2.VideoCapture(_file(entry.path))
     with _opencv_silent():
-        return cv2.VideoCapture(int(camera[1]))
+        return cv2.VideoCapture(entry.source)
 
 
 @contextmanager
@@ -139,8 +139,12 @@ def _file(path: Path) -> str:
 
 
 def _no_frame(entry: Input) -> DataError:
-    if entry.is_camera:
+    if isinstance(entry.source, int):
         return DataError(f"{entry.path}: gives no frame; expected a connected camera; try another number")
+    if entry.is_live:
+        return DataError(
+            f"{entry.path}: gives no frame; expected a stream that FFmpeg plays; check address and password"
+        )
     return DataError(f"{entry.path}: no frame in it can be read; expected a video; copy it again")
 
 
@@ -152,13 +156,36 @@ def _frames(capture: cv2.VideoCapture) -> Iterator[Picture]:
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
+def _rate(capture: cv2.VideoCapture) -> float:
+    """Frames a second of the result. MPEG-4 counts a second in at most 65535 steps."""
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    if not MIN_RATE <= rate < MAX_RATE:
+        return USUAL_RATE
+    return round(rate, next(digits for digits in (3, 2, 1) if rate * 10**digits <= 65535))
+
+
+def _notes(entry: Input, capture: cv2.VideoCapture, num_frames: int) -> list[str]:
+    """What is to be known of a video that was read to its end; an error where frames are missing."""
+    rate, announced = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    notes = []
+    if not (MIN_RATE <= rate < MAX_RATE or entry.is_live):
+        notes.append(f"{entry.path}: says {rate:g} frames a second; written with {USUAL_RATE:g}")
+    shown = math.inf if entry.is_live else _shown_frames(entry.path, rate)
+    if num_frames < WHOLE_ENOUGH * min(announced, shown):
+        found = f"{num_frames} of {announced} frames can be read"
+        if not entry.is_live and entry.path.suffix.lower() in COUNTING_SUFFIXES:
+            raise DataError(f"{entry.path}: cut short or damaged: {found}; copy it again")
+        notes.append(f"{entry.path}: {found}, going by its length; where the end is missing, copy it again")
+    return notes
+
+
 def _shown_frames(path: Path, rate: float) -> float:
     """How many frames an MP4 is long; without bound for other formats.
 
     It also counts frames that its edit list hides: what a phone's editor or `ffmpeg -ss … -c copy` has left
     out. The length in its header is that of what is shown.
     """
-    if path.suffix.lower() not in (".mp4", ".m4v", ".mov"):
+    if path.suffix.lower() not in MP4_SUFFIXES:
         return math.inf
     with path.open("rb") as file:
         movie = _find_box(file, 0, path.stat().st_size, b"moov")
@@ -188,7 +215,7 @@ def _find_box(file: BinaryIO, start: int, end: int, name: bytes) -> tuple[int, i
     return None
 
 
-def _write(path: Path, pictures: Iterable[Picture], rate: float, is_camera: bool) -> int:
+def _write(path: Path, pictures: Iterable[Picture], rate: float, is_live: bool) -> int:
     writer = cv2.VideoWriter()
     num_frames, began = 0, 0.0
     try:
@@ -197,12 +224,12 @@ def _write(path: Path, pictures: Iterable[Picture], rate: float, is_camera: bool
                 _open_writer(writer, path, picture.shape[:2], rate)
                 began = monotonic()
             frame = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-            due = int((monotonic() - began) * rate) + 1 if is_camera else 0
+            due = int((monotonic() - began) * rate) + 1 if is_live else 0
             for _ in range(max(1, due - num_frames)):
                 writer.write(frame)
                 num_frames += 1
     except KeyboardInterrupt as stop:
-        if not is_camera or type(stop) is not KeyboardInterrupt:  # SIGTERM ends the whole command
+        if not is_live or type(stop) is not KeyboardInterrupt:  # SIGTERM ends the whole command
             raise
     finally:
         writer.release()

@@ -23,8 +23,8 @@ Answer = tuple[bytes | dict[str, Any], str, float]
 OUTPUTS = ("labels", "overlay", "importance", "json")
 MAX_PIXELS = 40_000_000
 """An image with more is refused before it is decoded: 120 MB as an RGB array."""
-MAX_SIDE = 32_000
-"""Pixels; OpenCV and JPEG take no longer side."""
+MAX_SIDE = 65_500
+"""Pixels; the JPEG that an overlay is answered with takes no longer side."""
 
 
 def answer(artifact: Artifact, content: bytes, output: str) -> Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,9 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from fornet_keras.atomic import write_text
+from fornet_keras.atomic import locked, write_text
 from fornet_keras.config import Config, dump_config, read_config
 from fornet_keras.errors import ConfigError, ModelError
 from fornet_keras.shipped import find_model
@@ -20,8 +19,6 @@ from fornet_keras.shipped import find_model
 CONFIG = "config.yaml"
 RESULT = "result.json"
 LOCK = ".lock"
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-"""How a disk says that it knows no locks."""
 FREE_KEYS = {
     "data.root",
     "data.cache",
@@ -72,8 +69,7 @@ def is_empty(folder: Path) -> bool:
 def only_run(folder: Path) -> Iterator[None]:
     """In the block, no other process' run writes into a folder.
 
-    One that it makes and leaves empty is removed. The system takes the lock from a process that ends, however
-    it does. On a disk that knows no locks, nobody is kept away.
+    One that it makes and leaves empty is removed.
 
     Args:
         folder: the run folder; made where it is missing.
@@ -82,25 +78,18 @@ def only_run(folder: Path) -> Iterator[None]:
         ConfigError: another run is in it.
     """
     is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    # Its other kind of lock would outlive a process that is killed.
-    lock = FileLock(folder / LOCK, fallback_to_soft=False)
     try:
-        lock.acquire(blocking=False)
+        with locked(folder / LOCK, blocking=False):
+            try:
+                yield
+            finally:
+                if is_new and is_empty(folder):
+                    clear(folder)
     except Timeout:
         raise ConfigError(
             f"{folder}: another run is writing into it; expected one at a time; wait until it has ended, or "
             "choose another --output"
         ) from None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-    try:
-        yield
-    finally:
-        if is_new and is_empty(folder):
-            clear(folder)
-        lock.release()
 
 
 def clear(folder: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_bad_image(
     refused(run(*command(name, model, config, data, tmp_path)), data / IMAGE, message, tmp_path)
     if name == "predict":
         written = {path.name for path in (tmp_path / "out").iterdir()}
-        assert written == {"b_labels.png", "legend.png", "settings.json", "sources.json"}
+        assert written == {".lock", "b_labels.png", "legend.png", "settings.json", "sources.json"}
 
 
 @pytest.mark.parametrize("kind", BAD_LABELS)

@@ -36,7 +36,7 @@ def test_pictures_of_a_folder_and_what_became_of_each_file(
     assert result.stderr.splitlines()[1].startswith(f"  {images}/train/a.png: is not an image")
     kinds = ("importance", "labels", "overlay")
     names = [f"{name}_{kind}.png" for name in ("test/a", "test/b", "train/b") for kind in kinds]
-    assert files(output) == sorted(["legend.png", "settings.json", "sources.json", *names])
+    assert files(output) == sorted([".lock", "legend.png", "settings.json", "sources.json", *names])
     assert {image_size(output / name) for name in names[:3]} == {(40, 50)}
     found = json.loads((tmp_path / "result.json").read_text())
     assert (found["written"], found["kept"], found["failed"]) == (3, 0, 1)

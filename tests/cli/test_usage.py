@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from fornet_keras import shipped
 from fornet_keras.cli.group import Group
 from fornet_keras.cli.root import root
+from fornet_keras.cli.screen import quoted
 from fornet_keras.errors import ModelError
 from fornet_keras.version import __version__
 from tests.cli.conftest import Run, only_line
@@ -116,6 +118,12 @@ def test_a_table_in_a_pipe_is_not_broken() -> None:
     assert b"x" * 70 + b"  " + b"y" * 70 in done.stdout
 
 
+def test_a_folder_in_a_command_to_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (quoted(Path("my run")), quoted(Path("run"))) == ("'my run'", "run")
+    monkeypatch.setattr("fornet_keras.cli.screen.os", SimpleNamespace(name="nt"))
+    assert (quoted(Path("my run")), quoted(Path("it's"))) == ('"my run"', "it's")
+
+
 def test_unknown_model_lists_the_shipped_ones(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -129,6 +137,9 @@ def test_unknown_model_lists_the_shipped_ones(
         "or one of fornet_nano_city, fornet_s_camvid"
     )
     assert shipped.find_model("fornet_s_camvid") == tmp_path / "fornet_s_camvid"
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "none")
+    with pytest.raises(ModelError, match="no model is shipped .*; a clone of the repository has"):
+        shipped.find_model("fornet_s_camvid")
 
 
 def test_shipped_name_does_not_leave_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -149,6 +160,12 @@ def test_model_that_is_a_file(run: Run, config: Path) -> None:
         (ModelError("it is broken"), 1, "Error: it is broken"),
         (PermissionError(13, "Permission denied", "/data"), 1, "Error: /data: Permission denied"),
         (OSError("disk full"), 1, "Error: disk full"),
+        (MemoryError(), 1, "Error: out of memory; close other programs, or take smaller images"),
+        (
+            MemoryError("9 GiB"),
+            1,
+            "Error: out of memory (9 GiB); close other programs, or take smaller images",
+        ),
         (KeyboardInterrupt(), 130, "Interrupted"),
     ],
 )

@@ -87,6 +87,14 @@ def test_what_cannot_be_written_is_refused_at_once(run: Any, tmp_path: Path) -> 
     assert result.exit_code == 1 and "99999x99999: too large to be run" in only_line(result.stderr)
     result = run(*options, "--size", "64x96")
     assert result.exit_code == 1 and "is there already; choose another --output" in only_line(result.stderr)
+    (tmp_path / "file").touch()
+    for output in ("file", "file/city"):
+        of_versions = ("export", tmp_path, "--format", "saved_model", "--size", "64x96")
+        result = run(*of_versions, "--output", tmp_path / output)
+        message = f"Error: {tmp_path}/file: is a file; expected a folder or none yet; choose another --output"
+        assert (result.exit_code, only_line(result.stderr)) == (1, message)
+    result = run(*of_versions, "--output", tmp_path, "--top-k", "0.5,1")
+    assert result.exit_code == 1 and "is there already; choose another --output" in only_line(result.stderr)
 
 
 def test_labels_give_the_change_in_miou(

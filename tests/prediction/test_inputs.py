@@ -119,13 +119,22 @@ def test_a_list_with_links_names_outputs_below_the_folder_of_all(here: Path) -> 
     assert names("@in/list.txt") == {"in/link/../../a.png": "a", "in/link/b.png": "link/b"}
 
 
-def test_a_file_opens_no_camera(here: Path) -> None:
+def test_a_file_opens_no_camera_and_no_stream(here: Path) -> None:
     """Nor does a line in a list of somebody's."""
     touch("camera:0")
-    Path("list.txt").write_text("camera:0")
+    Path("list.txt").write_text("camera:0\nhttp://a/b.mp4")
     for argument in ("@list.txt", "cam*", "./camera:0"):
-        assert [entry.is_camera for entry in find_inputs([argument], Path("out"))] == [False]
-    assert find_inputs(["camera:0"], Path("out"))[0].is_camera
+        assert {entry.source for entry in find_inputs([argument], Path("out"))} == {None}
+    assert find_inputs(["camera:0"], Path("out"))[0].source == 0
+
+
+def test_streams_are_called_what_their_addresses_are_without_passwords(here: Path) -> None:
+    cameras = [f"rtsp://me:p@ss/word@10.0.0.5:554/cam?channel={number}" for number in (1, 2)]
+    assert [entry.source for entry in find_inputs(cameras, Path("out"))] == cameras
+    assert names(*cameras) == {
+        "10.0.0.5:554/cam?channel=1": "stream_10_0_0_5_554_cam_channel_1",
+        "10.0.0.5:554/cam?channel=2": "stream_10_0_0_5_554_cam_channel_2",
+    }
 
 
 def test_videos_are_told_by_their_ending(here: Path) -> None:

@@ -1,5 +1,8 @@
 import errno
+import json
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -13,6 +16,7 @@ from fornet_keras.data.images import image_size, read_image
 from fornet_keras.data.label_files import read_label
 from fornet_keras.errors import DataError
 from fornet_keras.model import FoRNet
+from fornet_keras.prediction import predict as predict_module
 from fornet_keras.prediction.inputs import KINDS, find_inputs
 from fornet_keras.prediction.predict import FolderPrediction, Outcome
 from fornet_keras.prediction.predictor import Predictor
@@ -55,7 +59,7 @@ def test_a_large_image_is_predicted_smaller_and_labelled_at_its_own_size(
     ).all()
 
 
-SHARED = ["legend.png", "settings.json", "sources.json"]
+SHARED = [".lock", "legend.png", "settings.json", "sources.json"]
 
 
 def test_labels_are_the_prediction_at_the_image_size(predict: Predictor, picture: Path) -> None:
@@ -64,7 +68,7 @@ def test_labels_are_the_prediction_at_the_image_size(predict: Predictor, picture
     assert outcome == Outcome(picture, "written", {"labels": out / "a_labels.png"})
     expected = predict(read_image(picture))["label_ids"]
     assert np.mean(read_label(out / "a_labels.png") == expected) > 0.999
-    assert sorted(path.name for path in out.iterdir()) == ["a_labels.png", *SHARED]
+    assert sorted(path.name for path in out.iterdir()) == sorted(["a_labels.png", *SHARED])
 
 
 def test_all_kinds_are_written_at_the_image_size(predict: Predictor, picture: Path) -> None:
@@ -128,6 +132,19 @@ def test_an_image_too_large_for_the_memory_does_not_stop_the_others(
     assert "b.png: 96x160 pixels are too many for the memory; predict it with a" in str(failed.error)
 
 
+@pytest.mark.parametrize("step", ["read_image", "brought_back", "overlay"])
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), cv2.error("(-4:Insufficient memory) Failed to allocate 9 bytes in 'OutOfMemory'")],
+)
+def test_so_it_is_around_the_network(
+    predict: Predictor, picture: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception
+) -> None:
+    monkeypatch.setattr(f"fornet_keras.prediction.predict.{step}", Mock(side_effect=error))
+    (failed,) = run(predict, picture, "overlay")
+    assert "a.png: 70x100 pixels are too many for the memory; predict it with a" in str(failed.error)
+
+
 def test_an_error_of_the_predictors_own_ends_the_run(predict: Predictor, picture: Path) -> None:
     broken = Mock(side_effect=RuntimeError("shapes differ"), compiled=0)
     with pytest.raises(RuntimeError, match="shapes differ"):
@@ -141,6 +158,41 @@ def test_video_becomes_an_overlay_video(predict: Predictor, picture: Path) -> No
     frames, _ = read_video(outcome.files["overlay"])
     assert (len(frames), frames[0].shape) == (3, (64, 96, 3))
     assert run(predict, video)[0].status == "kept"
+
+
+def test_notes_on_a_video_are_handed_on(predict: Predictor, picture: Path) -> None:
+    (outcome,) = run(predict, write_video(picture.with_name("v.avi"), 2, 64, 96, 1000))
+    assert [note.partition(": ")[2] for note in outcome.notes] == [
+        "says 1000 frames a second; written with 25"
+    ]
+
+
+def test_a_second_recording_is_not_taken_for_one_that_is_there(predict: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "camera_7_overlay.mp4").touch()
+    camera = find_inputs(["camera:7"], tmp_path)
+    (failed,) = FolderPrediction(predict, TABLE, tmp_path, overwrite=True)(camera)
+    assert "gives no frame" in str(failed.error)
+    (tmp_path / "camera_7_overlay.mp4").touch()
+    (failed,) = FolderPrediction(predict, TABLE, tmp_path)(camera)
+    assert re.fullmatch("camera:7: .*overlay.mp4 is there already; move it away or .*", str(failed.error))
+
+
+def test_runs_into_one_folder_at_once_record_all_their_sources(
+    predict: Predictor, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = picture.parent.parent / "out"
+    for name in "bcdefgh":
+        picture.with_name(f"{name}.png").write_bytes(picture.read_bytes())
+    read = predict_module._read_dict
+    monkeypatch.setattr(predict_module, "_read_dict", lambda path: [read(path), time.sleep(0.02)][0])
+    with ThreadPoolExecutor(8) as pool:
+        runs = [
+            pool.submit(FolderPrediction(predict, TABLE, output).begin, find_inputs([str(path)], output))
+            for path in picture.parent.iterdir()
+        ]
+        for begun in runs:
+            begun.result()
+    assert set(json.loads((output / "sources.json").read_text())) == set("abcdefgh")
 
 
 def test_a_folder_of_another_model_is_refused(predict: Predictor, picture: Path, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_what_an_exported_model_cannot_do(
     assert "--engine ray takes an exported model; write one with `export`" in result.stderr
     result = run_command("predict", artifact, "camera:0", "--output", tmp_path / "out", "--engine", "ray")
     assert result.exit_code == 2
-    assert "--engine ray reads files alone; leave it out for a camera" in result.stderr
+    assert "--engine ray reads files alone; leave it out for a camera or a stream" in result.stderr
 
 
 def test_without_ray(

@@ -1,7 +1,10 @@
 import resource
 import signal
 import struct
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePath
 
 import cv2
@@ -49,7 +52,7 @@ def test_result_plays_with_the_same_frames_size_and_rate(tmp_path: Path) -> None
         assert frame[..., 0].mean() >= frame[..., 1:].max()  # RGB: the red comes first
         return frame[..., [1, 0, 2]]
 
-    assert transform_video(video(source), target, to_green, untracked) == 9
+    assert transform_video(video(source), target, to_green, untracked) == []
     frames, rate = read_video(target)
     assert (len(frames), frames[0].shape, rate) == (9, (48, 64, 3), 12)
     assert frames[8].mean(axis=(0, 1)) == pytest.approx((0, 160, 0), abs=12)
@@ -61,7 +64,7 @@ def test_names_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     write_video(tmp_path / "2024-05-01T12:30.avi", 3, 48, 64)
     monkeypatch.chdir(tmp_path)
     target = Path("out:1") / "a.mp4"
-    assert transform_video(video(Path("2024-05-01T12:30.avi")), target, lambda x: x, untracked) == 3
+    assert transform_video(video(Path("2024-05-01T12:30.avi")), target, lambda x: x, untracked) == []
     assert len(read_video(target.absolute())[0]) == 3
 
 
@@ -148,6 +151,23 @@ def test_a_video_cut_short_is_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [source]
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_a_video_whose_sound_is_longer_is_whole(tmp_path: Path, suffix: str) -> None:
+    """Matroska does not count its frames; how many there are is guessed from its length."""
+    source = tmp_path / f"a{suffix}"
+    writer = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*"VP80"), 25, (64, 48))
+    for _ in range(30):
+        writer.write(np.full((48, 64, 3), 90, np.uint8))
+    writer.release()
+    content = bytearray(source.read_bytes())
+    length = content.index(b"\x44\x89\x88") + 3  # a double, in 1/1000 s
+    struct.pack_into(">d", content, length, 1.5 * struct.unpack_from(">d", content, length)[0])
+    source.write_bytes(content)
+    (note,) = transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked)
+    assert f"a{suffix}: 30 of 45 frames can be read, going by its length; where the end is missing" in note
+    assert len(read_video(tmp_path / "b.mp4")[0]) == 30
+
+
 def write_trimmed(path: Path, num_frames: int, first: int) -> Path:
     """An MP4 whose edit list hides the frames before the `first`."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (64, 48))
@@ -169,8 +189,9 @@ def test_a_trimmed_video_is_whole(tmp_path: Path) -> None:
     capture = cv2.VideoCapture(str(source))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 60
     capture.release()
-    assert transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked) == 30
-    assert read_video(tmp_path / "b.mp4")[0][0].mean() == pytest.approx(120, abs=8)
+    assert transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked) == []
+    frames, _ = read_video(tmp_path / "b.mp4")
+    assert (len(frames), frames[0].mean()) == (30, pytest.approx(120, abs=8))
 
 
 def test_a_damaged_mp4_of_full_length_is_not_written(tmp_path: Path) -> None:
@@ -196,18 +217,28 @@ def test_an_mp4_cut_short_is_not_written(tmp_path: Path) -> None:
         struct.pack_into(">I", table, place, offset + len(table))
     whole = content[:start] + table + content[start:end]
     source.write_bytes(whole)
-    assert transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked) == 60
+    assert transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked) == []
+    assert len(read_video(tmp_path / "b.mp4")[0]) == 60
     source.write_bytes(whole[: -(end - start) // 2])
     with pytest.raises(DataError, match=r"a.mp4: cut short or damaged: \d+ of 60 frames can be read"):
         transform_video(video(source), tmp_path / "c.mp4", lambda frame: frame, untracked)
 
 
-@pytest.mark.parametrize(("rate", "written"), [(119.913, 119.91), (29.97, 29.97), (23.976, 23.976)])
+@pytest.mark.parametrize(
+    ("rate", "written"), [(959.04, 959), (119.913, 119.91), (29.97, 29.97), (23.976, 23.976)]
+)
 def test_rates_of_phones_and_action_cameras(tmp_path: Path, rate: float, written: float) -> None:
     """MPEG-4 counts a second in at most 65535 steps."""
     source = write_video(tmp_path / "a.avi", 3, 48, 64, rate)
-    transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked)
+    assert transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked) == []
     assert read_video(tmp_path / "b.mp4")[1] == pytest.approx(written, abs=1e-3)
+
+
+def test_a_rate_that_is_none_is_told(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "a.avi", 3, 48, 64, 1000)
+    (note,) = transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked)
+    assert note == f"{source}: says 1000 frames a second; written with 25"
+    assert read_video(tmp_path / "b.mp4")[1] == 25
 
 
 def test_a_video_that_cannot_be_written(
@@ -260,7 +291,7 @@ def test_a_camera_is_recorded_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.M
         files = cv2.VideoCapture
         patch.setattr(cv2, "VideoCapture", lambda what: Camera(what) if what == 7 else files(what))
         assert first_size([camera]) == (48, 64)
-        assert transform_video(camera, tmp_path / "a.mp4", interrupt_at_the_fourth, untracked) == 6
+        assert transform_video(camera, tmp_path / "a.mp4", interrupt_at_the_fourth, untracked) == []
         with pytest.raises(Terminated):
             transform_video(camera, tmp_path / "b.mp4", terminate, untracked)
     frames, rate = read_video(tmp_path / "a.mp4")
@@ -275,4 +306,60 @@ def test_no_camera(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         DataError, match="camera:99: gives no frame; expected a connected camera; try another"
     ):
         transform_video(camera, tmp_path / "a.mp4", lambda frame: frame, untracked)
+    assert capfd.readouterr().err == "" and not list(tmp_path.iterdir())
+
+
+@contextmanager
+def serving(content: bytes, kind: str) -> Iterator[str]:
+    """The address, with a password in it, at which a server in this process answers with some bytes."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://me:secret@127.0.0.1:{server.server_port}/live?x=1"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_stream_is_recorded_until_it_ends(tmp_path: Path) -> None:
+    """As network cameras send it: one JPEG after another, without a number of frames."""
+    jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+    head = f"--f\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
+    with serving(7 * (head + jpeg + b"\r\n"), "multipart/x-mixed-replace; boundary=f") as address:
+        (stream,) = find_inputs([address], tmp_path)
+        assert (stream.is_video, stream.is_missing, "secret" in f"{stream.path}{stream.name}") == (
+            True,
+            False,
+            False,
+        )
+        assert first_size([stream]) == (48, 64)
+        assert transform_video(stream, tmp_path / "a.mp4", lambda frame: frame, untracked) == []
+    assert len(read_video(tmp_path / "a.mp4")[0]) >= 7
+
+
+def test_a_video_at_an_address_is_no_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the network is: its frames are its own."""
+    source = write_video(tmp_path / "a.avi", 9, 48, 64)
+    monkeypatch.setattr("fornet_keras.prediction.video.monotonic", iter(range(99)).__next__)
+    with serving(source.read_bytes(), "video/avi") as address:
+        (stream,) = find_inputs([address], tmp_path)
+        assert transform_video(stream, tmp_path / "b.mp4", lambda frame: frame, untracked) == []
+    assert len(read_video(tmp_path / "b.mp4")[0]) == 9
+
+
+def test_no_stream(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (stream,) = find_inputs(["rtsp://me:secret@127.0.0.1:9/live"], tmp_path)
+    with pytest.raises(DataError, match="^127.0.0.1:9/live: gives no frame; expected a stream that FFmpeg"):
+        transform_video(stream, tmp_path / "a.mp4", lambda frame: frame, untracked)
     assert capfd.readouterr().err == "" and not list(tmp_path.iterdir())

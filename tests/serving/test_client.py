@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -207,6 +208,27 @@ def test_one_bad_image_does_not_end_the_command(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b_labels.png"]
     found = json.loads((tmp_path / "result.json").read_text())
     assert (len(found["written"]), len(found["failed"])) == (1, 1)
+
+
+def test_a_server_that_stops_answering_ends_the_command_with_what_it_has(
+    run: Any, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture())
+    answers = [
+        np.zeros((1, *SIZE), np.uint8),
+        ServingError("localhost:8501: model 'city' did not answer (late)"),
+    ]
+    monkeypatch.setattr("fornet_keras.serving.client.request_rest", Mock(side_effect=answers))
+    where = ("--rest", "--output", tmp_path / "out", "--json", tmp_path / "result.json")
+    result = run("request", artifact, tmp_path / "*.png", *where)
+    first, second = result.stderr.splitlines()
+    assert (result.exit_code, first) == (1, "Error: 1 of 3 images failed:")
+    assert second.startswith(
+        f"  {tmp_path / 'b.png'}: localhost:8501: model 'city' did not answer (late); the"
+    )
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert (found["written"], found["failed"]) == ([str(tmp_path / "out" / "a_labels.png")], [second.strip()])
 
 
 def test_a_folder_of_predict_is_left_alone(run: Any, artifact: Path, tmp_path: Path) -> None:
