@@ -165,14 +165,21 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
     [
         ("loss.ohem=0.5", "null"),
         # PyTorch's processes meet before the optimizer.
-        *[("training.clip_norm=1.0", "null"), ("training.accumulate=2", "1")] * (BACKEND == "tensorflow"),
+        *[
+            ("training.clip_norm=1.0", "null"),
+            ("training.accumulate=2", "1"),
+            ("training.precision=mixed_float16", "mixed_bfloat16"),
+        ]
+        * (BACKEND == "tensorflow"),
     ],
 )
 def test_what_a_part_of_a_batch_cannot_tell_is_refused(
     setting: str, without: str, config_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    config = read_config(config_file, [setting])
+    keras.config.set_dtype_policy(config.training.precision)
     model = FoRNet.from_preset("pico", num_classes=2)
-    compile_model(model, read_config(config_file, [setting]), [1, 1], steps_per_epoch=3)
+    compile_model(model, config, [1, 1], steps_per_epoch=3)
     if BACKEND == "tensorflow":
         two = SimpleNamespace(num_replicas_in_sync=2)
         monkeypatch.setattr("tensorflow.distribute.get_strategy", lambda: two)
