@@ -88,7 +88,7 @@ def on_devices(count: int, batch_size: int, processes: Processes) -> Iterator[No
     if backend == "torch" and count > 1:
         raise ConfigError(
             f"training.devices is {count}, but a PyTorch process has one; start as many processes instead: "
-            f"torchrun --nproc-per-node {count} cli.py train …"
+            f"torchrun --nproc-per-node {count} --no-python fornet train … (in a checkout: cli.py train …)"
         )
     available = _list_devices(backend)
     if processes.count > 1 and backend == "jax":
