@@ -12,7 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from fornet_keras.config import Config, dump_config, read_config
 from fornet_keras.data.camvid import TABLE as CAMVID
@@ -38,9 +40,16 @@ SCRIPT = Path(__file__).with_name("without_chance.py")
 BACKEND = keras.backend.backend()
 
 
-def losses(folder: Path) -> list[float]:
-    with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
-        return [float(row["loss"]) for row in csv.DictReader(file)]
+def assert_learnt_the_same(several: Path, one: Path) -> None:
+    logs = [(folder / "log.csv").read_text("utf-8").splitlines() for folder in (several, one)]
+    for ours, theirs in zip(*map(csv.DictReader, logs), strict=True):
+        for name in ("loss", "val_miou"):
+            assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-3), name
+    found, expected = (load_file(folder / "last" / "weights.safetensors") for folder in (several, one))
+    for name, weight in expected.items():
+        # Of all together: Adam makes rounding as large as a step where a gradient is nearly none.
+        error = np.linalg.norm(found[name] - weight) / np.linalg.norm(weight)
+        assert error < 1e-3, name
 
 
 def start(*command: Any, devices: int = 1, **environment: Any) -> subprocess.Popen[str]:
@@ -126,12 +135,11 @@ def test_several_learn_what_one_does_and_either_goes_on(
     finally:
         finish(*sum(running, []))
     for several in others:
-        assert losses(several) == pytest.approx(losses(one), rel=1e-3)
-
-    for several in others if "FORNET_KILLS" in os.environ else others[:1]:
-        shutil.rmtree(several / "checkpoints" / f"step_{2:09d}")
-        train(read_config(config_file), several, resume=True)
-        assert losses(several) == pytest.approx(losses(one), rel=1e-3)
+        assert_learnt_the_same(several, one)
+        if "FORNET_KILLS" in os.environ:
+            shutil.rmtree(several / "checkpoints" / f"step_{2:09d}")
+            train(read_config(config_file), several, resume=True)
+            assert_learnt_the_same(several, one)
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -289,6 +289,32 @@ def test_other_images_and_another_backend_are_refused(
     assert left == content, "a run that is refused changes nothing"
 
 
+def assert_stopped(folder: Path, errors: str, number: signal.Signals, whole: Path) -> None:
+    line = errors.splitlines()[-1]
+    step = last(folder).step
+    saved = f"stopped by {number.name} after step {step} of {STEPS}, which is saved; continue with:"
+    assert line.startswith(saved)
+    assert f"train --config {folder}/config.yaml --output {folder} --resume --backend " in line
+    assert not (folder / "result.json").exists()
+    assert_same_state(last(folder), whole)
+
+
+def test_asked_to_stop(
+    train: Train, whole: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(stop: StopOnNaN, batch: int, logs: Any = None) -> None:
+        if int(stop.model.optimizer.iterations) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    folder = tmp_path / "run"
+    cut_off(whole.folder, folder, 3)
+    monkeypatch.setattr(StopOnNaN, "on_train_batch_begin", ask)
+    command = ["train", "--config", str(whole.folder / "config.yaml"), "--output", str(folder), "--resume"]
+    result = CliRunner().invoke(root, command)
+    assert (result.exit_code, last(folder).step) == (143, 5)
+    assert_stopped(folder, result.stderr, signal.SIGTERM, whole.folder)
+
+
 # === Real processes: on TensorFlow here, on every backend in `make test-faults` ===
 
 
@@ -326,11 +352,9 @@ def test_killed_at_a_random_step(train: Train, whole: SimpleNamespace, tmp_path:
         shutil.rmtree(folder)
 
 
-SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
-
-
-@pytest.mark.parametrize(("number", "code"), SIGNALS if "FORNET_KILLS" in os.environ else SIGNALS[:1])
-def test_asked_to_stop(
+@pytest.mark.skipif("FORNET_KILLS" not in os.environ, reason="two processes: `make test-faults`")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_process_that_is_asked_to_stop(
     number: signal.Signals, code: int, train: Train, whole: SimpleNamespace, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -341,10 +365,4 @@ def test_asked_to_stop(
     if process.returncode == 0:
         pytest.fail("the run ended before it heard the signal")
     assert process.returncode == code
-    line = errors.splitlines()[-1]
-    step = last(folder).step
-    saved = f"stopped by {number.name} after step {step} of {STEPS}, which is saved; continue with:"
-    assert line.startswith(saved)
-    assert f"train --config {folder}/config.yaml --output {folder} --resume --backend " in line
-    assert not (folder / "result.json").exists()
-    assert_same_state(last(folder), whole.folder)
+    assert_stopped(folder, errors, number, whole.folder)
