@@ -16,7 +16,6 @@ from fornet_keras.cli.options import (
     Shares,
     backend_option,
     budget_option,
-    config_option,
     data_option,
     json_option,
     model_argument,
@@ -55,13 +54,19 @@ BOUNDARY_RADIUS = 3
     cls=Command,
     short_help="Score a model on a data set.",
     examples=[
-        "evaluate runs/city --config configs/synthetic.yaml --data city --report report",
+        "evaluate runs/city --report report",
         "evaluate runs/cityscapes --config configs/cityscapes.yaml --data DIR --split test --submission DIR",
         "evaluate runs/camvid --config configs/camvid.yaml --data DIR --curve 0.1,0.5,1",
     ],
 )
 @model_argument
-@config_option
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="YAML configuration that says what data to score on. Default: MODEL's own config.yaml.",
+)
 @backend_option
 @data_option
 @click.option(
@@ -102,7 +107,7 @@ BOUNDARY_RADIUS = 3
 @json_option
 def evaluate(
     model: Path,
-    config_file: Path,
+    config_file: Path | None,
     backend: str | None,
     data_folder: Path | None,
     split: str | None,
@@ -127,8 +132,9 @@ def evaluate(
     if is_artifact(model):
         raise click.UsageError(
             f"{model} is an exported model; expected a run or a saved model: "
-            f"`benchmark {model} --config {config_file}` scores an exported one, at its own size"
+            f"`benchmark {model} --config {config_file or 'FILE'}` scores an exported one, at its own size"
         )
+    config_file = config_file or _own_config(model)
     config = read_settings(config_file, data_folder, [f"data.on_error={on_error}"] if on_error else [])
     if submission_folder:
         _require_fit_for_submission(config.data.format, config_file, submission_folder, save_folder)
@@ -168,12 +174,19 @@ def evaluate(
         _show(title, note, scores, official, points)
     if report_folder:
         page = save_report(
-            report_folder, title, dataset, predictor, network.region_size, scores, points, note
+            report_folder, title, dataset, predictor, network.region_size, scores, points, note, official
         )
         click.echo(f"report: {page}")
     for kind, folder in (("predictions", save_folder), ("submission", submission_folder)):
         if folder:
             click.echo(f"{kind}: {folder}")
+
+
+def _own_config(model: Path) -> Path:
+    file = model / "config.yaml"
+    if not file.is_file():
+        raise click.UsageError(f"Missing option '--config': {model} has no config.yaml of its own")
+    return file
 
 
 def _show(

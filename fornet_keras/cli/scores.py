@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fornet_keras.cli.screen import show_table
-from fornet_keras.evaluation.tables import class_table, curve_table, number
+from fornet_keras.evaluation.tables import class_table, curve_table, number, official_table
 
 if TYPE_CHECKING:  # it imports Keras
     from fornet_keras.evaluation.evaluate import Scores
@@ -55,19 +55,7 @@ def show_curve(curve: Sequence[Scores]) -> None:
 
 
 def show_official_scores(found: dict[str, Any]) -> None:
-    """Print the Cityscapes benchmark's scores: of each category, and the means over categories and classes.
-
-    Args:
-        found: what `OfficialScores.as_json` returns.
-    """
-    rows = [
-        [name, number(iou), number(found["categoryInstScores"][name])]
-        for name, iou in found["categoryScores"].items()
-        if name != "void"
-    ]
-    for name, kind in (("all categories", "Categories"), ("all classes", "Classes")):
-        means = (found[f"averageScore{which}{kind}"] for which in ("", "Inst"))
-        rows.append([name, *map(number, means)])
-    show_table("As cityscapesScripts scores it", ("category", "IoU", "iIoU"), rows)
+    """Print the Cityscapes benchmark's scores, which `OfficialScores.as_json` returns."""
+    show_table("As cityscapesScripts scores it", *official_table(found))
     if found["averageScoreInstClasses"] is None:
         click.echo("iIoU needs the *_instanceIds.png files beside the labels, or there are no instances")

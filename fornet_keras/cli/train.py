@@ -50,7 +50,7 @@ from fornet_keras.errors import RunInterrupted
     type=click.IntRange(min=1),
     metavar="N",
     help="Spread each batch over N devices of this machine, with TensorFlow or JAX. With PyTorch, start N "
-    "processes: torchrun --nproc-per-node N cli.py train …",
+    "processes: torchrun --nproc-per-node N --no-python fornet train …",
 )
 @on_error_option
 @click.option(

@@ -92,7 +92,7 @@ class ModelConfig(Section):
     )
     weights: Text | None = Field(
         default=None,
-        description="null or a str (model to begin with, a folder or a shipped one's name: its weights "
+        description="null or a str (a run, a saved model or a shipped name to begin with: its weights "
         "instead of random ones; what belongs to a class is taken where both have one of its name)",
         examples=["fornet_s_camvid"],
     )

@@ -42,8 +42,8 @@ class LossConfig(Section):
     )
     teacher: Text | None = Field(
         default=None,
-        description="null or a str (saved model or run folder of the same classes, whose predictions are "
-        "learnt beside the labels)",
+        description="null or a str (a run, a saved model or a shipped name, of the same classes, whose "
+        "predictions are learnt beside the labels)",
         examples=["saved_models/fornet_s_camvid"],
     )
     teacher_share: float = Field(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from fornet_keras.data.dataset import Dataset
 
@@ -27,6 +28,13 @@ def fingerprint(dataset: Dataset, version: int) -> str:
     classes = (table.names, *table.meaning())
     content = (version, dataset.name, dataset.split, classes, samples)
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def images_of(dataset: Dataset) -> dict[str, Any]:
+    """How many images a data set has, and a SHA-256 of their names and order, wherever it lies."""
+    names = (sample.image.relative_to(dataset.root).as_posix() for sample in dataset.samples)
+    digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape"))
+    return {"images": len(dataset), "sha256": digest.hexdigest()}
 
 
 def file_state(path: Path) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from fornet_keras.config import AugmentConfig, Config
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.decoded import DecodedSamples
+from fornet_keras.data.fingerprint import images_of
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.transforms import augment, random_generator
 from fornet_keras.errors import ConfigError, DataError
@@ -86,15 +87,9 @@ class TrainingBatches:
     @property
     def memory(self) -> dict[str, Any]:
         """Which samples, in which order, with which meaning of their labels, a run has learnt from."""
-        names = (sample.image.relative_to(self.dataset.root).as_posix() for sample in self.dataset.samples)
-        digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape"))
         table = self.dataset.table
         meaning = hashlib.sha256(repr((table.names, *table.meaning())).encode())
-        return {
-            "images": len(self.dataset),
-            "sha256": digest.hexdigest(),
-            "classes_sha256": meaning.hexdigest(),
-        }
+        return {**images_of(self.dataset), "classes_sha256": meaning.hexdigest()}
 
     @memory.setter
     def memory(self, memory: dict[str, Any]) -> None:

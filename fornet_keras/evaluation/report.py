@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from PIL import Image
 
@@ -16,7 +17,7 @@ from fornet_keras.data.samples import read_sample
 from fornet_keras.errors import one_line
 from fornet_keras.evaluation.charts import save_class_bars, save_confusion_matrix, save_curve
 from fornet_keras.evaluation.evaluate import Prediction, Scores
-from fornet_keras.evaluation.tables import class_table, curve_table, number
+from fornet_keras.evaluation.tables import class_table, curve_table, number, official_table
 from fornet_keras.prediction.pictures import Picture, compared, legend
 
 PAGE = Template("""<!doctype html>
@@ -34,6 +35,7 @@ $summary
 $classes
 <p><img src="classes.png" alt="IoU and share of the pixels of each class"></p>
 <p><img src="confusion_matrix.png" alt="confusion matrix"></p>
+$official
 $curve
 <h2>The worst images</h2>
 <p>From left to right: label, prediction, importance with the refined regions framed, at the size at which
@@ -53,6 +55,7 @@ def save_report(
     scores: Scores,
     curve: Sequence[Scores] = (),
     note: str = "",
+    official: Mapping[str, Any] | None = None,
     count: int = 10,
 ) -> Path:
     """Write `index.html` and its pictures into a folder, over those of an earlier report.
@@ -66,6 +69,7 @@ def save_report(
         scores: of all images.
         curve: the same model's scores at several shares of the regions, by rising share, or none.
         note: what must be said of the scores, above them.
+        official: Cityscapes' own, as `OfficialScores.as_json` returns them, or None.
         count: worst images that are shown.
 
     Returns:
@@ -80,6 +84,7 @@ def save_report(
         note=f"<p><strong>{escape(note)}</strong></p>" if note else "",
         summary=_table(("", ""), _summary(scores)),
         classes=_table(*class_table(scores)),
+        official=_official(official),
         curve=_curve(folder, curve),
         worst=_worst(folder, dataset, predictor, region_size, scores, count),
     )
@@ -106,6 +111,10 @@ def _summary(scores: Scores) -> list[tuple[str, str]]:
         ("error coverage of the refined regions", number(scores.error_coverage)),
     ]
     return rows
+
+
+def _official(found: Mapping[str, Any] | None) -> str:
+    return f"<h2>As cityscapesScripts scores it</h2>\n{_table(*official_table(found))}" if found else ""
 
 
 def _curve(folder: Path, curve: Sequence[Scores]) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # it imports Keras
     from fornet_keras.evaluation.evaluate import Scores
@@ -42,6 +42,26 @@ def curve_table(curve: Sequence[Scores]) -> Table:
     ]
     bands = [f"{radius} px" for radius in curve[0].bands]
     return ("top-k", "mIoU", *bands, "thin", "coverage", "ms"), rows
+
+
+def official_table(found: Mapping[str, Any]) -> Table:
+    """The Cityscapes benchmark's scores: of categories, of classes with instances, and the means.
+
+    Args:
+        found: what `OfficialScores.as_json` returns.
+    """
+    rows = [
+        (name, found[f"{kind}Scores"][name], instances)
+        for kind in ("category", "class")
+        for name, instances in found[f"{kind}InstScores"].items()
+        if name != "void" and (kind == "category" or instances is not None)
+    ]
+    for kind in ("Categories", "Classes"):
+        means = (found[f"averageScore{which}{kind}"] for which in ("", "Inst"))
+        rows.append((f"all {kind.lower()}", *means))
+    return ("category or class", "IoU", "iIoU"), [
+        (name, number(iou), number(inst)) for name, iou, inst in rows
+    ]
 
 
 def number(value: float | None) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 
-from fornet_keras.backbones.efficientnet_lite import imagenet_efficientnet_lite0
+from fornet_keras.backbones.efficientnet_lite import EfficientNetLite0, imagenet_efficientnet_lite0
 from fornet_keras.backbones.library import open_library_backbone
 from fornet_keras.config import Config
 from fornet_keras.config.model import ModelConfig
@@ -21,8 +22,14 @@ from fornet_keras.training.devices import sum_over_devices
 from fornet_keras.training.schedule import WarmupPolynomialDecay
 
 
-def build_model(config: Config, num_classes: int) -> FoRNet:
+def build_model(config: Config, num_classes: int, begins: bool = True) -> FoRNet:
     """A `FoRNet` as the configuration's `model` section says, without the weights of another model.
+
+    Args:
+        config: a `Config`.
+        num_classes: classes of the data.
+        begins: False for a network whose weights are of no use or come later: EfficientNet-Lite0's package
+            need not be there. A library's preset must: it says what to build.
 
     Raises:
         ModelError: the backbone cannot be read, or the network is larger than can be saved.
@@ -33,7 +40,7 @@ def build_model(config: Config, num_classes: int) -> FoRNet:
     own = _given(options, ("widths", "depths", "stem_filters", "stem_depth"))
     if options.backbone and own:
         raise ModelError(f"model.{next(iter(own))} is of the preset's own backbone; leave model.backbone out")
-    arguments["backbone"] = _open_backbone(options.backbone) if options.backbone else own
+    arguments["backbone"] = _open_backbone(options.backbone, begins) if options.backbone else own
     model = FoRNet.from_preset(options.preset, num_classes, **arguments)
     require_savable(model)
     model.backbone.trainable = not options.freeze_backbone
@@ -45,12 +52,12 @@ def _given(options: ModelConfig, names: Iterable[str]) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
-def _open_backbone(name: str) -> keras.Model:
-    """A backbone with the weights that it was trained to elsewhere."""
+def _open_backbone(name: str, begins: bool) -> keras.Model:
+    """A backbone with the weights that it was trained to elsewhere, where a network begins with them."""
     if name == "efficientnet_lite0":
-        return imagenet_efficientnet_lite0()
+        return imagenet_efficientnet_lite0() if begins else EfficientNetLite0(name="backbone")
     library, _, preset = name.partition(":")
-    return open_library_backbone(library, preset)
+    return open_library_backbone(library, os.path.expanduser(preset))
 
 
 def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], steps_per_epoch: int) -> None:

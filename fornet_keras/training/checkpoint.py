@@ -13,9 +13,8 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
@@ -23,6 +22,9 @@ from safetensors.numpy import load, save
 
 from fornet_keras.atomic import new_folder, remove_unfinished
 from fornet_keras.errors import TrainingError
+
+if TYPE_CHECKING:  # to read and write arrays takes none
+    import keras
 
 STATE = "state.safetensors"
 SUMS = "SHA256SUMS"
@@ -52,6 +54,8 @@ def capture(model: keras.Model, step: int, memory: dict[str, Any]) -> Checkpoint
         step: optimizer steps done.
         memory: what else the run remembers; must fit into JSON.
     """
+    import keras
+
     arrays = {name: np.array(keras.ops.convert_to_numpy(x)) for name, x in _variables(model)}
     return Checkpoint(step, arrays, memory)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import keras
+from rich.console import Console
 
-from fornet_keras.errors import ConfigError, RunInterrupted
-from fornet_keras.training.checkpoint import Checkpoint, capture, restore, save_checkpoint
+from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError
+from fornet_keras.training.checkpoint import Checkpoint, capture, newest, restore, save_checkpoint
+from fornet_keras.training.run_folder import RESULT
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -104,11 +107,18 @@ class Checkpointing(keras.callbacks.Callback):
         broken_off = self.params["steps"] < self.steps_per_epoch
         if broken_off:
             self.latest = self._capture()
-        self._save_if_due(now=ends)
+        # A run that goes on otherwise, as on a GPU, must know of the best model that is on the disk.
+        is_best = "val_miou" in logs and logs["val_miou"] == logs["val_best_miou"]
+        self._save_if_due(now=ends or is_best)
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """In the block, Ctrl-C and SIGTERM let the step end and be saved; a second one stops at once."""
+    def listening(self, console: Console) -> Iterator[None]:
+        """In the block, Ctrl-C and SIGTERM let the step end and be saved; a second one stops at once.
+
+        Args:
+            console: one that is quiet keeps the line about the first of them to itself.
+        """
+        self._tells = not console.quiet
         try:
             self._before = {number: signal.getsignal(number) for number in SIGNALS}
             for number in SIGNALS:
@@ -129,6 +139,10 @@ class Checkpointing(keras.callbacks.Callback):
                 handler(number, frame)
             raise KeyboardInterrupt
         self._asked_to_stop = signal.Signals(number)
+        if self._tells:
+            # Not through the console, whose locks what was interrupted may hold.
+            name = self._asked_to_stop.name
+            os.write(2, f"\n{name}: stopping after this step or image; a second one stops at once\n".encode())
 
     def _save_if_due(self, now: bool = False) -> None:
         due = time.perf_counter() - self._last_save >= 60 * self.minutes
@@ -140,15 +154,49 @@ class Checkpointing(keras.callbacks.Callback):
         self.stop_if_asked()
 
     def stop_if_asked(self) -> None:
-        """Raise `RunInterrupted` where a signal has come in; for after the last step, too."""
-        if self._asked_to_stop:
-            raise RunInterrupted(
-                f"stopped by {self._asked_to_stop.name} after step {self.step} of {self.total_steps}, "
-                "which is saved",
-                self._asked_to_stop,
-            )
+        """Raise `RunInterrupted` where a signal has come in; also in a validation and after the last step."""
+        if not self._asked_to_stop:
+            return
+        saved = "which is saved"
+        if self.saved_step < self.step:  # a validation is not broken off and gone on with
+            saved = f"of which {self.saved_step or 'none'} are saved"
+        raise RunInterrupted(
+            f"stopped by {self._asked_to_stop.name} after step {self.step} of {self.total_steps}, {saved}",
+            self._asked_to_stop,
+        )
+
+    @contextmanager
+    def disk_errors(self) -> Iterator[None]:
+        """In the block, a disk that is full or gone is an error that says how the run goes on."""
+        try:
+            yield
+        except OSError as error:
+            step = self.saved_step
+            kept = f"the checkpoint of step {step} is as it was" if step else "there is no checkpoint yet"
+            raise TrainingError(
+                f"{error.filename or self.folder.parent}: could not be written ({error.strerror or error}); "
+                f"{kept}; make room and continue with --resume"
+            ) from None
 
     def _capture(self) -> Checkpoint:
         memory = {name: part.memory for name, part in self.parts.items()}
         others = {"seconds": self.seconds, "backend": keras.backend.backend()}
         return capture(self.model, self.step, memory | others)
+
+
+def find_checkpoint(output: Path, resume: bool, console: Console) -> Checkpoint | None:
+    """The newest checkpoint of a run, None of one that begins, and a line about it and each rejected one."""
+    folder = output / "checkpoints"
+    checkpoint, rejected = newest(folder)
+    for line in rejected:
+        console.print(f"not used: {line}", highlight=False)
+    if checkpoint:
+        console.print(f"going on after step {checkpoint.step}", highlight=False)
+    elif rejected or (output / RESULT).exists():
+        raise TrainingError(
+            f"{folder}: no checkpoint in it is whole, and to begin anew would replace the models of the run "
+            f"that was; choose another --output, or move {output} away"
+        )
+    elif resume:
+        console.print(f"nothing to resume in {output}: a new run begins", highlight=False)
+    return checkpoint

@@ -88,7 +88,7 @@ def on_devices(count: int, batch_size: int, processes: Processes) -> Iterator[No
     if backend == "torch" and count > 1:
         raise ConfigError(
             f"training.devices is {count}, but a PyTorch process has one; start as many processes instead: "
-            f"torchrun --nproc-per-node {count} cli.py train …"
+            f"torchrun --nproc-per-node {count} --no-python fornet train … (in a checkout: cli.py train …)"
         )
     available = _list_devices(backend)
     if processes.count > 1 and backend == "jax":
@@ -200,8 +200,10 @@ def _require_parts_suffice(model: keras.Model, backend: str) -> None:
     """Refuse what a device cannot compute from its part of a batch, neither by itself nor with the others."""
     unable = {"loss.ohem": (model.loss.ohem, "null")}
     if backend == "tensorflow":
-        # There the optimizer clips and adds up what a device has found, before the devices meet.
+        # There the optimizer clips, adds up and looks for an overflow before the devices meet.
         optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        scaled = optimizer is not model.optimizer
+        unable["training.precision"] = ("mixed_float16" if scaled else None, "mixed_bfloat16")
         unable["training.clip_norm"] = (optimizer.global_clipnorm, "null")
         unable["training.accumulate"] = (optimizer.gradient_accumulation_steps, "1")
     for setting, (value, without) in unable.items():

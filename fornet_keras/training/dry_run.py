@@ -49,7 +49,7 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
     if config.data.cache:
         console.print("note: timed without data.cache, which a run would write first", highlight=False)
     batches = TrainingBatches.of_run(train_set, config)
-    for note in schedule_notes(training, training.epochs * batches.steps_per_epoch):
+    for note in schedule_notes(config, training.epochs * batches.steps_per_epoch):
         console.print(note, highlight=False)
     with console.status("timing a few steps …"), on_devices(training.devices, training.batch_size, ALONE):
         device = device_name(training.devices)

@@ -8,22 +8,22 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from fornet_keras.config.training import TrainingConfig
+
 
 class ProgressLine(keras.callbacks.Callback):
     """One live line while an epoch runs and is validated, and one lasting line after each.
 
     Args:
         console: where it is shown.
-        batch_size: images a step.
-        epochs: epochs of the run.
-        steps_per_epoch: steps of each.
+        training: how long the run is, and with which patience.
+        steps_per_epoch: steps of each epoch.
     """
 
-    def __init__(self, console: Console, batch_size: int, epochs: int, steps_per_epoch: int) -> None:
+    def __init__(self, console: Console, training: TrainingConfig, steps_per_epoch: int) -> None:
         super().__init__()
         self.console = console
-        self.batch_size = batch_size
-        self.epochs = epochs
+        self.training = training
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(bar_width=24),
@@ -36,7 +36,7 @@ class ProgressLine(keras.callbacks.Callback):
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task(
-            "", total=epochs * steps_per_epoch, epoch=self._epoch_name(0), status="starting …"
+            "", total=training.epochs * steps_per_epoch, epoch=self._epoch_name(0), status="starting …"
         )
 
     def begin(self, step: int) -> None:
@@ -49,7 +49,7 @@ class ProgressLine(keras.callbacks.Callback):
         self._progress.update(self._task, epoch=self._epoch_name(epoch))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        rate = (batch + 1) * self.batch_size / (time.perf_counter() - self._started)
+        rate = (batch + 1) * self.training.batch_size / (time.perf_counter() - self._started)
         status = f"loss {logs['loss']:.3f} (coarse {logs['coarse_loss']:.3f})  {rate:.1f} images/s"
         self._progress.update(self._task, advance=1, status=status)
 
@@ -68,10 +68,16 @@ class ProgressLine(keras.callbacks.Callback):
             line += f"  val mIoU {logs['val_miou']:.4f} (best {logs['val_best_miou']:.4f})"
             line += f"  error coverage {logs['val_error_coverage']:.2f}"
         self.console.print(f"{line}  {seconds:.1f} s", highlight=False)
+        if self.model.stop_training and epoch + 1 < self.training.epochs:
+            self.console.print(
+                f"stopped after epoch {epoch + 1} of {self.training.epochs}: no better mIoU in "
+                f"{self.training.patience} validations (training.patience)",
+                highlight=False,
+            )
 
     def close(self) -> None:
         """Take the live line away."""
         self._progress.stop()
 
     def _epoch_name(self, epoch: int) -> str:
-        return f"{epoch + 1}/{self.epochs}"
+        return f"{epoch + 1}/{self.training.epochs}"

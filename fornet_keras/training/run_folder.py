@@ -50,7 +50,7 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
         )
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"{folder}: no {CONFIG} in it, so no run to resume; choose another --output")
-    found, wanted = (dict(_keys(c.model_dump())) for c in (read_config(folder / CONFIG), config))
+    found, wanted = map(settings, (read_config(folder / CONFIG), config))
     changed = [key for key in wanted if wanted[key] != found[key] and key not in FREE_KEYS]
     if changed:
         listed = "; ".join(f"{key} is {found[key]} there and {wanted[key]} here" for key in changed)
@@ -156,10 +156,7 @@ def write_config(folder: Path, config: Config) -> None:
     write_text(folder / CONFIG, dump_config(config))
 
 
-def _keys(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def settings(config: Config) -> dict[str, Any]:
     """Every setting as "section.name" and its value."""
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _keys(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+    sections = config.model_dump().items()
+    return {f"{name}.{key}": value for name, section in sections for key, value in section.items()}

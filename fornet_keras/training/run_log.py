@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,10 @@ class RunLog(keras.callbacks.Callback):
         self._learning_rate = memory["learning_rate"]
         self._write()
         self._events.forget_from(len(self.rows) + 1)
+
+    def note_settings(self, values: Mapping[str, Any]) -> None:
+        """Tell TensorBoard what the run was told."""
+        self._events.settings(values)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         steps = self.batches.steps_per_epoch

@@ -8,11 +8,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from fornet_keras.config.training import TrainingConfig
+from fornet_keras.config import Config
 
 
-def schedule_notes(training: TrainingConfig, total_steps: int) -> Iterator[str]:
+def schedule_notes(config: Config, total_steps: int) -> Iterator[str]:
     """A line about each setting that is meant for a longer run."""
+    training, frozen = config.training, config.model.freeze_epochs
     if training.warmup_steps >= total_steps:
         yield (
             f"note: the learning rate rises for training.warmup_steps={training.warmup_steps} steps, and the "
@@ -22,6 +23,11 @@ def schedule_notes(training: TrainingConfig, total_steps: int) -> Iterator[str]:
         yield (
             f"note: the weights change after training.accumulate={training.accumulate} steps, and the run "
             f"has {total_steps}: they never change; set fewer"
+        )
+    if frozen >= training.epochs:
+        yield (
+            f"note: the backbone's weights stay for model.freeze_epochs={frozen} epochs, and the run has "
+            f"{training.epochs}: they never change; set fewer"
         )
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 
@@ -17,11 +22,29 @@ class EventLog:
     """Writes scalars and pictures into a folder that `tensorboard --logdir` shows.
 
     Args:
-        folder: path of the folder, made if needed.
+        folder: path of the folder, made if needed; nothing is in it before something is written.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._writer = EventFileWriter(str(folder))
+        self._folder = folder
+
+    @cached_property
+    def _writer(self) -> EventFileWriter:
+        return EventFileWriter(str(self._folder))
+
+    def settings(self, values: Mapping[str, Any]) -> None:
+        """Show what a run was told beside others' in TensorBoard's HParams; None is left out."""
+        started = SessionStartInfo(start_time_secs=time.time())
+        for name, value in values.items():
+            if isinstance(value, bool):
+                started.hparams[name].bool_value = value
+            elif isinstance(value, int | float):
+                started.hparams[name].number_value = value
+            elif value is not None:
+                started.hparams[name].string_value = str(value)
+        kind = metadata.create_summary_metadata(HParamsPluginData(session_start_info=started))
+        tag, nothing = metadata.SESSION_START_INFO_TAG, metadata.NULL_TENSOR
+        self._add(Summary.Value(tag=tag, metadata=kind, tensor=nothing), 0)
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Add one number to the curve `tag`."""

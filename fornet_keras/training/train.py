@@ -16,14 +16,14 @@ from rich.console import Console
 from fornet_keras.atomic import last_complete, remove_unfinished, write_text
 from fornet_keras.config import Config
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
-from fornet_keras.errors import TrainingError
+from fornet_keras.errors import RunInterrupted
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.training.begin_with import begin_with
 from fornet_keras.training.build import build_model, compile_model
-from fornet_keras.training.checkpoint import Checkpoint, newest
-from fornet_keras.training.checkpointing import Checkpointing, Remembers
+from fornet_keras.training.checkpoint import Checkpoint
+from fornet_keras.training.checkpointing import Checkpointing, Remembers, find_checkpoint
 from fornet_keras.training.devices import ALONE, NAMES, Processes, device_name, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.fit_selector import fit_selector
@@ -38,6 +38,7 @@ from fornet_keras.training.run_folder import (
     is_empty,
     only_run,
     require_text,
+    settings,
     with_absolute_paths,
     write_config,
 )
@@ -77,7 +78,7 @@ def train(
     """
     config = with_absolute_paths(config)
     require_text(config)
-    resumed = partial(_find_checkpoint, output, resume)
+    resumed = partial(find_checkpoint, output, resume)
     if processes.rank:
         # What it learns and decides is what the first process does: nobody looks at its folder.
         with TemporaryDirectory() as folder:
@@ -94,13 +95,13 @@ def _train(
     output: Path,
     console: Console,
     processes: Processes,
-    find_checkpoint: Callable[[Console], Checkpoint | None],
+    find_resumed: Callable[[Console], Checkpoint | None],
 ) -> tuple[dict[str, Any], Scores]:
     """Train in this process, alone or with others."""
     training = config.training
     train_set, val_set, pixels = open_data(config, console)
     decoded = open_decoded(train_set, config, console)
-    resumed = find_checkpoint(console)
+    resumed = find_resumed(console)
     remove_unfinished(output)
     is_new = is_empty(output)
     pictures = output / "pictures"
@@ -108,16 +109,22 @@ def _train(
 
     batches = TrainingBatches.of_run(train_set, config, decoded, (processes.rank, processes.count))
     steps = batches.steps_per_epoch
-    for note in schedule_notes(training, training.epochs * steps):
+    for note in schedule_notes(config, training.epochs * steps):
         console.print(note, highlight=False)
-    line = ProgressLine(console, training.batch_size, training.epochs, steps)
+    line = ProgressLine(console, training, steps)
+
+    def on_val_image(done: int, total: int) -> None:
+        line.on_val_image(done, total)
+        saver.stop_if_asked()
+
     validation = Validation(
-        val_set, output, training.epochs, training.validate_every, training.patience, line.on_val_image
+        val_set, output, training.epochs, training.validate_every, training.patience, on_val_image
     )
     log = RunLog(output, validation, batches)
-    parts: dict[str, Remembers] = {"validation": validation, "log": log, "data": batches}
+    parts: dict[str, Remembers] = {"validation": validation, "data": batches}
     if config.loss.teacher:
         parts["teacher"] = TeacherMemory(Path(config.loss.teacher))
+    parts["log"] = log  # after those that may refuse: it writes
     saver = Checkpointing(
         output / "checkpoints",
         steps,
@@ -128,21 +135,24 @@ def _train(
         resumed,
     )
     write_config(output, config)
+    log.note_settings(settings(config))
     try:
         save_first_batches(pictures / "first_batches.png", batches)
         line.begin(saver.step)
-        with saver.listening(), on_devices(training.devices, training.batch_size, processes):
+        with saver.listening(console), on_devices(training.devices, training.batch_size, processes):
             device = device_name(max(training.devices, processes.count))
             console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
-            model = make_model(config, batches, pixels, console, anew=resumed is None)
+            model = make_model(config, batches, pixels, console, not resumed)
             synchronize(model, processes)
             callbacks = [StopOnNaN(batches), validation, log, line, saver]
             _fit(model, config, batches, callbacks, validation, saver)
         if training.selector_epochs:
             _fit_selector_of_best(output / "best", config, batches, saver, line)
-        return _conclude(output, device, validation, log, saver, model.count_params())
-    except BaseException:
-        if is_new and not log.rows and not saver.saved_step:
+        with saver.disk_errors():
+            return _conclude(output, device, validation, log, saver, model.count_params())
+    except BaseException as error:
+        stopped = isinstance(error, RunInterrupted)  # and told to go on, with the folder's config.yaml
+        if is_new and not log.rows and not saver.saved_step and not stopped:
             # Nothing was learnt: the corrected command may use the same folder.
             clear(output)
         raise
@@ -152,19 +162,24 @@ def _train(
 
 
 def make_model(
-    config: Config, batches: TrainingBatches, pixels: Sequence[int], console: Console, anew: bool = True
+    config: Config, batches: TrainingBatches, pixels: Sequence[int], console: Console, begins: bool = True
 ) -> FoRNet:
-    """A compiled network, in the configured precision.
+    """A compiled network in the configured precision.
 
-    What a run that goes on (not `anew`) began with is in its checkpoint: `model.weights` may be gone by then.
+    Args:
+        config: the run's `Config`.
+        batches: the run's `TrainingBatches`.
+        pixels: of each class, in the training labels.
+        console: is told which classes `model.weights` know.
+        begins: False where a checkpoint has its weights: `model.weights` may be gone by then.
     """
     keras.utils.set_random_seed(config.training.seed)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype_policy(config.training.precision))
     try:
         table = batches.dataset.table
-        model = build_model(config, table.num_classes)
-        if config.model.weights and anew:
+        model = build_model(config, table.num_classes, begins)
+        if config.model.weights and begins:
             console.print(begin_with(model, table, config.model.weights), highlight=False)
         compile_model(model, config, pixels, batches.steps_per_epoch)
         if config.loss.teacher:
@@ -187,7 +202,7 @@ def _fit(
     while saver.step < saver.total_steps and not validation.out_of_patience:
         epoch, done = divmod(saver.step, steps)
         saver.restore(model)
-        with data_errors(batches):
+        with data_errors(batches), saver.disk_errors():
             model.fit(
                 fit_input(batches, config.training.workers, saver.step),
                 initial_epoch=epoch,
@@ -214,9 +229,9 @@ def _fit_selector_of_best(
         on_epoch_end=tell, on_train_batch_end=lambda batch, logs: saver.stop_if_asked()
     )
     model, table = load_model(best)
-    with saver.listening():
+    with saver.listening(line.console), saver.disk_errors():
         fit_selector(model, batches, config, [callback])
-    save_model(model, table, best)
+        save_model(model, table, best)
 
 
 def _conclude(
@@ -236,6 +251,7 @@ def _conclude(
         "device": device,
         "epochs": len(log.rows),
         "steps": saver.step,
+        "stopped_early": saver.step < saver.total_steps,
         "best_miou": scores.matrix.miou,
         "best_epoch": validation.best_epoch,
         "seconds": saver.seconds,
@@ -245,21 +261,3 @@ def _conclude(
     }
     write_text(output / RESULT, json.dumps(result, indent=2) + "\n")
     return result, scores
-
-
-def _find_checkpoint(output: Path, resume: bool, console: Console) -> Checkpoint | None:
-    """The newest checkpoint of a run, None of one that begins, and a line about it and each rejected one."""
-    folder = output / "checkpoints"
-    checkpoint, rejected = newest(folder)
-    for line in rejected:
-        console.print(f"not used: {line}", highlight=False)
-    if checkpoint:
-        console.print(f"going on after step {checkpoint.step}", highlight=False)
-    elif rejected or (output / RESULT).exists():
-        raise TrainingError(
-            f"{folder}: no checkpoint in it is whole, and to begin anew would replace the models of the run "
-            f"that was; choose another --output, or move {output} away"
-        )
-    elif resume:
-        console.print(f"nothing to resume in {output}: a new run begins", highlight=False)
-    return checkpoint

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import Dataset, Sample
+from fornet_keras.data.fingerprint import images_of
 from fornet_keras.data.sizes import brought_back, shrunk
-from fornet_keras.errors import TrainingError
+from fornet_keras.errors import ConfigError, TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.prediction.pictures import compared
@@ -70,10 +71,24 @@ class Validation(keras.callbacks.Callback):
     @property
     def memory(self) -> dict[str, Any]:
         """What a run that goes on must still know."""
-        return {"best_miou": self.best_miou, "best_epoch": self.best_epoch, "since_best": self.since_best}
+        return {
+            "best_miou": self.best_miou,
+            "best_epoch": self.best_epoch,
+            "since_best": self.since_best,
+            "data": images_of(self.dataset),
+        }
 
     @memory.setter
     def memory(self, memory: dict[str, Any]) -> None:
+        ours = images_of(self.dataset)
+        theirs = memory.get("data", ours)
+        if theirs != ours:
+            raise ConfigError(
+                f"{self.dataset.root}: the run was validated on {theirs['images']} images of split "
+                f"'{self.dataset.split}', and here are {ours['images']}, not all of them the same; expected "
+                "those, so that scores compare; put them back, or begin a new run with another --output and "
+                "model.weights"
+            )
         self.best_miou = memory["best_miou"]
         self.best_epoch = memory["best_epoch"]
         self.since_best = memory["since_best"]

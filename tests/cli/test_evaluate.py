@@ -75,6 +75,18 @@ def test_scores_of_images_that_were_trained_on_are_marked(
         assert json.loads(result_file.read_text())["trained_on_it"] is marked
 
 
+def test_a_run_brings_its_own_configuration(
+    run: Run, model: Path, config: Path, data: Path, tmp_path: Path
+) -> None:
+    result = run("evaluate", model, "--data", data)
+    message = f"Missing option '--config': {model} has no config.yaml of its own"
+    assert (result.exit_code, message in result.stderr) == (2, True)
+    shutil.copytree(model, tmp_path / "run" / "best")
+    shutil.copy(config, tmp_path / "run" / "config.yaml")
+    result = run("evaluate", tmp_path / "run", "--data", data)
+    assert (result.exit_code, "run on harbour test" in result.stdout) == (0, True)
+
+
 def test_other_classes_are_refused(run: Run, model: Path, config: Path, data: Path) -> None:
     description = data / "dataset.yaml"
     description.write_text(description.read_text().replace("name: quay", "name: pier"))

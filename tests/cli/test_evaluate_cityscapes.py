@@ -26,7 +26,9 @@ def test_the_benchmarks_scores_beside_ours(run: Run, tmp_path: Path, monkeypatch
         instances.unlink()
     frames = Mock(wraps=OfficialScores.add)
     monkeypatch.setattr(OfficialScores, "add", lambda *args: frames(*args))
-    result = run("evaluate", tmp_path / "model", *options, "--curve", "0.1,1")
+    result = run(
+        "evaluate", tmp_path / "model", *options, "--curve", "0.1,1", "--report", tmp_path / "report"
+    )
     assert result.exit_code == 0, result.stderr
     assert frames.call_count == 2, "not for the other shares, of which they are not shown"
     found = json.loads((tmp_path / "a.json").read_text())
@@ -37,6 +39,8 @@ def test_the_benchmarks_scores_beside_ours(run: Run, tmp_path: Path, monkeypatch
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
     assert rows["flat"] == [f"{official['categoryScores']['flat']:.4f}", "–"]
     assert "iIoU needs the *_instanceIds.png files" in result.stdout
+    page = (tmp_path / "report" / "index.html").read_text("utf-8")
+    assert "As cityscapesScripts scores it" in page and f"{official['categoryScores']['flat']:.4f}" in page
 
 
 def test_official_scores_are_left_out_where_their_files_do_not_fit(run: Run, tmp_path: Path) -> None:

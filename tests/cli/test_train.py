@@ -8,7 +8,6 @@ from fornet_keras.cli.train import _run_folder
 from tests.cli.conftest import Run, only_line
 
 
-@pytest.mark.backend
 def test_train_leaves_a_run_folder_and_says_what_next(
     run: Run, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,7 +75,6 @@ def test_wrong_key_in_the_file(run: Run, config: Path) -> None:
     )
 
 
-@pytest.mark.backend
 def test_data_that_cannot_be_used(run: Run, config: Path, data: Path) -> None:
     result = run("train", "--config", config, "--output", data.parent / "run")
     assert result.exit_code == 1

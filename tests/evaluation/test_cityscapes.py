@@ -14,6 +14,7 @@ from fornet_keras.data.label_files import read_label, to_train_ids
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.data.synthetic import write_city
 from fornet_keras.evaluation.cityscapes import OfficialScores, find_label_files
+from fornet_keras.evaluation.tables import number, official_table
 
 SCENES = 50
 
@@ -83,6 +84,11 @@ def test_equal_to_the_benchmarks_own_package(
     for name, expected in theirs.items():
         compare(found[name], expected, name)
     assert 0.3 < found["averageScoreInstClasses"] < 0.95 and 0.3 < found["averageScoreInstCategories"] < 0.95
+    rows = {row[0]: row[1:] for row in official_table(found)[1]}
+    assert rows["car"] == (number(found["classScores"]["car"]), number(found["classInstScores"]["car"]))
+    assert rows["flat"] == (number(found["categoryScores"]["flat"]), "–")
+    means = (found["averageScoreClasses"], found["averageScoreInstClasses"])
+    assert rows["all classes"] == (*map(number, means),) and "road" not in rows and "void" not in rows
 
 
 def compare(found: Any, expected: Any, name: str) -> None:

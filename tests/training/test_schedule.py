@@ -1,6 +1,8 @@
+from collections.abc import Callable
+
 import pytest
 
-from fornet_keras.config.training import TrainingConfig
+from fornet_keras.config import Config
 
 pytestmark = pytest.mark.backend
 
@@ -39,11 +41,12 @@ def test_a_run_of_one_step_learns() -> None:
     assert rates([0], learning_rate=0.3, total_steps=1, warmup_steps=200) == pytest.approx([0.3])
 
 
-def test_settings_of_a_longer_run_are_said() -> None:
+def test_settings_of_a_longer_run_are_said(make_config: Callable[..., Config]) -> None:
     from fornet_keras.training.schedule import schedule_notes
 
-    fitting = TrainingConfig(epochs=1, batch_size=1, warmup_steps=99, accumulate=100)
-    assert [*schedule_notes(fitting, 100)] == []
-    rate, weights = schedule_notes(fitting, 90)
+    training = {"epochs": 2, "warmup_steps": 99, "accumulate": 100}
+    assert [*schedule_notes(make_config(training=training, model={"freeze_epochs": 1}), 100)] == []
+    rate, weights, backbone = schedule_notes(make_config(training=training, model={"freeze_epochs": 2}), 90)
+    assert "stay for model.freeze_epochs=2 epochs, and the run has 2: they never change" in backbone
     assert "rises for training.warmup_steps=99 steps, and the run has 90: it never falls" in rate
     assert "change after training.accumulate=100 steps, and the run has 90: they never change" in weights

@@ -3,6 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
 from fornet_keras.training.tensorboard import EventLog
 
@@ -20,6 +21,25 @@ def test_tensorboard_reads_back_what_was_written(tmp_path: Path) -> None:
     assert (image.step, image.height, image.width) == (2, 8, 12)
     decoded = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_array_equal(decoded, picture)
+
+
+def test_tensorboard_knows_what_a_run_was_told(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    assert not [*tmp_path.iterdir()]
+    told = {
+        "model.preset": "s",
+        "training.epochs": 8,
+        "model.freeze_backbone": True,
+        "augment.crop": (64, 96),
+    }
+    log.settings({**told, "loss.ohem": None})
+    log.forget_from(1)
+    log.close()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    (content,) = events.PluginTagToContent("hparams").values()
+    read = parse_session_start_info_plugin_data(content).hparams
+    found = {name: getattr(value, value.WhichOneof("kind")) for name, value in read.items()}
+    assert found == {**told, "augment.crop": "(64, 96)"}
 
 
 def test_flushed_events_are_readable_while_the_run_goes_on(tmp_path: Path) -> None:
