@@ -13,7 +13,7 @@ INSTALLED := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 # Two processes of tests; each takes up to 3 GB of memory.
 WORKERS ?= 2
-PARALLEL := -n $(WORKERS) --dist loadfile
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
@@ -21,7 +21,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help .venv demo test lint format clean test-faults fuzz test-once test-tensorflow test-jax test-torch
+.PHONY: help .venv demo test lint format clean test-faults fuzz \
+	test-once-and-tensorflow test-once test-tensorflow test-jax test-torch
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -60,12 +61,16 @@ demo: $(INSTALLED) ## a made-up city, a small network trained on it, and its pic
 # --- Check ---
 
 test: $(INSTALLED) ## linters, types, and all tests on all three backends (of one backend: make test-jax)
-	@$(MAKE) --no-print-directory --keep-going lint test-once test-tensorflow test-jax test-torch
+	@$(MAKE) --no-print-directory --keep-going lint test-once-and-tensorflow test-jax test-torch
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# In one session: its start and its end take half a minute.
+test-once-and-tensorflow: $(INSTALLED)
+	KERAS_BACKEND=tensorflow $(PYTEST) $(PARALLEL)
 
 test-once: $(INSTALLED) ## tests and docstring examples that do not depend on the backend
 	KERAS_BACKEND=tensorflow $(PYTEST) $(PARALLEL) -m "not backend"

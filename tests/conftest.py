@@ -1,5 +1,6 @@
 """What all tests share: the backend, and a Keras unchanged by a user's settings or an earlier test."""
 
+import atexit
 import os
 import sys
 import tempfile
@@ -7,6 +8,11 @@ from collections.abc import Iterator
 from importlib.metadata import version
 
 import pytest
+
+_IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if _IN_WORKER:
+    # Registered first, called last: the session would wait seconds for TensorFlow or JAX to be taken apart.
+    atexit.register(os._exit, 0)
 
 # Before anything imports Keras. Its home is an empty folder, so that float32 and channels-last hold whatever
 # the user's own keras.json says.
@@ -23,15 +29,29 @@ _QUICK_TO_COMPILE = (
 )
 os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_{option}" for option in _QUICK_TO_COMPILE))
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# And the same function once, in the processes that a test starts too.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(_KERAS_HOME.name, "jax")
+# And the same function once, in all processes of a session.
+if not _IN_WORKER:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(_KERAS_HOME.name, "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+# tf2onnx copies the whole network before each of its steps, to go on where one fails; here that is a failure.
+os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"
+
+if _IN_WORKER:  # which will need it; a single file of tests may not
+    from fornet_keras.cli.backend import UNUSED, _without
+
+    with _without(UNUSED):
+        import keras  # noqa: F401
 
 
 def pytest_report_header() -> str:
     backend = os.environ["KERAS_BACKEND"]
     return f"backend: {backend} {version(backend)}, keras {version('keras')}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The rooms with the longest files first: no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in ("export", "training"))
 
 
 def pytest_unconfigure() -> None:

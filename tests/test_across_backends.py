@@ -1,6 +1,6 @@
 """The three backends compute the same network: one set of weights, one set of images, one set of logits.
 
-Runs once, whatever backend the tests run on: each backend needs a process of its own.
+Runs once, whatever backend the tests run on: each other backend needs a process of its own.
 """
 
 import os
@@ -9,41 +9,43 @@ import sys
 from itertools import combinations
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
-from fornet_keras import FoRNet, save_model
+from fornet_keras import FoRNet, FoRNetLoss, load_model, save_model
 from fornet_keras.data.dataset import IGNORE, LabelTable
-from tests.model.tiny import images, randomize
+from tests.model.tiny import images, numpy_outputs, randomize
 
 BACKENDS = ("tensorflow", "jax", "torch")
 SIZES = {"camvid": (360, 480), "odd": (203, 317)}
 RATIOS = (0.25, 1)
 NUM_CLASSES = 5
 
-# Writes every output, and the loss, of the saved model at each ratio for each image of a folder.
+# In the process of another backend than this one's.
 SCRIPT = """
 import sys
 from pathlib import Path
 from fornet_keras.cli.backend import start_backend
 start_backend(None)
-import keras, numpy as np
-from fornet_keras import FoRNetLoss, load_model
-
-folder = Path(sys.argv[1])
-found = {}
-for ratio in (0.25, 1):
-    model, _ = load_model(folder / "model", top_k=ratio)
-    for path in sorted(folder.glob("*.npz")):
-        data = np.load(path)
-        # On JAX as one program: to compile each operation by itself takes three times as long.
-        call = model.predict_on_batch if keras.backend.backend() == "jax" else model
-        outputs = {name: keras.ops.convert_to_tensor(x) for name, x in call(data["images"]).items()}
-        loss = FoRNetLoss(class_weights=[1, 2, 3, 4, 5], label_smoothing=0.1)(data["labels"], outputs)
-        for name, x in {**outputs, "loss": loss}.items():
-            found[f"{path.stem} {ratio} {name}"] = keras.ops.convert_to_numpy(x)
-np.savez(folder / "found" / keras.backend.backend(), **found)
+from tests.test_across_backends import write_outputs
+write_outputs(Path(sys.argv[1]))
 """
+
+
+def write_outputs(folder: Path) -> None:
+    """Write every output, and the loss, of the saved model at each ratio for each image of a folder."""
+    found = {}
+    for ratio in RATIOS:
+        model, _ = load_model(folder / "model", top_k=ratio)
+        for size in SIZES:
+            data = np.load(folder / f"{size}.npz")
+            outputs = numpy_outputs(model, data["images"])
+            tensors = {name: keras.ops.convert_to_tensor(x) for name, x in outputs.items()}
+            loss = FoRNetLoss(class_weights=[1, 2, 3, 4, 5], label_smoothing=0.1)(data["labels"], tensors)
+            outputs["loss"] = keras.ops.convert_to_numpy(loss)
+            found |= {f"{size} {ratio} {name}": x for name, x in outputs.items()}
+    np.savez(folder / "found" / keras.backend.backend(), **found)
 
 
 def random_labels(height: int, width: int) -> np.ndarray:
@@ -61,7 +63,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.nd
     (folder / "found").mkdir()
     # One thread: torch's spin while they wait, which takes minutes when the cores are busy.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    for backend in BACKENDS:
+    write_outputs(folder)
+    for backend in {*BACKENDS} - {keras.backend.backend()}:
         run = subprocess.run(
             [sys.executable, "-c", SCRIPT, folder],
             env={**environment, "KERAS_BACKEND": backend},

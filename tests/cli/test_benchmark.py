@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -29,7 +30,6 @@ def test_a_ratio_outside_its_range(run: Run, tmp_path: Path) -> None:
     assert "2 is not a share of the regions" in result.stderr
 
 
-@pytest.mark.backend
 def test_a_folder_that_is_neither(run: Run, tmp_path: Path) -> None:
     result = run("benchmark", tmp_path)
     assert result.exit_code == 1
@@ -39,16 +39,20 @@ def test_a_folder_that_is_neither(run: Run, tmp_path: Path) -> None:
 def test_a_budget_chooses_the_ratio(
     run: Run, model: Path, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A network is compiled for each.
+    # A network is compiled for each ratio.
     monkeypatch.setattr("fornet_keras.benchmark.budget.BUDGET_RATIOS", (0.1, 1.0))
     images, scores = data / "images" / "test", tmp_path / "scores.json"
     result = run("predict", model, images, "--output", tmp_path / "out", "--budget-ms", 60_000)
     assert result.exit_code == 0
     assert result.stderr.startswith("top-k 1: ")
+
+    fit = Mock(return_value=(0.25, 1.0))
+    monkeypatch.setattr("fornet_keras.benchmark.budget.fit_budget", fit)
     options = ("--config", config, "--data", data, "--json", scores)
     result = run("evaluate", model, *options, "--budget-ms", 60_000)
     assert result.exit_code == 0
-    assert json.loads(scores.read_text())["top_k"] == 1
+    fit.assert_called_once_with(model, (64, 96), 60_000)
+    assert json.loads(scores.read_text())["top_k"] == 0.25
 
 
 def test_a_budget_that_is_too_small_says_what_it_costs(
@@ -72,31 +76,21 @@ def test_a_budget_and_a_ratio(run: Run, model: Path, data: Path, tmp_path: Path)
     assert "--budget-ms times one look at an image: leave out --window, --flip and" in result.stderr
 
 
-def test_memory_and_scores(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:
-    options = ("--size", "64x96", "--repeats", 1, "--json", tmp_path / "times.json")
-    result = run("benchmark", model, *options, "--memory", "--config", config, "--data", data)
-    assert (result.exit_code, result.stderr) == (0, "")
-    (row,) = json.loads((tmp_path / "times.json").read_text())
-    assert row["ratio_to_first"] == 1
-    assert row["peak_megabytes"] > 1
-
-    scores = tmp_path / "scores.json"
-    assert run("evaluate", model, "--config", config, "--data", data, "--json", scores).exit_code == 0
-    assert row["miou"] == pytest.approx(json.loads(scores.read_text())["miou"]), "images of the same size"
-
-
-def test_another_backend_in_the_same_table(
+def test_memory_scores_and_another_backend_in_the_same_table(
     run: Run, model: Path, config: Path, data: Path, tmp_path: Path
 ) -> None:
+    times, scores = tmp_path / "times.json", tmp_path / "scores.json"
     options = ("--size", "64x96", "--repeats", 1, "--also", "jax", "--also", "tensorflow", "--memory")
-    paths = ("--config", config, "--data", data, "--json", tmp_path / "times.json")
-    result = run("benchmark", model, *options, *paths)
+    paths = ("--config", config, "--data", data, "--json")
+    result = run("benchmark", model, *options, *paths, times)
     assert (result.exit_code, result.stderr) == (0, "")
-    here, there = json.loads((tmp_path / "times.json").read_text())
+    here, there = json.loads(times.read_text())
     assert (here["runtime"], there["runtime"]) == ("keras tensorflow", "keras jax")
-    assert there["median_ms"] > 0
-    assert there["peak_megabytes"] is None
+    assert (here["ratio_to_first"], there["median_ms"] > 0) == (1, True)
+    assert (here["peak_megabytes"] > 1, there["peak_megabytes"]) == (True, None)
     assert there["miou"] == pytest.approx(here["miou"], abs=1e-3)
+    assert run("evaluate", model, *paths, scores).exit_code == 0
+    assert here["miou"] == pytest.approx(json.loads(scores.read_text())["miou"]), "images of the same size"
 
 
 def test_data_without_a_configuration(run: Run, data: Path, tmp_path: Path) -> None:

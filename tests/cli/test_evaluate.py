@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from fornet_keras.cli.models import has_learnt_from
+from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import dump_config, read_config
 from fornet_keras.data.label_files import read_label
 from tests.cli.conftest import DATASET, Run, only_line
@@ -56,18 +58,21 @@ def test_scores_of_images_that_were_trained_on_are_marked(
 ) -> None:
     trained, result_file = tmp_path / "run" / "best", tmp_path / "scores.json"
     shutil.copytree(model, trained)
-    settings = read_config(config)
-    for root, split, marked in (
-        (None, "train", True),
+    settings, here = read_config(config), read_settings(config, data).data
+    for root, split, learnt in (
+        ("/another/harbour", "train", False),
         (str(data), "train", True),
         (str(data / ".." / data.name), "train", True),
+        (None, "train", True),
         (None, "test+train", True),
         (None, "test", False),
-        ("/another/harbour", "train", False),
     ):
         of_run = settings.data.model_copy(update={"root": root})
         text = dump_config(settings.model_copy(update={"data": of_run}))
         (tmp_path / "run" / "config.yaml").write_text(text)
+        assert has_learnt_from(trained, here, split) is learnt
+
+    for split, marked in (("train", True), ("test", False)):
         options = ("--config", config, "--data", data, "--split", split, "--json", result_file)
         result = run("evaluate", trained, *options)
         assert result.exit_code == 0

@@ -10,12 +10,12 @@ from tests.model.tiny import images, randomize, tiny_model
 SIZE = (70, 100)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def model() -> FoRNet:
     return randomize(tiny_model())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def predict(model: FoRNet) -> Predictor:
     return Predictor(model)
 

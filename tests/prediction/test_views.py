@@ -6,30 +6,30 @@ import pytest
 from fornet_keras.model import FoRNet
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.prediction.views import ViewsPredictor
-from tests.model.tiny import images, randomize, tiny_model
+from tests.model.tiny import images, tiny_model
 
 SIZE = (70, 100)  # 3 x 4 regions
 
 
 @pytest.fixture(scope="module")
-def model() -> FoRNet:
-    return randomize(tiny_model())
+def plain(predict: Predictor) -> dict[str, np.ndarray]:
+    """The prediction of `images(*SIZE)[0]` in one look."""
+    return predict(images(*SIZE)[0])
 
 
 @pytest.mark.backend
 @pytest.mark.parametrize("window", [None, (96, 128), (128, 160)])
 def test_one_window_over_the_whole_image_is_the_plain_prediction(
-    model: FoRNet, window: tuple[int, int] | None
+    model: FoRNet, plain: dict[str, np.ndarray], window: tuple[int, int] | None
 ) -> None:
-    image = images(*SIZE)[0]
-    expected, found = Predictor(model)(image), ViewsPredictor(model, window)(image)
+    found = ViewsPredictor(model, window)(images(*SIZE)[0])
     assert {name: (x.shape, x.dtype) for name, x in found.items()} == {
-        name: (x.shape, x.dtype) for name, x in expected.items()
+        name: (x.shape, x.dtype) for name, x in plain.items()
     }
-    assert np.mean(found["label_ids"] == expected["label_ids"]) > 0.999
-    np.testing.assert_array_equal(found["kept"], expected["kept"])
-    np.testing.assert_array_equal(found["coarse_label_ids"], expected["coarse_label_ids"])
-    np.testing.assert_allclose(found["importance"], expected["importance"], atol=1e-6)
+    assert np.mean(found["label_ids"] == plain["label_ids"]) > 0.999
+    np.testing.assert_array_equal(found["kept"], plain["kept"])
+    np.testing.assert_array_equal(found["coarse_label_ids"], plain["coarse_label_ids"])
+    np.testing.assert_allclose(found["importance"], plain["importance"], atol=1e-6)
 
 
 def test_windows_side_by_side_are_predictions_of_the_tiles(model: FoRNet) -> None:
@@ -69,15 +69,17 @@ def test_a_mirrored_image_gives_the_mirrored_labels(model: FoRNet) -> None:
     assert (Predictor(model)(image)["label_ids"] != predict(image)["label_ids"]).any()
 
 
-def test_scales_are_averaged_at_the_image_size(model: FoRNet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scales_are_averaged_at_the_image_size(
+    model: FoRNet, plain: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("fornet_keras.prediction.views.MAX_SIZES", 1)
     image = images(*SIZE)[0]
     predict = ViewsPredictor(model, scales=(0.5, 1, 1.5))
     found = predict(image)
     assert found["label_ids"].shape == SIZE
     assert len(predict._predict._functions) == 3, "the next image compiles none of them again"
-    assert (found["label_ids"] != Predictor(model)(image)["label_ids"]).any()
-    np.testing.assert_array_equal(found["kept"], Predictor(model)(image)["kept"])
+    assert (found["label_ids"] != plain["label_ids"]).any()
+    np.testing.assert_array_equal(found["kept"], plain["kept"])
 
 
 def test_more_classes_than_opencv_takes_channels() -> None:
