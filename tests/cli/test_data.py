@@ -178,5 +178,5 @@ def test_inspect_draws_what_the_network_sees(run: Run, config: Path, data: Path,
 
 
 def test_commands_are_in_the_order_of_work() -> None:
-    expected = "data train evaluate predict export serve request benchmark summary doctor"
+    expected = "data train evaluate compare predict export serve request benchmark summary doctor"
     assert [*root.commands] == expected.split()
