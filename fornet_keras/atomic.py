@@ -168,7 +168,8 @@ def _sync(path: Path) -> None:
         with suppress(OSError):  # Windows cannot open folders, and some file systems not sync them
             _fsync(path, os.O_RDONLY)
     else:
-        _fsync(path, os.O_RDWR)  # Windows syncs no file that is open to be read only
+        # Windows syncs no file that is open to be read only; elsewhere it may be one that none may write.
+        _fsync(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
 
 
 def _fsync(path: Path, flags: int) -> None:

@@ -54,4 +54,4 @@ def test_models_and_configurations_are_found_by_name(installed: Path, tmp_path: 
     found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
     model, config = installed / "saved_models" / "fornet_s_camvid", installed / "configs" / "camvid.yaml"
     assert found.split() == [str(path) for path in (model, config, config)]
-    assert (model / "weights.safetensors").is_file()
+    assert (model / "weights.safetensors").is_file() and (model / "config.yaml").is_file()

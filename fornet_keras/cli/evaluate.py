@@ -13,6 +13,7 @@ from fornet_keras.cli.budget import top_k_within
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import has_learnt_from, require_classes, short_side_of
 from fornet_keras.cli.options import (
+    Configuration,
     Shares,
     backend_option,
     budget_option,
@@ -63,9 +64,8 @@ BOUNDARY_RADIUS = 3
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="YAML configuration that says what data to score on. Default: MODEL's own config.yaml.",
+    type=Configuration(),
+    help="YAML configuration that says what data to score on. Default: that of MODEL's own training.",
 )
 @backend_option
 @data_option
@@ -183,10 +183,10 @@ def evaluate(
 
 
 def _own_config(model: Path) -> Path:
-    file = model / "config.yaml"
-    if not file.is_file():
-        raise click.UsageError(f"Missing option '--config': {model} has no config.yaml of its own")
-    return file
+    for place in (model, model.parent):  # a run, a shipped model; a run's `best`
+        if (file := place / "config.yaml").is_file():
+            return file
+    raise click.UsageError(f"Missing option '--config': {model} has no config.yaml of its own")
 
 
 def _show(

@@ -78,14 +78,13 @@ def describe(folder: Path, json_file: Path | None) -> None:
     """Write a draft of DIR/dataset.yaml for labelled images of your own; one that is there stays."""
     from fornet_keras.data.describe import write_draft
 
-    source, splits = write_draft(folder)
-    description = read_description(folder)
+    source, splits, description = write_draft(folder)
     write_json(json_file, {"output": folder / DESCRIPTION_FILE, "splits": splits})
     click.echo(
         f"{folder / DESCRIPTION_FILE}: a draft of {len(description.classes)} classes, from {source}; "
         f"splits: {', '.join(splits)}"
     )
-    click.echo(f"correct it, then: data check --config FILE --data {folder}")
+    click.echo(f"correct it, then: data check --config folder --data {quoted(folder)}")
 
 
 @click.command(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import Annotated
@@ -19,15 +18,21 @@ from fornet_keras.atomic import new_folder
 from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE
 from fornet_keras.data.describe import write_description
-from fornet_keras.data.description import DESCRIPTION_FILE, read_description
-from fornet_keras.data.file_list import MAX_BYTES, require_inside
+from fornet_keras.data.description import DESCRIPTION_FILE, FolderDescription, read_description
+from fornet_keras.data.file_list import require_inside
 from fornet_keras.data.images import image_size
 from fornet_keras.errors import DataError
 
+MAX_BYTES = 500_000_000
+"""COCO's own files hold 450 MB."""
+
 BACKGROUND = "background"
-_HEAD = (
-    "# Value 0 is what no annotation covers; if it is no class, write ignore: [0] in the place of its line.\n"
-)
+_HEAD = """\
+# Value 0 is what no annotation covers; if it is no class, remove its line and write ignore: [0] at the end.
+"""
+
+_LAYOUT = FolderDescription(name="data", classes=["a", "b"]).layout()
+"""Where images and labels are written, as a `dataset.yaml` that says nothing of it has them."""
 
 _Side = Annotated[int, Field(ge=1, le=100_000)]
 _Polygon = Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=6)]
@@ -40,7 +45,7 @@ class _Category(BaseModel):
 
 class _Picture(BaseModel):
     id: int
-    file_name: Annotated[str, Field(pattern=CLASS_NAME)]
+    file_name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,4096}$")]
     height: _Side
     width: _Side
 
@@ -64,7 +69,7 @@ class Coco(BaseModel):
     """The contents of a COCO file, as far as they are needed here."""
 
     categories: Annotated[list[_Category], Field(min_length=1, max_length=IGNORE - 1)]
-    images: list[_Picture]
+    images: Annotated[list[_Picture], Field(min_length=1)]
     annotations: list[_Annotation]
 
 
@@ -78,9 +83,9 @@ def read_annotations(path: Path) -> Coco:
         return Coco.model_validate_json(read_text(path, MAX_BYTES))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"][:3]))
+        where = "".join(f"{step}." for step in first["loc"][:3])
         raise DataError(
-            f"{path}: {where}: {first['msg']}; expected COCO's categories, images, and annotations with "
+            f"{path}: {where.removesuffix('.') or 'the whole'}: {first['msg']}; expected COCO's categories, images, and annotations with "
             "a segmentation; export it again"
         ) from error
     except (OSError, UnicodeDecodeError, TooLargeError) as error:
@@ -113,12 +118,12 @@ def rasterize(
     names = list(dict.fromkeys([BACKGROUND, *(category.name for category in categories)]))
     values = {category.id: names.index(category.name) for category in categories}
     _check(output, split, names)
-    of_image: dict[int, list[_Annotation]] = defaultdict(list)
+    of_image: dict[int, list[_Annotation]] = {picture.id: [] for picture in coco.images}
     for annotation in coco.annotations:
-        if annotation.category_id not in values:
-            raise DataError(
-                f"annotation {annotation.id}: its category {annotation.category_id} is none; export it again"
-            )
+        if annotation.category_id not in values or annotation.image_id not in of_image:
+            lost = "category" if annotation.category_id not in values else "image"
+            number = getattr(annotation, f"{lost}_id")
+            raise DataError(f"annotation {annotation.id}: its {lost} {number} is none; export it again")
         of_image[annotation.image_id].append(annotation)
     with new_folder(output / "labels" / split) as labels, new_folder(output / "images" / split) as links:
         for picture in coco.images:
@@ -144,9 +149,17 @@ def _check(output: Path, split: str, names: Sequence[str]) -> None:
     for kind in ("images", "labels"):
         if (output / kind / split).exists():
             raise DataError(f"{output / kind / split}: exists already; expected a new split; remove it")
+    if len(names) < 2:
+        raise DataError(f"categories: {', '.join(names)} alone; expected a class beside it; export it again")
     if not (output / DESCRIPTION_FILE).exists():
         return
-    table = read_description(output).table()
+    description = read_description(output)
+    if description.layout() != _LAYOUT or description.lists or description.label_colors:
+        expected = "images/SPLIT and labels/SPLIT, of values and without lists"
+        raise DataError(
+            f"{output / DESCRIPTION_FILE}: another layout; expected {expected}; name a new folder"
+        )
+    table = description.table()
     meant = [table.train_ids.get(value) for value in range(len(names))]
     for name, train_id in zip(names, meant, strict=True):
         if train_id is None or (train_id != IGNORE and table.names[train_id] != name):
@@ -160,8 +173,10 @@ def _find(picture: _Picture, images: Path) -> tuple[PurePath, Path]:
     """The image's place below the folder of all, and the file."""
     name = PurePath(os.path.normpath(picture.file_name))
     source = require_inside(images, images / name, f"image {picture.id}")
-    if name.is_absolute() or ".." in name.parts:
-        raise DataError(f"image {picture.id}: {name} leads out; expected a path below {images}; correct it")
+    if name.is_absolute() or any(part.startswith(".") for part in name.parts):
+        raise DataError(
+            f"image {picture.id}: {name} leads out or is hidden; expected a path below {images}; correct it"
+        )
     size = image_size(source)
     if size != picture.size():
         expected = "×".join(map(str, picture.size()))
@@ -191,7 +206,10 @@ def _mask(annotation: _Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
     """Boolean `(height, width)`: the pixels whose middle an annotation covers, or those of its runs."""
     runs = annotation.segmentation
     if not isinstance(runs, _Runs):
-        return np.logical_or.reduce([_inside(polygon, size) for polygon in runs])
+        covered = np.zeros(size, np.bool_)
+        for polygon in runs:
+            _cover(covered, polygon)
+        return covered
     counts = _counts(runs.counts) if isinstance(runs.counts, str) else runs.counts
     if runs.size != size or sum(counts) != size[0] * size[1] or min(counts) < 0:
         raise DataError(
@@ -202,17 +220,22 @@ def _mask(annotation: _Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
     return np.repeat(inside, counts).reshape(size[::-1]).T
 
 
-def _inside(polygon: Sequence[float], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Boolean `(height, width)`: the pixels whose middle is in a polygon of x, y, x, y, …; even-odd."""
-    crossed = np.zeros((size[0], size[1] + 1), np.uint8)
+def _cover(covered: NDArray[np.bool_], polygon: Sequence[float]) -> None:
+    """Set the pixels whose middle is in a polygon of x, y, x, y, …; even-odd."""
+    height, width = covered.shape
     corners = np.array(polygon[: len(polygon) // 2 * 2]).reshape(-1, 2)
+
+    def rows_between(low: float, high: float) -> tuple[int, int]:
+        return int(np.clip(np.ceil(low - 0.5), 0, height)), int(np.clip(np.ceil(high - 0.5), 0, height))
+
+    top, bottom = rows_between(corners[:, 1].min(), corners[:, 1].max())
+    crossed = np.zeros((bottom - top, width + 1), np.uint8)
     for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        first, last = (int(np.clip(np.ceil(y - 0.5), 0, size[0])) for y in sorted((y0, y1)))
-        rows = np.arange(first, last)
+        rows = np.arange(*rows_between(*sorted((y0, y1))))
         if len(rows):
             x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
-            crossed[rows, np.clip(np.ceil(x - 0.5), 0, size[1]).astype(int)] ^= 1
-    return np.bitwise_xor.accumulate(crossed, axis=1)[:, :-1].astype(np.bool_)
+            crossed[rows - top, np.clip(np.ceil(x - 0.5), 0, width).astype(int)] ^= 1
+    covered[top:bottom] |= np.bitwise_xor.accumulate(crossed, axis=1)[:, :-1].astype(np.bool_)
 
 
 def _counts(text: str) -> list[int]:

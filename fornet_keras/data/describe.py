@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from fornet_keras.bounded_text import TooLargeError, read_text
-from fornet_keras.data.dataset import IGNORE
+from fornet_keras.data.dataset import CLASS_NAME, IGNORE
 from fornet_keras.data.description import DESCRIPTION_FILE, MAX_BYTES, FolderDescription
 from fornet_keras.data.folder import find_samples, find_splits
 from fornet_keras.data.images import read_image
@@ -39,14 +41,14 @@ _HEAD = """\
 """
 
 
-def write_draft(root: Path) -> tuple[str, list[str]]:
+def write_draft(root: Path) -> tuple[str, list[str], FolderDescription]:
     """Write `ROOT/dataset.yaml`, guessed from what is in the folder.
 
     The classes are those of CVAT's `labelmap.txt` or Roboflow's `_classes.csv`, else the values or colours in
     the labels.
 
     Returns:
-        Where the classes are from, and the names of the splits.
+        Where the classes are from, the names of the splits, and the description.
 
     Raises:
         DataError: there is a description already, no layout fits, or the labels hold no classes.
@@ -62,15 +64,23 @@ def write_draft(root: Path) -> tuple[str, list[str]]:
         )
     ignore = "ignore_colors" if others.get("label_colors") else "ignore"
     head = _HEAD.format(source=one_line(source), ignore=ignore)
+    try:
+        description = FolderDescription.model_validate(
+            {"name": "draft", "classes": classes} | others | layout
+        )
+    except ValidationError as error:
+        wrong = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise DataError(f"{root}: the classes from {source}: {wrong}; write {path.name} by hand") from error
     write_description(root, head, classes, others | layout)
-    return source, splits
+    return source, splits, description
 
 
 def write_description(
     root: Path, head: str, classes: Sequence[Mapping[str, Any]], others: Mapping[str, Any]
 ) -> None:
     """Write `ROOT/dataset.yaml`, where there is none: comments, the folder's name, classes, other keys."""
-    name = root.resolve().name.encode(errors="replace").decode() or "data"
+    name = root.resolve().name.encode(errors="replace").decode()
+    name = name if re.match(CLASS_NAME, name) else "data"
     lines = [f"{head}name: {_plain(name)}", "classes:"]
     for entry in classes:
         lines.append("  - {" + ", ".join(f"{key}: {_plain(value)}" for key, value in entry.items()) + "}")

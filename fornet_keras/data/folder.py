@@ -50,7 +50,8 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
             if description.lists:
                 require_inside(root, label, str(list_file))
             samples.append(Sample(image, label if label.is_file() else None))
-    return samples
+    labels = {sample.label for sample in samples}  # they may lie below the images
+    return [sample for sample in samples if sample.image not in labels]
 
 
 def _image(root: Path, named: Path, image_folder: Path, suffixes: list[str], list_file: Path) -> Path:

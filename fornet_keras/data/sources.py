@@ -82,14 +82,23 @@ def shared_note(data: DataConfig, train: Dataset, val: Dataset) -> str | None:
     """A line where images of the validation also train, and no split that both name says so."""
     if data.trains_on(val.split):
         return None
-    trained = {os.path.realpath(sample.image) for sample in train.samples}
-    shared = [sample.image for sample in val.samples if os.path.realpath(sample.image) in trained]
+    trained = {_file(sample.image) for sample in train.samples}
+    shared = [sample.image for sample in val.samples if _file(sample.image) in trained]
     if not shared:
         return None
     return (
         f"note: {len(shared)} of {len(val)} images of '{val.split}' are in '{train.split}' too, such as "
         f"{one_line(str(shared[0]))}: scores on what was trained on are too good; leave each in one of them"
     )
+
+
+def _file(path: Path) -> object:
+    """What all links to a file, symbolic or hard, have in common."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return path
+    return state.st_dev, state.st_ino
 
 
 def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
@@ -118,6 +127,12 @@ def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
             raise DataError(
                 f"{image}: is in split '{split}' {count} times; expected once; remove a line of its list, or "
                 "one of the splits joined by +"
+            )
+    labels = Counter(os.path.abspath(sample.label) for sample in samples if sample.label)
+    for label, count in labels.items():
+        if count > 1:
+            raise DataError(
+                f"{label}: is the label of {count} images; expected one; put labels into folders as their images"
             )
     return source, samples
 

@@ -89,6 +89,28 @@ def test_a_background_that_became_void_stays_so(photos: Path) -> None:
     assert scan(open_dataset("folder", photos.parent / "out", "val")).pixels == (8, 0)
 
 
+def test_another_layout_is_refused(photos: Path) -> None:
+    draw(photos, coco({"category_id": 7, "segmentation": SQUARE}))
+    description = photos.parent / "out/dataset.yaml"
+    for line in ('images: "{split}/images"', 'label_name: "{stem}_mask.png"', 'lists: "{split}.txt"'):
+        before = description.read_text()
+        description.write_text(f"{before}{line}\n")
+        with pytest.raises(
+            DataError, match="dataset.yaml: another layout; expected images/SPLIT and labels/"
+        ):
+            draw(photos, coco(), "val")
+        description.write_text(before)
+
+
+def test_long_names_and_files_that_may_not_be_written(photos: Path) -> None:
+    name = f"day/{'a' * 150}.jpg"
+    (photos / "day/a.jpg").rename(photos / name)
+    (photos / name).chmod(0o444)
+    with pytest.raises(FileNotFoundError, match="day/a.png"):  # the label is named as the image
+        draw(photos, coco(**image(file_name=name)))
+    assert len(open_dataset("folder", photos.parent / "out", "train")) == 1
+
+
 def test_images_are_links_or_copies(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(18, "Invalid cross-device link")
@@ -116,8 +138,17 @@ def image(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[1]", "a.json: : Input should be .*; expected COCO's categories, images, and annotations"),
-        ("{", "a.json: : Invalid JSON"),
+        ("[1]", "a.json: the whole: Input should be .*; expected COCO's categories, images, and annotations"),
+        ("{", "a.json: the whole: Invalid JSON"),
+        (coco(images=[]), "a.json: images: List should have at least 1 item"),
+        (
+            coco(categories=[{"id": 1, "name": "background"}]),
+            "categories: background alone; expected a class",
+        ),
+        (
+            coco({"category_id": 7, "segmentation": SQUARE, "image_id": 4}),
+            "annotation 0: its image 4 is none",
+        ),
         (coco({"category_id": 7}), "annotations.0.segmentation: Field required; expected COCO's"),
         (coco({"category_id": 7, "segmentation": []}), "annotations.0.segmentation: .*; expected COCO's"),
         (
@@ -141,6 +172,7 @@ def image(**changes: Any) -> dict[str, Any]:
         (coco(**image(file_name="b.jpg")), "b.jpg: no such file"),
         (coco(**image(file_name="../a.json")), "image 3: .*a.json leads out of it; expected a file in"),
         (coco(**image(file_name="day/../../photos/day/a.jpg")), r"image 3: \.\./photos/day/a.jpg leads out"),
+        (coco(**image(file_name="day/.a.jpg")), "day/.a.jpg leads out or is hidden; expected a path below"),
         (coco(images=image()["images"] * 2), "a.jpg: is named like another image but for its ending"),
     ],
 )
