@@ -71,7 +71,7 @@ def summary(
     from fornet_keras.training.build import build_model
 
     if config:
-        network = build_model(config, num_classes or NUM_CLASSES[config.data.format], begins=False)
+        network = build_model(config, num_classes or NUM_CLASSES[config.data.format], anew=False)
     else:
         network = load_model(folder)[0]
     costs = summarize(network, size, top_k)

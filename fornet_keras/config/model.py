@@ -92,8 +92,8 @@ class ModelConfig(Section):
     )
     weights: Text | None = Field(
         default=None,
-        description="null or a str (a run, a saved model or a shipped name to begin with: its weights "
-        "instead of random ones, the layers that name the classes excepted where their number is another)",
+        description="null or a str (folder of a model to begin with: its weights instead of random ones, the "
+        "layers that name the classes excepted where their number is another)",
         examples=["saved_models/fornet_s_camvid"],
     )
     freeze_backbone: bool = Field(

@@ -23,13 +23,13 @@ from fornet_keras.training.devices import sum_over_devices
 from fornet_keras.training.schedule import WarmupPolynomialDecay
 
 
-def build_model(config: Config, num_classes: int, begins: bool = True) -> FoRNet:
+def build_model(config: Config, num_classes: int, anew: bool = True) -> FoRNet:
     """A `FoRNet` as the configuration's `model` section says, its weights random or another model's.
 
     Args:
         config: a `Config`.
         num_classes: classes of the data.
-        begins: False for a network whose weights are of no use or come later: `model.weights` and
+        anew: False for a network whose weights are of no use or come later: `model.weights` and
             EfficientNet-Lite0's package need not be there. A library's preset must: it says what to build.
 
     Raises:
@@ -42,10 +42,10 @@ def build_model(config: Config, num_classes: int, begins: bool = True) -> FoRNet
     own = _given(options, ("widths", "depths", "stem_filters", "stem_depth"))
     if options.backbone and own:
         raise ModelError(f"model.{next(iter(own))} is of the preset's own backbone; leave model.backbone out")
-    arguments["backbone"] = _open_backbone(options.backbone, begins) if options.backbone else own
+    arguments["backbone"] = _open_backbone(options.backbone, anew) if options.backbone else own
     model = FoRNet.from_preset(options.preset, num_classes, **arguments)
     require_savable(model)
-    if options.weights and begins:
+    if options.weights and anew:
         _take_weights(model, Path(options.weights))
     model.backbone.trainable = not options.freeze_backbone
     return model
@@ -56,10 +56,10 @@ def _given(options: ModelConfig, names: Iterable[str]) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
-def _open_backbone(name: str, begins: bool) -> keras.Model:
+def _open_backbone(name: str, anew: bool) -> keras.Model:
     """A backbone with the weights that it was trained to elsewhere, where a network begins with them."""
     if name == "efficientnet_lite0":
-        return imagenet_efficientnet_lite0() if begins else EfficientNetLite0(name="backbone")
+        return imagenet_efficientnet_lite0() if anew else EfficientNetLite0(name="backbone")
     library, _, preset = name.partition(":")
     return open_library_backbone(library, os.path.expanduser(preset))
 

