@@ -17,6 +17,7 @@ if _IN_WORKER:
 # Before anything imports Keras. Its home is an empty folder, so that float32 and channels-last hold whatever
 # the user's own keras.json says.
 _KERAS_HOME = tempfile.TemporaryDirectory(prefix="keras_home_")
+atexit.register(_KERAS_HOME.cleanup)
 os.environ["KERAS_HOME"] = _KERAS_HOME.name
 os.environ["XDG_CACHE_HOME"] = _KERAS_HOME.name
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -52,10 +53,6 @@ def pytest_report_header() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The rooms with the longest files first: no worker is left alone with one at the end."""
     items.sort(key=lambda item: item.path.parent.name not in ("export", "training"))
-
-
-def pytest_unconfigure() -> None:
-    _KERAS_HOME.cleanup()
 
 
 @pytest.fixture(autouse=True)
