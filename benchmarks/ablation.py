@@ -29,6 +29,7 @@ from fornet_keras.atomic import write_text
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import config_from_mapping, dump_config
 from fornet_keras.data.dataset import IGNORE
+from fornet_keras.data.sizes import shrunk
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import ConfigError, FoRNetError
 from fornet_keras.evaluation.evaluate import evaluate
@@ -129,8 +130,8 @@ def trained(name, config, folder):
             sections[section].update(changes)
         changed = config_from_mapping(sections, source=name)
 
-        def build(config, num_classes):
-            model = build_model(config, num_classes)
+        def build(config, num_classes, begins):
+            model = build_model(config, num_classes, begins)
             for layer in training.frozen:
                 model.get_layer(layer).trainable = False
             return model
@@ -149,7 +150,13 @@ def measure(folder, ratio, choice, dataset):
     model, _ = load_model(folder, ratio)
     predictor = RankedPredictor(model, choice) if choice in ("entropy", "random") else Predictor(model)
     images = []
-    scores = evaluate(predictor, dataset, lambda sample, image, *_: images.append(image), (BAND,))
+    scores = evaluate(
+        predictor,
+        dataset,
+        lambda sample, image, *_: images.append(shrunk(image, model.short_side)),
+        (BAND,),
+        short_side=model.short_side,
+    )
     cost = summarize(model, images[0].shape[:2], ratio)
     macs = {part: numbers["macs"] for part, numbers in cost["by_part"].items()}
     left_out = {"none": ("selector", "branch input", "branch"), "selector": ()}.get(choice, ("selector",))

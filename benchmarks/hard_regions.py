@@ -80,7 +80,7 @@ def measure(model, dataset):
     matrices = {cell: ConfusionMatrix(dataset.table.num_classes) for cell in cells}
     covered, errors, random = dict.fromkeys(cells, 0.0), 0.0, np.random.default_rng(0)
     for number, sample in enumerate(dataset.samples):
-        image, label = read_sample(sample, dataset.table)
+        image, label = read_sample(sample, dataset.table, model.short_side)
         seen = scorer.predict_on_batch(image[None])
         choices, wrong = region_scores(seen["coarse_logits"][0], seen["importance"][0], label, random)
         errors += wrong.sum()

@@ -41,7 +41,7 @@ def predict(model, dataset):
     network = keras.Model(model.input, {"coarse": model.output["coarse_logits"], "refined": refined})
     network.compile(jit_compile=keras.backend.backend() == "jax")
     for sample in dataset.samples:
-        image, label = read_sample(sample, dataset.table)
+        image, label = read_sample(sample, dataset.table, model.short_side)
         outputs = network.predict_on_batch(image[None])
         yield label, np.asarray(outputs["coarse"][0]), np.asarray(outputs["refined"][0])
 

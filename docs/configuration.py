@@ -9,8 +9,8 @@ PAGE = Path(__file__).with_suffix(".md")
 HEAD = """# Configuration
 
 Every key of a configuration file, written by `python docs/configuration.py` from what reads them. On the
-command line `--set SECTION.KEY=VALUE` of `train`, `summary`, `data check`, `data inspect` and `data cache` changes one.
-[training.md](training.md) says what they are for.
+command line `--set SECTION.KEY=VALUE` of `train`, `summary`, `data check`, `data inspect` and `data cache`
+changes one. [training.md](training.md) says what they are for.
 """
 
 

@@ -41,7 +41,7 @@ class TrainingError(FoRNetError):
 
 
 class RunInterrupted(FoRNetError):
-    """A training run was asked to stop, and has saved where it is.
+    """A training run was asked to stop; it goes on from its last checkpoint, as a rule of the same step.
 
     Args:
         message: one line.

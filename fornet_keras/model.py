@@ -309,8 +309,10 @@ def _require_valid(num_classes, scales, region_size, top_k, short_side):
         raise ValueError(f"region_size must be a multiple of 16 pixels; received {region_size}")
     if not 0 < top_k <= 1:
         raise ValueError(f"top_k must be in (0, 1]; received {top_k}; use 1 to keep every region")
-    if short_side is not None and short_side < 1:
-        raise ValueError(f"short_side must be at least 1 pixel, or None; received {short_side}")
+    if short_side is not None and not (isinstance(short_side, int) and 1 <= short_side <= 65535):
+        raise ValueError(
+            f"short_side must be a whole number of 1…65535 pixels, or None; received {short_side}"
+        )
     if any(scale < 1 or region_size // DETAIL_STRIDE % scale for scale in scales):
         raise ValueError(f"scales must divide region_size / 4; received {scales} and {region_size} pixels")
 

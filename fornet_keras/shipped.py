@@ -31,7 +31,7 @@ def find_model(name: str | Path) -> Path:
     folder = Path(os.path.expanduser(name))
     if last_complete(folder).is_dir():
         return folder
-    shipped = sorted(entry.name for entry in SHIPPED.glob("[!.]*") if entry.is_dir())
+    shipped = sorted(entry.name for entry in SHIPPED.glob("[!._]*") if entry.is_dir())
     if str(name) in shipped:
         return SHIPPED / name
     finding = "is a file" if folder.exists() else "no such folder"
@@ -44,11 +44,11 @@ def find_model(name: str | Path) -> Path:
 
 
 def find_config(name: str | Path) -> Path:
-    """The path itself; where nothing is there, the shipped one named `camvid` or `configs/camvid.yaml`."""
+    """The path itself; where no file is there, the shipped one named `camvid` or `configs/camvid.yaml`."""
     path = Path(name)
     shipped = CONFIGS / f"{path.stem}.yaml"
-    by_name = str(path) in (path.stem, f"configs/{path.stem}.yaml") and shipped.is_file()
-    return shipped if by_name and not path.exists() else path
+    by_name = path.as_posix() in (path.stem, f"configs/{path.stem}.yaml") and shipped.is_file()
+    return shipped if by_name and not path.is_file() else path
 
 
 def shown(folder: Path) -> str:

@@ -35,8 +35,6 @@ if not _IN_WORKER:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(_KERAS_HOME.name, "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-# tf2onnx copies the whole network before each of its steps, to go on where one fails; here that is a failure.
-os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"
 
 if _IN_WORKER:  # which will need it; a single file of tests may not
     from fornet_keras.cli.backend import UNUSED, _without

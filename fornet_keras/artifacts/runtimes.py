@@ -167,6 +167,7 @@ def open_onnx(path: Path, threads: int | None, device: str = "cpu") -> Run:
     session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     if device == "gpu":  # without CUDA's libraries it says so in its log, and takes the CPU
         _require_gpu("ONNX Runtime", session.get_providers(), CUDA, "CUDA and cuDNN as it wants them")
+        session.disable_fallback()  # nor may it go on with the CPU later
     names = [output.name for output in session.get_outputs()]
     return lambda images: dict(zip(names, session.run(names, {"image": images}), strict=True))
 
@@ -191,7 +192,15 @@ def _openvino(path: Path, threads: int | None, device: str) -> Run:
         if batch not in compiled:
             # One program for each number of images: a tenth quicker than one for any.
             model.reshape(images.shape)
-            compiled[batch] = core.compile_model(model, device.upper(), settings)
+            try:
+                compiled[batch] = core.compile_model(model, device.upper(), settings)
+            except Exception as error:
+                if of_the_machine(error):
+                    raise
+                raise ExportError(
+                    f"{path}: OpenVINO cannot compile it for {device} ({reason(error)}); expected one "
+                    "that has all its operators; leave --device out"
+                ) from error
         found = compiled[batch](images)
         return {name: np.array(found[number]) for number, name in enumerate(names)}
 

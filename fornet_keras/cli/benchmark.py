@@ -26,6 +26,7 @@ from fornet_keras.cli.screen import OUTPUT, counting, show_table
 from fornet_keras.cli.settings import look_through_to_use, read_settings
 from fornet_keras.data.sources import open_split
 from fornet_keras.doctor import BACKENDS, choose_backend
+from fornet_keras.prediction.artifact import is_artifact
 from fornet_keras.shipped import shown
 
 NAME_WIDTH = 10  # with it and the short words, none is broken on a terminal of 80 columns
@@ -122,6 +123,8 @@ def benchmark(
         raise click.UsageError("--data needs --config, which says how the data is laid out")
     if device != "cpu" and against:
         raise click.UsageError("--against is timed on the CPU; leave --device out")
+    if device != "cpu" and not any(map(is_artifact, models)):
+        raise click.UsageError("--device is of an exported model; Keras takes what its --backend finds")
     dataset = None
     if config_file:
         config = read_settings(config_file, data_folder)

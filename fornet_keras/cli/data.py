@@ -13,7 +13,7 @@ from fornet_keras.cli.group import FAILED, Group
 from fornet_keras.cli.make_data import describe, rasterize, synthesize
 from fornet_keras.cli.options import config_option, data_option, json_option, set_option
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.screen import counting, show_table
+from fornet_keras.cli.screen import counting, quoted, show_table
 from fornet_keras.cli.settings import look_through, look_through_to_use, read_settings
 from fornet_keras.data.scan import usable
 from fornet_keras.data.scan_report import ScanReport
@@ -104,7 +104,9 @@ def cache(
     with counting("decoding", len(dataset)) as advance:
         decoded_samples(dataset, output, config.training.workers, click.echo, advance, config.data.short_side)
     write_json(json_file, {"output": output, "samples": len(dataset)})
-    click.echo(f"{len(dataset)} decoded samples are in {output}; train with: --set data.cache={output}")
+    click.echo(
+        f"{len(dataset)} decoded samples are in {output}; train with: --set data.cache={quoted(output)}"
+    )
 
 
 @data.command(

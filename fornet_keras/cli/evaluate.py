@@ -146,7 +146,7 @@ def evaluate(
     from fornet_keras.evaluation.report import save_report
     from fornet_keras.model_folder import load_model
 
-    short_side = short_side_of(model, short_side)
+    short_side = short_side_of(model, 0 if window and short_side is None else short_side)
     views = bool(window or flip or scales)
     top_k = top_k_within(
         budget_ms, top_k, views, model, lambda: shrunk_size(image_size(dataset.samples[0].image), short_side)

@@ -9,8 +9,8 @@ import click
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.options import Size, json_option
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.screen import counting
-from fornet_keras.data.description import DESCRIPTION_FILE, read_description
+from fornet_keras.cli.screen import counting, quoted
+from fornet_keras.data.description import DESCRIPTION_FILE
 
 MAX_SCENES = 1_000_000  # of a split: that of data/synthetic/city.py, which takes long to import
 

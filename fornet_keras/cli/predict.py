@@ -146,7 +146,7 @@ def predict(
         start_backend(backend)
         from fornet_keras.model_folder import load_model
 
-        short_side = short_side_of(model, short_side)
+        short_side = short_side_of(model, 0 if window and short_side is None else short_side)
         size = shrunk_size(first_size(found), short_side) if budget_ms else (0, 0)
         settings |= {"budget_size": size if budget_ms else None}
         anew = overwrite or top_k or any(views.values())

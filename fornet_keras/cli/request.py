@@ -90,7 +90,7 @@ def request(
             try:
                 labels = ask(server, name or folder.parent.name, fitting[None], version)[0]
             except ServingError as error:
-                if not written:
+                if not written and not failed:
                     raise
                 failed.append(one_line(f"{entry.path}: {error}; the images after it were not asked for"))
                 break

@@ -113,7 +113,7 @@ def train(
         click.echo(learnt_note(config.data.val_split))
     click.echo(
         f"\nThe run is in {run_folder}, {result['seconds']:.0f} s. Next:\n"
-        f"  {program} evaluate {folder} --config {folder}/config.yaml --report {folder}/report\n"
+        f"  {program} evaluate {folder} --report {folder}/report\n"
         f"  {program} predict {folder} IMAGE --output predicted --overlay --importance"
     )
 

@@ -50,7 +50,7 @@ def views_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--window",
             type=Size(),
             help="Predict windows of this size, a multiple of the region size, and blend where they overlap: "
-            "for images that are too large for the memory.",
+            "for images that are too large for the memory. They keep their size then, but for --short-side.",
         ),
     ):
         command = option(command)

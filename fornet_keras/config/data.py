@@ -39,10 +39,10 @@ class DataConfig(Section):
         description="a list of quoted strings (beginnings of the file names left out of training)",
         examples=[["0001TP"]],
     )
-    short_side: Side | None = Field(
+    short_side: Annotated[Side, Field(le=65535)] | None = Field(
         default=None,
-        description="null or an int >= 64 (pixels to which the shorter side of larger images is brought "
-        "down, in training and wherever the model is used; null takes each image at its own size)",
+        description="null or an int in 64..65535 (pixels to which the shorter side of larger images is "
+        "brought down, in training and wherever the model is used; null takes each image at its own size)",
         examples=[360],
     )
     on_error: Literal["fail", "skip"] = Field(

@@ -31,7 +31,7 @@ _HEAD = """\
 # Value 0 is what no annotation covers; if it is no class, remove its line and write ignore: [0] at the end.
 """
 
-_LAYOUT = FolderDescription(name="data", classes=["a", "b"]).layout()
+_LAYOUT = FolderDescription.model_validate({"name": "data", "classes": ["a", "b"]}).layout()
 """Where images and labels are written, as a `dataset.yaml` that says nothing of it has them."""
 
 _Side = Annotated[int, Field(ge=1, le=100_000)]
@@ -83,9 +83,9 @@ def read_annotations(path: Path) -> Coco:
         return Coco.model_validate_json(read_text(path, MAX_BYTES))
     except ValidationError as error:
         first = error.errors()[0]
-        where = "".join(f"{step}." for step in first["loc"][:3])
+        where = ".".join(map(str, first["loc"][:3])) or "the whole"
         raise DataError(
-            f"{path}: {where.removesuffix('.') or 'the whole'}: {first['msg']}; expected COCO's categories, images, and annotations with "
+            f"{path}: {where}: {first['msg']}; expected COCO's categories, images, and annotations with "
             "a segmentation; export it again"
         ) from error
     except (OSError, UnicodeDecodeError, TooLargeError) as error:

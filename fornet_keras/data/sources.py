@@ -132,7 +132,8 @@ def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
     for label, count in labels.items():
         if count > 1:
             raise DataError(
-                f"{label}: is the label of {count} images; expected one; put labels into folders as their images"
+                f"{label}: is the label of {count} images; expected one; put labels into folders as the "
+                "images are"
             )
     return source, samples
 

@@ -29,23 +29,21 @@ class Result:
     Args:
         name: as the user gave it.
         scores: what `Scores.as_json` returned.
-        settings: every key of the run's configuration with its value; empty where it has none.
+        settings: every key of the run's configuration with its value, and how it was scored.
+        root: the folder of the data.
         run: what `result.json` says of the run itself; empty for a file of `evaluate --json`.
     """
 
     name: str
     scores: dict[str, Any]
     settings: dict[str, Any]
+    root: str
     run: dict[str, Any]
 
     def image_miou(self) -> dict[str, float]:
-        """The mIoU of each image in which there was something to score, by its path below all images' folder.
-
-        So the same images are the same wherever the data lay.
-        """
-        known = {path: miou for path, miou in self.scores.get("image_miou", {}).items() if miou is not None}
-        folder = os.path.commonpath([os.path.dirname(path) for path in known]) if known else ""
-        return {os.path.relpath(path, folder or "."): miou for path, miou in known.items()}
+        """The mIoU of each image with something to score, by its path below the data's folder."""
+        known = self.scores.get("image_miou", {}).items()
+        return {os.path.relpath(path, self.root): miou for path, miou in known if miou is not None}
 
 
 @dataclass(frozen=True)
@@ -84,15 +82,18 @@ def read_result(path: Path) -> Result:
     config = folder / "config.yaml"
     sections = read_config(config).model_dump(mode="json") if config.is_file() else {}
     settings = {f"{name}.{key}": value for name, keys in sections.items() for key, value in keys.items()}
-    return Result(str(path), scores, settings, found if "val" in found else {})
+    split = found.get("split", settings.get("data.val_split"))
+    settings |= {f"scored.{key}": scores.get(key) for key in ("top_k", "short_side", "num_images")}
+    settings |= {"scored.split": split}
+    root = found.get("data") or settings.get("data.root") or ""
+    return Result(str(path), scores, settings, root, found if "val" in found else {})
 
 
 def settings_table(results: Sequence[Result]) -> Table:
-    """The settings that are not the same in all, one a row; a dash for a result that has none."""
-    known = [result.settings for result in results if result.settings]
-    keys = dict.fromkeys(key for settings in known for key in settings)
+    """The settings that are not the same in all, one a row; a dash for a result that does not say."""
+    keys = dict.fromkeys(key for result in results for key in result.settings)
     rows = [
-        (key, *(json.dumps(result.settings.get(key)) if result.settings else "–" for result in results))
+        (key, *(json.dumps(result.settings[key]) if key in result.settings else "–" for result in results))
         for key in keys
     ]
     return ("setting", *(result.name for result in results)), [
@@ -118,6 +119,8 @@ def score_table(results: Sequence[Result]) -> Table:
             row(f"near borders, {radius} px", [(bands or {}).get(radius) for bands in of("band_miou")])
             for radius in radii
         ),
+        row("boundary F", of("boundary_f")),
+        row("pixel accuracy", of("pixel_accuracy")),
         row("error coverage", of("error_coverage")),
         *(row(name, [iou.get(name) for iou in of("iou")]) for name in classes),
     ]
@@ -155,10 +158,10 @@ def over_seeds(results: Sequence[Result]) -> list[tuple[list[str], list[float]]]
     groups: dict[str, list[Result]] = {}
     for result in results:
         same = {key: value for key, value in result.settings.items() if key != "training.seed"}
-        if same and result.scores["miou"] is not None:
+        if "training.seed" in result.settings and result.scores["miou"] is not None:
             groups.setdefault(json.dumps(same, sort_keys=True), []).append(result)
     return [
         ([result.name for result in group], [result.scores["miou"] for result in group])
         for group in groups.values()
-        if len({result.settings["training.seed"] for result in group}) > 1
+        if 1 < len(group) == len({result.settings["training.seed"] for result in group})
     ]

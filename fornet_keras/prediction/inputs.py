@@ -28,7 +28,7 @@ OTHER_SUFFIXES = (".tif", ".tiff", ".gif", ".jfif", ".heic", ".heif", ".avif")
 CAMERA = re.compile(r"camera:(\d+)")
 """What names a camera: its number, from 0."""
 
-STREAM = re.compile(r"(?:rtsps?|https?)://(?:.*@)?(.+)", re.IGNORECASE)
+STREAM = re.compile(r"(?:rtsps?|https?)://(?:[^?#]*@)?(.+)", re.IGNORECASE)
 """What names a stream; its name and password, before the `@`, are shown and recorded nowhere."""
 
 KINDS = ("labels", "overlay", "importance")

@@ -152,8 +152,11 @@ class FolderPrediction:
                 f"{self.output}: holds {len(staying)} predictions made with other settings ({difference}), "
                 f"such as {staying[0].name}; choose another folder, or {fix}"
             )
+        # A recording cannot be made again where its camera is away by now.
+        live = {file for entry in again if entry.is_live for file in self._files(entry).values()}
         for path in outputs:
-            path.unlink()
+            if path not in live:
+                path.unlink()
 
     def _sources(self, inputs: Sequence[Input]) -> dict[str, list[Any]]:
         """Name of the outputs → path, size and time of change of their input; outputs of older states go."""
@@ -214,13 +217,15 @@ class FolderPrediction:
                 return self._video(entry, wanted)
             self._image(entry, wanted)
             return []
+        except (DataError, OSError):  # which may name a file "out of memory.png"
+            raise
         except Exception as error:
             if not (isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error))):
                 raise
             height, width = first_size([entry])
             raise DataError(
                 f"{height}x{width} pixels are too many for the memory; predict it with a small --window or "
-                "--short-side, or export the model again with a smaller --size"
+                "--short-side, make the image itself smaller, or export the model again with a smaller --size"
             ) from error
 
     def _image(self, entry: Input, wanted: dict[str, Path]) -> None:

@@ -69,7 +69,8 @@ def transform_video(
         frames = track(_frames(capture), announced if announced > 0 else None)
         with written_whole(target) as temporary:
             pictures = (transform(frame) for frame in frames)
-            num_frames = _write(temporary, pictures, _rate(capture), entry.is_live and announced <= 0)
+            paced = entry.is_live and announced <= 0  # a whole film at an address has its own frames
+            num_frames = _write(temporary, pictures, _rate(capture), entry.is_live, paced)
             if not num_frames:
                 raise _no_frame(entry)
             notes = _notes(entry, capture, num_frames)
@@ -215,7 +216,7 @@ def _find_box(file: BinaryIO, start: int, end: int, name: bytes) -> tuple[int, i
     return None
 
 
-def _write(path: Path, pictures: Iterable[Picture], rate: float, is_live: bool) -> int:
+def _write(path: Path, pictures: Iterable[Picture], rate: float, is_live: bool, paced: bool) -> int:
     writer = cv2.VideoWriter()
     num_frames, began = 0, 0.0
     try:
@@ -224,7 +225,7 @@ def _write(path: Path, pictures: Iterable[Picture], rate: float, is_live: bool) 
                 _open_writer(writer, path, picture.shape[:2], rate)
                 began = monotonic()
             frame = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-            due = int((monotonic() - began) * rate) + 1 if is_live else 0
+            due = int((monotonic() - began) * rate) + 1 if paced else 0
             for _ in range(max(1, due - num_frames)):
                 writer.write(frame)
                 num_frames += 1

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,12 @@ from rich.console import Console
 from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError
 from fornet_keras.training.checkpoint import Checkpoint, capture, newest, restore, save_checkpoint
 from fornet_keras.training.run_folder import RESULT
+
+DISK_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
+    *(errno.ESTALE, errno.ENOENT, errno.EACCES, errno.EPERM),
+)
+"""What a disk answers that is full, lost or forbidden."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -142,7 +149,9 @@ class Checkpointing(keras.callbacks.Callback):
         if self._tells:
             # Not through the console, whose locks what was interrupted may hold.
             name = self._asked_to_stop.name
-            os.write(2, f"\n{name}: stopping after this step or image; a second one stops at once\n".encode())
+            said = f"\n{name}: stopping after this step or image; a second one stops at once\n"
+            with suppress(OSError):  # `tee` has heard Ctrl-C too, and is gone
+                os.write(2, said.encode())
 
     def _save_if_due(self, now: bool = False) -> None:
         due = time.perf_counter() - self._last_save >= 60 * self.minutes
@@ -171,6 +180,8 @@ class Checkpointing(keras.callbacks.Callback):
         try:
             yield
         except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
             step = self.saved_step
             kept = f"the checkpoint of step {step} is as it was" if step else "there is no checkpoint yet"
             raise TrainingError(

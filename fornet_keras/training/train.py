@@ -74,7 +74,8 @@ def train(
         DataError: the data cannot be used.
         TrainingError: the loss became NaN or infinite, a checkpoint could not be written, or none of the
             run's is whole.
-        RunInterrupted: Ctrl-C or SIGTERM; the run is saved and can be resumed.
+        RunInterrupted: Ctrl-C or SIGTERM; the run is saved, in a validation what its last checkpoint has,
+            and can be resumed.
     """
     config = with_absolute_paths(config)
     require_text(config)

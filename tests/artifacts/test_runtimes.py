@@ -43,6 +43,9 @@ class Session:
     def __init__(self, working: bool) -> None:
         self.working = working
 
+    def disable_fallback(self) -> None:
+        self.falls_back = False
+
     def __call__(self, path: str, options: object, providers: list[object]) -> "Session":
         self.asked = providers
         return self

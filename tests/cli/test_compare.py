@@ -21,7 +21,12 @@ def leave(folder: Path, image_miou: dict[str, float | None], seed: int = 0, rate
     scores: dict[str, Any] = {"miou": miou, "iou": {"road": miou, "bus": None}, "image_miou": image_miou}
     result = {"val": scores, "parameters": 1_040_000, "seconds": 90.0, "epochs": 3}
     (folder / "result.json").write_text(json.dumps(result))
-    config = CONFIG.replace("1e-3", rate).replace("workers: 1", f"workers: 1, seed: {seed}")
+    root = "/data/val" if IMAGES[0] not in image_miou else "."
+    config = (
+        CONFIG.replace("folder,", f"folder, root: {root},")
+        .replace("1e-3", rate)
+        .replace("workers: 1", f"workers: 1, seed: {seed}")
+    )
     (folder / "config.yaml").write_text(config)
     return folder
 
@@ -60,15 +65,28 @@ def test_what_is_shown(first: Path, tmp_path: Path, run: Run) -> None:
     assert ": told apart" in shown and f"  +0.4000  {IMAGES[7]}" in shown
     written = json.loads((tmp_path / "both.json").read_text())
     assert written["differences"][str(second)]["by_image"][IMAGES[7]] == pytest.approx(0.4)
-    assert written["settings"] == {"training.learning_rate": ["0.001", "0.002"]}
+    assert written["settings"]["training.learning_rate"] == ["0.001", "0.002"]
 
 
 def test_seeds_are_put_together(tmp_path: Path, run: Run) -> None:
-    runs = [leave(tmp_path / f"seed{i}", {f"/data/{i}/0.png": 0.5 + i / 10}, seed=i) for i in range(3)]
+    runs = [leave(tmp_path / f"seed{i}", {IMAGES[0]: 0.5 + i / 10}, seed=i) for i in range(3)]
     other = leave(tmp_path / "other", {"/elsewhere.png": 0.5}, rate="2e-3")
     shown = run("compare", *runs, other).output
     assert f"3 seeds ({', '.join(map(str, runs))}): mIoU 0.6000 ± 0.1000" in shown
     assert f"{other} and {runs[0]} have no images in common" in shown
+
+
+def test_the_same_names_in_another_split_are_other_images(tmp_path: Path, run: Run) -> None:
+    scores = {"model": "m", "data": "/d", "miou": 0.5, "iou": {"road": 0.5}, "top_k": 0.3}
+    for split in ("val", "test"):
+        image_miou = {f"/d/{split}/{name}": 0.5 for name in IMAGES}
+        content = scores | {"split": split, "image_miou": image_miou}
+        (tmp_path / f"{split}.json").write_text(json.dumps(content))
+    shown = run("compare", tmp_path / "val.json", tmp_path / "test.json").output
+    assert "have no images in common" in shown
+    assert [line.split() for line in shown.splitlines() if "scored" in line] == [
+        ["scored.split", '"val"', '"test"']
+    ]
 
 
 def test_a_file_of_evaluate(first: Path, tmp_path: Path, run: Run) -> None:

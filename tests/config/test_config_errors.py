@@ -105,7 +105,7 @@ def refused(content: str | bytes, *overrides: str) -> str:
         (
             "format: camvid",
             "format: camvid\n  short_side: 63",
-            r"^x\.yaml:3: data\.short_side=63 is not allowed, expected null or an int >= 64 ",
+            r"^x\.yaml:3: data\.short_side=63 is not allowed, expected null or an int in 64..65535 ",
         ),
         ("360, 480", "63, 480", r"^x\.yaml:4: augment\.crop=\[63, 480\] is not allowed, .* >= 64 "),
         (

@@ -31,7 +31,7 @@ def test_an_export_of_cvat(tmp_path: Path) -> None:
     (tmp_path / "labelmap.txt").write_text(names)
     (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
     (tmp_path / "ImageSets/Segmentation/default.txt").write_text("a\n")
-    assert write_draft(tmp_path) == ("labelmap.txt", ["default"])
+    assert write_draft(tmp_path)[:2] == ("labelmap.txt", ["default"])
     dataset = open_dataset("folder", tmp_path, "default")
     assert dataset.table.names == ("background", "road surface")
     assert scan(dataset).pixels == (3, 1) and not scan(dataset).problems
@@ -41,7 +41,7 @@ def test_an_export_of_roboflow(tmp_path: Path) -> None:
     for split in ("train", "valid"):
         save_pair(tmp_path / split / "a.jpg", tmp_path / split / "a_mask.png", [[0, 1], [2, 2]])
         (tmp_path / split / "_classes.csv").write_text("Pixel Value, Class\n0, unlabeled\n1, car\n2, road\n")
-    assert write_draft(tmp_path) == ("train/_classes.csv", ["train", "valid"])
+    assert write_draft(tmp_path)[:2] == ("train/_classes.csv", ["train", "valid"])
     dataset = open_dataset("folder", tmp_path, "valid")
     assert dataset.table.names == ("unlabeled", "car", "road")
     assert scan(dataset).pixels == (1, 1, 2) and not scan(dataset).problems
@@ -52,7 +52,7 @@ def test_an_export_of_roboflow(tmp_path: Path) -> None:
 )
 def test_classes_from_values(tmp_path: Path, images: str, labels: str) -> None:
     save_pair(tmp_path / images / "a.png", tmp_path / labels / "a_mask.png", [[7, 0], [255, 0]])
-    assert write_draft(tmp_path) == ("the values in 1 of 1 labels", ["train"])
+    assert write_draft(tmp_path)[:2] == ("the values in 1 of 1 labels", ["train"])
     dataset = open_dataset("folder", tmp_path, "train")
     assert (dataset.name, dataset.table.names) == (tmp_path.name, ("value_0", "value_7"))
     assert dataset.table.train_ids == {0: 0, 7: 1, 255: IGNORE}
@@ -121,6 +121,23 @@ def no_table(root: Path) -> None:
 )
 def test_what_cannot_be_described(tmp_path: Path, write: Callable[[Path], None], message: str) -> None:
     write(tmp_path)
+    with pytest.raises(DataError, match=message):
+        write_draft(tmp_path)
+    assert not (tmp_path / "dataset.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("labelmap", "message"),
+    [
+        ("background:0,0,0::\nroad:0,0,0::\n", "labelmap.txt: color .0, 0, 0. is declared twice"),
+        ("road:1,2::\ncar:0,0,0::\n", "labelmap.txt: List should have at least 3 items"),
+    ],
+)
+def test_a_draft_that_would_not_be_read_is_not_written(tmp_path: Path, labelmap: str, message: str) -> None:
+    for folder in ("images/train", "labels/train"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / folder / "a.png")
+    (tmp_path / "labelmap.txt").write_text(labelmap)
     with pytest.raises(DataError, match=message):
         write_draft(tmp_path)
     assert not (tmp_path / "dataset.yaml").exists()

@@ -101,8 +101,9 @@ def test_the_size_at_which_it_has_learnt_stays(tmp_path: Path) -> None:
     model.save(tmp_path / "model.keras")
     for other in (model.with_top_k(0.2), keras.saving.load_model(tmp_path / "model.keras")):
         assert other.short_side == 48
-    with pytest.raises(ValueError, match="short_side must be at least 1 pixel, or None; received 0"):
-        tiny_model(short_side=0)
+    for wrong in (0, 65536, 48.0):
+        with pytest.raises(ValueError, match=f"short_side must be a whole number .* received {wrong}"):
+            tiny_model(short_side=wrong)
 
 
 def test_a_frozen_backbone_is_still_frozen(model: FoRNet, tmp_path: Path) -> None:
