@@ -80,8 +80,7 @@ def read_result(path: Path) -> Result:
         expected = "what `train` or `evaluate --json` has written"
         raise DataError(f"{file}: cannot be read as scores; expected {expected}; write it again") from error
     config = folder / "config.yaml"
-    sections = read_config(config).model_dump(mode="json") if config.is_file() else {}
-    settings = {f"{name}.{key}": value for name, keys in sections.items() for key, value in keys.items()}
+    settings = read_config(config).by_key() if config.is_file() else {}
     split = found.get("split", settings.get("data.val_split"))
     settings |= {f"scored.{key}": scores.get(key) for key in ("top_k", "short_side", "num_images")}
     settings |= {"scored.split": split}

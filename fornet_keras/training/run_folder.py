@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import Timeout
 
@@ -50,7 +49,7 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
         )
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"{folder}: no {CONFIG} in it, so no run to resume; choose another --output")
-    found, wanted = map(settings, (read_config(folder / CONFIG), config))
+    found, wanted = read_config(folder / CONFIG).by_key(), config.by_key()
     changed = [key for key in wanted if wanted[key] != found[key] and key not in FREE_KEYS]
     if changed:
         listed = "; ".join(f"{key} is {found[key]} there and {wanted[key]} here" for key in changed)
@@ -154,9 +153,3 @@ def _model(name: str | None) -> str | None:
 def write_config(folder: Path, config: Config) -> None:
     """Write the run's own configuration."""
     write_text(folder / CONFIG, dump_config(config))
-
-
-def settings(config: Config) -> dict[str, Any]:
-    """Every setting as "section.name" and its value."""
-    sections = config.model_dump().items()
-    return {f"{name}.{key}": value for name, section in sections for key, value in section.items()}

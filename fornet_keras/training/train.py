@@ -38,7 +38,6 @@ from fornet_keras.training.run_folder import (
     is_empty,
     only_run,
     require_text,
-    settings,
     with_absolute_paths,
     write_config,
 )
@@ -136,7 +135,7 @@ def _train(
         resumed,
     )
     write_config(output, config)
-    log.note_settings(settings(config))
+    log.note_settings(config.by_key())
     try:
         save_first_batches(pictures / "first_batches.png", batches)
         line.begin(saver.step)
