@@ -55,7 +55,7 @@ demo: $(INSTALLED) ## a made-up city, a small network trained on it, and its pic
 	  '' 'Next:' \
 	  '  . .venv/bin/activate' \
 	  '  python cli.py predict fornet_s_camvid YOUR.jpg --output photo --overlay    # a photograph of yours' \
-	  '  python cli.py evaluate demo/run --config configs/synthetic.yaml --data demo/city --top-k 0.1' \
+	  '  python cli.py evaluate demo/run --top-k 0.1' \
 	  '  make demo BACKEND=jax                                                   # the same on JAX or torch'
 
 # --- Check ---
