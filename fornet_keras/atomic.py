@@ -168,8 +168,8 @@ def _sync(path: Path) -> None:
         with suppress(OSError):  # Windows cannot open folders, and some file systems not sync them
             _fsync(path, os.O_RDONLY)
     else:
-        # Windows syncs no file that is open to be read only; elsewhere it may be one that none may write.
-        _fsync(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+        # Windows syncs no file that is open to be read only; but a link may be to one that none may write.
+        _fsync(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
 
 
 def _fsync(path: Path, flags: int) -> None:

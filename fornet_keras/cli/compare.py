@@ -27,6 +27,7 @@ SHOWN = 5
 
 @click.command(
     cls=Command,
+    short_help="Runs side by side: settings, scores, differences.",
     examples=[
         "compare runs/camvid runs/camvid_dice",
         "compare s_scores.json nano_scores.json --json both.json",
@@ -35,7 +36,9 @@ SHOWN = 5
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @json_option
 def compare(runs: tuple[Path, ...], json_file: Path | None) -> None:
-    """Put the scores of several RUNs side by side, and say which differences are more than chance.
+    """Put the scores of several RUNs side by side, and how far other images could move each difference.
+
+    Other seeds may move it further: train several.
 
     A RUN is the folder of one that has ended, or a file of `evaluate --json`. The first is what the others
     are compared with.

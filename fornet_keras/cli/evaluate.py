@@ -56,7 +56,7 @@ BOUNDARY_RADIUS = 3
     short_help="Score a model on a data set.",
     examples=[
         "evaluate runs/city --report report",
-        "evaluate runs/cityscapes --config configs/cityscapes.yaml --data DIR --split test --submission DIR",
+        "evaluate runs/cityscapes --config configs/cityscapes.yaml --data DIR --split test --submission sent",
         "evaluate runs/camvid --config configs/camvid.yaml --data DIR --curve 0.1,0.5,1",
     ],
 )

@@ -84,7 +84,8 @@ def describe(folder: Path, json_file: Path | None) -> None:
         f"{folder / DESCRIPTION_FILE}: a draft of {len(description.classes)} classes, from {source}; "
         f"splits: {', '.join(splits)}"
     )
-    click.echo(f"correct it, then: data check --config folder --data {quoted(folder)}")
+    program = click.get_current_context().find_root().command_path
+    click.echo(f"correct it, then: {program} data check --config folder --data {quoted(folder)}")
 
 
 @click.command(
@@ -112,7 +113,10 @@ def describe(folder: Path, json_file: Path | None) -> None:
 )
 @json_option
 def rasterize(annotations: Path, images: Path, output: Path, split: str, json_file: Path | None) -> None:
-    """Draw polygons and RLE masks of COCO into labels, with a dataset.yaml that says what they mean."""
+    """Draw polygons and RLE masks of COCO into labels, with links to the images and a dataset.yaml.
+
+    Once for each split; what no annotation covers is the class background, value 0.
+    """
     from fornet_keras.data import coco
 
     found = coco.read_annotations(annotations)

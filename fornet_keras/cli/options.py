@@ -139,7 +139,8 @@ short_side_option = click.option(
     type=ShortSide(min=32),
     metavar="PIXELS",
     help="Bring the shorter side of larger images down to this before predicting; 0 predicts each at its own "
-    "size. What comes out keeps that. Default: the model's own, near that of the images it has learnt from.",
+    "size. What comes out has the image's own size. Default: the model's own, near that of the images it has "
+    "learnt from.",
 )
 
 budget_option = click.option(

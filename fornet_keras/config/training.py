@@ -44,7 +44,7 @@ class LossConfig(Section):
         default=None,
         description="null or a str (a run, a saved model or a shipped name, of the same classes, whose "
         "predictions are learnt beside the labels)",
-        examples=["saved_models/fornet_s_camvid"],
+        examples=["fornet_s_camvid"],
     )
     teacher_share: float = Field(
         default=0.5,
@@ -60,7 +60,10 @@ class TrainingConfig(Section):
 
     epochs: int = Field(ge=1, description="an int >= 1 (passes over the training images)", examples=[8])
     batch_size: int = Field(ge=1, description="an int >= 1 (images a step)", examples=[8])
-    optimizer: Literal["sgd", "adamw"] = Field(default="adamw", description="sgd or adamw")
+    optimizer: Literal["sgd", "adamw"] = Field(
+        default="adamw",
+        description="sgd or adamw (sgd has Nesterov's momentum)",
+    )
     learning_rate: float = Field(
         default=1e-3, gt=0, description="a number > 0 (highest rate, reached after the warm-up)"
     )

@@ -1,4 +1,4 @@
-"""Runs side by side: the settings that differ, the scores, and whether these differ by more than chance."""
+"""Runs side by side: the settings that differ, the scores, and how sure their differences are."""
 
 from __future__ import annotations
 

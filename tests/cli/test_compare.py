@@ -1,4 +1,4 @@
-"""`compare`: scores side by side, and differences that are more than chance."""
+"""`compare`: scores side by side, and intervals of their differences."""
 
 import json
 from pathlib import Path

@@ -49,7 +49,10 @@ def test_describe_drafts_what_check_reads(run: Run, config: Path, data: Path) ->
     first = (
         f"{data}/dataset.yaml: a draft of 4 classes, from the values in 4 of 4 labels; splits: test, train\n"
     )
-    assert result.stdout.startswith(first) and f"data check --config FILE --data {data}\n" in result.stdout
+    assert (
+        result.stdout.startswith(first)
+        and f"fornet data check --config folder --data {data}\n" in result.stdout
+    )
     assert run("data", "check", "--config", config, "--data", data).exit_code == 0
 
 

@@ -20,7 +20,7 @@ def test_train_leaves_a_run_folder_and_says_what_next(
     assert "epoch 1/1  loss " in result.stderr
     assert "Best model (epoch 1) on test" in result.stdout
     assert "the model was trained on test: these scores say nothing about other images" in result.stdout
-    report = "fornet evaluate runs/harbour --config runs/harbour/config.yaml --report runs/harbour/report"
+    report = "fornet evaluate runs/harbour --report runs/harbour/report"
     assert report in result.stdout
     assert run(*report.split()[1:]).exit_code == 0 and Path("runs/harbour/report/index.html").is_file()
     assert "fornet predict runs/harbour IMAGE --output predicted" in result.stdout

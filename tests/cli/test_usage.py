@@ -53,7 +53,7 @@ def test_every_command_can_write_json() -> None:
         for path, command in COMMANDS.items()
         if not isinstance(command, click.Group)
     }
-    assert len(options) == 15
+    assert len(options) == 16
     assert all("--json" in names for names in options.values())
 
 
