@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from fornet_keras.atomic import last_complete
-from fornet_keras.errors import ModelError
+from fornet_keras.errors import ConfigError, ModelError
 
 
 def _with_the_package(name: str) -> Path:
@@ -44,10 +44,17 @@ def find_model(name: str | Path) -> Path:
 
 
 def find_config(name: str | Path) -> Path:
-    """The path itself; where no file is there, the shipped one named `camvid` or `configs/camvid.yaml`."""
+    """The path itself; where no file is there, the shipped one named `camvid` or `configs/camvid.yaml`.
+
+    Raises:
+        ConfigError: it is a mere name, and neither a file's nor that of a shipped one.
+    """
     path = Path(name)
     shipped = CONFIGS / f"{path.stem}.yaml"
     by_name = path.as_posix() in (path.stem, f"configs/{path.stem}.yaml") and shipped.is_file()
+    if path.name == path.stem == str(path) and not (by_name or path.exists()):
+        names = ", ".join(sorted(config.stem for config in CONFIGS.glob("*.yaml")))
+        raise ConfigError(f"{name}: no such file; expected a YAML file, or one of {names}; check the name")
     return shipped if by_name and not path.is_file() else path
 
 

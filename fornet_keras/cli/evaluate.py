@@ -34,6 +34,7 @@ from fornet_keras.data.images import image_size
 from fornet_keras.data.sizes import shrunk_size
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
+from fornet_keras.model_description import read_description
 from fornet_keras.prediction.artifact import is_artifact
 from fornet_keras.prediction.submission import require_own_places, save_label_values
 from fornet_keras.shipped import shown
@@ -186,6 +187,7 @@ def _own_config(model: Path) -> Path:
     for place in (model, model.parent):  # a run, a shipped model; a run's `best`
         if (file := place / "config.yaml").is_file():
             return file
+    read_description(model)  # or it is no model, which is then the finding
     raise click.UsageError(f"Missing option '--config': {model} has no config.yaml of its own")
 
 

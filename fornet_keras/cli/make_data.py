@@ -124,3 +124,6 @@ def rasterize(annotations: Path, images: Path, output: Path, split: str, json_fi
         names = coco.rasterize(found, images, output, split, advance)
     write_json(json_file, {"output": output, "split": split, "images": len(found.images), "classes": names})
     click.echo(f"{len(found.images)} labels of {len(names)} classes in split '{split}': {output}")
+    program = click.get_current_context().find_root().command_path
+    check = f"{program} data check --config folder --data {quoted(output)}"
+    click.echo(f"next: the other split's file with --split, then: {check}")

@@ -52,6 +52,7 @@ def save_class_bars(path: Path, scores: Scores, table: LabelTable) -> None:
     left.invert_yaxis()
     right.barh(table.names, shares, color=colors)
     right.set_xscale("log")
+    right.xaxis.set_major_formatter("{x:g}")  # the usual one writes formulas, which are not read here
     right.set_xlabel("share of the pixels, %")
     figure.savefig(path, dpi=100)
 

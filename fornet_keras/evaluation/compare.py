@@ -67,6 +67,10 @@ def read_result(path: Path) -> Result:
     Raises:
         DataError: there is none, or it is not such a file.
     """
+    if not last_complete(path).exists():
+        raise DataError(
+            f"{path}: no such file or folder; expected a run, or a file of `evaluate --json`; check it"
+        )
     file = last_complete(path) / "result.json" if path.is_dir() else path
     try:
         found = json.loads(read_text(file, MAX_BYTES))

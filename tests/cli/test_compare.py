@@ -101,7 +101,7 @@ def test_a_file_of_evaluate(first: Path, tmp_path: Path, run: Run) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file; expected a run that has ended"),
+        (None, "no such file or folder; expected a run, or a file"),
         ("{}", "cannot be read as scores"),
         ("[1", "cannot be read as scores"),
         ('{"model": "m", "miou": 1, "iou": [1]}', "cannot be read as scores"),

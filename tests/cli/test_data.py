@@ -66,7 +66,11 @@ def test_rasterize_makes_what_check_reads(run: Run, config: Path, data: Path, tm
         folders = ("--images", data / "images" / split, "--output", output, "--split", split)
         result = run("data", "rasterize", tmp_path / "coco.json", *folders)
         assert (result.exit_code, result.stderr) == (0, "")
-        assert result.stdout == f"2 labels of 2 classes in split '{split}': {output}\n"
+        check = f"fornet data check --config folder --data {output}"
+        assert result.stdout.splitlines() == [
+            f"2 labels of 2 classes in split '{split}': {output}",
+            f"next: the other split's file with --split, then: {check}",
+        ]
     result = run("data", "check", "--config", config, "--data", output)
     assert result.exit_code == 0 and "75.00%" in result.stdout
 

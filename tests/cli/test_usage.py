@@ -70,7 +70,7 @@ def test_version(run: Run) -> None:
         (("train",), "Missing option '--config'.\nFor example: fornet train --config configs/"),
         (("predict", ".", "--output", "x"), "Missing argument 'INPUT...'"),
         (
-            ("train", "--config", "x", "--backend", "theano"),
+            ("train", "--config", "x.yaml", "--backend", "theano"),
             "'theano' is not one of 'tensorflow', ",
         ),
         (
@@ -83,7 +83,7 @@ def test_version(run: Run) -> None:
         ),
         (("data", "synthesize", "--output", "x", "--train", "0"), "0 is not in the range 1<=x<=1000000"),
         (("summary", ".", "--num-classes", "11"), "--num-classes is for a CONFIG (.yaml)"),
-        (("evaluate", ".", "--config", "x", "--json", "."), "File '.' is a directory"),
+        (("evaluate", ".", "--config", "x.yaml", "--json", "."), "File '.' is a directory"),
         (
             ("predict", "fornet_nano_camvid", str(ROOT / "docs" / "city.png"), "--device", "gpu"),
             "--device is of an exported model; Keras takes",
@@ -106,7 +106,7 @@ def test_wrong_usage(run: Run, arguments: tuple[str, ...], message: str) -> None
 
 @pytest.mark.parametrize("value", ["0", "1.01", "-0.5", "nan", "half"])
 def test_top_k_is_a_share(run: Run, value: str) -> None:
-    result = run("evaluate", ".", "--config", "x", "--top-k", value)
+    result = run("evaluate", ".", "--config", "x.yaml", "--top-k", value)
     assert result.exit_code == 2
     assert f"{value} is not a share of the regions; expected a number above 0 and up to 1" in result.stderr
 
@@ -130,7 +130,7 @@ def test_unknown_model_lists_the_shipped_ones(
     for name in ("fornet_s_camvid", "fornet_nano_city"):
         (tmp_path / name).mkdir()
     monkeypatch.setattr(shipped, "SHIPPED", tmp_path)
-    result = run("evaluate", "fornet_s_camvd", "--config", "x")
+    result = run("evaluate", "fornet_s_camvd", "--config", "x.yaml")
     assert result.exit_code == 1
     assert only_line(result.stderr) == (
         "Error: fornet_s_camvd: no such folder; expected a run folder, a saved model's folder "
@@ -219,5 +219,7 @@ def test_a_configuration_by_its_name(run: Run, monkeypatch: pytest.MonkeyPatch, 
     named = run("data", "check", "--config", "synthetic", "--data", "nowhere").stderr
     assert "nowhere: " in only_line(named)
     assert named == run("data", "check", "--config", "configs/synthetic.yaml", "--data", "nowhere").stderr
+    misspelt = only_line(run("data", "check", "--config", "synthetc").stderr)
+    assert "synthetc: no such file; expected a YAML file, or one of camvid, camvid_cpu," in misspelt
     Path("synthetic").write_text("data: {}")  # a file of that name wins
     assert "synthetic:1: " in only_line(run("data", "check", "--config", "synthetic").stderr)
