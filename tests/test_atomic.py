@@ -65,6 +65,17 @@ def test_files_are_synced_as_windows_demands_and_folders_where_they_can_be(
     assert len(synced) == 2 and (tmp_path / "folder" / "b.txt").exists()
 
 
+def test_a_file_that_none_may_write_is_synced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a link to a photograph; root may open all, so what it is opened for is looked at."""
+    opened: list[int] = []
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(
+        os, "fsync", lambda file: opened.append(fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE)
+    )
+    write_text(tmp_path / "a.txt", "a")
+    assert opened and {*opened} == {os.O_RDONLY}
+
+
 def test_a_folder_is_there_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder"
     with new_folder(path) as writing:

@@ -221,5 +221,8 @@ def test_a_configuration_by_its_name(run: Run, monkeypatch: pytest.MonkeyPatch, 
     assert named == run("data", "check", "--config", "configs/synthetic.yaml", "--data", "nowhere").stderr
     misspelt = only_line(run("data", "check", "--config", "synthetc").stderr)
     assert "synthetc: no such file; expected a YAML file, or one of camvid, camvid_cpu," in misspelt
+    Path("synthetic").mkdir()  # the data's folder may have the name
+    assert named == run("data", "check", "--config", "synthetic", "--data", "nowhere").stderr
+    Path("synthetic").rmdir()
     Path("synthetic").write_text("data: {}")  # a file of that name wins
     assert "synthetic:1: " in only_line(run("data", "check", "--config", "synthetic").stderr)

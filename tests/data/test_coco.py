@@ -102,10 +102,9 @@ def test_another_layout_is_refused(photos: Path) -> None:
         description.write_text(before)
 
 
-def test_long_names_and_files_that_may_not_be_written(photos: Path) -> None:
+def test_names_as_long_as_roboflows(photos: Path) -> None:
     name = f"day/{'a' * 150}.jpg"
     (photos / "day/a.jpg").rename(photos / name)
-    (photos / name).chmod(0o444)
     with pytest.raises(DataError, match="day/a.png: no such file"):  # the label is named as the image
         draw(photos, coco(**image(file_name=name)))
     assert len(open_dataset("folder", photos.parent / "out", "train")) == 1
