@@ -29,7 +29,7 @@ from fornet_keras.atomic import write_text
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import config_from_mapping, dump_config
 from fornet_keras.data.dataset import IGNORE
-from fornet_keras.data.sizes import shrunk
+from fornet_keras.data.sizes import brought_back, shrunk
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import ConfigError, FoRNetError
 from fornet_keras.evaluation.evaluate import evaluate
@@ -104,8 +104,8 @@ class RankedPredictor:
         self.random = np.random.default_rng(0)
         self.seconds = []
 
-    def __call__(self, image):
-        """Predict as `Predictor` does."""
+    def __call__(self, image, size=None):
+        """Predict as `Predictor` does; labels of another size are resized themselves."""
         seen = self.scorer.predict_on_batch(image[None])
         coarse, importance = np.asarray(seen["coarse_logits"][0]), np.asarray(seen["importance"][0])
         void = np.full(image.shape[:2], IGNORE, np.uint8)
@@ -113,8 +113,9 @@ class RankedPredictor:
         started = time.perf_counter()
         outputs = self.ranked.predict_on_batch([image[None], scores.astype("float32")[None]])
         self.seconds.append(time.perf_counter() - started)
+        labels = np.asarray(outputs["label_ids"][0]).astype(np.uint8)
         return {
-            "label_ids": np.asarray(outputs["label_ids"][0]).astype(np.uint8),
+            "label_ids": brought_back(labels, size or labels.shape),
             "coarse_label_ids": coarse.argmax(-1).astype(np.uint8),
             "importance": importance,
             "kept": np.asarray(outputs["kept"][0]) > 0.5,

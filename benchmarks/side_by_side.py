@@ -30,6 +30,7 @@ from fornet_keras.backbones.library import import_library
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import dump_config
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
+from fornet_keras.data.sizes import brought_back
 from fornet_keras.errors import ConfigError, FoRNetError
 from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.layers.resize import UpsampleToImage
@@ -73,12 +74,17 @@ class PeerPredictor:
         """How often a function was compiled."""
         return self.predict.compiled
 
-    def __call__(self, image):
-        """Predict one image."""
+    def __call__(self, image, size=None):
+        """Predict one image, with labels of `size`, or of its own."""
         labels = self.predict(image[None])["label_ids"][0].astype(np.uint8)
         coarse = labels[2::4, 2::4]
         kept = np.ones(coarse.shape, bool)
-        return {"label_ids": labels, "coarse_label_ids": coarse, "importance": kept * 1.0, "kept": kept}
+        return {
+            "label_ids": brought_back(labels, size or labels.shape),
+            "coarse_label_ids": coarse,
+            "importance": kept * 1.0,
+            "kept": kept,
+        }
 
 
 def segformer(models, num_classes, side):

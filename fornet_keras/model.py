@@ -9,7 +9,7 @@ import numpy as np
 
 from fornet_keras.backbones.residual import STRIDES, ResidualBackbone
 from fornet_keras.data.images import read_image
-from fornet_keras.data.sizes import brought_back, shrunk
+from fornet_keras.data.sizes import shrunk
 from fornet_keras.empty_build import empty_build
 from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
 from fornet_keras.layers.neck import drop_channels, fuse_top_down, join_detail, upsample
@@ -199,8 +199,7 @@ class FoRNet(keras.Model):
         if short_side is not None and short_side < 0:
             raise ValueError(f"short_side must be pixels, or 0 for the image's own; received {short_side}")
         self._predictor = self._predictor or Predictor(self)
-        found = self._predictor(shrunk(image, short_side or None))
-        return found | {"label_ids": brought_back(found["label_ids"], image.shape[:2])}
+        return self._predictor(shrunk(image, short_side or None), image.shape[:2])
 
     def with_top_k(self, top_k):
         """The same network, with a copy of the weights, that corrects another share of the regions.

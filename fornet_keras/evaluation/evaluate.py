@@ -32,8 +32,8 @@ class Predicts(Protocol):
     def compiled(self) -> int:
         """How often a function was compiled."""
 
-    def __call__(self, image: NDArray[Any]) -> Prediction:
-        """Predict one image."""
+    def __call__(self, image: NDArray[Any], size: tuple[int, int] | None = None) -> Prediction:
+        """Predict one image, with labels of `size`, or of its own."""
 
 
 @dataclass
@@ -170,9 +170,7 @@ def evaluate(
         image, label = read_sample(sample, table)
         compiled, read = predictor.compiled, time.perf_counter()
         seen = shrunk(image, short_side)
-        prediction = predictor(seen)
-        if seen is not image and prediction["label_ids"].shape == seen.shape[:2]:
-            prediction["label_ids"] = brought_back(prediction["label_ids"], label.shape)
+        prediction = predictor(seen, label.shape)
         if predictor.compiled == compiled:
             scores.predict_seconds.append(time.perf_counter() - read)
         scores.read_seconds += read - started

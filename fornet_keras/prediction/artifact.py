@@ -39,8 +39,10 @@ class ArtifactPredictor:
         self.compiled = 0  # a runtime may prepare itself in its first call
         self._run = open_runtime(folder, manifest.format, threads, device)
 
-    def __call__(self, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """Predict one image, uint8 RGB `(height, width, 3)`: `label_ids`, uint8 `(height, width)`."""
+    def __call__(
+        self, image: NDArray[np.uint8], size: tuple[int, int] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Predict one image, uint8 RGB `(height, width, 3)`: `label_ids`, uint8 of `size` or the image's."""
         label_ids = self._run(stretched(image, self.size)[None])["label_ids"][0].astype(np.uint8)
         self.compiled = 1
-        return {"label_ids": brought_back(label_ids, image.shape[:2])}
+        return {"label_ids": brought_back(label_ids, size or image.shape[:2])}

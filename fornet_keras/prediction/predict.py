@@ -235,9 +235,9 @@ class FolderPrediction:
             raise DataError(f"files ending in '{suffix}' are not supported; expected {endings}; convert it")
         image = read_image(entry.path)
         seen = shrunk(image, self.short_side)
-        prediction = self._predict(seen)
         size = image.shape[:2]
-        label_ids = brought_back(prediction["label_ids"], size)
+        prediction = self._predict(seen, size)
+        label_ids = prediction["label_ids"]
         if "labels" in wanted:
             write_labels(wanted["labels"], label_ids, palette(self.table))
         if "overlay" in wanted:
@@ -247,17 +247,17 @@ class FolderPrediction:
             hard = importance_map(seen, *regions, self.predictor.region_size)
             write_picture(wanted["importance"], brought_back(hard, size))
 
-    def _predict(self, image: Picture) -> dict[str, NDArray[Any]]:
+    def _predict(self, image: Picture, size: tuple[int, int]) -> dict[str, NDArray[Any]]:
         compiled, started = self.predictor.compiled, time.perf_counter()
-        prediction = self.predictor(image)
+        prediction = self.predictor(image, size)
         if self.predictor.compiled == compiled:
             self.seconds.append(time.perf_counter() - started)
         return prediction
 
     def _video(self, entry: Input, wanted: dict[str, Path]) -> list[str]:
         def paint(frame: Picture) -> Picture:
-            label_ids = self._predict(shrunk(frame, self.short_side))["label_ids"]
-            return overlay(frame, brought_back(label_ids, frame.shape[:2]), self.table)
+            prediction = self._predict(shrunk(frame, self.short_side), frame.shape[:2])
+            return overlay(frame, prediction["label_ids"], self.table)
 
         return transform_video(
             entry, wanted["overlay"], paint, lambda frames, total: self.track(frames, total, entry.path.name)

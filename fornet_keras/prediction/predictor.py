@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+import cv2
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -76,33 +77,74 @@ class Predictor:
         self.top_k = model.top_k
         self.region_size = model.region_size
         outputs = {
-            "label_ids": label_ids(model),
             "coarse_label_ids": LabelIds(name="coarse_label_ids")(model.output["coarse_logits"]),
             "importance": model.output["importance"],
             "kept": model.output["kept"],
         }
-        self._predict = PerSize(keras.Model(model.input, outputs))
+        upsample = model.get_layer("logits")
+        self._stride = upsample.scale
+        self._predict = PerSize(keras.Model(model.input, {"label_ids": label_ids(model), **outputs}))
+        self._to_enlarge = PerSize(keras.Model(model.input, {"cells": upsample.input[0], **outputs}))
 
     @property
     def compiled(self) -> int:
         """How often a function was compiled, for a size that was new or long unused."""
-        return self._predict.compiled
+        return self._predict.compiled + self._to_enlarge.compiled
 
-    def __call__(self, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def __call__(self, image: NDArray[Any], size: tuple[int, int] | None = None) -> dict[str, NDArray[Any]]:
         """Predict one image.
 
         Args:
             image: RGB, uint8 or float, 0…255, `(height, width, 3)`.
+            size: height and width of the labels, those of a larger image that was brought down to this one;
+                None gives labels of the image's own size.
 
         Returns:
-            dict of NumPy arrays: `label_ids` uint8 `(height, width)`; `coarse_label_ids` uint8, the coarse
+            dict of NumPy arrays: `label_ids` uint8 of that size; `coarse_label_ids` uint8, the coarse
             path's, at stride 4 and padded to whole regions; `importance` float32 `(rows, columns)`, 0…1, the
             expected share of wrong pixels of each region; `kept` bool `(rows, columns)`.
         """
-        outputs = {name: output[0] for name, output in self._predict(np.asarray(image)[None]).items()}
+        image = np.asarray(image)
+        own = image.shape[:2]
+        predict = self._predict if size in (None, own) else self._to_enlarge
+        outputs = {name: output[0] for name, output in predict(image[None]).items()}
+        if size is not None and "cells" in outputs:
+            outputs["label_ids"] = enlarged_label_ids(outputs["cells"], self._stride, own, size)
         return {
             "label_ids": outputs["label_ids"].astype(np.uint8),
             "coarse_label_ids": outputs["coarse_label_ids"].astype(np.uint8),
             "importance": 1 / (1 + np.exp(-outputs["importance"])),
             "kept": outputs["kept"] > 0.5,
         }
+
+
+def enlarged_label_ids(
+    logits: NDArray[np.floating[Any]], stride: int, own: tuple[int, int], size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Label ids of an image at another size than it was predicted at.
+
+    Logits are resized bilinearly before the highest is taken: borders of labels that are resized themselves
+    would be stairs.
+
+    Args:
+        logits: `(rows, columns, classes)`, which may cover more than the image.
+        stride: pixels of the image a row and a column.
+        own: height and width that the image was predicted at.
+        size: height and width of the labels.
+    """
+    cells = [-(-length // stride) for length in own]
+    # What these cells cover at the new size, of which the image may end before the last one does.
+    covered = [
+        max(new, round(new * count * stride / old)) for new, count, old in zip(size, cells, own, strict=True)
+    ]
+    label_ids = np.zeros(covered, np.uint8)
+    highest: NDArray[np.float32] | None = None
+    for number in range(logits.shape[-1]):  # one class after another: all of them at once may be gigabytes
+        cropped = np.ascontiguousarray(logits[: cells[0], : cells[1], number], np.float32)
+        enlarged = cv2.resize(cropped, covered[::-1], interpolation=cv2.INTER_LINEAR)
+        if highest is None:
+            highest = enlarged
+            continue
+        label_ids[enlarged > highest] = number
+        cv2.max(highest, enlarged, dst=highest)
+    return label_ids[: size[0], : size[1]]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.prediction.label_ids import LabelIds
-from fornet_keras.prediction.predictor import MAX_SIZES, PerSize
+from fornet_keras.prediction.predictor import MAX_SIZES, PerSize, enlarged_label_ids
 
 Floats = NDArray[np.float32]
 
@@ -75,30 +75,34 @@ class ViewsPredictor:
         """How often a function was compiled, for a size that was new or long unused."""
         return self._predict.compiled
 
-    def __call__(self, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def __call__(self, image: NDArray[Any], size: tuple[int, int] | None = None) -> dict[str, NDArray[Any]]:
         """Predict one image: arguments and result are those of `Predictor`."""
         image = np.asarray(image)
-        height, width = image.shape[:2]
-        rows, columns = (-(-side // self.region_size) for side in (height, width))
+        own = height, width = image.shape[:2]
+        rows, columns = (-(-side // self.region_size) for side in own)
         cells = self.region_size // 4
         found = {
-            "label_ids": np.empty((height, width), np.uint8),
             "coarse_label_ids": np.empty((rows * cells, columns * cells), np.uint8),
             "importance": np.zeros((rows, columns), np.float32),
             "kept": np.zeros((rows, columns), bool),
         }
         window = self.window or (rows * self.region_size, columns * self.region_size)
-        tops, lefts = (
-            self._starts(side, length) for side, length in zip((height, width), window, strict=True)
-        )
+        tops, lefts = (self._starts(side, length) for side, length in zip(own, window, strict=True))
+        enlarged = size not in (None, own)
+        decided: list[NDArray[Any]] = []
         band: Floats | None = None
         for top, following in zip(tops, [*tops[1:], height], strict=True):
             band = self._add_row(image, found, band, top, lefts, window)
-            # What no window below touches is decided, and its probabilities are let go.
+            # What no window below touches is decided, and its probabilities are let go: all but those of an
+            # image that was brought down, which is small.
             done = min(following, height) - top
-            found["label_ids"][top : top + done] = band[:done].argmax(-1)
+            decided.append(band[:done] if enlarged else band[:done].argmax(-1).astype(np.uint8))
             band = band[done:]
-        return found
+        labels = np.concatenate(decided)
+        if size is not None and enlarged:
+            # Between logarithms, as between logits, the border is where the classes are as likely.
+            labels = enlarged_label_ids(np.log(labels + 1e-30), 1, own, size)
+        return found | {"label_ids": labels}
 
     def _starts(self, side: int, length: int) -> list[int]:
         """Where windows begin: at regions' borders, evenly spread, the last one at the image's end."""

@@ -30,9 +30,12 @@ class FakePredictor:
     def compiled(self) -> int:
         return len({*self.shapes})
 
-    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, image: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:
         self.shapes.append(image.shape)
-        return self.answer(image)
+        answer = self.answer(image)
+        if size != image.shape[:2]:
+            answer["label_ids"] = cv2.resize(answer["label_ids"], size[::-1], interpolation=cv2.INTER_NEAREST)
+        return answer
 
 
 def dataset(folder: Path, *labels: np.ndarray) -> Dataset:

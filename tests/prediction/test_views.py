@@ -32,6 +32,22 @@ def test_one_window_over_the_whole_image_is_the_plain_prediction(
     np.testing.assert_allclose(found["importance"], plain["importance"], atol=1e-6)
 
 
+@pytest.mark.parametrize("window", [None, (32, 64)])
+def test_labels_of_a_larger_image_are_decided_at_its_size(
+    model: FoRNet, predict: Predictor, window: tuple[int, int] | None
+) -> None:
+    image, size = images(*SIZE)[0], (150, 211)
+    views = ViewsPredictor(model, window)
+    found = views(image, size)["label_ids"]
+    assert (found.shape, found.dtype) == (size, np.uint8)
+    if window is None:
+        assert np.mean(found == predict(image, size)["label_ids"]) > 0.98
+    else:
+        centres = (((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(SIZE, size, strict=True))
+        at_centres = found[np.ix_(*centres)]
+        assert np.mean(at_centres == views(image)["label_ids"]) > 0.95
+
+
 def test_windows_side_by_side_are_predictions_of_the_tiles(model: FoRNet) -> None:
     image = images(128, 192)[0]
     found = ViewsPredictor(model, (64, 64), overlap=0)(image)["label_ids"]
