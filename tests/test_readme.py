@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fornet_keras.data.description import read_description
+from fornet_keras.data.description import FolderDescription, read_description
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -16,12 +16,19 @@ PAGES = sorted(
 
 
 def test_the_description_of_a_folder_is_read(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    [block] = re.findall(r"```yaml\n# dataset.yaml\n(.*?)```", readme, re.DOTALL)
-    (tmp_path / "dataset.yaml").write_text(block, encoding="utf-8")
-    table = read_description(tmp_path).table()
+    def shown(page: str) -> FolderDescription:
+        [block] = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+        (tmp_path / "dataset.yaml").write_text(block, encoding="utf-8")
+        return read_description(tmp_path)
+
+    table = shown("README.md").table()
     assert table.names == ("road", "car", "truck", "pole")
     assert dict(table.train_ids) == {0: 0, 26: 1, 27: 2, 28: 2, 17: 3, 255: 255}
+    complete = shown("docs/data.md")
+    assert complete.table().names == ("water", "mooring", "boat", "sky")
+    assert complete.model_fields_set == {*FolderDescription.model_fields}, "every key"
+    required = FolderDescription(name=complete.name, classes=complete.classes)
+    assert complete == required, "and its default"
 
 
 def anchors(page: Path) -> set[str]:
