@@ -50,7 +50,8 @@ def views_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--window",
             type=Size(),
             help="Predict windows of this size, a multiple of the region size, and blend where they overlap: "
-            "for images that are too large for the memory. They keep their size then, but for --short-side.",
+            "for images that are too large for the memory. Images are then predicted at their own size, unless "
+            "--short-side is given.",
         ),
     ):
         command = option(command)
