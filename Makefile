@@ -1,7 +1,7 @@
-# Everything a newcomer or CI calls. Needs Python 3.11 or newer and make; all else goes into .venv.
+# Everything a newcomer or CI calls. Needs Python 3.11, 3.12 or 3.13 and make; all else goes into .venv.
 
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
-	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	$$python -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done)
 # The release that the tests run on. A CPU build saves gigabytes: where pip does not find one by itself,
 # `make .venv TORCH=path/to/torch-cpu.whl`.
@@ -32,7 +32,7 @@ help: ## this list
 .venv: $(INSTALLED) ## a virtual environment with the package, its three backends and the developer's tools
 
 $(INSTALLED): pyproject.toml
-	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found: install one, or make .venv PYTHON=path" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found: install one, or make .venv PYTHON=path" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	@echo "Installing $(TORCH), TensorFlow, JAX and the rest: a few minutes, mostly downloads."
 	$(BIN)/python -m pip install -qq "$(TORCH)" --editable ".[jax,torch,dev]"

@@ -106,7 +106,7 @@ def _remedy(backend: str) -> str:
 
 
 def _keras_json() -> Path:
-    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
+    return Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))) / "keras.json"
 
 
 def _configured_backend() -> str | None:

@@ -1,5 +1,13 @@
 """The command line: click commands without logic, which import Keras only after the backend is chosen."""
 
-from fornet_keras.cli.root import main
+try:
+    from fornet_keras.cli.root import main
+except ImportError as error:
+    if "libGL" not in str(error):
+        raise
+    raise SystemExit(
+        f"Error: OpenCV cannot start ({error}); install that library, or without a display: "
+        "pip uninstall opencv-python && pip install opencv-python-headless"
+    ) from None
 
 __all__ = ["main"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 
@@ -46,6 +47,8 @@ def main(program: str | None = None) -> None:
     Args:
         program: what the user typed to get here, for usage and examples; None takes the script's name.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file on Windows may not know "×" or "–"
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not sys.warnoptions:
         # What Keras and the backends say to developers. `python -W default cli.py …` shows it.
         warnings.simplefilter("ignore")

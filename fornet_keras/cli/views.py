@@ -50,7 +50,7 @@ def views_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--window",
             type=Size(),
             help="Predict windows of this size, a multiple of the region size, and blend where they overlap: "
-            "for images that are too large for the memory. Images are then predicted at their own size, unless "
+            "for images that are too large for the memory. Images keep their own size then, unless "
             "--short-side is given.",
         ),
     ):

@@ -33,8 +33,10 @@ _LABEL_IDS = (
     "(for Cityscapes with csCreateTrainIdLabelImgs), or delete it where *_labelIds.png is beside it"
 )
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "fornet_keras"
-"""Where a user's reports are kept: the next run on the same data then starts at once."""
+_CACHES = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+CACHE = None if _CACHES.startswith("~") else Path(_CACHES) / "fornet_keras"
+"""Where a user's reports are kept: the next run on the same data then starts at once. A user without a home
+has none."""
 
 
 def scan(

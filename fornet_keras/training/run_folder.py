@@ -98,7 +98,8 @@ def clear(folder: Path) -> None:
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry, ignore_errors=True)
             else:
-                entry.unlink()
+                with suppress(OSError):  # Windows keeps a lock that is held
+                    entry.unlink()
         folder.rmdir()
 
 

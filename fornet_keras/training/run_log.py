@@ -7,6 +7,7 @@ import io
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,8 @@ class RunLog(keras.callbacks.Callback):
         rows = csv.DictWriter(text, self.COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
         rows.writeheader()
         rows.writerows({key: _short(value) for key, value in row.items()} for row in self.rows)
-        write_text(self._path, text.getvalue())
+        with suppress(PermissionError):  # open in Excel, on Windows; the next epoch writes every row again
+            write_text(self._path, text.getvalue())
 
     def close(self) -> None:
         """End TensorBoard's file."""

@@ -154,6 +154,7 @@ def _train(
         stopped = isinstance(error, RunInterrupted)  # and told to go on, with the folder's config.yaml
         if is_new and not log.rows and not saver.saved_step and not stopped:
             # Nothing was learnt: the corrected command may use the same folder.
+            log.close()
             clear(output)
         raise
     finally:

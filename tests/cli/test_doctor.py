@@ -32,6 +32,12 @@ def test_keras_json_counts_where_its_backend_is_installed(bare: Path) -> None:
     assert choose_backend().backend == "jax"
 
 
+def test_a_user_without_a_home_has_no_keras_json(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KERAS_HOME")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as it is where nothing names a home
+    assert choose_backend() == Choice("jax", "the first one installed")
+
+
 def test_the_environment_wins_over_keras_json_and_the_option_over_both(
     bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -25,7 +26,9 @@ from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.model_folder import load_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.shipped import SHIPPED
-from fornet_keras.training.run_folder import only_run, with_absolute_paths
+from fornet_keras.training import run_log
+from fornet_keras.training.run_folder import clear, only_run, with_absolute_paths
+from fornet_keras.training.run_log import RunLog
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -216,6 +219,38 @@ def test_a_cache_that_cannot_be_written(train: Train, make_config: MakeConfig, t
     with pytest.raises(DataError, match=r"cache: cannot be written"):
         train(make_config(data={"cache": str(tmp_path / "cache")}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_what_may_not_go_stays_when_a_run_folder_is_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows that is the lock, which is held."""
+    for name in (".lock", "config.yaml", "pictures/curves.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    unlink = Path.unlink
+
+    def held(path: Path) -> None:
+        if path.name == ".lock":
+            raise PermissionError(path)
+        unlink(path)
+
+    monkeypatch.setattr(Path, "unlink", held)
+    clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_table_that_is_open_elsewhere_is_written_with_the_next_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = RunLog(tmp_path, Mock(class_iou={}, pictures=[]), Mock(batch_size=2, steps_per_epoch=1, waited=0))
+    log.close()
+    log.rows = [{"epoch": 1, "loss": 0.5}]
+    monkeypatch.setattr(run_log, "write_text", Mock(side_effect=PermissionError))
+    log._write()
+    monkeypatch.undo()
+    log._write()
+    assert (tmp_path / "log.csv").read_text().splitlines()[1].startswith("1,,0.5,")
 
 
 def test_a_run_folder_in_use(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
