@@ -86,6 +86,22 @@ def test_a_dropped_photograph_and_the_dial(browser: Any, server: Server, ratios:
     assert browser.get_log("browser") == [], "no error, and nothing loaded from elsewhere"
 
 
+def test_a_large_photograph_of_other_proportions(browser: Any, server: Server) -> None:
+    """Its frames lie on it: the model takes 64 rows, the photograph is the 24 in the middle of them."""
+    browser.get(f"http://{server.host}")
+    wait(browser, "document.body.dataset.ready")
+    browser.execute_script("document.querySelector('input[value=k1]').checked = true")
+    browser.execute_script(DROP, base64.b64encode(png(picture(3, (1024, 4096)))).decode())
+    wait(browser, "document.body.dataset.shown == 'k1'")
+    sizes = "return ['photo', 'again', 'importance'].map(id => [at(id).width, at(id).height])"
+    assert browser.execute_script(sizes) == [[2048, 512], [2048, 512], [96, 24]]
+    row = "return [...at('importance').getContext('2d').getImageData(5, arguments[0], 1, 1).data]"
+    assert [browser.execute_script(row, y) == [255] * 4 for y in (11, 12, 16)] == [True, True, False]
+    assert browser.execute_script("return at('fitted').textContent").endswith(
+        "your 4096 × 1024 are 96 × 24 in the middle of them."
+    )
+
+
 # The first answer of each of the server's addresses is that it is not there, or busy.
 TROUBLE = """{
 const asked = new Set(), ask = window.fetch;
