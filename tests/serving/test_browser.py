@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.artifacts.runtimes import open_runtime
-from fornet_keras.data.sizes import stretched
+from fornet_keras.data.sizes import letterboxed
 from tests.serving.conftest import ROOT, SIZE, Server, picture, png
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -229,14 +229,20 @@ def test_onnxruntime_web_gives_python_s_labels(browser: Any, web: str, ratios: P
     wait(browser, "document.getElementById('status').textContent == 'Ready.'")
     browser.find_element(By.ID, "file").send_keys(str(tmp_path / "street.heic"))
     wait(browser, "document.getElementById('status').textContent.startsWith('Failed: ')")
-    for name, image, same in (("street", picture(5), 1), ("large", large, 0.9)):
+    upright = picture(5, (96, 64))
+    for name, image, same in (("street", picture(5), 1), ("large", large, 0.9), ("upright", upright, 0.9)):
         (tmp_path / f"{name}.png").write_bytes(png(image))
         browser.execute_script("delete globalThis.labels")
         browser.find_element(By.ID, "file").send_keys(str(tmp_path / f"{name}.png"))
         found = wait(browser, "globalThis.labels && Array.from(globalThis.labels)")
-        expected = open_runtime(ratios / "k0.25", "onnx")(stretched(image, SIZE)[None])["label_ids"][0]
+        fitted, window = letterboxed(image, SIZE)
+        expected = open_runtime(ratios / "k0.25", "onnx")(fitted[None])["label_ids"][0]
         assert len(np.unique(expected)) > 1
         assert (np.reshape(found, SIZE) == expected).mean() >= same
+        shown = browser.execute_script(
+            "const at = document.getElementById('picture'); return [at.height, at.width]"
+        )
+        assert shown == list(fitted[window].shape[:2])
 
 
 def test_what_the_page_lacks_is_said(browser: Any, tmp_path: Path) -> None:
