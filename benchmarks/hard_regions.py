@@ -19,9 +19,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
+from fornet_keras.benchmark.measure import benchmark_image
 from fornet_keras.config import read_config
 from fornet_keras.data.dataset import IGNORE
-from fornet_keras.data.samples import fit_sample, read_sample
+from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import FoRNetError
 from fornet_keras.metrics import ConfusionMatrix
@@ -146,8 +147,7 @@ def main():
     model, _ = load_model(arguments.model)
     result = {"backend": keras.backend.backend(), "scores": [], "times": []}
     for size in ((512, 1024), (1024, 2048)):
-        image, _ = fit_sample(dataset.samples[len(dataset) // 2], dataset.table, size)
-        result["times"] += time_dial(model, image)
+        result["times"] += time_dial(model, benchmark_image(size, dataset))
     for row in result["times"]:
         print("{size}  ratio {ratio:<5} {median_ms:7.1f} ms  {speedup:.2f}x".format(**row), end="")
         print("  {:.2f} G MACs, {:.0%} saved".format(row["macs"] / 1e9, row["macs_saved"]))

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from fornet_keras.benchmark.candidates import Candidate
 from fornet_keras.data.dataset import Dataset
+from fornet_keras.data.images import read_image
 from fornet_keras.data.samples import fit_sample
+from fornet_keras.data.sizes import stretched
 from fornet_keras.data.synthetic import MIN_SIDE, render_scene
 from fornet_keras.metrics import ConfusionMatrix
 
@@ -72,9 +74,9 @@ def _row(candidate: Candidate, milliseconds: Sequence[float], first: float) -> d
 
 
 def benchmark_image(size: tuple[int, int], dataset: Dataset | None) -> NDArray[np.uint8]:
-    """A street scene: how long a network takes to decide its labels depends on how many borders they have."""
+    """A street scene that fills the size: how long labels take depends on how many borders they have."""
     if dataset is not None:
-        return fit_sample(dataset.samples[len(dataset) // 2], dataset.table, size)[0]
+        return stretched(read_image(dataset.samples[len(dataset) // 2].image), size)
     height, width = size
     return render_scene(0, (max(height, MIN_SIDE), max(width, MIN_SIDE))).image[:height, :width]
 

@@ -194,7 +194,7 @@ def _open_artifact(model: Path, device: str, **options: object) -> ArtifactPredi
         )
     predictor = ArtifactPredictor(model, device=device)
     size = "x".join(map(str, predictor.size))
-    click.echo(f"note: the exported model takes {size} pixels; other images are stretched to that", err=True)
+    click.echo(f"note: the exported model takes {size} pixels; others are letterboxed to that", err=True)
     return predictor
 
 

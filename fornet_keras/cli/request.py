@@ -49,14 +49,14 @@ def request(
 ) -> None:
     """Predict images at a server that runs ARTIFACT, a SavedModel that `export` has written.
 
-    Its manifest says which size the images are brought to and what colours the classes have; where its folder
-    is a version's, that version is asked. Of each image, NAME_labels.png holds the class ids at the image's
-    own size. An image that cannot be read is passed over and listed at the end, with exit code 1, as is the
-    one at which the server stops answering, which is the last.
+    Its manifest says which size the images are letterboxed to and what colours the classes have; where its
+    folder is a version's, that version is asked. Of each image, NAME_labels.png holds the class ids at the
+    image's own size. An image that cannot be read is passed over and listed at the end, with exit code 1, as
+    is the one at which the server stops answering, which is the last.
     """
     from fornet_keras.artifacts.manifest import read_manifest
     from fornet_keras.data.images import read_image
-    from fornet_keras.data.sizes import brought_back, stretched
+    from fornet_keras.data.sizes import brought_back, letterboxed
     from fornet_keras.prediction.files import write_labels
     from fornet_keras.prediction.pictures import palette
     from fornet_keras.serving.client import request_grpc, request_rest
@@ -86,7 +86,7 @@ def request(
             except DataError as error:
                 failed.append(str(error))
                 continue
-            fitting = stretched(image, manifest.size)
+            fitting, window = letterboxed(image, manifest.size)
             try:
                 labels = ask(server, name or folder.parent.name, fitting[None], version)[0]
             except ServingError as error:
@@ -95,7 +95,7 @@ def request(
                 failed.append(one_line(f"{entry.path}: {error}; the images after it were not asked for"))
                 break
             written.append(output / f"{entry.name}_labels.png")
-            write_labels(written[-1], brought_back(labels, image.shape[:2]), colors)
+            write_labels(written[-1], brought_back(labels[window], image.shape[:2]), colors)
     write_json(json_file, {"server": server, "written": written, "failed": failed})
     click.echo(f"{len(written)} predicted: {output}")
     if failed:

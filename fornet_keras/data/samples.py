@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.data.dataset import LabelTable, Sample
+from fornet_keras.data.dataset import IGNORE, LabelTable, Sample
 from fornet_keras.data.images import read_image
 from fornet_keras.data.label_files import read_label, to_train_ids
-from fornet_keras.data.sizes import brought_back, shrunk, stretched
+from fornet_keras.data.sizes import brought_back, letterboxed, shrunk
 from fornet_keras.errors import DataError
 
 
@@ -42,10 +42,13 @@ def read_sample(
 def fit_sample(
     sample: Sample, table: LabelTable, size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Read an image and its train ids at a size.
+    """Read an image and its train ids letterboxed to a size; the ids around it are `IGNORE`.
 
     Raises:
         DataError: a file cannot be used.
     """
     image, label = read_sample(sample, table)
-    return stretched(image, size), brought_back(label, size)
+    fitted, window = letterboxed(image, size)
+    ids = np.full(size, IGNORE, np.uint8)
+    ids[window] = brought_back(label, fitted[window].shape[:2])
+    return fitted, ids

@@ -8,6 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+PAD_COLOR = (127, 127, 127)
+"""What lies outside the image: the value that the network's normalisation maps to zero."""
+
+Window = tuple[slice, slice]
+"""Rows and columns of a letterboxed image that hold the photograph."""
+
 
 def shrunk_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:
     """Height and width with the shorter one brought down to `short_side` pixels; never larger than `size`."""
@@ -30,6 +36,21 @@ def stretched(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
         if step != image.shape[:2]:
             image = cv2.resize(image, step[::-1], interpolation=how)
     return image
+
+
+def letterboxed(image: NDArray[np.uint8], size: tuple[int, int]) -> tuple[NDArray[np.uint8], Window]:
+    """The image, RGB `(height, width, 3)`, in the middle of another size, its proportions kept; and where.
+
+    A network has learnt things in their proportions: stretched to others, they are found less often.
+    """
+    scale = min(whole / length for whole, length in zip(size, image.shape[:2], strict=True))
+    # Halves up, as Math.round in JavaScript and Kotlin's roundToInt: deploy/ computes the same.
+    rows, columns = (max(1, int(length * scale + 0.5)) for length in image.shape[:2])
+    top, left = (size[0] - rows) // 2, (size[1] - columns) // 2
+    window = slice(top, top + rows), slice(left, left + columns)
+    fitted = np.full((*size, 3), PAD_COLOR, np.uint8)
+    fitted[window] = stretched(image, (rows, columns))
+    return fitted, window
 
 
 def brought_back(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.config import AugmentConfig
 from fornet_keras.data.dataset import IGNORE
-
-PAD_COLOR = (127, 127, 127)
-"""What lies outside the image: the value that the network's normalisation maps to zero."""
+from fornet_keras.data.sizes import PAD_COLOR
 
 
 def random_generator(seed: int, epoch: int, index: int, repeat: int = 0) -> np.random.Generator:

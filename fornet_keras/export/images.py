@@ -14,7 +14,7 @@ from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.file_list import files_below
 from fornet_keras.data.images import SUFFIXES, read_image
 from fornet_keras.data.samples import fit_sample
-from fornet_keras.data.sizes import stretched
+from fornet_keras.data.sizes import letterboxed
 from fornet_keras.data.synthetic import MIN_SIDE, render_scene
 from fornet_keras.errors import ExportError
 from fornet_keras.export.proof import ProofImages
@@ -61,7 +61,7 @@ def export_images(
 
 
 def _at_size(paths: Sequence[Path], size: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    return [stretched(read_image(path), size) for path in paths]
+    return [letterboxed(read_image(path), size)[0] for path in paths]
 
 
 def made_up_images(size: tuple[int, int]) -> ProofImages:

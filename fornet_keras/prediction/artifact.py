@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
 from fornet_keras.artifacts.runtimes import open_runtime
-from fornet_keras.data.sizes import brought_back, stretched
+from fornet_keras.data.sizes import brought_back, letterboxed
 
 
 def is_artifact(folder: Path) -> bool:
@@ -19,7 +19,7 @@ def is_artifact(folder: Path) -> bool:
 
 
 class ArtifactPredictor:
-    """Gives the label ids of images, which are stretched to the one size that the model was exported for.
+    """Gives the label ids of images, which are letterboxed to the one size that the model was exported for.
 
     Args:
         folder: what `export` has written; its files must have their SHA-256 sums.
@@ -43,6 +43,7 @@ class ArtifactPredictor:
         self, image: NDArray[np.uint8], size: tuple[int, int] | None = None
     ) -> dict[str, NDArray[Any]]:
         """Predict one image, uint8 RGB `(height, width, 3)`: `label_ids`, uint8 of `size` or the image's."""
-        label_ids = self._run(stretched(image, self.size)[None])["label_ids"][0].astype(np.uint8)
+        fitted, window = letterboxed(image, self.size)
+        label_ids = self._run(fitted[None])["label_ids"][0].astype(np.uint8)
         self.compiled = 1
-        return {"label_ids": brought_back(label_ids, size or image.shape[:2])}
+        return {"label_ids": brought_back(label_ids[window], size or image.shape[:2])}

@@ -61,7 +61,7 @@ def answer(artifact: Artifact, content: bytes, output: str) -> Answer:
         picture = overlay(image, found.labels, artifact.manifest.table())
     else:
         hard, kept = found.outputs["importance"], found.outputs["kept"] > 0
-        picture = importance_map(found.fitted, hard, kept, artifact.manifest.region_size)
+        picture = importance_map(found.fitted, hard, kept, artifact.manifest.region_size)[found.window]
         picture = cv2.resize(picture, image.shape[1::-1], interpolation=cv2.INTER_AREA)
     return _encoded(Image.fromarray(picture), "JPEG", quality=90), "image/jpeg", found.milliseconds
 
@@ -70,11 +70,13 @@ def _as_json(artifact: Artifact, found: Found) -> dict[str, Any]:
     classes = artifact.manifest.classes
     counts = np.bincount(found.labels.ravel(), minlength=len(classes))
     shares = counts / found.labels.size
+    rows, columns = found.window
     result: dict[str, Any] = {
         "model": artifact.name,
         "top_k": artifact.manifest.top_k,
         "size": list(found.labels.shape),
         "model_size": list(artifact.manifest.size),
+        "letterbox": [rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start],
         "milliseconds": round(found.milliseconds, 3),
         "classes": [
             {"name": entry.name, "color": list(entry.color), "share": float(share)}

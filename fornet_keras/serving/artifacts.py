@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import MANIFEST, Manifest, read_manifest
 from fornet_keras.artifacts.runtimes import Run, open_runtime
-from fornet_keras.data.sizes import brought_back, stretched
+from fornet_keras.data.sizes import Window, brought_back, letterboxed
 from fornet_keras.errors import ServingError
 
 FORMATS = ("litert", "onnx", "openvino")
@@ -25,13 +25,15 @@ class Found:
 
     Args:
         labels: uint8 `(height, width)`, at the image's own size.
-        fitted: the image at the artifact's size, uint8 `(height, width, 3)`.
+        fitted: the image letterboxed to the artifact's size, uint8 `(height, width, 3)`.
+        window: the rows and columns of `fitted` that are the image.
         outputs: of the artifact, without the batch axis.
         milliseconds: what the artifact took.
     """
 
     labels: NDArray[np.uint8]
     fitted: NDArray[np.uint8]
+    window: Window
     outputs: dict[str, NDArray[Any]]
     milliseconds: float
 
@@ -51,17 +53,17 @@ class Artifact:
     run: Run
 
     def find(self, image: NDArray[np.uint8]) -> Found:
-        """Stretch an image to the artifact's size, run it, and bring the labels back to the image's size.
+        """Letterbox an image to the artifact's size, run it, and bring the labels back to the image's size.
 
         Args:
             image: RGB uint8 `(height, width, 3)` of any size.
         """
-        fitted = stretched(image, self.manifest.size)
+        fitted, window = letterboxed(image, self.manifest.size)
         started = time.perf_counter()
         outputs = {name: value[0] for name, value in self.run(fitted[None]).items()}
         milliseconds = 1000 * (time.perf_counter() - started)
-        labels = brought_back(outputs["label_ids"], image.shape[:2])
-        return Found(labels, fitted, outputs, milliseconds)
+        labels = brought_back(outputs["label_ids"][window], image.shape[:2])
+        return Found(labels, fitted, window, outputs, milliseconds)
 
     def described(self) -> dict[str, Any]:
         """What a client may want to know, ready for JSON."""

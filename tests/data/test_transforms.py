@@ -5,7 +5,8 @@ import pytest
 
 from fornet_keras.config import AugmentConfig
 from fornet_keras.data.dataset import IGNORE
-from fornet_keras.data.transforms import PAD_COLOR, augment, color_matrix, gamma_table, random_generator
+from fornet_keras.data.sizes import PAD_COLOR
+from fornet_keras.data.transforms import augment, color_matrix, gamma_table, random_generator
 
 STILL = {"scale": (1, 1), "flip": 0, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fornet_keras.data.dataset import Dataset, Sample
+from fornet_keras.data.dataset import IGNORE, Dataset, Sample
 from fornet_keras.errors import ExportError
 from fornet_keras.export.images import export_images
 from tests.export.conftest import SIZE, TABLE, scenes
@@ -39,6 +39,24 @@ def test_int8_is_proven_on_images_that_it_was_not_calibrated_on(
     seen = {int(image[0, 0, 0]) for image in calibration} & {int(image[0, 0, 0]) for image in proof.images}
     assert bool(seen) == bool(note)
     assert proof.source == f"of {tmp_path}{note}"
+
+
+def test_images_of_other_proportions_are_letterboxed(tmp_path: Path) -> None:
+    """Nothing is asked of the labels around them."""
+    for name, value in (("a", 200), ("b", 200), ("label", 1)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((SIZE[0], SIZE[0]), value, np.uint8))
+    sample = Sample(tmp_path / "a.png", tmp_path / "label.png", label_holds_train_ids=True)
+    dataset = Dataset("city", "val", tmp_path, TABLE, (sample,))
+    calibration, proof = export_images(tmp_path, dataset, SIZE, calibrates=True)
+    assert proof.labels is not None
+    for values, inside, outside in (
+        (calibration[1], 200, 127),
+        (proof.images[0], 200, 127),
+        (proof.labels[0], 1, IGNORE),
+    ):
+        assert values.shape[:2] == SIZE
+        assert (values[:, 32:128] == inside).all()
+        assert (values[:, :32] == outside).all() and (values[:, 128:] == outside).all()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.artifacts.runtimes import open_runtime
-from fornet_keras.data.sizes import stretched
+from fornet_keras.data.sizes import letterboxed
 from tests.serving.conftest import ROOT, SIZE, Server, picture, png
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -84,6 +84,22 @@ def test_a_dropped_photograph_and_the_dial(browser: Any, server: Server, ratios:
         milliseconds = browser.execute_script("return document.getElementById('time').textContent")
         assert float(milliseconds.removesuffix(" ms")) > 0
     assert browser.get_log("browser") == [], "no error, and nothing loaded from elsewhere"
+
+
+def test_a_large_photograph_of_other_proportions(browser: Any, server: Server) -> None:
+    """Its frames lie on it: the model takes 64 rows, the photograph is the 24 in the middle of them."""
+    browser.get(f"http://{server.host}")
+    wait(browser, "document.body.dataset.ready")
+    browser.execute_script("document.querySelector('input[value=k1]').checked = true")
+    browser.execute_script(DROP, base64.b64encode(png(picture(3, (1024, 4096)))).decode())
+    wait(browser, "document.body.dataset.shown == 'k1'")
+    sizes = "return ['photo', 'again', 'importance'].map(id => [at(id).width, at(id).height])"
+    assert browser.execute_script(sizes) == [[2048, 512], [2048, 512], [96, 24]]
+    row = "return [...at('importance').getContext('2d').getImageData(5, arguments[0], 1, 1).data]"
+    assert [browser.execute_script(row, y) == [255] * 4 for y in (11, 12, 16)] == [True, True, False]
+    assert browser.execute_script("return at('fitted').textContent").endswith(
+        "your 4096 × 1024 are 96 × 24 in the middle of them."
+    )
 
 
 # The first answer of each of the server's addresses is that it is not there, or busy.
@@ -213,14 +229,20 @@ def test_onnxruntime_web_gives_python_s_labels(browser: Any, web: str, ratios: P
     wait(browser, "document.getElementById('status').textContent == 'Ready.'")
     browser.find_element(By.ID, "file").send_keys(str(tmp_path / "street.heic"))
     wait(browser, "document.getElementById('status').textContent.startsWith('Failed: ')")
-    for name, image, same in (("street", picture(5), 1), ("large", large, 0.9)):
+    upright = picture(5, (96, 64))
+    for name, image, same in (("street", picture(5), 1), ("large", large, 0.9), ("upright", upright, 0.9)):
         (tmp_path / f"{name}.png").write_bytes(png(image))
         browser.execute_script("delete globalThis.labels")
         browser.find_element(By.ID, "file").send_keys(str(tmp_path / f"{name}.png"))
         found = wait(browser, "globalThis.labels && Array.from(globalThis.labels)")
-        expected = open_runtime(ratios / "k0.25", "onnx")(stretched(image, SIZE)[None])["label_ids"][0]
+        fitted, window = letterboxed(image, SIZE)
+        expected = open_runtime(ratios / "k0.25", "onnx")(fitted[None])["label_ids"][0]
         assert len(np.unique(expected)) > 1
         assert (np.reshape(found, SIZE) == expected).mean() >= same
+        shown = browser.execute_script(
+            "const at = document.getElementById('picture'); return [at.height, at.width]"
+        )
+        assert shown == list(fitted[window].shape[:2])
 
 
 def test_what_the_page_lacks_is_said(browser: Any, tmp_path: Path) -> None:

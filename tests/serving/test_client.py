@@ -187,6 +187,20 @@ def test_the_command_writes_labels_at_the_image_s_own_size(
     assert read_label(tmp_path / "out" / "larger_labels.png").shape == (130, 200)
 
 
+def test_the_command_letterboxes(
+    run: Any, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that gives each pixel's value as its class: 0 in the photograph, 127 around it."""
+    cv2.imwrite(str(tmp_path / "black.png"), np.zeros((100, 100, 3), np.uint8))
+    asked = Mock(side_effect=lambda server, name, images, version: images[..., 0])
+    monkeypatch.setattr("fornet_keras.serving.client.request_rest", asked)
+    run("request", artifact, tmp_path / "black.png", "--rest", "--output", tmp_path / "out")
+    np.testing.assert_array_equal(
+        asked.call_args.args[2][0, :, [15, 16, 79, 80], 0], [[127] * 64, [0] * 64, [0] * 64, [127] * 64]
+    )
+    assert not read_label(tmp_path / "out" / "black_labels.png").any()
+
+
 def test_one_bad_image_does_not_end_the_command(
     run: Any, artifact: Path, rest_server: str, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ import uvicorn
 from PIL import Image
 
 from fornet_keras.artifacts.runtimes import open_runtime
+from fornet_keras.prediction.pictures import importance_map, overlay
 from fornet_keras.serving.app import Service
 from fornet_keras.serving.artifacts import open_artifacts
 from fornet_keras.serving.server import TimeoutProtocol, configuration, listen
@@ -45,19 +46,35 @@ def test_labels_are_those_of_the_runtime(server: Server, ratios: Path) -> None:
     assert Image.open(BytesIO(content)).getpalette()[:9] == [x for color in TABLE.colors for x in color]
 
 
-def test_any_size_is_stretched_and_the_labels_brought_back(server: Server, ratios: Path) -> None:
-    """Against Pillow: a side that shrinks, and one that grows; the two round differently."""
-    image = picture(1, (100, 90))
-    lower = Image.fromarray(image).resize((90, 64), Image.Resampling.BOX)
-    fitted = np.asarray(lower.resize(SIZE[::-1], Image.Resampling.BILINEAR))
-    labels = open_runtime(ratios / "k1", "onnx")(fitted[None])["label_ids"][0]
-    expected = np.asarray(Image.fromarray(labels).resize((90, 100), Image.Resampling.NEAREST))
-    _, _, content = server.ask("POST", "/v1/predict?model=k1&output=labels", png(image))
-    assert np.mean(decoded(content) == expected) > 0.99
-    for output in ("overlay", "importance"):
-        status, headers, content = server.ask("POST", f"/v1/predict?model=k1&output={output}", png(image))
+@pytest.mark.parametrize(
+    ("size", "window"),
+    [((100, 90), (0, 19, 64, 58)), ((20, 40), (8, 0, 48, 96)), ((64, 32), (0, 32, 64, 32))],
+)
+def test_any_size_is_letterboxed_and_the_labels_brought_back(
+    server: Server, ratios: Path, size: tuple[int, int], window: tuple[int, int, int, int]
+) -> None:
+    """Against Pillow, where sides shrink and where they grow; the two round differently."""
+    image, (top, left, rows, columns) = picture(1, size), window
+    how = Image.Resampling.BOX if rows < size[0] else Image.Resampling.BILINEAR
+    fitted = np.full((*SIZE, 3), 127, np.uint8)
+    inside = slice(top, top + rows), slice(left, left + columns)
+    fitted[inside] = np.asarray(Image.fromarray(image).resize((columns, rows), how))
+    outputs = {n: v[0] for n, v in open_runtime(ratios / "k0.25", "onnx")(fitted[None]).items()}
+    labels = Image.fromarray(outputs["label_ids"][inside])
+    expected = np.asarray(labels.resize(size[::-1], Image.Resampling.NEAREST))
+    _, _, content = server.ask("POST", "/v1/predict?model=k0.25", png(image))
+    found = json.loads(content)
+    assert found["letterbox"] == list(window)
+    assert np.mean(decoded(base64.b64decode(found["labels_png"])) == expected) > 0.98
+    hard = importance_map(fitted, outputs["importance"], outputs["kept"], 16)[inside]
+    pictures = {
+        "overlay": overlay(image, expected, TABLE),
+        "importance": np.asarray(Image.fromarray(hard).resize(size[::-1], Image.Resampling.BOX)),
+    }
+    for output, drawn in pictures.items():
+        status, headers, content = server.ask("POST", f"/v1/predict?model=k0.25&output={output}", png(image))
         assert (status, headers["content-type"]) == (200, "image/jpeg")
-        assert decoded(content).shape == (100, 90, 3)
+        assert np.abs(decoded(content).astype(int) - drawn).mean() < 8, output
 
 
 def test_the_longest_side_is_answered(server: Server) -> None:
