@@ -28,6 +28,7 @@ LEVELS = {
     "data.description": 0,
     "data.describe": 0,
     "data.folder": 0,
+    "data.split_lists": 0,
     "data.file_list": 0,
     "data.sources": 0,
     "data.images": 0,
