@@ -25,6 +25,7 @@ LEVELS = {
     "data.cityscapes": 0,
     "data.camvid": 0,
     "data.coco": 0,
+    "data.coco_file": 0,
     "data.description": 0,
     "data.describe": 0,
     "data.folder": 0,

@@ -16,6 +16,8 @@ from fornet_keras.data.description import DESCRIPTION_FILE
 
 MAX_SCENES = 1_000_000  # of a split: that of data/synthetic/city.py, which takes long to import
 
+LISTED = 5  # annotations in a line about many
+
 TRAIN_NAMES = ("train", "training")
 VAL_NAMES = ("val", "valid", "validation", "dev", "test")
 
@@ -153,14 +155,20 @@ def rasterize(annotations: Path, images: Path, output: Path, split: str, json_fi
     Once for each split; what no annotation covers is the class background, value 0.
     """
     from fornet_keras.data import coco
+    from fornet_keras.data.coco_file import read_annotations
     from fornet_keras.data.description import read_description
     from fornet_keras.data.folder import find_splits
 
-    found = coco.read_annotations(annotations)
+    found = read_annotations(annotations)
     with counting("drawing", len(found.images)) as advance:
         names = coco.rasterize(found, images, output, split, advance)
-    write_json(json_file, {"output": output, "split": split, "images": len(found.images), "classes": names})
+    result = {"output": output, "split": split, "images": len(found.images), "classes": names}
+    left_out = found.undrawable()
+    write_json(json_file, result | {"left_out": left_out})
     click.echo(f"{len(found.images)} labels of {len(names)} classes in split '{split}': {output}")
+    if left_out:
+        listed = ", ".join(map(str, left_out[:LISTED])) + (", …" if len(left_out) > LISTED else "")
+        click.echo(f"annotations left out, without a polygon or a mask: {len(left_out)} (id {listed})")
     splits = find_splits(output, read_description(output))
     if len(splits) > 1:
         click.echo(f"next: {_check_command(output, splits)}")

@@ -75,7 +75,8 @@ def test_describe_has_flat_folders_validate_too(run: Run, data: Path, tmp_path: 
 def test_rasterize_makes_what_check_reads(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
     images = [{"id": n, "file_name": f"{name}.png", "height": 64, "width": 96} for n, name in enumerate("ab")]
     quay = {"image_id": 0, "category_id": 1, "segmentation": [[0, 0, 96, 0, 96, 32, 0, 32]]}
-    content = {"images": images, "annotations": [quay], "categories": [{"id": 1, "name": "quay"}]}
+    box = {"id": 8, "image_id": 0, "category_id": 1, "bbox": [0, 0, 9, 9], "segmentation": []}
+    content = {"images": images, "annotations": [quay, box], "categories": [{"id": 1, "name": "quay"}]}
     (tmp_path / "coco.json").write_text(json.dumps(content))
     output = tmp_path / "drawn"
     check = f"fornet data check --config folder --data {output} --set data.val_split=test"
@@ -88,7 +89,8 @@ def test_rasterize_makes_what_check_reads(run: Run, config: Path, data: Path, tm
         result = run("data", "rasterize", tmp_path / "coco.json", *folders)
         assert (result.exit_code, result.stderr) == (0, "")
         drawn = f"2 labels of 2 classes in split '{split}': {output}"
-        assert result.stdout.splitlines() == [drawn, following]
+        left_out = "annotations left out, without a polygon or a mask: 1 (id 8)"
+        assert result.stdout.splitlines() == [drawn, left_out, following]
     result = run("data", "check", "--config", config, "--data", output)
     assert result.exit_code == 0 and "75.00%" in result.stdout
 
