@@ -115,8 +115,8 @@ def describe(folder: Path, share: float | None, json_file: Path | None) -> None:
         result |= {"splits": ["train", "val"], "images": counts}
         left = f"; {counts['unlabelled']} without a label are in neither" if counts["unlabelled"] else ""
         click.echo(
-            f"{folder / 'train.txt'}: {counts['train']} images; val.txt: {counts['val']}, the ends of up to "
-            f"{STRETCHES} stretches of neighbours{left}"
+            f"{folder / 'train.txt'}: {counts['train']} images; val.txt: {counts['val']}, the ends of "
+            f"{min(STRETCHES, counts['val'])} stretch(es) of the names in order{left}"
         )
     write_json(json_file, result)
     if len(result["splits"]) > 1:

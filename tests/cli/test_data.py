@@ -65,7 +65,7 @@ def test_describe_has_flat_folders_validate_too(run: Run, data: Path, tmp_path: 
     assert result.stdout.endswith(f"apart for validation: {val}\n")
     result = run(*val.split()[1:], "--json", result_file)
     assert (result.exit_code, result.stderr) == (0, "")
-    listed = f"{flat}/train.txt: 1 images; val.txt: 1, the ends of up to 5 stretches of neighbours\n"
+    listed = f"{flat}/train.txt: 1 images; val.txt: 1, the ends of 1 stretch(es) of the names in order\n"
     check = f"fornet data check --config folder --data {flat}"
     assert result.stdout == f"{listed}correct it, then: {check}\n"
     assert json.loads(result_file.read_text())["images"] == {"train": 1, "val": 1, "unlabelled": 0}
