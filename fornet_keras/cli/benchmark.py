@@ -20,6 +20,7 @@ from fornet_keras.cli.options import (
     data_option,
     device_option,
     json_option,
+    split_option,
 )
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, counting, show_table
@@ -98,6 +99,7 @@ SHORT = {
     "score mIoU on all of it, images and labels brought to that size.",
 )
 @data_option
+@split_option
 @json_option
 def benchmark(
     models: tuple[Path, ...],
@@ -112,6 +114,7 @@ def benchmark(
     memory: bool,
     config_file: Path | None,
     data_folder: Path | None,
+    split: str | None,
     json_file: Path | None,
 ) -> None:
     """Time predictions of MODELs in Keras and of exported ARTIFACTs in their runtimes, one image a call.
@@ -119,8 +122,8 @@ def benchmark(
     All are timed in turn, so that what else the machine does falls on all of them alike. The artifact's
     files are checked against its manifest first.
     """
-    if data_folder and not config_file:
-        raise click.UsageError("--data needs --config, which says how the data is laid out")
+    if (data_folder or split) and not config_file:
+        raise click.UsageError("--data and --split need --config, which says how the data is laid out")
     if device != "cpu" and against:
         raise click.UsageError("--against is timed on the CPU; leave --device out")
     if device != "cpu" and not any(map(is_artifact, models)):
@@ -128,7 +131,7 @@ def benchmark(
     dataset = None
     if config_file:
         config = read_settings(config_file, data_folder)
-        dataset = look_through_to_use(open_split(config.data, config.data.val_split), config)
+        dataset = look_through_to_use(open_split(config.data, split or config.data.val_split), config)
     start_backend(backend)
     from fornet_keras.benchmark.candidates import candidates
     from fornet_keras.benchmark.measure import WARM_UP, measure, score

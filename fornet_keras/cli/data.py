@@ -58,7 +58,7 @@ def check(
     write_json(json_file, {"splits": [asdict(report) for report in reports]})
     _show(reports)
     for note in (
-        reports[0].padding_note(config.augment.crop, config.data.short_side),
+        reports[0].crop_note(config.augment.crop, config.data.short_side),
         shared_note(config.data, datasets[0], datasets[1]),
     ):
         if note:
@@ -150,7 +150,7 @@ def inspect(
     from fornet_keras.training.report import save_first_batches
 
     _show([report])
-    if note := report.padding_note(config.augment.crop, config.data.short_side):
+    if note := report.crop_note(config.augment.crop, config.data.short_side):
         click.echo(note)
     output.mkdir(parents=True, exist_ok=True)
     picture = output / "training_samples.png"

@@ -22,6 +22,7 @@ from fornet_keras.cli.options import (
     model_argument,
     on_error_option,
     short_side_option,
+    split_option,
     top_k_option,
 )
 from fornet_keras.cli.result import write_json
@@ -70,9 +71,7 @@ BOUNDARY_RADIUS = 3
 )
 @backend_option
 @data_option
-@click.option(
-    "--split", metavar="NAME", help="What to score on. Default: the configuration's data.val_split."
-)
+@split_option
 @on_error_option
 @top_k_option
 @budget_option

@@ -14,7 +14,15 @@ from fornet_keras.atomic import new_folder
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import require_classes
-from fornet_keras.cli.options import Configuration, Shares, Size, data_option, json_option, model_argument
+from fornet_keras.cli.options import (
+    Configuration,
+    Shares,
+    Size,
+    data_option,
+    json_option,
+    model_argument,
+    split_option,
+)
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, quoted, show_table
 from fornet_keras.cli.settings import look_through_to_use, read_settings
@@ -76,6 +84,7 @@ PRECISIONS = get_args(Precision)
     help="Take the proof on this configuration's labelled data: it then has the change in mIoU.",
 )
 @data_option
+@split_option
 @click.option(
     "--static",
     is_flag=True,
@@ -94,6 +103,7 @@ def export(
     calibration: Path | None,
     config_file: Path | None,
     data_folder: Path | None,
+    split: str | None,
     static: bool,
     logits: bool,
     importance: bool,
@@ -107,14 +117,14 @@ def export(
     """
     if find_spec("tensorflow") is None:
         raise ExportError("export needs TensorFlow, whatever trained the model; pip install tensorflow")
-    if data_folder and not config_file:
-        raise click.UsageError("--data needs --config, which says how the data is laid out")
+    if (data_folder or split) and not config_file:
+        raise click.UsageError("--data and --split need --config, which says how the data is laid out")
     if static and format_name != "onnx":
         raise click.UsageError("--static is of --format onnx; LiteRT's graph always is, the others' never")
     dataset = None
     if config_file:
         config = read_settings(config_file, data_folder)
-        dataset = look_through_to_use(open_split(config.data, config.data.val_split), config)
+        dataset = look_through_to_use(open_split(config.data, split or config.data.val_split), config)
     start_backend("tensorflow")
     from fornet_keras.export.export import as_json, check_target, export_model
     from fornet_keras.export.formats import ExportSpec

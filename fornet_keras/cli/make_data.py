@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,6 +15,11 @@ from fornet_keras.cli.screen import counting, quoted
 from fornet_keras.data.description import DESCRIPTION_FILE
 
 MAX_SCENES = 1_000_000  # of a split: that of data/synthetic/city.py, which takes long to import
+
+LISTED = 5  # annotations in a line about many
+
+TRAIN_NAMES = ("train", "training")
+VAL_NAMES = ("val", "valid", "validation", "dev", "test")
 
 
 @click.command(
@@ -71,21 +78,51 @@ def synthesize(
     click.echo(f"{num_train} training and {num_val} validation scenes: {output}")
 
 
-@click.command(cls=Command, short_help="Draft a dataset.yaml.", examples=["data describe my_street"])
+@click.command(
+    cls=Command,
+    short_help="Draft a dataset.yaml, set images apart for validation.",
+    examples=["data describe my_street", "data describe my_street --val 0.2"],
+)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
+@click.option(
+    "--val",
+    "share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Where there is one split or none: this share of the labelled images validates, the others train, "
+    "as train.txt and val.txt then say. The images in the order of their names are cut into five stretches "
+    "and the end of each validates, since frames of a drive that lie next to each other look alike.",
+)
 @json_option
-def describe(folder: Path, json_file: Path | None) -> None:
-    """Write a draft of DIR/dataset.yaml for labelled images of your own; one that is there stays."""
-    from fornet_keras.data.describe import write_draft
+def describe(folder: Path, share: float | None, json_file: Path | None) -> None:
+    """Write a draft of DIR/dataset.yaml for labelled images of your own.
 
-    source, splits, description = write_draft(folder)
-    write_json(json_file, {"output": folder / DESCRIPTION_FILE, "splits": splits})
-    click.echo(
-        f"{folder / DESCRIPTION_FILE}: a draft of {len(description.classes)} classes, from {source}; "
-        f"splits: {', '.join(splits)}"
-    )
-    program = click.get_current_context().find_root().command_path
-    click.echo(f"correct it, then: {program} data check --config folder --data {quoted(folder)}")
+    One that is there stays; --val adds the lists of a validation split to it.
+    """
+    from fornet_keras.data.describe import write_draft
+    from fornet_keras.data.split_lists import STRETCHES, split_off
+
+    path = folder / DESCRIPTION_FILE
+    result: dict[str, Any] = {"output": path}
+    if share is None or not path.exists():
+        source, result["splits"], description = write_draft(folder)
+        click.echo(
+            f"{path}: a draft of {len(description.classes)} classes, from {source}; "
+            f"splits: {', '.join(result['splits']) or 'none'}"
+        )
+    if share is not None:
+        counts = split_off(folder, share)
+        result |= {"splits": ["train", "val"], "images": counts}
+        left = f"; {counts['unlabelled']} without a label are in neither" if counts["unlabelled"] else ""
+        click.echo(
+            f"{folder / 'train.txt'}: {counts['train']} images; val.txt: {counts['val']}, the ends of "
+            f"{min(STRETCHES, counts['val'])} stretch(es) of the names in order{left}"
+        )
+    write_json(json_file, result)
+    if len(result["splits"]) > 1:
+        click.echo(f"correct it, then: {_check_command(folder, result['splits'])}")
+    else:
+        click.echo(f"correct it, and set a fifth of the images apart for validation: {_val_command(folder)}")
 
 
 @click.command(
@@ -118,12 +155,43 @@ def rasterize(annotations: Path, images: Path, output: Path, split: str, json_fi
     Once for each split; what no annotation covers is the class background, value 0.
     """
     from fornet_keras.data import coco
+    from fornet_keras.data.coco_file import read_annotations
+    from fornet_keras.data.description import read_description
+    from fornet_keras.data.folder import find_splits
 
-    found = coco.read_annotations(annotations)
+    found = read_annotations(annotations)
     with counting("drawing", len(found.images)) as advance:
         names = coco.rasterize(found, images, output, split, advance)
-    write_json(json_file, {"output": output, "split": split, "images": len(found.images), "classes": names})
+    result = {"output": output, "split": split, "images": len(found.images), "classes": names}
+    left_out = found.undrawable()
+    write_json(json_file, result | {"left_out": left_out})
     click.echo(f"{len(found.images)} labels of {len(names)} classes in split '{split}': {output}")
-    program = click.get_current_context().find_root().command_path
-    check = f"{program} data check --config folder --data {quoted(output)}"
-    click.echo(f"next: the other split's file with --split, then: {check}")
+    if left_out:
+        listed = ", ".join(map(str, left_out[:LISTED])) + (", …" if len(left_out) > LISTED else "")
+        click.echo(f"annotations left out, without a polygon or a mask: {len(left_out)} (id {listed})")
+    splits = find_splits(output, read_description(output))
+    if len(splits) > 1:
+        click.echo(f"next: {_check_command(output, splits)}")
+    else:
+        click.echo(
+            f"next: the other split's file with --split, or a fifth of this one: {_val_command(output)}"
+        )
+
+
+def _val_command(folder: Path) -> str:
+    return f"{_program()} data describe {quoted(folder)} --val 0.2"
+
+
+def _check_command(folder: Path, splits: Sequence[str]) -> str:
+    """`data check` with the splits that train and validate, where they are not called train and val."""
+    lower = {split.lower(): split for split in splits}
+    val = next((lower[name] for name in VAL_NAMES if name in lower), splits[-1])
+    others = [split for split in splits if split != val]
+    train = next((lower[name] for name in TRAIN_NAMES if name in lower), "+".join(others))
+    chosen = [f"data.train_split={train}"] * (train != "train") + [f"data.val_split={val}"] * (val != "val")
+    settings = "".join(f" --set {quoted(Path(setting))}" for setting in chosen)
+    return f"{_program()} data check --config folder --data {quoted(folder)}{settings}"
+
+
+def _program() -> str:
+    return click.get_current_context().find_root().command_path

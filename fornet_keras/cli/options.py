@@ -128,6 +128,12 @@ data_option = click.option(
     help="Folder of the data, in the place of the configuration's data.root.",
 )
 
+split_option = click.option(
+    "--split",
+    metavar="NAME",
+    help="The images of this split, such as valid. Default: the configuration's data.val_split.",
+)
+
 top_k_option = click.option(
     "--top-k",
     type=Share(),

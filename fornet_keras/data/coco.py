@@ -7,24 +7,19 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, Field, ValidationError
 
 from fornet_keras.atomic import new_folder
-from fornet_keras.bounded_text import TooLargeError, read_text
-from fornet_keras.data.dataset import CLASS_NAME, IGNORE
+from fornet_keras.data.coco_file import Annotation, Coco, Picture, Runs
+from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.describe import write_description
 from fornet_keras.data.description import DESCRIPTION_FILE, FolderDescription, read_description
 from fornet_keras.data.file_list import require_inside
 from fornet_keras.data.images import image_size
 from fornet_keras.errors import DataError
-
-MAX_BYTES = 500_000_000
-"""COCO's own files hold 450 MB."""
 
 BACKGROUND = "background"
 _HEAD = """\
@@ -34,64 +29,6 @@ _HEAD = """\
 _LAYOUT = FolderDescription.model_validate({"name": "data", "classes": ["a", "b"]}).layout()
 """Where images and labels are written, as a `dataset.yaml` that says nothing of it has them."""
 
-_Side = Annotated[int, Field(ge=1, le=100_000)]
-_Polygon = Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=6)]
-
-
-class _Category(BaseModel):
-    id: int
-    name: Annotated[str, Field(pattern=CLASS_NAME)]
-
-
-class _Picture(BaseModel):
-    id: int
-    file_name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,4096}$")]
-    height: _Side
-    width: _Side
-
-    def size(self) -> tuple[int, int]:
-        return self.height, self.width
-
-
-class _Runs(BaseModel):
-    size: tuple[_Side, _Side]
-    counts: list[Annotated[int, Field(ge=0)]] | Annotated[str, Field(pattern=r"^([P-o]{0,11}[0-O])*$")]
-
-
-class _Annotation(BaseModel):
-    id: int = 0
-    image_id: int
-    category_id: int
-    segmentation: Annotated[list[_Polygon], Field(min_length=1)] | _Runs
-
-
-class Coco(BaseModel):
-    """The contents of a COCO file, as far as they are needed here."""
-
-    categories: Annotated[list[_Category], Field(min_length=1, max_length=IGNORE - 1)]
-    images: Annotated[list[_Picture], Field(min_length=1)]
-    annotations: list[_Annotation]
-
-
-def read_annotations(path: Path) -> Coco:
-    """Read and check a COCO file.
-
-    Raises:
-        DataError: it cannot be read, or holds something else; one line.
-    """
-    try:
-        return Coco.model_validate_json(read_text(path, MAX_BYTES))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"][:3])) or "the whole"
-        raise DataError(
-            f"{path}: {where}: {first['msg']}; expected COCO's categories, images, and annotations with "
-            "a segmentation; export it again"
-        ) from error
-    except (OSError, UnicodeDecodeError, TooLargeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read ({reason}); expected COCO's JSON; check the path") from error
-
 
 def rasterize(
     coco: Coco, images: Path, output: Path, split: str, on_image: Callable[[], None] = lambda: None
@@ -99,7 +36,7 @@ def rasterize(
     """Write a label for each image of a COCO file, and make `output` a data folder of the format `folder`.
 
     Pixels take the class of the smallest annotation that covers them, and else `background`, value 0. The
-    images become links to the same files, or copies where the disk is another.
+    images become links to the same files, or copies where the disk is another. `Coco.undrawable` is left out.
 
     Args:
         coco: from `read_annotations`.
@@ -118,8 +55,10 @@ def rasterize(
     names = list(dict.fromkeys([BACKGROUND, *(category.name for category in categories)]))
     values = {category.id: names.index(category.name) for category in categories}
     _check(output, split, names)
-    of_image: dict[int, list[_Annotation]] = {picture.id: [] for picture in coco.images}
+    of_image: dict[int, list[Annotation]] = {picture.id: [] for picture in coco.images}
     for annotation in coco.annotations:
+        if annotation.segmentation is None:
+            continue
         if annotation.category_id not in values or annotation.image_id not in of_image:
             lost = "category" if annotation.category_id not in values else "image"
             number = getattr(annotation, f"{lost}_id")
@@ -169,7 +108,7 @@ def _check(output: Path, split: str, names: Sequence[str]) -> None:
             )
 
 
-def _find(picture: _Picture, images: Path) -> tuple[PurePath, Path]:
+def _find(picture: Picture, images: Path) -> tuple[PurePath, Path]:
     """The image's place below the folder of all, and the file."""
     name = PurePath(os.path.normpath(picture.file_name))
     source = require_inside(images, images / name, f"image {picture.id}")
@@ -193,7 +132,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _draw(found: Sequence[_Annotation], picture: _Picture, values: dict[int, int]) -> NDArray[np.uint8]:
+def _draw(found: Sequence[Annotation], picture: Picture, values: dict[int, int]) -> NDArray[np.uint8]:
     """The label of an image, large annotations below small ones."""
     label = np.zeros(picture.size(), np.uint8)
     areas = [np.count_nonzero(_mask(annotation, picture.size())) for annotation in found]
@@ -202,12 +141,12 @@ def _draw(found: Sequence[_Annotation], picture: _Picture, values: dict[int, int
     return label
 
 
-def _mask(annotation: _Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
+def _mask(annotation: Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
     """Boolean `(height, width)`: the pixels whose middle an annotation covers, or those of its runs."""
     runs = annotation.segmentation
-    if not isinstance(runs, _Runs):
+    if not isinstance(runs, Runs):
         covered = np.zeros(size, np.bool_)
-        for polygon in runs:
+        for polygon in runs or []:
             _cover(covered, polygon)
         return covered
     counts = _counts(runs.counts) if isinstance(runs.counts, str) else runs.counts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE
 from fornet_keras.data.description import DESCRIPTION_FILE, MAX_BYTES, FolderDescription
-from fornet_keras.data.folder import find_samples, find_splits
+from fornet_keras.data.folder import labelled_splits, unsplit_samples
 from fornet_keras.data.images import read_image
 from fornet_keras.data.label_files import WrongLabelError, read_label
 from fornet_keras.errors import DataError, one_line
@@ -27,14 +27,19 @@ MAX_CLASSES = 64
 
 _LABEL_FOLDERS = ("labels", "masks", "annotations")
 _LAYOUTS: tuple[dict[str, Any], ...] = (
-    # Pascal VOC, and what CVAT exports.
+    # Pascal VOC, and what CVAT and LabelMe export.
     {"lists": "ImageSets/Segmentation/{split}.txt", "images": "JPEGImages", "labels": "SegmentationClass"},
     *({"images": "images/{split}", "labels": f"{name}/{{split}}"} for name in _LABEL_FOLDERS),
     *({"images": "{split}/images", "labels": f"{{split}}/{name}"} for name in _LABEL_FOLDERS),
+    # mmsegmentation's.
+    {"images": "img_dir/{split}", "labels": "ann_dir/{split}"},
+    # SegNet's CamVid, and Kaggle's.
+    *({"images": "{split}", "labels": f"{{split}}{name}"} for name in ("annot", "_labels", "_masks")),
     # What Roboflow exports.
     {"images": "{split}", "labels": "{split}", "image_suffixes": [".jpg", ".jpeg"]},
+    {"images": "{split}", "labels": "{split}"},
 )
-_LABEL_NAMES = ("{stem}.png", "{stem}_mask.png")
+_LABEL_NAMES = ("{stem}.png", "{stem}_mask.png", "{stem}_L.png")
 _HEAD = """\
 # A draft, with the classes from {source}. Give them the names that they should have (and color: [R, G, B]),
 # move what is neither trained on nor scored to {ignore}, and mark what is a few pixels wide with thin: true.
@@ -44,11 +49,12 @@ _HEAD = """\
 def write_draft(root: Path) -> tuple[str, list[str], FolderDescription]:
     """Write `ROOT/dataset.yaml`, guessed from what is in the folder.
 
-    The classes are those of CVAT's `labelmap.txt` or Roboflow's `_classes.csv`, else the values or colours in
-    the labels.
+    The classes are those of CVAT's `labelmap.txt`, Roboflow's `_classes.csv` or Kaggle's `class_dict.csv`,
+    else the values or colours in the labels.
 
     Returns:
-        Where the classes are from, the names of the splits, and the description.
+        Where the classes are from, the names of the splits with labels, and the description. Where no folder
+        tells splits apart there are none: `split_off` makes them.
 
     Raises:
         DataError: there is a description already, no layout fits, or the labels hold no classes.
@@ -57,7 +63,8 @@ def write_draft(root: Path) -> tuple[str, list[str], FolderDescription]:
     if path.exists():
         raise DataError(f"{path}: exists already; expected none; remove it to have a draft")
     layout, splits, labels = _layout(root)
-    source, classes, others = _classes(root, splits, labels)
+    places = [root / layout["images"].replace("{split}", split) for split in splits]
+    source, classes, others = _table(root, [root, *places]) or _found(labels)
     if len(classes) < 2:
         raise DataError(
             f"{root}: {len(classes)} classes, from {source}; expected two or more; write {path.name} by hand"
@@ -94,46 +101,55 @@ def _plain(value: Any) -> str:
 
 
 def _layout(root: Path) -> tuple[dict[str, Any], list[str], list[Path]]:
-    """The first layout in which an image has a label, the splits, and all labels."""
-    for patterns in _LAYOUTS:
-        for label_name in _LABEL_NAMES:
-            layout = patterns | {"label_name": label_name}
-            description = FolderDescription.model_validate({"name": "draft", "classes": ["a", "b"], **layout})
-            splits = find_splits(root, description)
-            samples = [sample for split in splits for sample in find_samples(root, split, description)]
-            if labels := [sample.label for sample in samples if sample.label]:
-                return layout, splits, labels
+    """The first layout in which an image has a label, the splits that have some, and their labels."""
+    layouts = [layout | {"label_name": name} for layout in _LAYOUTS for name in _LABEL_NAMES]
+    named = {"name": "draft", "classes": ["a", "b"]}
+    descriptions = [FolderDescription.model_validate(named | layout) for layout in layouts]
+    for layout, description in zip(layouts, descriptions, strict=True):
+        if splits := labelled_splits(root, description):
+            return layout, [*splits], [s.label for samples in splits.values() for s in samples if s.label]
+    for layout, description in zip(layouts, descriptions, strict=True):
+        if labels := [sample.label for sample in unsplit_samples(root, description) if sample.label]:
+            return layout, [], labels
     raise DataError(
         f"{root}: no images with labels found; expected images/SPLIT and labels/SPLIT, SPLIT/images and "
-        f"SPLIT/masks, or an export of CVAT or Roboflow; write {DESCRIPTION_FILE} by hand, with lists where "
-        "no folder tells the splits apart"
+        f"SPLIT/masks, SPLIT and SPLIT_labels, images and masks, or an export of CVAT or Roboflow; write "
+        f"{DESCRIPTION_FILE} by hand"
     )
 
 
-def _classes(
-    root: Path, splits: Sequence[str], labels: Sequence[Path]
-) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:
-    """Where the classes are from, they themselves, and the keys that go with them."""
-    classes: list[dict[str, Any]]
-    labelmap = root / "labelmap.txt"
-    if labelmap.is_file():  # name:R,G,B:parts:actions
-        rows = [line.split(":") for line in _lines(labelmap) if not line.startswith("#")]
-        try:
-            classes = [{"name": row[0], "color": [int(part) for part in row[1].split(",")]} for row in rows]
-        except (IndexError, ValueError) as error:
-            raise DataError(f"{labelmap}: expected name:R,G,B:: a line; correct or remove it") from error
-        return labelmap.name, classes, {"label_colors": True}
-    for table in (root / split / "_classes.csv" for split in splits):
-        if table.is_file():  # value, name
-            pairs = [line.partition(",") for line in _lines(table)[1:]]
-            try:
-                classes = [{"name": name.strip(), "value": int(value)} for value, _, name in pairs]
-            except ValueError as error:
-                raise DataError(
-                    f"{table}: expected a value and a name a line; correct or remove it"
-                ) from error
-            return f"{table.parent.name}/{table.name}", classes, {}
-    return _found(labels)
+def _table(root: Path, folders: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str, Any]] | None:
+    """Where the classes are from, they themselves, and the keys that go with them; None without a table."""
+    for name, row, read, keys in _TABLES:
+        for table in (folder / name for folder in folders):
+            if table.is_file():
+                try:
+                    return table.relative_to(root).as_posix(), read(_lines(table)), keys
+                except (IndexError, ValueError) as error:
+                    raise DataError(f"{table}: expected {row} a line; correct or remove it") from error
+    return None
+
+
+def _of_labelmap(lines: Sequence[str]) -> list[dict[str, Any]]:
+    rows = [line.split(":") for line in lines if not line.startswith("#")]
+    return [{"name": row[0], "color": [int(part) for part in row[1].split(",")]} for row in rows]
+
+
+def _of_values(lines: Sequence[str]) -> list[dict[str, Any]]:
+    pairs = [line.partition(",") for line in lines[1:]]
+    return [{"name": name.strip(), "value": int(value)} for value, _, name in pairs]
+
+
+def _of_colors(lines: Sequence[str]) -> list[dict[str, Any]]:
+    rows = [line.rsplit(",", 3) for line in lines[1:]]
+    return [{"name": row[0].strip(), "color": [int(part) for part in row[1:]]} for row in rows]
+
+
+_TABLES: tuple[tuple[str, str, Callable[[Sequence[str]], list[dict[str, Any]]], dict[str, Any]], ...] = (
+    ("labelmap.txt", "name:R,G,B::", _of_labelmap, {"label_colors": True}),
+    ("_classes.csv", "a value and a name", _of_values, {}),
+    ("class_dict.csv", "name,r,g,b", _of_colors, {"label_colors": True}),
+)
 
 
 def _lines(path: Path) -> list[str]:

@@ -54,6 +54,35 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
     return [sample for sample in samples if sample.image not in labels]
 
 
+def labelled_splits(root: Path, description: FolderDescription) -> dict[str, list[Sample]]:
+    """The samples of each split in which an image has a label."""
+    found: dict[str, list[Sample]] = {}
+    for split in find_splits(root, description):
+        if (root / description.labels.replace("{split}", split)).is_dir():  # or no image need be looked for
+            samples = find_samples(root, split, description)
+            if any(sample.label for sample in samples):
+                found[split] = samples
+    return found
+
+
+def unsplit_samples(root: Path, description: FolderDescription) -> list[Sample]:
+    """The samples that lie where the folders of splits would: for `images/{split}` what is in `images`."""
+    places = dict(zip(("images", "labels"), places_of(description, ""), strict=True))
+    if not all((root / place).is_dir() for place in places.values()):
+        return []
+    # Not validated: this is what a description may not be, because images would train and validate.
+    return find_samples(root, "", description.model_copy(update={"lists": None, **places}))
+
+
+def places_of(description: FolderDescription, split: str) -> tuple[str, str]:
+    """The folders, below that of the data, of a split's images and labels; "" is what lies in no split's."""
+    images, labels = (
+        pattern.replace("{split}", split).strip("/") or "."
+        for pattern in (description.images, description.labels)
+    )
+    return images, labels
+
+
 def _image(root: Path, named: Path, image_folder: Path, suffixes: list[str], list_file: Path) -> Path:
     """What a line of a list names: an image, or that of this name in the folder of all, as in PASCAL VOC."""
     if _stem(named.name, suffixes) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from fornet_keras.config.data import MIN_CROP
 from fornet_keras.data.sizes import shrunk_size
 from fornet_keras.errors import DataError, one_line
 
+_FAR_LARGER = 3  # times a crop's shorter side
 _LISTED = 3  # file names in a line about many files
 
 Kind = Literal["missing label", "corrupt image", "corrupt label", "wrong label"]
@@ -83,22 +85,28 @@ class ScanReport:
         line += f"{self._files('corrupt image', 'corrupt label')} corrupt"
         return line + (f", {_count(wrong, 'wrong label')}" if wrong else "")
 
-    def padding_note(self, crop: tuple[int, int], short_side: int | None) -> str | None:
-        """A line where the commonest images are smaller than the crops `(height, width)` of training.
+    def crop_note(self, crop: tuple[int, int], short_side: int | None) -> str | None:
+        """A line where the crops `(height, width)` of training are larger or far smaller than most images.
 
         Args:
             crop: `augment.crop`.
             short_side: `data.short_side`, to which larger images are brought down first.
         """
         height, width = shrunk_size(self.sizes[0][:2], short_side) if self.sizes else crop
-        if height >= crop[0] and width >= crop[1]:
+        far_larger = min(height, width) > _FAR_LARGER * min(crop)
+        if height >= crop[0] and width >= crop[1] and not far_larger:
             return None
         at = "" if (height, width) == self.sizes[0][:2] else " (at data.short_side)"
+        images, crops = f"note: images of {height}x{width}{at} are", f"augment.crop, {crop[0]}x{crop[1]}"
+        if height >= crop[0] and width >= crop[1]:
+            seen = crop[0] * crop[1] / (height * width)
+            fitting = math.ceil(max(crop[0] / height, crop[1] / width) * min(height, width))
+            return (
+                f"{images} far larger than {crops}: a crop sees {seen:.0%} of one; "
+                f"set data.short_side, such as {fitting}"
+            )
         fix = "; set augment.crop to at most their size" if min(height, width) >= MIN_CROP else ""
-        return (
-            f"note: images of {height}x{width}{at} are smaller than augment.crop, {crop[0]}x{crop[1]}: "
-            f"what is beyond them is padding{fix}"
-        )
+        return f"{images} smaller than {crops}: what is beyond them is padding{fix}"
 
     def turned_note(self) -> str | None:
         """A line where images are turned whose labels may not be drawn for that."""

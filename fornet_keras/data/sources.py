@@ -113,7 +113,7 @@ def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
     samples = []
     for part in dict.fromkeys(split.split("+")):
         if part not in splits:
-            raise DataError(f"{root}: has no split '{part}'; expected one of {', '.join(splits)}")
+            raise _missing_split(format, root, part, splits)
         found = source.find_samples(root, part)
         if not found:
             expected = " and ".join(source.layout).replace("SPLIT", part)
@@ -152,11 +152,22 @@ def _source(format: str, root: Path) -> _Source:
     return _Source(format, module.LAYOUT, module.TABLE, module.find_splits, module.find_samples)
 
 
+def _missing_split(format: str, root: Path, split: str, splits: list[str]) -> DataError:
+    fix = "choose it with --set data.train_split=… or --set data.val_split=…, or with --split"
+    if format == "folder" and len(splits) == 1:
+        fix = f"have a part of it validate with `data describe {root} --val 0.2`, or {fix}"
+    return DataError(f"{root}: has no split '{split}'; expected one of {', '.join(splits)}; {fix}")
+
+
 def _wrong_layout(format: str, source: _Source, root: Path) -> DataError:
     inside = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
     found = ", ".join(inside[:_LISTED]) + (", …" if len(inside) > _LISTED else "")
     better = _better_root(source, root)
     fix = f"did you mean {better}?" if better else "check the path and the format"
+    if format == "folder" and not better:
+        fix = (
+            f"check the path, or have images that are in no split split with `data describe {root} --val 0.2`"
+        )
     if (root / DESCRIPTION_FILE).exists() and format != "folder":
         fix = f"for what has a {DESCRIPTION_FILE} take configs/folder.yaml (data.format: folder)"
     return DataError(

@@ -28,7 +28,7 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, Seque
     (train_set, report), (val_set, _) = (
         _look_through(each, config, console) for each in (train_set, val_set)
     )
-    if note := report.padding_note(config.augment.crop, data.short_side):
+    if note := report.crop_note(config.augment.crop, data.short_side):
         console.print(note, highlight=False)
     return train_set, val_set, report.pixels
 

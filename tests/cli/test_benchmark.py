@@ -81,7 +81,7 @@ def test_memory_scores_and_another_backend_in_the_same_table(
 ) -> None:
     times, scores = tmp_path / "times.json", tmp_path / "scores.json"
     options = ("--size", "64x96", "--repeats", 1, "--also", "jax", "--also", "tensorflow", "--memory")
-    paths = ("--config", config, "--data", data, "--json")
+    paths = ("--config", config, "--data", data, "--split", "train", "--json")
     result = run("benchmark", model, *options, *paths, times)
     assert (result.exit_code, result.stderr) == (0, "")
     here, there = json.loads(times.read_text())
@@ -93,7 +93,8 @@ def test_memory_scores_and_another_backend_in_the_same_table(
     assert here["miou"] == pytest.approx(json.loads(scores.read_text())["miou"]), "images of the same size"
 
 
-def test_data_without_a_configuration(run: Run, data: Path, tmp_path: Path) -> None:
-    result = run("benchmark", tmp_path, "--data", data)
+@pytest.mark.parametrize("option", ["--data", "--split"])
+def test_data_without_a_configuration(run: Run, tmp_path: Path, option: str) -> None:
+    result = run("benchmark", tmp_path, option, "test")
     assert result.exit_code == 2
-    assert "--data needs --config" in result.stderr
+    assert "--data and --split need --config" in result.stderr

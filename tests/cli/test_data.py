@@ -42,35 +42,55 @@ def test_synthesize_refuses_more_scenes_than_there_are(run: Run, tmp_path: Path)
         assert result.exit_code == 2 and "1000001 is not in the range 1<=x<=1000000" in result.stderr
 
 
-def test_describe_drafts_what_check_reads(run: Run, config: Path, data: Path) -> None:
+def test_describe_drafts_what_check_reads(run: Run, data: Path) -> None:
     (data / "dataset.yaml").unlink()
     result = run("data", "describe", data)
     assert (result.exit_code, result.stderr) == (0, "")
     first = (
         f"{data}/dataset.yaml: a draft of 4 classes, from the values in 4 of 4 labels; splits: test, train\n"
     )
-    assert (
-        result.stdout.startswith(first)
-        and f"fornet data check --config folder --data {data}\n" in result.stdout
-    )
-    assert run("data", "check", "--config", config, "--data", data).exit_code == 0
+    check = f"fornet data check --config folder --data {data} --set data.val_split=test"
+    assert result.stdout == f"{first}correct it, then: {check}\n"
+    assert run(*check.split()[1:]).exit_code == 0
+
+
+def test_describe_has_flat_folders_validate_too(run: Run, data: Path, tmp_path: Path) -> None:
+    flat, result_file = tmp_path / "flat", tmp_path / "result.json"
+    flat.mkdir()
+    for kind in ("images", "labels"):
+        (data / kind / "train").rename(flat / kind)
+    result = run("data", "describe", flat)
+    val = f"fornet data describe {flat} --val 0.2"
+    assert result.exit_code == 0 and "splits: none\n" in result.stdout
+    assert result.stdout.endswith(f"apart for validation: {val}\n")
+    result = run(*val.split()[1:], "--json", result_file)
+    assert (result.exit_code, result.stderr) == (0, "")
+    listed = f"{flat}/train.txt: 1 images; val.txt: 1, the ends of 1 stretch(es) of the names in order\n"
+    check = f"fornet data check --config folder --data {flat}"
+    assert result.stdout == f"{listed}correct it, then: {check}\n"
+    assert json.loads(result_file.read_text())["images"] == {"train": 1, "val": 1, "unlabelled": 0}
+    assert run(*check.split()[1:]).exit_code == 0
 
 
 def test_rasterize_makes_what_check_reads(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
     images = [{"id": n, "file_name": f"{name}.png", "height": 64, "width": 96} for n, name in enumerate("ab")]
     quay = {"image_id": 0, "category_id": 1, "segmentation": [[0, 0, 96, 0, 96, 32, 0, 32]]}
-    content = {"images": images, "annotations": [quay], "categories": [{"id": 1, "name": "quay"}]}
+    box = {"id": 8, "image_id": 0, "category_id": 1, "bbox": [0, 0, 9, 9], "segmentation": []}
+    content = {"images": images, "annotations": [quay, box], "categories": [{"id": 1, "name": "quay"}]}
     (tmp_path / "coco.json").write_text(json.dumps(content))
     output = tmp_path / "drawn"
-    for split in ("train", "test"):
+    check = f"fornet data check --config folder --data {output} --set data.val_split=test"
+    val = f"fornet data describe {output} --val 0.2"
+    for split, following in (
+        ("train", f"next: the other split's file with --split, or a fifth of this one: {val}"),
+        ("test", f"next: {check}"),
+    ):
         folders = ("--images", data / "images" / split, "--output", output, "--split", split)
         result = run("data", "rasterize", tmp_path / "coco.json", *folders)
         assert (result.exit_code, result.stderr) == (0, "")
-        check = f"fornet data check --config folder --data {output}"
-        assert result.stdout.splitlines() == [
-            f"2 labels of 2 classes in split '{split}': {output}",
-            f"next: the other split's file with --split, then: {check}",
-        ]
+        drawn = f"2 labels of 2 classes in split '{split}': {output}"
+        left_out = "annotations left out, without a polygon or a mask: 1 (id 8)"
+        assert result.stdout.splitlines() == [drawn, left_out, following]
     result = run("data", "check", "--config", config, "--data", output)
     assert result.exit_code == 0 and "75.00%" in result.stdout
 

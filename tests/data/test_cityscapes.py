@@ -83,7 +83,7 @@ def test_files_of_other_programs_are_not_samples(city: Path) -> None:
     (city / "leftImg8bit" / ".cache").mkdir()
     write_frame(city, "val", ".trash", "ulm_000001_000019", "labelIds")
     assert len(open_dataset("cityscapes", city, "val")) == 1
-    with pytest.raises(DataError, match="expected one of test, train, val$"):
+    with pytest.raises(DataError, match="expected one of test, train, val; choose it"):
         open_dataset("cityscapes", city, "tset")
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fornet_keras.data.coco import rasterize, read_annotations
+from fornet_keras.data.coco import rasterize
+from fornet_keras.data.coco_file import read_annotations
 from fornet_keras.data.label_files import read_label
 from fornet_keras.data.scan import scan
 from fornet_keras.data.sources import open_dataset
@@ -53,6 +54,16 @@ def test_polygons_cover_the_pixels_whose_middle_is_inside(photos: Path) -> None:
     expected = np.zeros((HEIGHT, WIDTH), np.uint8)
     expected[1:3, 1:5] = expected[3] = 1
     np.testing.assert_array_equal(label, expected)
+
+
+def test_annotations_without_an_outline_are_left_out(photos: Path) -> None:
+    line = [1, 1, 5, 1]
+    found = [{"segmentation": SQUARE}, {}, *({"segmentation": each} for each in (None, [], [[]], [line]))]
+    content = coco(*({"category_id": 7, **each} for each in found))
+    assert draw(photos, content).sum() == 8
+    assert read_annotations(photos.parent / "a.json").undrawable() == [1, 2, 3, 4, 5]
+    beside_line = coco({"category_id": 7, "segmentation": [line, *SQUARE, []]})
+    assert draw(photos, beside_line, "val").sum() == 8
 
 
 def test_small_annotations_are_above_large_ones(photos: Path) -> None:
@@ -148,8 +159,11 @@ def image(**changes: Any) -> dict[str, Any]:
             coco({"category_id": 7, "segmentation": SQUARE, "image_id": 4}),
             "annotation 0: its image 4 is none",
         ),
-        (coco({"category_id": 7}), "annotations.0.segmentation: Field required; expected COCO's"),
-        (coco({"category_id": 7, "segmentation": []}), "annotations.0.segmentation: .*; expected COCO's"),
+        (coco({"category_id": 7, "segmentation": {}}), "annotations.0.segmentation: .*; expected COCO's"),
+        (
+            coco({"category_id": 7}, {"category_id": 7, "segmentation": [[1, 1, 2, 2]]}),
+            "none of 2 annotations has a polygon of three corners or a mask; expected some; export",
+        ),
         (
             coco({"category_id": 7, "segmentation": {**RUNS, "counts": "\x01"}}),
             "annotations.0.segmentation: ",

@@ -47,8 +47,26 @@ def test_an_export_of_roboflow(tmp_path: Path) -> None:
     assert scan(dataset).pixels == (1, 1, 2) and not scan(dataset).problems
 
 
+def test_kaggles_camvid_and_only_splits_with_labels(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        label = [[(0, 0, 0), (128, 64, 128)]]
+        save_pair(tmp_path / split / "a.png", tmp_path / f"{split}_labels/a_L.png", label)
+    save(tmp_path / "test/a.png", np.zeros((1, 2, 3)))
+    (tmp_path / "class_dict.csv").write_text("name,r,g,b\nVoid,0,0,0\nRoad,128,64,128\n")
+    assert write_draft(tmp_path)[:2] == ("class_dict.csv", ["train", "val"])
+    dataset = open_dataset("folder", tmp_path, "val")
+    assert dataset.table.names == ("Void", "Road")
+    assert scan(dataset).pixels == (1, 1) and not scan(dataset).problems
+
+
 @pytest.mark.parametrize(
-    ("images", "labels"), [("images/train", "masks/train"), ("train/images", "train/labels")]
+    ("images", "labels"),
+    [
+        ("images/train", "masks/train"),
+        ("train/images", "train/labels"),
+        ("img_dir/train", "ann_dir/train"),
+        ("train", "trainannot"),
+    ],
 )
 def test_classes_from_values(tmp_path: Path, images: str, labels: str) -> None:
     save_pair(tmp_path / images / "a.png", tmp_path / labels / "a_mask.png", [[7, 0], [255, 0]])
@@ -92,8 +110,13 @@ def one_class(root: Path) -> None:
     save_pair(root / "images/train/a.png", root / "labels/train/a.png", [[5]])
 
 
-def flat(root: Path) -> None:
-    save_pair(root / "images/a.png", root / "labels/a.png", [[0, 1]])
+def apart(root: Path) -> None:
+    save_pair(root / "images/a.png", root / "scores/a.png", [[0, 1]])
+
+
+def no_colors(root: Path) -> None:
+    one_class(root)
+    (root / "class_dict.csv").write_text("name,r,g,b\nroad,1,2,x\n")
 
 
 def no_map(root: Path) -> None:
@@ -114,8 +137,9 @@ def no_table(root: Path) -> None:
             one_class,
             "1 classes, from the values in 1 of 1 labels; expected two or more; write dataset.yaml by hand",
         ),
-        (flat, "no images with labels found; expected images/SPLIT and .* with lists where no folder"),
+        (apart, "no images with labels found; expected images/SPLIT and .*; write dataset.yaml by hand"),
         (no_map, "labelmap.txt: expected name:R,G,B:: a line; correct or remove it"),
+        (no_colors, "class_dict.csv: expected name,r,g,b a line; correct or remove it"),
         (no_table, "_classes.csv: expected a value and a name a line; correct or remove it"),
     ],
 )

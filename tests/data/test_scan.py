@@ -68,19 +68,41 @@ def test_images_that_turn_without_another_size(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("crop", "padded"), [((2, 3), False), ((3, 3), True), ((2, 4), True)])
 def test_images_smaller_than_the_crops(crop: tuple[int, int], padded: bool, tmp_path: Path) -> None:
-    note = scan(make_dataset(tmp_path, [LABEL])).padding_note(crop, None)
+    note = scan(make_dataset(tmp_path, [LABEL])).crop_note(crop, None)
     assert (note is not None) == padded
     assert note is None or f"images of 2x3 are smaller than augment.crop, {crop[0]}x{crop[1]}" in note
 
 
 def test_images_that_are_brought_down_below_the_crops(tmp_path: Path) -> None:
     report = scan(make_dataset(tmp_path, [np.zeros((200, 300), np.uint8)]))
-    assert report.padding_note((100, 150), 100) is None
-    note = report.padding_note((100, 151), 100)
+    assert report.crop_note((100, 150), 100) is None
+    note = report.crop_note((100, 151), 100)
     assert (
         note is not None
         and "images of 100x150 (at data.short_side) are smaller than augment.crop, 100x151" in note
     )
+
+
+@pytest.mark.parametrize(
+    ("crop", "short_side", "said"),
+    [
+        (
+            (10, 20),
+            None,
+            "images of 40x64 are far larger than augment.crop, 10x20: a crop sees 8% of one; "
+            "set data.short_side, such as 13",
+        ),
+        ((10, 10), 35, "images of 35x56 (at data.short_side) are far larger than augment.crop, 10x10"),
+        ((10, 10), 30, None),
+        ((14, 14), None, None),
+    ],
+)
+def test_images_far_larger_than_the_crops(
+    tmp_path: Path, crop: tuple[int, int], short_side: int | None, said: str | None
+) -> None:
+    report = scan(make_dataset(tmp_path, [np.zeros((40, 64), np.uint8)]))
+    note = report.crop_note(crop, short_side)
+    assert note is None if said is None else note is not None and said in note
 
 
 def test_progress_counts_up(tmp_path: Path) -> None:

@@ -102,11 +102,11 @@ def test_labels_give_the_change_in_miou(
 ) -> None:
     options = ("export", model, "--format", "onnx", "--size", "64x96", *EVERY_OUTPUT)
     options = (*options, "--output", tmp_path / "out")
-    assert "--data needs --config" in run(*options, "--data", data).stderr
-    result = run(*options, "--config", config, "--data", data)
+    assert "--data and --split need --config" in run(*options, "--data", data).stderr
+    result = run(*options, "--config", config, "--data", data, "--split", "train")
     assert result.exit_code == 0, result.stderr
     proof = json.loads((tmp_path / "out" / "manifest.json").read_text())["proof"]
-    assert proof["images"] == f"2 images, of {data}, split test"
+    assert proof["images"] == f"2 images, of {data}, split train"
     assert proof["tolerance"] == {"labels": 0.9995, "regions": 0.99, "logits": 0.001, "miou": 0.001}
     for check in proof["at_top_k"]:
         assert 0 < check["miou_keras"] < 1

@@ -1,0 +1,120 @@
+"""Part of the images set apart for validation, where no folder does it: `train.txt` and `val.txt`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from fornet_keras.atomic import write_text
+from fornet_keras.bounded_text import read_text
+from fornet_keras.config.yaml_text import parse_yaml
+from fornet_keras.data.dataset import Sample
+from fornet_keras.data.description import DESCRIPTION_FILE, MAX_BYTES, FolderDescription, read_description
+from fornet_keras.data.file_list import require_inside
+from fornet_keras.data.folder import labelled_splits, places_of, unsplit_samples
+from fornet_keras.errors import ConfigError, DataError
+
+STRETCHES = 5
+"""Of neighbours, at the end of each of which images validate: more would be more alike, fewer less varied."""
+
+_LISTS = "{split}.txt"
+
+
+def split_off(root: Path, share: float) -> dict[str, int]:
+    """Write `train.txt` and `val.txt` of the labelled images, and name them in `ROOT/dataset.yaml`.
+
+    Images are taken in the order of their names, which is cut into stretches; the end of each validates.
+    Neighbours, such as frames of a drive, look alike, and nearly all of them stay together.
+
+    Args:
+        root: a folder with a `dataset.yaml`, whose images are in one split or in none.
+        share: of the images to validate on, in (0, 1).
+
+    Returns:
+        How many images train and validate, and are in neither because they have no label: `train`, `val`,
+        `unlabelled`.
+
+    Raises:
+        DataError: the lists are there already, there are several splits or too few images, or a file leads
+            out of the folder.
+    """
+    description = read_description(root)
+    train_list, val_list = (root / _LISTS.replace("{split}", split) for split in ("train", "val"))
+    for path in (train_list, val_list):
+        if path.exists():
+            raise DataError(
+                f"{path}: exists already; expected none; remove it to split anew, or write "
+                f'lists: "{_LISTS}" into {DESCRIPTION_FILE} to take it'
+            )
+    split, samples = _only_split(root, description)
+    labelled = sorted((sample for sample in samples if sample.label), key=_in_order)
+    if len(labelled) < 2:
+        raise DataError(f"{root}: {len(labelled)} images with labels; expected two or more; label others")
+    images = [_line(root, sample) for sample in labelled]
+    val = set(_ends_of_stretches(len(images), share))
+    images_at, labels_at = places_of(description, split)
+    text = _completed(root, description, {"lists": _LISTS, "images": images_at, "labels": labels_at})
+    write_text(train_list, "".join(line for index, line in enumerate(images) if index not in val))
+    write_text(val_list, "".join(line for index, line in enumerate(images) if index in val))
+    write_text(root / DESCRIPTION_FILE, text)
+    without = len(samples) - len(images)
+    return {"train": len(images) - len(val), "val": len(val), "unlabelled": without}
+
+
+def _only_split(root: Path, description: FolderDescription) -> tuple[str, list[Sample]]:
+    # Beside lists of this form lie other texts, and those that would tell splits apart are not there.
+    splits = {} if description.lists == _LISTS else labelled_splits(root, description)
+    if len(splits) > 1:
+        raise DataError(
+            f"{root}: has splits {', '.join(splits)}; expected one or none; choose of them with "
+            "--set data.train_split=… and --set data.val_split=…"
+        )
+    return next(iter(splits.items()), ("", unsplit_samples(root, description)))
+
+
+def _in_order(sample: Sample) -> list[str | int]:
+    """Sorts frame_9 before frame_10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(sample.image))]
+
+
+def _line(root: Path, sample: Sample) -> str:
+    """An image's line in a list, which must be able to say it."""
+    for path in (sample.image, sample.label):
+        if path:
+            require_inside(root, path, str(root))
+    name = sample.image.relative_to(root).as_posix()
+    if re.search("[\r\n\ud800-\udfff]", name):
+        raise DataError(f"{sample.image}: cannot be written into a list; expected a plain name; rename it")
+    return f"{name}\n"
+
+
+def _ends_of_stretches(number: int, share: float) -> list[int]:
+    validating = min(max(1, round(number * share)), number - 1)
+    stretches = min(STRETCHES, validating)
+    ends: list[int] = []
+    for whole, end in zip(
+        np.array_split(np.arange(number), stretches),
+        np.array_split(np.arange(validating), stretches),
+        strict=True,
+    ):
+        ends += whole[len(whole) - len(end) :].tolist()
+    return ends
+
+
+def _completed(root: Path, description: FolderDescription, keys: dict[str, str]) -> str:
+    """The text of `dataset.yaml` with other values of some keys; what a person wrote beside them stays."""
+    path = root / DESCRIPTION_FILE
+    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
+    text = re.sub(rf"(?m)^({'|'.join(keys)}):.*\n?", "", read_text(path, MAX_BYTES)).rstrip()
+    text = "\n".join([text, *lines, ""])
+    try:
+        content, _ = parse_yaml(text, lambda _: str(path))
+        if FolderDescription.model_validate(content) == description.model_copy(update=keys):
+            return text
+    except (ConfigError, ValidationError):
+        pass
+    raise DataError(f"{path}: its form is unusual; expected a key a line; write {', '.join(lines)} by hand")

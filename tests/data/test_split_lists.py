@@ -1,0 +1,129 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fornet_keras.data.describe import write_draft
+from fornet_keras.data.description import read_description
+from fornet_keras.data.sources import open_dataset
+from fornet_keras.data.split_lists import split_off
+from fornet_keras.errors import DataError
+
+CLASSES = "name: mine\nclasses: [road, car]  # mine\n"
+
+
+def write(root: Path, images: str, labels: str, number: int, label_name: str = "{}.png") -> None:
+    """Images frame_0, frame_1, …, and their labels."""
+    for folder in (images, labels):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for index in range(number):
+        Image.new("RGB", (2, 1)).save(root / images / f"frame_{index}.jpg")
+        label = Image.fromarray(np.array([[0, 1]], np.uint8))
+        label.save(root / labels / label_name.format(f"frame_{index}"))
+
+
+def numbers(root: Path, split: str) -> list[int]:
+    samples = open_dataset("folder", root, split).samples
+    assert all(sample.label for sample in samples)
+    return [int(sample.image.stem.removeprefix("frame_")) for sample in samples]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "label_name"),
+    [
+        ("images", "masks", "{}.png"),
+        ("JPEGImages", "SegmentationClass", "{}.png"),
+        (".", ".", "{}_mask.png"),
+        ("images/default", "labels/default", "{}.png"),  # the only split
+        ("all", "all", "{}.png"),
+    ],
+)
+def test_what_validates_are_the_ends_of_stretches(
+    tmp_path: Path, images: str, labels: str, label_name: str
+) -> None:
+    write(tmp_path, images, labels, 20, label_name)
+    (tmp_path / "classes.txt").write_text("road\ncar\n")
+    write_draft(tmp_path)
+    assert split_off(tmp_path, 0.3) == {"train": 14, "val": 6, "unlabelled": 0}
+    # By number, not by letter; the first stretch has the one that is over.
+    assert numbers(tmp_path, "val") == [2, 3, 7, 11, 15, 19]
+    assert sorted(numbers(tmp_path, "train") + numbers(tmp_path, "val")) == [*range(20)]
+    description = read_description(tmp_path)
+    assert (description.images, description.labels, description.lists) == (images, labels, "{split}.txt")
+
+
+@pytest.mark.parametrize(
+    ("number", "share", "val"), [(2, 0.9, [1]), (2, 0.1, [1]), (3, 0.5, [1, 2]), (7, 0.9, [0, 1, 3, 4, 5, 6])]
+)
+def test_few_images(tmp_path: Path, number: int, share: float, val: list[int]) -> None:
+    write(tmp_path, "images", "labels", number)
+    (tmp_path / "dataset.yaml").write_text(CLASSES)
+    split_off(tmp_path, share)
+    assert (numbers(tmp_path, "val"), len(numbers(tmp_path, "train"))) == (val, number - len(val))
+
+
+def test_only_what_a_list_of_the_only_split_names(tmp_path: Path) -> None:
+    write(tmp_path, "JPEGImages", "SegmentationClass", 6)
+    lists = tmp_path / "ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "default.txt").write_text("frame_0\nframe_1\nframe_2\nframe_3\n")
+    (tmp_path / "SegmentationClass/frame_0.png").unlink()
+    write_draft(tmp_path)
+    assert split_off(tmp_path, 0.5) == {"train": 1, "val": 2, "unlabelled": 1}
+    assert sorted(numbers(tmp_path, "train+val")) == [1, 2, 3]
+
+
+def test_what_a_person_wrote_stays(tmp_path: Path) -> None:
+    write(tmp_path, "photos/train", "labels/train", 5)
+    (tmp_path / "dataset.yaml").write_text(f"images: photos/{{split}}  # moved\n{CLASSES}")
+    split_off(tmp_path, 0.2)
+    lines = 'lists: "{split}.txt"\nimages: "photos/train"\nlabels: "labels/train"\n'
+    assert (tmp_path / "dataset.yaml").read_text() == CLASSES + lines
+
+
+def test_what_cannot_be_split(tmp_path: Path) -> None:
+    write(tmp_path, "images/day", "labels/day", 2)
+    description = tmp_path / "dataset.yaml"
+    description.write_text("{name: mine, classes: [road, car]}")
+    with pytest.raises(
+        DataError, match='form is unusual; .*; write lists: "{split}.txt", images: "images/day"'
+    ):
+        split_off(tmp_path, 0.5)
+    description.write_text(CLASSES)
+    (tmp_path / "val.txt").write_text("mine")
+    with pytest.raises(
+        DataError, match="val.txt: exists already; expected none; remove it to split anew, or"
+    ):
+        split_off(tmp_path, 0.5)
+    (tmp_path / "val.txt").unlink()
+    shutil.copytree(tmp_path / "images/day", tmp_path / "images/night")
+    shutil.copytree(tmp_path / "labels/day", tmp_path / "labels/night")
+    with pytest.raises(
+        DataError, match="has splits day, night; expected one or none; choose of them with --set"
+    ):
+        split_off(tmp_path, 0.5)
+    shutil.rmtree(tmp_path / "labels/night")
+    (tmp_path / "labels/day/frame_0.png").unlink()
+    with pytest.raises(DataError, match="1 images with labels; expected two or more; label others"):
+        split_off(tmp_path, 0.5)
+    assert description.read_text() == CLASSES and not [*tmp_path.glob("*.txt")]
+
+
+def test_images_that_no_list_can_name(tmp_path: Path) -> None:
+    write(tmp_path / "data", "images", "labels", 2)
+    (tmp_path / "data/dataset.yaml").write_text(CLASSES)
+    image = tmp_path / "data/images/frame_1.jpg"
+    image.rename(tmp_path / "frame_1.jpg")
+    image.symlink_to(tmp_path / "frame_1.jpg")
+    with pytest.raises(
+        DataError, match="frame_1.jpg leads out of it; expected a file in .*data, links followed"
+    ):
+        split_off(tmp_path / "data", 0.5)
+    image.unlink()
+    write(tmp_path / "data", "images", "labels", 2)
+    for path in (image, tmp_path / "data/labels/frame_1.png"):
+        path.rename(path.with_stem("a\nb"))
+    with pytest.raises(DataError, match=r"a\\nb.jpg: cannot be written into a list; expected a plain name"):
+        split_off(tmp_path / "data", 0.5)
