@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from hard_regions import model_with_given_scores, region_scores
+from hard_regions import STRIDE, model_with_given_scores, region_scores
 from rich.console import Console
 from rich.table import Table
 
@@ -29,12 +29,12 @@ from fornet_keras.atomic import write_text
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import config_from_mapping, dump_config
 from fornet_keras.data.dataset import IGNORE
-from fornet_keras.data.sizes import brought_back, shrunk
+from fornet_keras.data.sizes import shrunk
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import ConfigError, FoRNetError
 from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.model_folder import load_model
-from fornet_keras.prediction.label_ids import UpsampledLabelIds
+from fornet_keras.prediction.label_ids import UpsampledLabelIds, enlarged_label_ids
 from fornet_keras.prediction.predictor import Predictor, label_ids
 from fornet_keras.presets import PRESETS
 from fornet_keras.summary import summarize
@@ -105,7 +105,7 @@ class RankedPredictor:
         self.seconds = []
 
     def __call__(self, image, size=None):
-        """Predict as `Predictor` does; labels of another size are resized themselves."""
+        """Predict as `Predictor` does."""
         seen = self.scorer.predict_on_batch(image[None])
         coarse, importance = np.asarray(seen["coarse_logits"][0]), np.asarray(seen["importance"][0])
         void = np.full(image.shape[:2], IGNORE, np.uint8)
@@ -113,9 +113,11 @@ class RankedPredictor:
         started = time.perf_counter()
         outputs = self.ranked.predict_on_batch([image[None], scores.astype("float32")[None]])
         self.seconds.append(time.perf_counter() - started)
-        labels = np.asarray(outputs["label_ids"][0]).astype(np.uint8)
+        labels, own = np.asarray(outputs["label_ids"][0]).astype(np.uint8), image.shape[:2]
+        if size not in (None, own):
+            labels = enlarged_label_ids(np.asarray(outputs["cells"][0]), STRIDE, own, size)
         return {
-            "label_ids": brought_back(labels, size or labels.shape),
+            "label_ids": labels,
             "coarse_label_ids": coarse.argmax(-1).astype(np.uint8),
             "importance": importance,
             "kept": np.asarray(outputs["kept"][0]) > 0.5,

@@ -43,8 +43,9 @@ def model_with_given_scores(model):
     kept, indices = model.get_layer("gate")(scores)
     coarse = model.output["coarse_logits"]
     correction = model.get_layer("branch")([model.get_layer("detail_relu").output, kept, indices])
-    labels = UpsampledLabelIds(STRIDE)([keras.layers.Add()([coarse, correction]), image])
-    ranked = keras.Model([image, scores], {"label_ids": labels, "kept": kept})
+    cells = keras.layers.Add()([coarse, correction])
+    labels = UpsampledLabelIds(STRIDE)([cells, image])
+    ranked = keras.Model([image, scores], {"label_ids": labels, "cells": cells, "kept": kept})
     ranked.compile(jit_compile=keras.backend.backend() == "jax")
     return ranked
 

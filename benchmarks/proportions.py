@@ -63,7 +63,7 @@ def main():
     predict = Predictor(model)
     print("| width:height | stretched | letterboxed | own size |\n|---|---|---|---|")
     for name, proportion in PROPORTIONS.items():
-        matrices = {}
+        matrices: dict[str, ConfusionMatrix] = {}
         for sample in dataset.samples[:: arguments.every]:
             image, label = read_sample(sample, dataset.table, model.short_side)
             part = cropped(label.shape, proportion)

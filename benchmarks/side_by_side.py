@@ -30,13 +30,12 @@ from fornet_keras.backbones.library import import_library
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import dump_config
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
-from fornet_keras.data.sizes import brought_back
 from fornet_keras.errors import ConfigError, FoRNetError
 from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.layers.resize import UpsampleToImage
 from fornet_keras.losses import cross_entropy, dice_loss
 from fornet_keras.model import FoRNet
-from fornet_keras.prediction.label_ids import LabelIds
+from fornet_keras.prediction.label_ids import LabelIds, enlarged_label_ids
 from fornet_keras.prediction.predictor import PerSize, Predictor
 from fornet_keras.summary import count_macs, summarize
 from fornet_keras.training.build import build_model, compile_model
@@ -68,19 +67,26 @@ class PeerPredictor:
 
     def __init__(self, model):
         self.predict = PerSize(keras.Model(model.input, {"label_ids": LabelIds()(model.output)}))
+        self.to_enlarge = PerSize(keras.Model(model.input, {"logits": model.output}))
 
     @property
     def compiled(self):
         """How often a function was compiled."""
-        return self.predict.compiled
+        return self.predict.compiled + self.to_enlarge.compiled
 
     def __call__(self, image, size=None):
         """Predict one image, with labels of `size`, or of its own."""
-        labels = self.predict(image[None])["label_ids"][0].astype(np.uint8)
-        coarse = labels[2::4, 2::4]
+        own = image.shape[:2]
+        if size in (None, own):
+            labels = self.predict(image[None])["label_ids"][0].astype(np.uint8)
+            coarse = labels[2::4, 2::4]
+        else:
+            logits = self.to_enlarge(image[None])["logits"][0]
+            labels = enlarged_label_ids(logits, 1, own, size)
+            coarse = logits[2::4, 2::4].argmax(-1).astype(np.uint8)
         kept = np.ones(coarse.shape, bool)
         return {
-            "label_ids": brought_back(labels, size or labels.shape),
+            "label_ids": labels,
             "coarse_label_ids": coarse,
             "importance": kept * 1.0,
             "kept": kept,

@@ -3,12 +3,11 @@
 import threading
 from typing import Any
 
-import cv2
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds
+from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds, enlarged_label_ids
 
 MAX_SIZES = 8
 """Image sizes whose compiled functions are kept: each takes megabytes, and a folder may hold any number."""
@@ -106,9 +105,10 @@ class Predictor:
         """
         image = np.asarray(image)
         own = image.shape[:2]
-        predict = self._predict if size in (None, own) else self._to_enlarge
+        size = size or own
+        predict = self._predict if size == own else self._to_enlarge
         outputs = {name: output[0] for name, output in predict(image[None]).items()}
-        if size is not None and "cells" in outputs:
+        if size != own:
             outputs["label_ids"] = enlarged_label_ids(outputs["cells"], self._stride, own, size)
         return {
             "label_ids": outputs["label_ids"].astype(np.uint8),
@@ -116,35 +116,3 @@ class Predictor:
             "importance": 1 / (1 + np.exp(-outputs["importance"])),
             "kept": outputs["kept"] > 0.5,
         }
-
-
-def enlarged_label_ids(
-    logits: NDArray[np.floating[Any]], stride: int, own: tuple[int, int], size: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """Label ids of an image at another size than it was predicted at.
-
-    Logits are resized bilinearly before the highest is taken: borders of labels that are resized themselves
-    would be stairs.
-
-    Args:
-        logits: `(rows, columns, classes)`, which may cover more than the image.
-        stride: pixels of the image a row and a column.
-        own: height and width that the image was predicted at.
-        size: height and width of the labels.
-    """
-    cells = [-(-length // stride) for length in own]
-    # What these cells cover at the new size, of which the image may end before the last one does.
-    covered = [
-        max(new, round(new * count * stride / old)) for new, count, old in zip(size, cells, own, strict=True)
-    ]
-    label_ids = np.zeros(covered, np.uint8)
-    highest: NDArray[np.float32] | None = None
-    for number in range(logits.shape[-1]):  # one class after another: all of them at once may be gigabytes
-        cropped = np.ascontiguousarray(logits[: cells[0], : cells[1], number], np.float32)
-        enlarged = cv2.resize(cropped, covered[::-1], interpolation=cv2.INTER_LINEAR)
-        if highest is None:
-            highest = enlarged
-            continue
-        label_ids[enlarged > highest] = number
-        cv2.max(highest, enlarged, dst=highest)
-    return label_ids[: size[0], : size[1]]

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.prediction.label_ids import LabelIds
-from fornet_keras.prediction.predictor import MAX_SIZES, PerSize, enlarged_label_ids
+from fornet_keras.prediction.label_ids import LabelIds, enlarged_label_ids
+from fornet_keras.prediction.predictor import MAX_SIZES, PerSize
 
 Floats = NDArray[np.float32]
 
@@ -21,8 +21,8 @@ class ViewsPredictor:
 
     Windows that overlap are blended: a pixel's weight falls towards the edges of a window. Probabilities are
     kept for one row of windows at a time, so that memory grows with the width of an image and not with its
-    height. Importance, kept regions and coarse labels are those of the windows themselves, not mirrored and
-    not scaled.
+    height, but where labels are asked for at another size than the image's. Importance, kept regions and
+    coarse labels are those of the windows themselves, not mirrored and not scaled.
 
     Args:
         model: a `FoRNet`.
@@ -88,7 +88,7 @@ class ViewsPredictor:
         }
         window = self.window or (rows * self.region_size, columns * self.region_size)
         tops, lefts = (self._starts(side, length) for side, length in zip(own, window, strict=True))
-        enlarged = size not in (None, own)
+        size = size or own
         decided: list[NDArray[Any]] = []
         band: Floats | None = None
         for top, following in zip(tops, [*tops[1:], height], strict=True):
@@ -96,12 +96,13 @@ class ViewsPredictor:
             # What no window below touches is decided, and its probabilities are let go: all but those of an
             # image that was brought down, which is small.
             done = min(following, height) - top
-            decided.append(band[:done] if enlarged else band[:done].argmax(-1).astype(np.uint8))
+            decided.append(band[:done] if size != own else band[:done].argmax(-1).astype(np.uint8))
             band = band[done:]
         labels = np.concatenate(decided)
-        if size is not None and enlarged:
+        if size != own:
             # Between logarithms, as between logits, the border is where the classes are as likely.
-            labels = enlarged_label_ids(np.log(labels + 1e-30), 1, own, size)
+            labels += 1e-30
+            labels = enlarged_label_ids(np.log(labels, out=labels), 1, own, size)
         return found | {"label_ids": labels}
 
     def _starts(self, side: int, length: int) -> list[int]:

@@ -60,8 +60,11 @@ def answer(artifact: Artifact, content: bytes, output: str) -> Answer:
     if output == "overlay":
         picture = overlay(image, found.labels, artifact.manifest.table())
     else:
-        hard, kept = found.outputs["importance"], found.outputs["kept"] > 0
-        picture = importance_map(found.fitted, hard, kept, artifact.manifest.region_size)[found.window]
+        edge = artifact.manifest.region_size
+        seen = tuple(slice(side.start // edge, -(-side.stop // edge)) for side in found.window)
+        hard = np.zeros_like(found.outputs["importance"])  # of the grey around the photograph
+        hard[seen] = found.outputs["importance"][seen]
+        picture = importance_map(found.fitted, hard, found.outputs["kept"] > 0, edge)[found.window]
         picture = cv2.resize(picture, image.shape[1::-1], interpolation=cv2.INTER_AREA)
     return _encoded(Image.fromarray(picture), "JPEG", quality=90), "image/jpeg", found.milliseconds
 

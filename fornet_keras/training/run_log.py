@@ -123,8 +123,11 @@ class RunLog(keras.callbacks.Callback):
             write_text(self._path, text.getvalue())
 
     def close(self) -> None:
-        """End TensorBoard's file."""
+        """End both files."""
         self._events.close()
+        if self.rows:
+            with suppress(OSError):
+                self._write()  # once more, where the last epoch's could not be
 
 
 def _short(value: float) -> str | int:

@@ -189,13 +189,14 @@ def test_mistake_is_one_line_at_once_in_a_process_of_its_own() -> None:
     assert only_line(done.stderr).startswith("Error: nowhere: no such folder; expected a run folder")
 
 
-def test_without_a_display_library_there_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+@pytest.mark.parametrize("library", ["libGL.so.1", "libxcb.so.1"])
+def test_without_a_display_library_there_is_one_line(tmp_path: Path, library: str) -> None:
+    (tmp_path / "cv2.py").write_text(f"raise ImportError('{library}: cannot open shared object file')")
     command, environment = [sys.executable, "cli.py", "--help"], {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     line = only_line(done.stderr)
-    assert line.startswith("Error: OpenCV cannot start (libGL.so.1: cannot open")
+    assert line.startswith(f"Error: OpenCV cannot start ({library}: cannot open")
     assert line.endswith("pip install opencv-python-headless")
 
 
