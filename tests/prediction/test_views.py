@@ -48,7 +48,7 @@ def test_labels_of_a_larger_image_are_decided_at_its_size(
         at_centres = found[np.ix_(*centres)]
         small = views(image)["label_ids"]
         assert np.mean(at_centres == small) > 0.95
-        assert np.mean(found != brought_back(small, size)) > 0.01, "no stairs"
+        assert np.mean(found != brought_back(small, size)) > 0.003, "no stairs"
 
 
 def test_windows_side_by_side_are_predictions_of_the_tiles(model: FoRNet) -> None:
