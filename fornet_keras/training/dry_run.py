@@ -18,8 +18,9 @@ from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.data.samples import read_sample
 from fornet_keras.model_folder import save_model
 from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.training.accelerator import announce_device, device_memory
 from fornet_keras.training.checkpoint import capture, save_checkpoint
-from fornet_keras.training.devices import ALONE, NAMES, alone, device_name, on_devices, synchronize
+from fornet_keras.training.devices import ALONE, alone, on_devices, synchronize
 from fornet_keras.training.fit_selector import fit_selector
 from fornet_keras.training.open_data import open_data
 from fornet_keras.training.schedule import schedule_notes
@@ -52,8 +53,7 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
     for note in schedule_notes(config, training.epochs * batches.steps_per_epoch):
         console.print(note, highlight=False)
     with console.status("timing a few steps …"), on_devices(training.devices, training.batch_size, ALONE):
-        device = device_name(training.devices)
-        console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
+        device = announce_device(training.devices, console)
         return {"device": device} | _measure(config, batches, val_set, pixels, console)
 
 
@@ -96,7 +96,7 @@ def _measure(
         "seconds_per_validation_image": val_seconds,
         "seconds": seconds + validations * len(val_set) * val_seconds,
         "peak_memory_bytes": _peak_memory(),
-        "device_memory_bytes": _device_memory(),
+        "device_memory_bytes": device_memory(),
         "checkpoint_bytes": checkpoint_bytes,
     }
 
@@ -128,20 +128,3 @@ def _peak_memory() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def _device_memory() -> int | None:
-    """Peak of the first GPU's memory, in bytes; None without one."""
-    backend = keras.backend.backend()
-    if backend == "torch":
-        import torch
-
-        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    if backend == "jax":
-        import jax
-
-        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    import tensorflow as tf
-
-    gpus = tf.config.list_logical_devices("GPU")
-    return tf.config.experimental.get_memory_info("GPU:0")["peak"] if gpus else None

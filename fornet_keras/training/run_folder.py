@@ -14,6 +14,7 @@ from fornet_keras.atomic import locked, write_text
 from fornet_keras.config import Config, dump_config, read_config
 from fornet_keras.errors import ConfigError, ModelError
 from fornet_keras.shipped import find_model
+from fornet_keras.training.accelerator import dtype_policy
 
 CONFIG = "config.yaml"
 RESULT = "result.json"
@@ -57,6 +58,21 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
             f"{folder}: its run has another configuration: {listed}; resume with --config {folder / CONFIG}, "
             "or choose another --output"
         )
+
+
+def with_precision(config: Config, folder: Path, resume: bool) -> Config:
+    """The same configuration with the number format that `auto` means, so that what is recorded is what ran.
+
+    Args:
+        config: configuration of the run.
+        folder: the run folder; need not exist.
+        resume: whether a run in the folder goes on, on whatever machine, in the number format that it has.
+    """
+    precision = config.training.precision
+    if precision == "auto" and resume and (folder / CONFIG).is_file():
+        precision = read_config(folder / CONFIG).training.precision
+    training = config.training.model_copy(update={"precision": dtype_policy(precision)})
+    return config.model_copy(update={"training": training})
 
 
 def is_empty(folder: Path) -> bool:

@@ -20,15 +20,15 @@ from fornet_keras.errors import RunInterrupted
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
+from fornet_keras.training.accelerator import announce_device, dtype_policy
 from fornet_keras.training.begin_with import begin_with
 from fornet_keras.training.build import build_model, compile_model
 from fornet_keras.training.checkpoint import Checkpoint
 from fornet_keras.training.checkpointing import Checkpointing, Remembers, find_checkpoint
-from fornet_keras.training.devices import ALONE, NAMES, Processes, device_name, on_devices, synchronize
+from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.fit_selector import fit_selector
 from fornet_keras.training.open_data import open_data, open_decoded
-from fornet_keras.training.precision import dtype_policy
 from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.report import save_first_batches, save_report
 from fornet_keras.training.run_folder import (
@@ -39,6 +39,7 @@ from fornet_keras.training.run_folder import (
     only_run,
     require_text,
     with_absolute_paths,
+    with_precision,
     write_config,
 )
 from fornet_keras.training.run_log import RunLog
@@ -76,7 +77,7 @@ def train(
         RunInterrupted: Ctrl-C or SIGTERM; the run is saved, in a validation what its last checkpoint has,
             and can be resumed.
     """
-    config = with_absolute_paths(config)
+    config = with_precision(with_absolute_paths(config), output, resume)
     require_text(config)
     resumed = partial(find_checkpoint, output, resume)
     if processes.rank:
@@ -140,8 +141,7 @@ def _train(
         save_first_batches(pictures / "first_batches.png", batches)
         line.begin(saver.step)
         with saver.listening(console), on_devices(training.devices, training.batch_size, processes):
-            device = device_name(max(training.devices, processes.count))
-            console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
+            device = announce_device(max(training.devices, processes.count), console)
             model = make_model(config, batches, pixels, console, not resumed)
             synchronize(model, processes)
             callbacks = [StopOnNaN(batches), validation, log, line, saver]
