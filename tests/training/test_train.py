@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,9 @@ from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.model_folder import load_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.shipped import SHIPPED
-from fornet_keras.training.run_folder import only_run, with_absolute_paths
+from fornet_keras.training.absolute_paths import with_absolute_paths
+from fornet_keras.training.run_folder import only_run
+from fornet_keras.training.train import _fit
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -73,6 +76,29 @@ def test_the_log_has_a_row_an_epoch(run: SimpleNamespace) -> None:
     rates = [float(row["learning_rate"]) for row in rows]
     # Of the steps 0, 3 and 6 of 9, the first of which is the warm-up's.
     assert rates == pytest.approx([1.5e-3, 3e-3 * (1 - 2 / 8) ** 0.9, 3e-3 * (1 - 5 / 8) ** 0.9], rel=1e-4)
+
+
+@pytest.mark.backend
+def test_a_callback_of_ones_own_sees_the_scores(run: SimpleNamespace) -> None:
+    for logs, row in zip(run.recorded, read_log(run.folder), strict=True):
+        assert f"{logs['loss']:.6g}" == row["loss"]
+        assert (f"{logs['val_miou']:.6g}" if "val_miou" in logs else "") == row["val_miou"]
+
+
+def test_a_callback_of_ones_own_may_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = []
+
+    def fit(*_: Any, **named: Any) -> None:
+        fits.append(named["callbacks"])
+        model.stop_training = True
+
+    model = SimpleNamespace(fit=fit)
+    saver = SimpleNamespace(step=0, total_steps=9, restore=lambda _: None, disk_errors=nullcontext)
+    monkeypatch.setattr("fornet_keras.training.train.fit_input", lambda *_: None)
+    batches, goes_on = SimpleNamespace(steps_per_epoch=3), SimpleNamespace(out_of_patience=False)
+    config = SimpleNamespace(training=SimpleNamespace(workers=1, epochs=3))
+    _fit(model, config, batches, [], goes_on, saver)
+    assert fits == [[]]
 
 
 @pytest.mark.backend
