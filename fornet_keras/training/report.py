@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -51,9 +52,13 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             points = [(row["epoch"], row[name]) for row in rows if name in row]
             axes.plot(*zip(*points, strict=True), marker="." if len(points) < 40 else "", label=name)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.legend()
     losses.set_yscale("log")
+    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_formatter("")
     scores.set_ylim(0, 1)
     figure.savefig(path, dpi=100)
 

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -27,6 +28,7 @@ from fornet_keras.model_folder import load_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.shipped import SHIPPED
 from fornet_keras.training.absolute_paths import with_absolute_paths
+from fornet_keras.training.report import save_curves
 from fornet_keras.training.run_folder import only_run
 from fornet_keras.training.train import _fit
 
@@ -158,6 +160,19 @@ def test_pictures_are_drawn(run: SimpleNamespace) -> None:
     names = ("first_batches", "curves", "confusion_matrix", "classes", "val")
     assert {path.name for path in pictures} == {f"{name}.png" for name in names}
     assert all(path.stat().st_size > 500 for path in pictures)
+
+
+def test_curves_of_few_epochs_have_ticks_that_are_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    names = ("loss", "logits_loss", "coarse_loss", "selector_loss")
+    scores = dict.fromkeys(("val_miou", "val_pixel_accuracy", "val_error_coverage"), 0.5)
+    for epochs in ([1], [1, 2, 3]):
+        save_curves(tmp_path, [{"epoch": epoch} | dict.fromkeys(names, 0.7) | scores for epoch in epochs])
+        for axes in drawn[-1].axes:
+            assert {tick for tick in axes.get_xticks() if epochs[0] <= tick <= epochs[-1]} == {*epochs}
 
 
 @pytest.mark.backend
