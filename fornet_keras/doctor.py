@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from typing import Any
 from fornet_keras.errors import FoRNetError
 from fornet_keras.version import __version__
 
-BACKENDS = ("tensorflow", "jax", "torch")
+NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
+BACKENDS = tuple(NAMES)
 """The backends in the order in which a bare command looks for one."""
 
 PACKAGES = ("keras", *BACKENDS, "numpy", "opencv", "tensorboard")
@@ -65,6 +67,11 @@ class Health:
     works: bool
     devices: tuple[str, ...] = ()
     problem: str | None = None
+
+    @property
+    def computes_on_cpu(self) -> bool:
+        """Whether it works, without a GPU or TPU."""
+        return self.works and all("cpu" in device.lower() for device in self.devices)
 
 
 def is_installed(backend: str) -> bool:
@@ -127,24 +134,27 @@ def examine(
 
     Returns:
         dict for `json.dump`: `python`, `packages` (name → version or None), `backends` (a `Health` each),
-        `default_backend` and `default_reason` (of a command without `--backend`), `works` (one backend does).
+        `default_backend` and `default_reason` (of a command without `--backend`), `note` (where that leaves a
+        GPU idle, or None), `works` (one backend does).
     """
-    backends = []
+    backends = {}
     for backend in BACKENDS:
         on_backend(backend)
-        backends.append(probe(backend, time_limit))
+        backends[backend] = probe(backend, time_limit)
     try:
         choice: Choice | None = choose_backend()
         reason = choice.reason if choice else ""
     except FoRNetError as error:
         choice, reason = None, str(error)
+    on_cpu = choice is not None and backends[choice.backend].computes_on_cpu
     return {
         "python": platform.python_version(),
         "packages": {"fornet_keras": __version__} | {name: _version(name) for name in PACKAGES},
-        "backends": [asdict(health) for health in backends],
+        "backends": [asdict(health) for health in backends.values()],
         "default_backend": choice and choice.backend,
         "default_reason": reason,
-        "works": any(health.works for health in backends),
+        "note": unseen_gpu_note(choice.backend) if choice and on_cpu else None,
+        "works": any(health.works for health in backends.values()),
     }
 
 
@@ -168,6 +178,27 @@ def probe(backend: str, time_limit: float = TIME_LIMIT) -> Health:
         last = (run.stderr.strip().splitlines() or [f"ended with code {run.returncode}"])[-1]
         return Health(backend, works=False, problem=last)
     return Health(backend, works=True, devices=tuple(json.loads(run.stdout.splitlines()[-1])))
+
+
+def unseen_gpu_note(backend: str) -> str | None:
+    """A line about a backend that finds no GPU, where this machine has one of NVIDIA's.
+
+    `pip install tensorflow` is one for CPUs, and comes first where no backend is chosen.
+    """
+    if not _has_nvidia_gpu():
+        return None
+    others = " or ".join(other for other in reversed(BACKENDS) if other != backend)
+    return (
+        f"note: this machine has an NVIDIA GPU that {NAMES[backend]} does not see; --backend {others} may "
+        "(fornet doctor lists what each sees)"
+    )
+
+
+def _has_nvidia_gpu() -> bool:
+    """As its driver says, whatever the backends were built for; one that is hidden on purpose is none."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False
+    return any(Path("/proc/driver/nvidia/gpus").glob("*")) or shutil.which("nvidia-smi") is not None
 
 
 def _version(package: str) -> str | None:

@@ -13,7 +13,7 @@ from fornet_keras.cli.group import FAILED, Group
 from fornet_keras.cli.make_data import describe, rasterize, synthesize
 from fornet_keras.cli.options import config_option, data_option, json_option, set_option
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.screen import counting, quoted, show_table
+from fornet_keras.cli.screen import ERRORS, counting, quoted, show_table
 from fornet_keras.cli.settings import look_through, look_through_to_use, read_settings
 from fornet_keras.data.scan import usable
 from fornet_keras.data.scan_report import ScanReport
@@ -144,7 +144,7 @@ def inspect(
     config = read_settings(config_file, data_folder, overrides)
     dataset = open_split(config.data, config.data.train_split, config.data.exclude)
     report = look_through(dataset)
-    dataset = usable(dataset, report, config.data.on_error)
+    dataset = usable(dataset, report, config.data.on_error, ERRORS.print)
     start_backend(None)
     from fornet_keras.data.pipeline import TrainingBatches
     from fornet_keras.training.report import save_first_batches

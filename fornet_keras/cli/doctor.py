@@ -35,6 +35,8 @@ def doctor(context: click.Context, json_file: Path | None) -> None:
     ]
     show_table("Backends", ("backend", "works", "devices"), rows, False)
     click.echo(f"Without --backend: {findings['default_backend'] or 'none'} ({findings['default_reason']})")
+    if findings["note"]:
+        click.echo(findings["note"])
     if not findings["works"]:
         click.echo("Error: no backend works; install one of them", err=True)
         context.exit(FAILED)

@@ -9,7 +9,7 @@ from fornet_keras.cli.screen import ERRORS, counting
 from fornet_keras.config import Config, read_config
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.scan import CACHE, scan, usable
-from fornet_keras.data.scan_report import ScanReport, skipping
+from fornet_keras.data.scan_report import ScanReport
 
 
 def read_settings(config_file: Path, data_folder: Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -37,7 +37,4 @@ def look_through_to_use(dataset: Dataset, config: Config) -> Dataset:
         DataError: there are problems and they may not be skipped, or nothing is left.
     """
     report = look_through(dataset, config.training.workers, CACHE)
-    kept = usable(dataset, report, config.data.on_error)
-    if len(kept) < len(dataset):
-        ERRORS.print(skipping(report, len(dataset) - len(kept)))
-    return kept
+    return usable(dataset, report, config.data.on_error, ERRORS.print)

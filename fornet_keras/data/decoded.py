@@ -15,10 +15,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
-from fornet_keras.atomic import new_folder, remove_unfinished
+from fornet_keras.atomic import locked, new_folder, remove_unfinished
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.fingerprint import fingerprint
 from fornet_keras.data.images import image_size
@@ -96,8 +95,7 @@ def decoded_samples(
         sizes = [shrunk_size(image_size(sample.image), short_side) for sample in dataset.samples]
         size = 4 * sum(map(math.prod, sizes))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / ".lock"):
+            with locked(folder / ".lock"):
                 if not path.exists():
                     gigabytes = f"{size / 1e9:.2f} GB in {folder}"
                     tell(f"decoding {len(dataset)} samples of {dataset.split} once: {gigabytes}")

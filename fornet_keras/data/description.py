@@ -33,9 +33,7 @@ from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -45,6 +43,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from fornet_keras.bounded_text import TooLargeError, read_text
+from fornet_keras.config.section import Section
 from fornet_keras.config.yaml_text import parse_yaml
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE, Color, LabelTable
 from fornet_keras.data.images import SUFFIXES
@@ -82,11 +81,7 @@ def _default_color(position: int) -> Color:
     return color[0], color[1], color[2]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ClassDescription(_Strict):
+class ClassDescription(Section):
     """One class: its name, its RGB colours (0…255), its values in a label file, whether it is thin."""
 
     name: Annotated[str, Field(pattern=CLASS_NAME)]
@@ -105,7 +100,7 @@ class ClassDescription(_Strict):
         return _colors([*([self.color] if self.color else []), *self.colors])
 
 
-class FolderDescription(_Strict):
+class FolderDescription(Section):
     """The contents of a `dataset.yaml`; the keys are explained at the top of this file."""
 
     name: Annotated[str, Field(pattern=CLASS_NAME)]

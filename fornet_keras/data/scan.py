@@ -19,7 +19,15 @@ from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
 from fornet_keras.data.fingerprint import fingerprint
 from fornet_keras.data.images import turns_unseen, verify_image
 from fornet_keras.data.label_files import WrongLabelError, read_label, train_id_lookup
-from fornet_keras.data.scan_report import OF_LABELS, Kind, Problem, ScanReport, load_report, store_report
+from fornet_keras.data.scan_report import (
+    OF_LABELS,
+    Kind,
+    Problem,
+    ScanReport,
+    load_report,
+    skipping,
+    store_report,
+)
 from fornet_keras.errors import DataError, one_line
 
 _VERSION = 4  # of what a scan finds: raise it when that changes, so that older cached reports are not used
@@ -65,13 +73,16 @@ def scan(
     return report
 
 
-def usable(dataset: Dataset, report: ScanReport, on_error: Literal["fail", "skip"]) -> Dataset:
+def usable(
+    dataset: Dataset, report: ScanReport, on_error: Literal["fail", "skip"], tell: Callable[[str], object]
+) -> Dataset:
     """The data set without the samples that have a problem.
 
     Args:
         dataset: what was scanned.
         report: what was found.
         on_error: `fail` refuses a data set with problems.
+        tell: called with a line about what is left out, where something is.
 
     Raises:
         DataError: there are problems and they may not be skipped, or nothing is left.
@@ -85,6 +96,7 @@ def usable(dataset: Dataset, report: ScanReport, on_error: Literal["fail", "skip
         raise DataError(
             f"{dataset.root}: no image of split '{dataset.split}' is without a problem: {report.summary()}"
         )
+    tell(skipping(report, len(dataset) - len(samples)))
     return replace(dataset, samples=samples)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from fornet_keras.atomic import write_text
 from fornet_keras.config.data import MIN_CROP
 from fornet_keras.data.sizes import shrunk_size
 from fornet_keras.errors import DataError, one_line
@@ -166,12 +166,5 @@ def load_report(cached: Path) -> ScanReport | None:
 
 def store_report(report: ScanReport, cached: Path) -> None:
     """Write a report into a file; where that cannot be done, nothing is written."""
-    # Renamed into place, so that a run beside this one never reads half a report.
-    temporary = cached.with_suffix(f".{os.getpid()}")
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(_REPORT.dump_json(report))
-        temporary.replace(cached)
-    except (OSError, ValueError):  # ValueError: a file name that is not UTF-8
-        with suppress(OSError):
-            temporary.unlink()
+    with suppress(OSError, ValueError):  # ValueError: a file name that is not UTF-8
+        write_text(cached, _REPORT.dump_json(report).decode())

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import keras
 from rich.console import Console
 
+from fornet_keras.config import TrainingConfig
 from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError
 from fornet_keras.training.checkpoint import Checkpoint, capture, newest, restore, save_checkpoint
 from fornet_keras.training.run_folder import RESULT
@@ -40,10 +41,8 @@ class Checkpointing(keras.callbacks.Callback):
 
     Args:
         folder: where the checkpoints are kept.
+        training: how long the run is, how often it is saved, and how many checkpoints are kept.
         steps_per_epoch: steps of an epoch.
-        epochs: epochs of the run.
-        minutes: time from one checkpoint to the next; 0 saves after every step.
-        keep: checkpoints kept.
         parts: name → callback whose `memory` is saved too.
         resumed: the checkpoint that the run goes on from, or None.
 
@@ -54,19 +53,16 @@ class Checkpointing(keras.callbacks.Callback):
     def __init__(
         self,
         folder: Path,
+        training: TrainingConfig,
         steps_per_epoch: int,
-        epochs: int,
-        minutes: float,
-        keep: int,
         parts: dict[str, Remembers],
         resumed: Checkpoint | None = None,
     ) -> None:
         super().__init__()
         self.folder = folder
         self.steps_per_epoch = steps_per_epoch
-        self.total_steps = epochs * steps_per_epoch
-        self.minutes = minutes
-        self.keep = keep
+        self.training = training
+        self.total_steps = training.epochs * steps_per_epoch
         self.parts = parts
         self.step = resumed.step if resumed else 0
         self.saved_step = self.step
@@ -75,6 +71,7 @@ class Checkpointing(keras.callbacks.Callback):
         self._seconds_before = 0.0
         self._last_save = self._started
         self._asked_to_stop: signal.Signals | None = None
+        self._begins_anew = ""
         self._before: dict[signal.Signals, Any] = {}
         if resumed:
             began_with = resumed.memory["backend"]
@@ -119,12 +116,14 @@ class Checkpointing(keras.callbacks.Callback):
         self._save_if_due(now=ends or is_best)
 
     @contextmanager
-    def listening(self, console: Console) -> Iterator[None]:
+    def listening(self, console: Console, begins_anew: str = "") -> Iterator[None]:
         """In the block, Ctrl-C and SIGTERM let the step end and be saved; a second one stops at once.
 
         Args:
             console: one that is quiet keeps the line about the first of them to itself.
+            begins_anew: what is not saved in here, for the line about a run that stopped.
         """
+        self._begins_anew = begins_anew
         self._tells = not console.quiet
         try:
             self._before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -154,10 +153,10 @@ class Checkpointing(keras.callbacks.Callback):
                 os.write(2, said.encode())
 
     def _save_if_due(self, now: bool = False) -> None:
-        due = time.perf_counter() - self._last_save >= 60 * self.minutes
+        due = time.perf_counter() - self._last_save >= 60 * self.training.checkpoint_minutes
         if now or due or self._asked_to_stop:
             self.latest = self._capture()
-            save_checkpoint(self.latest, self.folder, self.keep)
+            save_checkpoint(self.latest, self.folder, self.training.keep_checkpoints)
             self.saved_step = self.step
             self._last_save = time.perf_counter()
         self.stop_if_asked()
@@ -169,6 +168,8 @@ class Checkpointing(keras.callbacks.Callback):
         saved = "which is saved"
         if self.saved_step < self.step:  # a validation is not broken off and gone on with
             saved = f"of which {self.saved_step or 'none'} are saved"
+        if self._begins_anew:
+            saved += f"; {self._begins_anew} begin anew"
         raise RunInterrupted(
             f"stopped by {self._asked_to_stop.name} after step {self.step} of {self.total_steps}, {saved}",
             self._asked_to_stop,

@@ -34,7 +34,6 @@ class Processes:
     count: int = 1
 
 
-NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 ALONE = Processes()
 """A run in this process only."""
 
@@ -110,40 +109,6 @@ def on_devices(count: int, batch_size: int, processes: Processes) -> Iterator[No
 
         with tf.distribute.MirroredStrategy(available[:count]).scope():
             yield
-
-
-def device_name(count: int) -> str:
-    """What a run computes on, such as "NVIDIA H200", "4 x NVIDIA H200" or "2 CPU cores".
-
-    Args:
-        count: devices, over all processes; JAX, within `on_devices`, knows it itself.
-    """
-    accelerator = _accelerator(keras.backend.backend())
-    if distribution := keras.distribution.distribution():
-        count = distribution.device_mesh.devices.size
-    if accelerator:
-        return f"{count} x {accelerator}" if count > 1 else accelerator
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return "1 CPU core" if cores == 1 else f"{cores} CPU cores"
-
-
-def _accelerator(backend: str) -> str | None:
-    """The name of the first GPU or TPU."""
-    if backend == "torch":
-        import torch
-
-        if torch.cuda.is_available():
-            return torch.cuda.get_device_name()
-        return "Apple GPU" if torch.backends.mps.is_available() else None
-    if backend == "jax":
-        import jax
-
-        device = jax.devices()[0]
-        return None if device.platform == "cpu" else device.device_kind
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else None
 
 
 def sum_over_devices(x: Any) -> Any:

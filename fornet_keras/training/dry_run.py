@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,15 +18,16 @@ from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.data.samples import read_sample
 from fornet_keras.model_folder import save_model
 from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.training.accelerator import announce_device, device_memory
 from fornet_keras.training.checkpoint import capture, save_checkpoint
-from fornet_keras.training.devices import ALONE, NAMES, alone, device_name, on_devices, synchronize
+from fornet_keras.training.devices import ALONE, alone, on_devices, synchronize
 from fornet_keras.training.fit_selector import fit_selector
 from fornet_keras.training.open_data import open_data
 from fornet_keras.training.schedule import schedule_notes
 from fornet_keras.training.train import make_model
 
 TIMED_STEPS = 5
-"""Training steps that are timed, after the one in which the backend compiles."""
+"""Training steps that are timed, after the first, in which the backend compiles."""
 
 
 def dry_run(config: Config, console: Console) -> dict[str, Any]:
@@ -52,72 +53,80 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
     for note in schedule_notes(config, training.epochs * batches.steps_per_epoch):
         console.print(note, highlight=False)
     with console.status("timing a few steps …"), on_devices(training.devices, training.batch_size, ALONE):
-        device = device_name(training.devices)
-        console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
+        device = announce_device(training.devices, console)
         return {"device": device} | _measure(config, batches, val_set, pixels, console)
 
 
 def _measure(
     config: Config, batches: TrainingBatches, val_set: Dataset, pixels: Sequence[int], console: Console
 ) -> dict[str, Any]:
-    training = config.training
+    training, steps = config.training, batches.steps_per_epoch
+    clock = _Clock()
     model = make_model(config, batches, pixels, console)
     synchronize(model, ALONE)
-    source = fit_input(batches, training.workers)
     with data_errors(batches):
-        _fit(model, source, 1)
-        started = time.perf_counter()
-        _fit(model, source, TIMED_STEPS)
-    step_seconds = (time.perf_counter() - started) / TIMED_STEPS
+        source = fit_input(batches, training.workers)
+        model.fit(source, steps_per_epoch=1 + TIMED_STEPS, callbacks=[clock], shuffle=False, verbose=0)
 
     predictor = Predictor(alone(model))
     example = val_set.samples[0], val_set.table, model.short_side
-    for _ in range(2):  # JAX, with several devices, compiles twice
-        predictor(read_sample(*example)[0])
-    started = time.perf_counter()
-    predictor(read_sample(*example)[0])
-    val_seconds = time.perf_counter() - started
+    # JAX, with several devices, compiles twice.
+    *first, val_seconds = (_timed(lambda: predictor(read_sample(*example)[0])) for _ in range(3))
     with TemporaryDirectory() as folder:
-        saved = save_checkpoint(capture(model, 1, {}), Path(folder) / "checkpoints", 1)
-        checkpoint_bytes = sum(file.stat().st_size for file in saved.iterdir())
-        save_model(model, val_set.table, Path(folder) / "model")
+        writing = _timed(lambda: save_model(model, val_set.table, Path(folder) / "model"))
+        writing += _timed(lambda: save_checkpoint(capture(model, 1, {}), Path(folder), 1))
+        checkpoint_bytes = sum(file.stat().st_size for file in Path(folder).glob("step_*/*"))
 
-    total_steps = training.epochs * batches.steps_per_epoch
-    seconds = total_steps * step_seconds
+    seconds = clock.total(training.epochs * steps)
+    passes = -(-training.epochs // training.validate_every)
+    seconds += passes * writing
     if training.selector_epochs:
-        clock = _Clock()
-        fit_selector(alone(model), batches, config, [clock])
-        seconds += training.selector_epochs * batches.steps_per_epoch * clock.seconds
-    validations = -(-training.epochs // training.validate_every) + 1  # the best model's, at the end
+        clock_alone = _Clock()
+        fit_selector(alone(model), batches, config, [clock_alone])
+        seconds += clock_alone.total(training.selector_epochs * steps)
+    others = 1 + bool(training.selector_epochs)  # the best model at the end, and the one with a new Selector
+    seconds += (passes + others) * len(val_set) * val_seconds + (1 + others) * sum(first)
     return {
-        "steps": total_steps,
-        "seconds_per_step": step_seconds,
-        "images_per_second": training.batch_size / step_seconds,
+        "steps": training.epochs * steps,
+        "seconds_per_step": clock.seconds,
+        "images_per_second": training.batch_size / clock.seconds,
         "seconds_per_validation_image": val_seconds,
-        "seconds": seconds + validations * len(val_set) * val_seconds,
+        "seconds": seconds,
         "peak_memory_bytes": _peak_memory(),
-        "device_memory_bytes": _device_memory(),
+        "device_memory_bytes": device_memory(),
         "checkpoint_bytes": checkpoint_bytes,
     }
 
 
 class _Clock(keras.callbacks.Callback):
-    """Times the steps of a `fit` after the first, and ends it."""
+    """Times the steps of a `fit`, the first with all that comes before it, and ends it after some."""
 
-    seconds = 0.0
-    _steps = -1
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = self.seconds = 0.0
+        self._steps = 0
+        self._started = time.perf_counter()
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self._steps += 1
-        if self._steps == 0:
-            self._started = time.perf_counter()
-            return
-        self.seconds = (time.perf_counter() - self._started) / self._steps
+    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        float(logs["loss"])  # waits for a GPU
+        passed = time.perf_counter() - self._started
+        if self._steps:
+            self.seconds = (passed - self.first) / self._steps
+        else:
+            self.first = passed
         self.model.stop_training = self._steps == TIMED_STEPS
+        self._steps += 1
+
+    def total(self, steps: int) -> float:
+        """Seconds that so many steps take."""
+        return self.first + (steps - 1) * self.seconds
 
 
-def _fit(model: keras.Model, source: Any, steps: int) -> None:
-    model.fit(source, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
+def _timed(action: Callable[[], object]) -> float:
+    """Seconds that something takes."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
 
 
 def _peak_memory() -> int | None:
@@ -128,20 +137,3 @@ def _peak_memory() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def _device_memory() -> int | None:
-    """Peak of the first GPU's memory, in bytes; None without one."""
-    backend = keras.backend.backend()
-    if backend == "torch":
-        import torch
-
-        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    if backend == "jax":
-        import jax
-
-        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    import tensorflow as tf
-
-    gpus = tf.config.list_logical_devices("GPU")
-    return tf.config.experimental.get_memory_info("GPU:0")["peak"] if gpus else None

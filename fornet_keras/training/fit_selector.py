@@ -12,8 +12,43 @@ from fornet_keras.config import Config
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.losses import region_error_share, selector_loss, subsample_labels
 from fornet_keras.model import FoRNet
+from fornet_keras.model_folder import load_model, save_model
+from fornet_keras.training.checkpointing import Checkpointing
+from fornet_keras.training.progress import ProgressLine
+from fornet_keras.training.validation import Validation
 
 LEARNING_RATE = 2e-3
+
+
+def fit_selector_of_best(
+    config: Config, batches: TrainingBatches, validation: Validation, saver: Checkpointing, line: ProgressLine
+) -> None:
+    """Let the Selector of the best model learn once more, and keep of the two the one that finds more errors.
+
+    A run that stops in here begins this part anew.
+    """
+
+    def tell(epoch: int, logs: Any) -> None:
+        epochs = config.training.selector_epochs
+        line.console.print(f"Selector alone, epoch {epoch + 1}/{epochs}", highlight=False)
+
+    line.show("the Selector alone …")
+    callback = keras.callbacks.LambdaCallback(
+        on_epoch_end=tell, on_train_batch_end=lambda batch, logs: saver.stop_if_asked()
+    )
+    best = validation.folder / "best"
+    model, table = load_model(best)
+    with saver.listening(line.console, "the Selector's epochs"), saver.disk_errors():
+        fit_selector(model, batches, config, [callback])
+        before, after = validation.best_coverage, validation.score(model).error_coverage
+        is_better = after >= before
+        if is_better:
+            save_model(model, table, best)
+    line.console.print(
+        f"Selector alone: error coverage {after:.3f}, and {before:.3f} before; the "
+        f"{'new' if is_better else 'earlier'} Selector is kept",
+        highlight=False,
+    )
 
 
 class _SelectorAlone(keras.Model):

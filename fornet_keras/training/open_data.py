@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +14,7 @@ from fornet_keras.config import Config
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.decoded import DecodedSamples, decoded_samples
 from fornet_keras.data.scan import CACHE, scan, usable
-from fornet_keras.data.scan_report import ScanReport, skipping
+from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_split, shared_note
 from fornet_keras.errors import DataError
 
@@ -63,9 +64,8 @@ def _look_through(dataset: Dataset, config: Config, console: Console) -> tuple[D
     console.print(f"{dataset.name} {dataset.split}: {report.summary()}", highlight=False)
     if note := report.turned_note():
         console.print(note, highlight=False)
-    kept = usable(dataset, report, config.data.on_error)
+    kept = usable(dataset, report, config.data.on_error, partial(console.print, highlight=False))
     if len(kept) < len(dataset):
-        console.print(skipping(report, len(dataset) - len(kept)), highlight=False)
         return _look_through(kept, config, console)
     if problem := report.void_problem():
         raise DataError(f"{dataset.root}: {problem}")

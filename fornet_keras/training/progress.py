@@ -53,10 +53,6 @@ class ProgressLine(keras.callbacks.Callback):
         status = f"loss {logs['loss']:.3f} (coarse {logs['coarse_loss']:.3f})  {rate:.1f} images/s"
         self._progress.update(self._task, advance=1, status=status)
 
-    def on_val_image(self, done: int, total: int) -> None:
-        """Show how far the validation is."""
-        self.show(f"validating {done}/{total}")
-
     def show(self, status: str) -> None:
         """Say in the live line what is done now."""
         self._progress.update(self._task, status=status)

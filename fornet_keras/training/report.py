@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -18,26 +19,20 @@ from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.prediction.pictures import colorize, side_by_side
 
 
-def save_first_batches(path: Path, batches: TrainingBatches, count: int = 2, most: int = 8) -> None:
-    """Draw the first training batches as the network sees them: images, and below each its label.
+def save_first_batches(path: Path, batches: TrainingBatches, count: int = 2) -> None:
+    """Draw the first training batches as the network sees them: up to eight images, and below each its label.
 
     Args:
         path: the picture's file.
         batches: the run's batches.
         count: number of batches.
-        most: images drawn of each batch.
     """
     rows: list[list[NDArray[np.uint8]]] = []
     for step in range(min(count, batches.steps_per_epoch)):
-        images, labels = (array[:most] for array in batches.batch(0, step))
+        images, labels = (array[:8] for array in batches.batch(0, step))
         rows.append(list(images))
         rows.append([colorize(label, batches.dataset.table) for label in labels])
     Image.fromarray(side_by_side(rows)).save(path)
-
-
-def save_val_pictures(path: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
-    """Draw validation pictures below each other: label, prediction, importance and kept regions."""
-    Image.fromarray(side_by_side([[picture] for picture in pictures])).save(path)
 
 
 def save_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -57,9 +52,13 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             points = [(row["epoch"], row[name]) for row in rows if name in row]
             axes.plot(*zip(*points, strict=True), marker="." if len(points) < 40 else "", label=name)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.legend()
     losses.set_yscale("log")
+    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_formatter("")
     scores.set_ylim(0, 1)
     figure.savefig(path, dpi=100)
 
@@ -71,8 +70,8 @@ def save_report(
     scores: Scores,
     pictures: Sequence[NDArray[np.uint8]],
 ) -> None:
-    """Write all pictures that follow a run into `folder`."""
+    """Write all pictures that follow a run into `folder`; `pictures`, of the validation, below each other."""
     save_curves(folder / "curves.png", rows)
     save_confusion_matrix(folder / "confusion_matrix.png", scores)
     save_class_bars(folder / "classes.png", scores, table)
-    save_val_pictures(folder / "val.png", pictures)
+    Image.fromarray(side_by_side([[picture] for picture in pictures])).save(folder / "val.png")

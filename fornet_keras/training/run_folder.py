@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,8 +11,8 @@ from filelock import Timeout
 
 from fornet_keras.atomic import locked, write_text
 from fornet_keras.config import Config, dump_config, read_config
-from fornet_keras.errors import ConfigError, ModelError
-from fornet_keras.shipped import find_model
+from fornet_keras.errors import ConfigError
+from fornet_keras.training.accelerator import dtype_policy
 
 CONFIG = "config.yaml"
 RESULT = "result.json"
@@ -59,6 +58,21 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
         )
 
 
+def with_precision(config: Config, folder: Path, resume: bool) -> Config:
+    """The same configuration with the number format that `auto` means, so that what is recorded is what ran.
+
+    Args:
+        config: configuration of the run.
+        folder: the run folder; need not exist.
+        resume: whether a run in the folder goes on, on whatever machine, in the number format that it has.
+    """
+    precision = config.training.precision
+    if precision == "auto" and resume and (folder / CONFIG).is_file():
+        precision = read_config(folder / CONFIG).training.precision
+    training = config.training.model_copy(update={"precision": dtype_policy(precision)})
+    return config.model_copy(update={"training": training})
+
+
 def is_empty(folder: Path) -> bool:
     """Whether no run has left anything in a folder, which may be missing."""
     return not folder.exists() or all(path.name == LOCK for path in folder.iterdir())
@@ -101,54 +115,6 @@ def clear(folder: Path) -> None:
                 with suppress(OSError):  # Windows keeps a lock that is held
                     entry.unlink()
         folder.rmdir()
-
-
-def require_text(config: Config) -> None:
-    """Refuse a data folder that `config.yaml` could not name.
-
-    Raises:
-        ConfigError: its name is not UTF-8.
-    """
-    try:
-        (config.data.root or "").encode()
-    except UnicodeEncodeError:
-        raise ConfigError(
-            f"{config.data.root}: its name is not UTF-8, and the run could not be resumed from its {CONFIG}; "
-            "rename the folder, or train from a link to it"
-        ) from None
-
-
-def with_absolute_paths(config: Config) -> Config:
-    """The same configuration, which means the same wherever it is read: no path begins here or with `~`."""
-    data = {"root": _absolute(config.data.root), "cache": _absolute(config.data.cache)}
-    model = {"weights": _model(config.model.weights), "backbone": _backbone(config.model.backbone)}
-    loss = {"teacher": _model(config.loss.teacher)}
-    return config.model_copy(
-        update={
-            "data": config.data.model_copy(update=data),
-            "model": config.model.model_copy(update=model),
-            "loss": config.loss.model_copy(update=loss),
-        }
-    )
-
-
-def _absolute(path: str | None) -> str | None:
-    return path and os.path.abspath(os.path.expanduser(path))
-
-
-def _backbone(name: str | None) -> str | None:
-    """A library's preset as it is; one in a folder by its whole path."""
-    library, colon, preset = (name or "").partition(":")
-    folder = _absolute(preset) if colon else None
-    return f"{library}:{folder}" if folder and os.path.isdir(folder) else name
-
-
-def _model(name: str | None) -> str | None:
-    """The folder of a model, whether it is there or not: a run that goes on needs no `model.weights`."""
-    try:
-        return name and _absolute(str(find_model(name)))
-    except ModelError:
-        return _absolute(name)
 
 
 def write_config(folder: Path, config: Config) -> None:

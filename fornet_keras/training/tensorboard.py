@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams import metadata
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 
@@ -34,17 +33,12 @@ class EventLog:
 
     def settings(self, values: Mapping[str, Any]) -> None:
         """Show what a run was told beside others' in TensorBoard's HParams; None is left out."""
-        started = SessionStartInfo(start_time_secs=time.time())
-        for name, value in values.items():
-            if isinstance(value, bool):
-                started.hparams[name].bool_value = value
-            elif isinstance(value, int | float):
-                started.hparams[name].number_value = value
-            elif value is not None:
-                started.hparams[name].string_value = str(value)
-        kind = metadata.create_summary_metadata(HParamsPluginData(session_start_info=started))
-        tag, nothing = metadata.SESSION_START_INFO_TAG, metadata.NULL_TENSOR
-        self._add(Summary.Value(tag=tag, metadata=kind, tensor=nothing), 0)
+        told = {
+            name: value if isinstance(value, bool | int | float) else str(value)
+            for name, value in values.items()
+            if value is not None
+        }
+        self._add(hparams_pb(told, trial_id=str(self._folder)).value[0], 0)
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Add one number to the curve `tag`."""

@@ -19,16 +19,16 @@ from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.errors import RunInterrupted
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.model import FoRNet
-from fornet_keras.model_folder import load_model, save_model
+from fornet_keras.training.absolute_paths import with_absolute_paths
+from fornet_keras.training.accelerator import announce_device, dtype_policy
 from fornet_keras.training.begin_with import begin_with
 from fornet_keras.training.build import build_model, compile_model
 from fornet_keras.training.checkpoint import Checkpoint
 from fornet_keras.training.checkpointing import Checkpointing, Remembers, find_checkpoint
-from fornet_keras.training.devices import ALONE, NAMES, Processes, device_name, on_devices, synchronize
+from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
-from fornet_keras.training.fit_selector import fit_selector
+from fornet_keras.training.fit_selector import fit_selector_of_best
 from fornet_keras.training.open_data import open_data, open_decoded
-from fornet_keras.training.precision import dtype_policy
 from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.report import save_first_batches, save_report
 from fornet_keras.training.run_folder import (
@@ -37,8 +37,7 @@ from fornet_keras.training.run_folder import (
     clear,
     is_empty,
     only_run,
-    require_text,
-    with_absolute_paths,
+    with_precision,
     write_config,
 )
 from fornet_keras.training.run_log import RunLog
@@ -53,6 +52,7 @@ def train(
     console: Console | None = None,
     resume: bool = False,
     processes: Processes = ALONE,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[dict[str, Any], Scores]:
     """Train a `FoRNet` as a configuration says.
 
@@ -63,6 +63,8 @@ def train(
         resume: go on with the run in `output`, from its newest checkpoint that is whole, as if it had never
             stopped; a run that was not there or had saved nothing yet begins anew.
         processes: those that train together, from `join_processes`.
+        callbacks: also called, after the run's own: the logs of an epoch have its `val_miou`. What they know
+            is theirs: a run that goes on restores nothing of it.
 
     Returns:
         The result that is also written to `result.json`, and the `Scores` of the best model.
@@ -75,19 +77,23 @@ def train(
             run's is whole.
         RunInterrupted: Ctrl-C or SIGTERM; the run is saved, in a validation what its last checkpoint has,
             and can be resumed.
+
+    Example, with Weights & Biases:
+        wandb.init(project="city", config=config.by_key())
+        log = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: wandb.log(logs, epoch + 1))
+        train(config, Path("runs/city"), callbacks=[log])
     """
-    config = with_absolute_paths(config)
-    require_text(config)
+    config = with_precision(with_absolute_paths(config), output, resume)
     resumed = partial(find_checkpoint, output, resume)
     if processes.rank:
         # What it learns and decides is what the first process does: nobody looks at its folder.
         with TemporaryDirectory() as folder:
             if (best := last_complete(output / "best")).exists():  # of before the run goes on
                 shutil.copytree(best, Path(folder) / "best")
-            return _train(config, Path(folder), Console(quiet=True), processes, resumed)
+            return _train(config, Path(folder), Console(quiet=True), processes, resumed, callbacks)
     check_run_folder(output, config, resume)
     with only_run(output):
-        return _train(config, output, console or Console(quiet=True), processes, resumed)
+        return _train(config, output, console or Console(quiet=True), processes, resumed, callbacks)
 
 
 def _train(
@@ -96,6 +102,7 @@ def _train(
     console: Console,
     processes: Processes,
     find_resumed: Callable[[Console], Checkpoint | None],
+    callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[dict[str, Any], Scores]:
     """Train in this process, alone or with others."""
     training = config.training
@@ -114,40 +121,29 @@ def _train(
     line = ProgressLine(console, training, steps)
 
     def on_val_image(done: int, total: int) -> None:
-        line.on_val_image(done, total)
+        line.show(f"validating {done}/{total}")
         saver.stop_if_asked()
 
-    validation = Validation(
-        val_set, output, training.epochs, training.validate_every, training.patience, on_val_image
-    )
+    validation = Validation(val_set, output, training, on_val_image)
     log = RunLog(output, validation, batches)
     parts: dict[str, Remembers] = {"validation": validation, "data": batches}
     if config.loss.teacher:
         parts["teacher"] = TeacherMemory(Path(config.loss.teacher))
     parts["log"] = log  # after those that may refuse: it writes
-    saver = Checkpointing(
-        output / "checkpoints",
-        steps,
-        training.epochs,
-        training.checkpoint_minutes,
-        training.keep_checkpoints,
-        parts,
-        resumed,
-    )
+    saver = Checkpointing(output / "checkpoints", training, steps, parts, resumed)
     write_config(output, config)
     log.note_settings(config.by_key())
     try:
         save_first_batches(pictures / "first_batches.png", batches)
         line.begin(saver.step)
         with saver.listening(console), on_devices(training.devices, training.batch_size, processes):
-            device = device_name(max(training.devices, processes.count))
-            console.print(f"{NAMES[keras.backend.backend()]} on {device}", highlight=False)
+            device = announce_device(max(training.devices, processes.count), console)
             model = make_model(config, batches, pixels, console, not resumed)
             synchronize(model, processes)
-            callbacks = [StopOnNaN(batches), validation, log, line, saver]
-            _fit(model, config, batches, callbacks, validation, saver)
+            own = [StopOnNaN(batches), validation, log, line]
+            _fit(model, config, batches, [*own, *callbacks, saver], validation, saver)
         if training.selector_epochs:
-            _fit_selector_of_best(output / "best", config, batches, saver, line)
+            fit_selector_of_best(config, batches, validation, saver, line)
         with saver.disk_errors():
             return _conclude(output, device, validation, log, saver, model.count_params())
     except BaseException as error:
@@ -214,25 +210,8 @@ def _fit(
                 shuffle=False,
                 verbose=0,
             )
-
-
-def _fit_selector_of_best(
-    best: Path, config: Config, batches: TrainingBatches, saver: Checkpointing, line: ProgressLine
-) -> None:
-    """Let the Selector of the best model learn once more; a run that stops in here begins this part anew."""
-
-    def tell(epoch: int, logs: Any) -> None:
-        epochs = config.training.selector_epochs
-        line.console.print(f"Selector alone, epoch {epoch + 1}/{epochs}", highlight=False)
-
-    line.show("the Selector alone …")
-    callback = keras.callbacks.LambdaCallback(
-        on_epoch_end=tell, on_train_batch_end=lambda batch, logs: saver.stop_if_asked()
-    )
-    model, table = load_model(best)
-    with saver.listening(line.console), saver.disk_errors():
-        fit_selector(model, batches, config, [callback])
-        save_model(model, table, best)
+        if model.stop_training:
+            return
 
 
 def _conclude(

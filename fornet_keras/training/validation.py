@@ -10,11 +10,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.config import TrainingConfig
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.fingerprint import images_of
 from fornet_keras.data.sizes import brought_back, shrunk
 from fornet_keras.errors import ConfigError, TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
+from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.prediction.pictures import compared
 from fornet_keras.prediction.predictor import Predictor
@@ -23,6 +25,9 @@ from fornet_keras.training.ema import averaged_weights
 from fornet_keras.training.finite import STEADIER
 
 Array = NDArray[Any]
+
+PICTURES = 4
+"""Samples, evenly spread over the data set, that a picture shows as they are predicted."""
 
 
 class Validation(keras.callbacks.Callback):
@@ -34,38 +39,31 @@ class Validation(keras.callbacks.Callback):
     Args:
         dataset: the `Dataset` to score on.
         folder: where the models are saved, as `folder/best` and `folder/last`.
-        epochs: epochs of the run; the last one is always scored.
-        every: epochs from one validation to the next.
-        patience: validations without a better score after which training stops; None never stops.
+        training: how often it validates (after the last epoch always), and with which patience.
         on_image: called with (images done, images in all) after each, to show progress.
-        num_pictures: samples, evenly spread over the data set, whose pictures are kept in `pictures`.
     """
 
     def __init__(
         self,
         dataset: Dataset,
         folder: Path,
-        epochs: int,
-        every: int,
-        patience: int | None,
+        training: TrainingConfig,
         on_image: Callable[[int, int], None],
-        num_pictures: int = 4,
     ) -> None:
         super().__init__()
         self.dataset = dataset
         self.folder = folder
-        self.epochs = epochs
-        self.every = every
-        self.patience = patience
+        self.training = training
         self.on_image = on_image
         self.best_miou = -1.0
+        self.best_coverage = 0.0
         self.best_epoch = 0
         self.since_best = 0
         self.pictures: list[Array] = []
         self.class_iou: dict[str, float] = {}
         self._predictor: Predictor | None = None
         self._scored: keras.Model | None = None
-        spread = np.linspace(0, len(dataset) - 1, num_pictures).astype(int)
+        spread = np.linspace(0, len(dataset) - 1, PICTURES).astype(int)
         self._pictured = {dataset.samples[index] for index in spread}
 
     @property
@@ -73,6 +71,7 @@ class Validation(keras.callbacks.Callback):
         """What a run that goes on must still know."""
         return {
             "best_miou": self.best_miou,
+            "best_coverage": self.best_coverage,
             "best_epoch": self.best_epoch,
             "since_best": self.since_best,
             "data": images_of(self.dataset),
@@ -90,16 +89,18 @@ class Validation(keras.callbacks.Callback):
                 "model.weights"
             )
         self.best_miou = memory["best_miou"]
+        self.best_coverage = memory.get("best_coverage", 0.0)
         self.best_epoch = memory["best_epoch"]
         self.since_best = memory["since_best"]
 
     @property
     def out_of_patience(self) -> bool:
         """Whether the score has not risen for so long that training stops."""
-        return self.patience is not None and self.since_best >= self.patience
+        patience = self.training.patience
+        return patience is not None and self.since_best >= patience
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        if (epoch + 1) % self.every and epoch + 1 < self.epochs:
+        if (epoch + 1) % self.training.validate_every and epoch + 1 < self.training.epochs:
             return
         # The loss of the last step was computed before its update.
         if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
@@ -110,6 +111,7 @@ class Validation(keras.callbacks.Callback):
             self.since_best += 1
             if scores.matrix.miou > self.best_miou:
                 self.best_miou, self.best_epoch, self.since_best = scores.matrix.miou, epoch + 1, 0
+                self.best_coverage = scores.error_coverage
                 save_model(self.model, self.dataset.table, self.folder / "best")
         self.class_iou = dict(zip(scores.class_names, map(float, scores.matrix.iou), strict=True))
         logs["val_miou"] = scores.matrix.miou
@@ -130,7 +132,10 @@ class Validation(keras.callbacks.Callback):
 
     def score_best(self) -> Scores:
         """Score the best model as it was saved, and keep its pictures."""
-        model, _ = load_model(self.folder / "best")
+        return self.score(load_model(self.folder / "best")[0])
+
+    def score(self, model: FoRNet) -> Scores:
+        """Score another model than the one that trains, and keep its pictures."""
         return self._score(Predictor(model), model.short_side)
 
     def _score(self, predictor: Predictor, short_side: int | None) -> Scores:

@@ -202,6 +202,10 @@ def test_inspect_draws_what_the_network_sees(run: Run, config: Path, data: Path,
     assert picture.shape[:2] == (64 + 4 + 64, 128 + 4 + 128), "two samples of one batch, each above its label"
     colors = {tuple(color) for color in picture[68:].reshape(-1, 3)}
     assert colors <= {(0, 0, 200), (90, 90, 90), (130, 180, 230), (0, 0, 0), (255, 255, 255)}
+    (data / "images/train/a.png").write_bytes(b"")
+    skip = ("--set", "data.on_error=skip")
+    result = run("data", "inspect", "--config", config, "--data", data, "--output", output, *skip)
+    assert result.exit_code == 0 and result.stderr.startswith("harbour train: skipped 1 of 2 images: ")
 
 
 def test_commands_are_in_the_order_of_work() -> None:

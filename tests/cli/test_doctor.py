@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fornet_keras import doctor
-from fornet_keras.doctor import Choice, Health, choose_backend, probe
+from fornet_keras.doctor import Choice, Health, choose_backend, probe, unseen_gpu_note
 from fornet_keras.errors import FoRNetError
 from tests.cli.conftest import Run, only_line
 
@@ -113,6 +113,32 @@ def test_doctor_shows_versions_and_backends(
     assert findings["python"] == sys.version.split()[0]
     assert (findings["default_backend"], findings["works"]) == ("jax", True)
     assert findings["packages"]["keras"] >= "3.15.1"
+
+
+@pytest.mark.parametrize("backend", doctor.BACKENDS)
+def test_a_gpu_that_the_backend_of_a_bare_command_does_not_see(
+    backend: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_has_nvidia_gpu", lambda: True)
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    for devices, seen in ((("CPU:0",), False), (("cpu", "NVIDIA H200"), True)):
+        health = Health(backend, True, devices)
+        monkeypatch.setattr(doctor, "probe", lambda backend, time_limit, health=health: health)
+        result = run("doctor")
+        note = f"note: this machine has an NVIDIA GPU that {doctor.NAMES[backend]} does not see; --backend "
+        assert (note in result.stdout) is not seen
+    assert f"--backend {backend}" not in result.stdout
+
+
+def test_a_gpu_that_is_hidden_on_purpose_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.shutil, "which", lambda program: f"/usr/bin/{program}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert unseen_gpu_note("tensorflow") == (
+        "note: this machine has an NVIDIA GPU that TensorFlow does not see; --backend torch or jax may "
+        "(fornet doctor lists what each sees)"
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert unseen_gpu_note("tensorflow") is None
 
 
 def test_doctor_fails_where_no_backend_works(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -102,6 +103,21 @@ def test_a_dry_run_estimates_and_leaves_nothing(run: Run, config: Path, data: Pa
     assert found["seconds"] > training + validations > training > 0, "the Selector's epochs come on top"
     assert found["checkpoint_bytes"] > 3 * 4 * 17_000, "the weights, and two moments of each"
     assert found["peak_memory_bytes"] > 10_000_000
+
+
+def test_an_estimate_counts_the_first_step_with_what_comes_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fornet_keras.training import dry_run
+
+    now = iter([100, 130, *range(132, 150, 2)])
+    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: next(now))
+    clock = dry_run._Clock()
+    clock.set_model(SimpleNamespace(stop_training=False))
+    steps = 0
+    while not clock.model.stop_training:
+        clock.on_train_batch_end(steps % 2, {"loss": 0.5})
+        steps += 1
+    assert (steps, clock.first, clock.seconds) == (1 + dry_run.TIMED_STEPS, 30, 2)
+    assert clock.total(11) == 30 + 10 * 2
 
 
 def test_a_dry_run_of_several_processes(run: Run, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,12 +82,16 @@ def run(
     train: Callable[..., Any], make_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
 ) -> SimpleNamespace:
     """A finished run of three epochs, of which the second and the last were validated, with its charts."""
+    import keras
+
     from fornet_keras.training import train as module
     from fornet_keras.training.report import save_report
 
+    recorded: list[dict[str, float]] = []
+    recorder = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: recorded.append({**logs}))
     config = make_config(training={"epochs": 3, "validate_every": 2}, model={"top_k": 0.25})
     folder = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "save_report", save_report)
-        result, scores = train(config, folder)
-    return SimpleNamespace(config=config, folder=folder, result=result, scores=scores)
+        result, scores = train(config, folder, callbacks=[recorder])
+    return SimpleNamespace(config=config, folder=folder, result=result, scores=scores, recorded=recorded)

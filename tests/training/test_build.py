@@ -12,8 +12,8 @@ from fornet_keras.config import Config
 from fornet_keras.errors import ModelError
 from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.model import FoRNet
+from fornet_keras.training.accelerator import dtype_policy
 from fornet_keras.training.build import build_model, compile_model
-from fornet_keras.training.precision import dtype_policy
 
 pytestmark = pytest.mark.backend
 

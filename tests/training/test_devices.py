@@ -1,7 +1,9 @@
 """Several devices: forced CPU devices in own processes, for a backend fixes their number at its start."""
 
 import csv
+import io
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from rich.console import Console
 from safetensors.numpy import load_file
 
 from fornet_keras.config import Config, dump_config, read_config
@@ -22,6 +25,7 @@ from fornet_keras.errors import ConfigError
 from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import save_model
+from fornet_keras.training.accelerator import announce_device
 from fornet_keras.training.build import compile_model
 from fornet_keras.training.devices import (
     ALONE,
@@ -148,6 +152,17 @@ def test_what_cannot_be_is_refused() -> None:
         pass
     with on_devices(1, 3, ALONE):
         assert keras.distribution.distribution() is None
+
+
+def test_a_gpu_that_stays_idle_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fornet_keras.doctor._has_nvidia_gpu", lambda: True)
+    for found, device in ((None, r"\d+ CPU cores?"), ("NVIDIA H200", "2 x NVIDIA H200")):
+        monkeypatch.setattr("fornet_keras.training.accelerator._accelerator", lambda _, found=found: found)
+        console = Console(file=io.StringIO(), width=1000)
+        assert re.fullmatch(device, announce_device(2, console))
+        lines = console.file.getvalue().splitlines()
+        assert re.search(f"(TensorFlow|JAX|PyTorch) on {device}$", lines[0])
+        assert ["an NVIDIA GPU that" in line for line in lines[1:]] == ([] if found else [True])
 
 
 def test_a_launcher_of_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,9 @@
+import io
 import os
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,14 +11,17 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from rich.console import Console
 
+from fornet_keras.data.camvid import TABLE as CAMVID
 from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import RunInterrupted
-from fornet_keras.evaluation.evaluate import evaluate
+from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.losses import region_error_share, selector_loss, subsample_labels
-from fornet_keras.model_folder import load_model, named_weights
+from fornet_keras.model_folder import load_model, named_weights, save_model
 from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.training import fit_selector as module
 from fornet_keras.training.fit_selector import fit_selector
 from tests.model.tiny import randomize, tiny_model
 from tests.training.test_resume import cut_off
@@ -60,10 +65,23 @@ def test_the_selector_alone_learns_and_forgets_what_it_knew(make_config: Callabl
 def whole(
     make_config: Callable[..., Any], train: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> SimpleNamespace:
+    """A run whose new Selector is better than the one before, which finds nothing."""
+    shares = iter([0, 1, 1])
+
+    def evaluate_less(*arguments: Any, **named: Any) -> Scores:
+        scores = evaluate(*arguments, **named)
+        scores.covered_errors *= next(shares)
+        return scores
+
     config = make_config(training={"selector_epochs": 1})
     folder = tmp_path_factory.mktemp("whole") / "run"
-    result, scores = train(config, folder)
-    return SimpleNamespace(config=config, folder=folder, result=result, scores=scores)
+    said = Console(file=io.StringIO(), width=200)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fornet_keras.training.validation.evaluate", evaluate_less)
+        result, scores = train(config, folder, said)
+    return SimpleNamespace(
+        config=config, folder=folder, result=result, scores=scores, said=said.file.getvalue()
+    )
 
 
 def test_a_run_ends_with_the_selector_alone(whole: SimpleNamespace) -> None:
@@ -75,14 +93,36 @@ def test_a_run_ends_with_the_selector_alone(whole: SimpleNamespace) -> None:
         evaluate(Predictor(model), open_split(whole.config.data, "val")).error_coverage for model in models
     ]
     assert whole.result["val"]["error_coverage"] == pytest.approx(coverages[0])
+    line = f"Selector alone: error coverage {coverages[0]:.3f}, and 0.000 before; the new Selector is kept\n"
+    assert line in whole.said
+
+
+def test_a_selector_that_is_worse_than_before_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = tmp_path / "best"
+    save_model(randomize(tiny_model(num_classes=11)), CAMVID, best)
+    monkeypatch.setattr(
+        module, "fit_selector", lambda model, *_: model.set_weights([0 * w for w in model.get_weights()])
+    )
+    saver = SimpleNamespace(listening=lambda *_: nullcontext(), disk_errors=nullcontext)
+    said = Console(file=io.StringIO(), width=200)
+    line = SimpleNamespace(show=lambda text: None, console=said)
+    for after, kept in ((0.4, "earlier"), (0.6, "new")):
+        scores = SimpleNamespace(error_coverage=after)
+        validation = SimpleNamespace(
+            folder=tmp_path, best_coverage=0.5, score=lambda model, scores=scores: scores
+        )
+        before = (best / "weights.safetensors").read_bytes()
+        module.fit_selector_of_best(None, None, validation, saver, line)
+        assert (before == (best / "weights.safetensors").read_bytes()) is (kept == "earlier")
+        assert said.file.getvalue().endswith(f"{after:.3f}, and 0.500 before; the {kept} Selector is kept\n")
 
 
 def test_a_signal_in_the_selectors_epochs(
     whole: SimpleNamespace, train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run stops, and when it goes on the Selector learns anew, to what it would have been."""
-    from fornet_keras.training import train as module
-
     fits = module.fit_selector
 
     def interrupted(*arguments: Any) -> None:
@@ -94,7 +134,9 @@ def test_a_signal_in_the_selectors_epochs(
     shutil.copytree(tmp_path / "run" / "last", tmp_path / "run" / "best")  # as it was before that part
     with monkeypatch.context() as patch:
         patch.setattr(module, "fit_selector", interrupted)
-        with pytest.raises(RunInterrupted, match="stopped by SIGTERM after step 3 of 3, which is saved"):
+        with pytest.raises(
+            RunInterrupted, match="step 3 of 3, which is saved; the Selector's epochs begin anew"
+        ):
             train(whole.config, tmp_path / "run", resume=True)
     assert not (tmp_path / "run" / "result.json").exists()
     train(whole.config, tmp_path / "run", resume=True)

@@ -24,10 +24,11 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fornet_keras.cli.root import root
-from fornet_keras.config import Config
+from fornet_keras.config import Config, read_config
 from fornet_keras.data.camvid import TABLE as CAMVID
-from fornet_keras.errors import ConfigError, TrainingError
+from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
+from fornet_keras.training.accelerator import dtype_policy
 from fornet_keras.training.checkpoint import Checkpoint, _read, newest
 from fornet_keras.training.devices import Processes
 from fornet_keras.training.finite import StopOnNaN
@@ -219,6 +220,26 @@ def test_another_configuration_is_refused(train: Train, make_config: MakeConfig,
         train(changed, tmp_path / "run", resume=True)
     assert "training.learning_rate is 0.003 there and 0.1 here; resume with --config" in str(e.value)
     assert "workers" not in str(e.value) and "data.root" not in str(e.value)
+
+
+def test_auto_is_the_number_format_that_the_run_began_with(
+    train: Train, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a machine where it would be another."""
+    used = []
+
+    def stop(config: Config, *_: Any) -> None:
+        used.append(config.training.precision)
+        raise RunInterrupted("stopped", signal.SIGTERM)
+
+    monkeypatch.setattr("fornet_keras.training.train.make_model", stop)
+    for folder, has_bfloat16 in (("run", False), ("run", True), ("new", True)):
+        probe = f"{dtype_policy.__module__}._accelerator_has_bfloat16"
+        monkeypatch.setattr(probe, lambda has_bfloat16=has_bfloat16: has_bfloat16)
+        with pytest.raises(RunInterrupted):
+            train(make_config(training={"precision": "auto"}), tmp_path / folder, resume=True)
+        assert read_config(tmp_path / folder / "config.yaml").training.precision == used[-1]
+    assert used == ["float32", "float32", "mixed_bfloat16"]
 
 
 def test_a_folder_without_a_run_is_refused(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:

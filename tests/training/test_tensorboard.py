@@ -37,8 +37,9 @@ def test_tensorboard_knows_what_a_run_was_told(tmp_path: Path) -> None:
     log.close()
     events = EventAccumulator(str(tmp_path)).Reload()
     (content,) = events.PluginTagToContent("hparams").values()
-    read = parse_session_start_info_plugin_data(content).hparams
-    found = {name: getattr(value, value.WhichOneof("kind")) for name, value in read.items()}
+    read = parse_session_start_info_plugin_data(content)
+    assert read.group_name == str(tmp_path), "runs of the same settings stay apart"
+    found = {name: getattr(value, value.WhichOneof("kind")) for name, value in read.hparams.items()}
     assert found == {**told, "augment.crop": "(64, 96)"}
 
 

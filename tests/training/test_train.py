@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from unittest.mock import Mock
 import keras
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -27,8 +29,11 @@ from fornet_keras.model_folder import load_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.shipped import SHIPPED
 from fornet_keras.training import run_log
-from fornet_keras.training.run_folder import clear, only_run, with_absolute_paths
+from fornet_keras.training.absolute_paths import with_absolute_paths
+from fornet_keras.training.report import save_curves
+from fornet_keras.training.run_folder import clear, only_run
 from fornet_keras.training.run_log import RunLog
+from fornet_keras.training.train import _fit
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -76,6 +81,29 @@ def test_the_log_has_a_row_an_epoch(run: SimpleNamespace) -> None:
     rates = [float(row["learning_rate"]) for row in rows]
     # Of the steps 0, 3 and 6 of 9, the first of which is the warm-up's.
     assert rates == pytest.approx([1.5e-3, 3e-3 * (1 - 2 / 8) ** 0.9, 3e-3 * (1 - 5 / 8) ** 0.9], rel=1e-4)
+
+
+@pytest.mark.backend
+def test_a_callback_of_ones_own_sees_the_scores(run: SimpleNamespace) -> None:
+    for logs, row in zip(run.recorded, read_log(run.folder), strict=True):
+        assert f"{logs['loss']:.6g}" == row["loss"]
+        assert (f"{logs['val_miou']:.6g}" if "val_miou" in logs else "") == row["val_miou"]
+
+
+def test_a_callback_of_ones_own_may_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = []
+
+    def fit(*_: Any, **named: Any) -> None:
+        fits.append(named["callbacks"])
+        model.stop_training = True
+
+    model = SimpleNamespace(fit=fit)
+    saver = SimpleNamespace(step=0, total_steps=9, restore=lambda _: None, disk_errors=nullcontext)
+    monkeypatch.setattr("fornet_keras.training.train.fit_input", lambda *_: None)
+    batches, goes_on = SimpleNamespace(steps_per_epoch=3), SimpleNamespace(out_of_patience=False)
+    config = SimpleNamespace(training=SimpleNamespace(workers=1, epochs=3))
+    _fit(model, config, batches, [], goes_on, saver)
+    assert fits == [[]]
 
 
 @pytest.mark.backend
@@ -135,6 +163,19 @@ def test_pictures_are_drawn(run: SimpleNamespace) -> None:
     names = ("first_batches", "curves", "confusion_matrix", "classes", "val")
     assert {path.name for path in pictures} == {f"{name}.png" for name in names}
     assert all(path.stat().st_size > 500 for path in pictures)
+
+
+def test_curves_of_few_epochs_have_ticks_that_are_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    names = ("loss", "logits_loss", "coarse_loss", "selector_loss")
+    scores = dict.fromkeys(("val_miou", "val_pixel_accuracy", "val_error_coverage"), 0.5)
+    for epochs in ([1], [1, 2, 3]):
+        save_curves(tmp_path, [{"epoch": epoch} | dict.fromkeys(names, 0.7) | scores for epoch in epochs])
+        for axes in drawn[-1].axes:
+            assert {tick for tick in axes.get_xticks() if epochs[0] <= tick <= epochs[-1]} == {*epochs}
 
 
 @pytest.mark.backend
