@@ -18,7 +18,7 @@ from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.prediction.pictures import compared
 from fornet_keras.prediction.predictor import Predictor
-from fornet_keras.training.devices import alone
+from fornet_keras.training.devices import alone, on_one_device
 from fornet_keras.training.ema import averaged_weights
 from fornet_keras.training.finite import STEADIER
 
@@ -98,6 +98,7 @@ class Validation(keras.callbacks.Callback):
         """Whether the score has not risen for so long that training stops."""
         return self.patience is not None and self.since_best >= self.patience
 
+    @on_one_device()
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         if (epoch + 1) % self.every and epoch + 1 < self.epochs:
             return
