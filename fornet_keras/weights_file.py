@@ -18,7 +18,7 @@ WEIGHTS = "weights.safetensors"
 MAX_HEADER_BYTES = 1_000_000
 MAX_NUMBERS = 32_000_000
 """Seven times those of `m`: a file in which so many float32 have no room is refused unread."""
-MAX_WEIGHTS_BYTES = 4 * MAX_NUMBERS
+MAX_WEIGHTS_BYTES = 8 + MAX_HEADER_BYTES + 4 * MAX_NUMBERS
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 """Of booleans a file holds four times as many numbers, and complex ones would lose a half."""
 
@@ -64,7 +64,7 @@ def _require_weights(path: Path, arrays: Arrays) -> None:
                 f"{path}: '{name}' is {array.dtype.name}; expected {', '.join(DTYPES)}; "
                 "save the model again with save_model"
             )
-        if not np.isfinite(array).all():
+        if not (np.abs(array) <= np.finfo("float32").max).all():  # a float64 may be finite, and not there
             raise ModelError(f"{path}: '{name}' is not finite; train the model again")
 
 

@@ -42,7 +42,8 @@ def convolve_tiles(tiles, kernel):
     """Convolve tiles that bring their halo of one cell.
 
     In float32 this is a plain convolution up to rounding, which is ten times as coarse as the plain one's:
-    4e-7 of the result. In bfloat16 that would be 2.5 %.
+    4e-7 of the result. It is 0.3 % in TF32, in which JAX and TensorFlow multiply float32 on NVIDIA GPUs, and
+    would be 2.5 % in bfloat16.
 
     Args:
         tiles: float32 `(edge + 2, edge + 2, count, channels)`, an edge of `TILES`.

@@ -1,8 +1,9 @@
 """Training on several devices, of one machine or more: each computes its part of every batch.
 
 All learn what one device would learn from the whole batch: the statistics of batch normalisation and the
-sums of the loss go over all parts, and what cannot (`synchronize`) is refused. Only which random regions
-training keeps is another draw on TensorFlow and PyTorch.
+sums of the loss go over all parts, and what cannot (`synchronize`) is refused. Only what is drawn,
+which random regions training keeps and which channels dropout drops, is another draw on TensorFlow and
+PyTorch.
 """
 
 from __future__ import annotations
@@ -181,12 +182,19 @@ def _require_parts_suffice(model: keras.Model, backend: str) -> None:
 
 def alone(model: keras.Model) -> keras.Model:
     """The model itself or, on JAX, a copy on one device of a model whose weights lie on several."""
-    distribution = keras.distribution.distribution()
-    if not distribution:
+    if keras.backend.backend() != "jax" or len(model.weights[0].value.devices()) == 1:
         return model
+    with on_one_device():
+        return model.with_top_k(model.top_k)
+
+
+@contextmanager
+def on_one_device() -> Iterator[None]:
+    """In the block, also within `on_devices`, JAX makes and computes on one device what is new there."""
+    distribution = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
     try:
-        return model.with_top_k(model.top_k)
+        yield
     finally:
         keras.distribution.set_distribution(distribution)
 

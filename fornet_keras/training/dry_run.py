@@ -23,7 +23,7 @@ from fornet_keras.training.checkpoint import capture, save_checkpoint
 from fornet_keras.training.devices import ALONE, alone, on_devices, synchronize
 from fornet_keras.training.fit_selector import fit_selector
 from fornet_keras.training.open_data import open_data
-from fornet_keras.training.schedule import schedule_notes
+from fornet_keras.training.schedule import require_all_steps, schedule_notes
 from fornet_keras.training.train import make_model
 
 TIMED_STEPS = 5
@@ -45,6 +45,7 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
     Raises:
         As `train`.
     """
+    require_all_steps()
     training = config.training
     train_set, val_set, pixels = open_data(config, console)
     if config.data.cache:

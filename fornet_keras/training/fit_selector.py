@@ -54,6 +54,10 @@ def fit_selector_of_best(
 class _SelectorAlone(keras.Model):
     """The part of a `FoRNet` that scores regions, with the Selector's loss alone."""
 
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """As at inference, also in `fit`: a backbone drops nothing, though it may have layers that do."""
+        return super().call(inputs, training=False, mask=mask)
+
     def compute_loss(
         self,
         x: Any = None,
@@ -94,7 +98,7 @@ def fit_selector(
         initial = keras.initializers.GlorotUniform(config.training.seed)(layer.kernel.shape)
         layer.kernel.assign(scale * initial)
         layer.bias.assign(ops.zeros(layer.bias.shape))
-    model.trainable = False  # and so normalised as at inference
+    model.trainable = False
     selector.trainable = True
     outputs = {name: model.output[name] for name in ("coarse_logits", "importance")}
     alone = _SelectorAlone(model.input, outputs, name="selector_alone")

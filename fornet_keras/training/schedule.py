@@ -9,6 +9,25 @@ import keras
 from keras import ops
 
 from fornet_keras.config import Config
+from fornet_keras.errors import ConfigError
+
+
+def require_all_steps() -> None:
+    """Refuse Keras' own limits, with which a `fit` ends before a run has done its steps.
+
+    Raises:
+        ConfigError: one is set.
+    """
+    limits = {
+        "KERAS_MAX_EPOCHS": keras.config.max_epochs(),
+        "KERAS_MAX_STEPS_PER_EPOCH": keras.config.max_steps_per_epoch(),
+    }
+    for variable, limit in limits.items():
+        if limit:
+            raise ConfigError(
+                f"{variable} is {limit}, and a run counts on all steps of training.epochs; expected no limit "
+                "of Keras' own; unset it, and set fewer training.epochs for a short run"
+            )
 
 
 def schedule_notes(config: Config, total_steps: int) -> Iterator[str]:

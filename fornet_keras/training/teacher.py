@@ -36,16 +36,19 @@ class TeacherMemory:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        described = find_description(folder)
+        # Once, for the run learns from what it has loaded, whatever becomes of the folder: a SHA-256 that
+        # changes with the weights, None where it is gone.
+        self._memory = {"sha256": sha256(described.read_bytes()).hexdigest() if described.is_file() else None}
 
     @property
     def memory(self) -> dict[str, Any]:
-        """A SHA-256 that changes with the teacher's weights, None where it is gone."""
-        described = find_description(self.folder)
-        return {"sha256": sha256(described.read_bytes()).hexdigest() if described.is_file() else None}
+        """What a run that goes on must still know."""
+        return self._memory
 
     @memory.setter
     def memory(self, memory: dict[str, Any]) -> None:
-        if memory != self.memory:
+        if memory != self._memory:
             raise ConfigError(
                 f"{self.folder}: not the teacher that the run has learnt from, or changed since; put that "
                 "one back, or begin a new run with another --output"

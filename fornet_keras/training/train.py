@@ -41,7 +41,7 @@ from fornet_keras.training.run_folder import (
     write_config,
 )
 from fornet_keras.training.run_log import RunLog
-from fornet_keras.training.schedule import schedule_notes
+from fornet_keras.training.schedule import require_all_steps, schedule_notes
 from fornet_keras.training.teacher import TeacherMemory, learn_from, load_teacher
 from fornet_keras.training.validation import Validation
 
@@ -71,7 +71,8 @@ def train(
 
     Raises:
         ConfigError: no data folder is given, or one that is not UTF-8, the run folder is in use, of another
-            run that goes on or of another configuration, or its run has learnt from other images.
+            run that goes on or of another configuration, its run has learnt from other images, or Keras'
+            own limits would end it early.
         DataError: the data cannot be used.
         TrainingError: the loss became NaN or infinite, a checkpoint could not be written, or none of the
             run's is whole.
@@ -105,6 +106,7 @@ def _train(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> tuple[dict[str, Any], Scores]:
     """Train in this process, alone or with others."""
+    require_all_steps()
     training = config.training
     train_set, val_set, pixels = open_data(config, console)
     decoded = open_decoded(train_set, config, console)

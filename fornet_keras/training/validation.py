@@ -20,7 +20,7 @@ from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.prediction.pictures import compared
 from fornet_keras.prediction.predictor import Predictor
-from fornet_keras.training.devices import alone
+from fornet_keras.training.devices import alone, on_one_device
 from fornet_keras.training.ema import averaged_weights
 from fornet_keras.training.finite import STEADIER
 
@@ -99,6 +99,7 @@ class Validation(keras.callbacks.Callback):
         patience = self.training.patience
         return patience is not None and self.since_best >= patience
 
+    @on_one_device()
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         if (epoch + 1) % self.training.validate_every and epoch + 1 < self.training.epochs:
             return

@@ -125,8 +125,16 @@ def test_huge_weights_are_refused_unread(folder: Path, monkeypatch: pytest.Monke
         file.truncate(10**11)  # a hole: it takes no space
     monkeypatch.setattr(weights_file, "checksum", None)
     with pytest.raises(
-        ModelError, match=r"weights.safetensors: larger than 128,000,000 bytes; expected a mod"
+        ModelError, match=r"weights.safetensors: larger than 129,000,008 bytes; expected a mod"
     ):
+        load_model(folder)
+
+
+def test_as_many_weights_as_are_saved_are_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (folder / "weights.safetensors").open("ab") as file:
+        file.truncate(4 * weights_file.MAX_NUMBERS + 100_000)  # with a header
+    monkeypatch.setattr(weights_file, "checksum", lambda path: "read")
+    with pytest.raises(ModelError, match="its SHA-256 is not the one in model.json"):
         load_model(folder)
 
 
@@ -144,9 +152,11 @@ def test_numbers_of_another_kind_are_refused(folder: Path, dtype: str) -> None:
         load_model(folder)
 
 
-def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
+@pytest.mark.parametrize("value", [np.float32("nan"), np.float64(1e300)])
+def test_weights_that_are_not_finite_are_refused(folder: Path, value: np.floating[Any]) -> None:
+    """Nor those that are not as float32."""
     name = "coarse_logits/bias"
-    rewrite_weights(folder, lambda weights: weights.update({name: weights[name] * np.nan}))
+    rewrite_weights(folder, lambda weights: weights.update({name: np.full(weights[name].shape, value)}))
     with pytest.raises(ModelError, match=f"weights.safetensors: '{name}' is not finite; train the model"):
         load_model(folder)
 

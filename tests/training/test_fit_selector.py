@@ -42,10 +42,17 @@ def loss(model: keras.Model, batches: TrainingBatches) -> float:
     return float(selector_loss(*shares, keras.ops.convert_to_tensor(outputs["importance"])))
 
 
+def with_dropout(backbone: keras.Model) -> keras.Model:
+    dropped = {name: keras.layers.Dropout(0.5)(x) for name, x in backbone.output.items()}
+    return keras.Model(backbone.input, dropped, name="backbone")
+
+
 def test_the_selector_alone_learns_and_forgets_what_it_knew(make_config: Callable[..., Any]) -> None:
+    """From a network that drops nothing, as it is used."""
     config = make_config(training={"selector_epochs": 3})
     batches = TrainingBatches(open_split(config.data, "train"), config.augment, 2, 0)
-    models = [randomize(tiny_model(num_classes=11)) for _ in range(2)]
+    backbones = tiny_model().backbone, with_dropout(tiny_model().backbone)
+    models = [randomize(tiny_model(num_classes=11, backbone=backbone)) for backbone in backbones]
     before = arrays(models[0])
     untrained = loss(models[0], batches)
     selector = models[1].get_layer("selector")

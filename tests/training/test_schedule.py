@@ -1,8 +1,12 @@
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from fornet_keras.config import Config
+from fornet_keras.errors import ConfigError
 
 pytestmark = pytest.mark.backend
 
@@ -50,3 +54,23 @@ def test_settings_of_a_longer_run_are_said(make_config: Callable[..., Config]) -
     assert "stay for model.freeze_epochs=2 epochs, and the run has 2: they never change" in backbone
     assert "rises for training.warmup_steps=99 steps, and the run has 90: it never falls" in rate
     assert "change after training.accumulate=100 steps, and the run has 90: they never change" in weights
+
+
+@pytest.mark.parametrize("limit", ["max_epochs", "max_steps_per_epoch"])
+def test_limits_of_keras_are_refused(
+    limit: str,
+    train: Callable[..., Any],
+    make_config: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With fewer epochs than the run has, `fit` would be called again and again and do nothing."""
+    from fornet_keras.training.dry_run import dry_run
+
+    monkeypatch.setattr(f"keras.config.{limit}", lambda: 1)
+    message = f"KERAS_{limit.upper()} is 1, .*; unset it, and set fewer training.epochs"
+    with pytest.raises(ConfigError, match=message):
+        train(make_config(), tmp_path / "run")
+    with pytest.raises(ConfigError, match=message):
+        dry_run(make_config(), Console(quiet=True))
+    assert not (tmp_path / "run").exists()

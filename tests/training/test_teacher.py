@@ -78,16 +78,17 @@ def test_a_run_goes_on_with_the_same_teacher_alone(
         if len(taught) == 2:
             raise MemoryError
         learn_from(model, teacher)
+        save_model(other, CAMVID, folder)  # while the run goes on
 
+    other = randomize(tiny_model(num_classes=11), 1)
     monkeypatch.setattr("fornet_keras.training.train.learn_from", also_noted)
     folder = tmp_path / "large"
     save_model(randomize(tiny_model(num_classes=11)), CAMVID, folder)
+    before = shutil.copytree(folder, tmp_path / "before")
     options = {"checkpoint_minutes": 0, "keep_checkpoints": 9}
     config = make_config(loss={"teacher": str(folder)}, training=options)
     train(config, tmp_path / "whole")
     cut_off(tmp_path / "whole", tmp_path / "run", 1)
-    before = shutil.copytree(folder, tmp_path / "before")
-    save_model(randomize(tiny_model(num_classes=11), 1), CAMVID, folder)
     with pytest.raises(ConfigError, match="large: not the teacher that the run has learnt from"):
         train(config, tmp_path / "run", resume=True)
     shutil.copytree(before, folder, dirs_exist_ok=True)

@@ -5,6 +5,7 @@ Those are another draw on several devices; without them the loss must be that of
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from fornet_keras.cli.backend import start_backend
@@ -14,6 +15,7 @@ from fornet_keras.config import read_config
 def main(devices: int, config_file: str, output: str) -> None:
     """Train as `cli.py train --resume` does, in this process or with those of the launcher."""
     start_backend(None)
+    warnings.filterwarnings("error", "Detected a mix of local")  # of variables on one device and on several
     if os.environ["KERAS_BACKEND"] == "tensorflow":
         import tensorflow as tf
 
