@@ -30,7 +30,7 @@ from fornet_keras.backbones.library import import_library
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import dump_config
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
-from fornet_keras.data.sizes import brought_back
+from fornet_keras.data.sizes import brought_back, shrunk
 from fornet_keras.errors import ConfigError, FoRNetError
 from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.layers.resize import UpsampleToImage
@@ -66,7 +66,8 @@ class PeerPredictor:
 
     top_k, region_size = 1.0, 4
 
-    def __init__(self, model):
+    def __init__(self, model, short_side):
+        self.num_classes, self.short_side = model.output.shape[-1], short_side
         self.predict = PerSize(keras.Model(model.input, {"label_ids": LabelIds()(model.output)}))
 
     @property
@@ -74,13 +75,13 @@ class PeerPredictor:
         """How often a function was compiled."""
         return self.predict.compiled
 
-    def __call__(self, image, size=None):
-        """Predict one image, with labels of `size`, or of its own."""
-        labels = self.predict(image[None])["label_ids"][0].astype(np.uint8)
+    def __call__(self, image):
+        """Predict one image, with labels of its own size."""
+        labels = self.predict(shrunk(image, self.short_side)[None])["label_ids"][0].astype(np.uint8)
         coarse = labels[2::4, 2::4]
         kept = np.ones(coarse.shape, bool)
         return {
-            "label_ids": brought_back(labels, size or labels.shape),
+            "label_ids": brought_back(labels, image.shape[:2]),
             "coarse_label_ids": coarse,
             "importance": kept * 1.0,
             "kept": kept,
@@ -163,8 +164,8 @@ def train_and_score(name, config, train_set, val_set, pixels, size):
     with averaged_weights(model):
         scored.set_weights(model.get_weights())
     fornet = isinstance(scored, FoRNet)
-    predictor = (Predictor if fornet else PeerPredictor)(scored)
-    scores = evaluate(predictor, val_set, bands=(BAND,), short_side=config.data.short_side).as_json()
+    predictor = Predictor(scored) if fornet else PeerPredictor(scored, config.data.short_side)
+    scores = evaluate(predictor, val_set, bands=(BAND,)).as_json()
     return {
         "miou": scores["miou"],
         "band_miou": scores["band_miou"][str(BAND)],

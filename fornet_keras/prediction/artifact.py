@@ -33,6 +33,8 @@ class ArtifactPredictor:
     def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu") -> None:
         manifest = read_manifest(folder)
         self.table = manifest.table()
+        self.num_classes = self.table.num_classes
+        self.short_side = None  # its own size is all it takes
         self.size = manifest.size
         self.top_k = manifest.top_k
         self.region_size = 0  # it does not say which regions it refines

@@ -71,7 +71,7 @@ def _measure(
     step_seconds = (time.perf_counter() - started) / TIMED_STEPS
 
     predictor = Predictor(alone(model))
-    example = val_set.samples[0], val_set.table, model.short_side
+    example = val_set.samples[0], val_set.table
     for _ in range(2):  # JAX, with several devices, compiles twice
         predictor(read_sample(*example)[0])
     started = time.perf_counter()

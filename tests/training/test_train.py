@@ -151,7 +151,7 @@ def test_a_run_learns_validates_and_is_used_at_one_size(
         model, _ = load_model(tmp_path / "run" / name)
         assert model.short_side == 64
     dataset = open_dataset("camvid", own_camvid, "val")
-    scores = evaluate(Predictor(load_model(tmp_path / "run")[0]), dataset, short_side=64)
+    scores = evaluate(Predictor(load_model(tmp_path / "run")[0]), dataset)
     assert scores.matrix.counts.tolist() == result["val"]["confusion_matrix"]
     found = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload().Images("val/0")[-1]
     assert found.height == 64, "shown as it was predicted"
