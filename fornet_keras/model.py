@@ -151,7 +151,10 @@ class FoRNet(keras.Model):
             ValueError: a preset that does not exist, or a backbone by its name.
         """
         if preset not in PRESETS:
-            raise ValueError(f"preset must be one of {', '.join(PRESETS)}; received {preset!r}")
+            raise ValueError(
+                f"preset must be one of {', '.join(PRESETS)}; received {preset!r}; "
+                "a trained model, shipped ones too, is read by load_model"
+            )
         arguments = {**PRESETS[preset], **kwargs}
         backbone = arguments["backbone"]
         if isinstance(backbone, str):
@@ -187,7 +190,7 @@ class FoRNet(keras.Model):
             DataError: the file cannot be read.
             ValueError: an array of another shape, or a shorter side below 0.
         """
-        image = read_image(Path(image)) if isinstance(image, str | Path) else np.asarray(image)
+        image = read_image(image) if isinstance(image, str | Path) else np.asarray(image)
         if image.dtype != np.uint8:
             image = image.astype(np.float32)
         if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
