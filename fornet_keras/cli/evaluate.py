@@ -59,6 +59,7 @@ BOUNDARY_RADIUS = 3
         "evaluate runs/city --report report",
         "evaluate runs/cityscapes --config configs/cityscapes.yaml --data DIR --split test --submission sent",
         "evaluate runs/camvid --config configs/camvid.yaml --data DIR --curve 0.1,0.5,1",
+        "evaluate phone_int8 --config configs/camvid.yaml --data DIR",
     ],
 )
 @model_argument
