@@ -97,6 +97,7 @@ class RankedPredictor:
 
     def __init__(self, model, choice):
         self.top_k, self.region_size, self.choice = model.top_k, model.region_size, choice
+        self.num_classes, self.short_side = model.num_classes, model.short_side
         outputs = {name: model.output[name] for name in ("coarse_logits", "importance")}
         self.scorer = keras.Model(model.input, outputs)
         self.scorer.compile(jit_compile=keras.backend.backend() == "jax")
@@ -104,8 +105,9 @@ class RankedPredictor:
         self.random = np.random.default_rng(0)
         self.seconds = []
 
-    def __call__(self, image, size=None):
+    def __call__(self, image):
         """Predict as `Predictor` does."""
+        size, image = image.shape[:2], shrunk(image, self.short_side)
         seen = self.scorer.predict_on_batch(image[None])
         coarse, importance = np.asarray(seen["coarse_logits"][0]), np.asarray(seen["importance"][0])
         void = np.full(image.shape[:2], IGNORE, np.uint8)
@@ -114,7 +116,7 @@ class RankedPredictor:
         outputs = self.ranked.predict_on_batch([image[None], scores.astype("float32")[None]])
         self.seconds.append(time.perf_counter() - started)
         labels, own = np.asarray(outputs["label_ids"][0]).astype(np.uint8), image.shape[:2]
-        if size not in (None, own):
+        if size != own:
             labels = enlarged_label_ids(np.asarray(outputs["cells"][0]), STRIDE, own, size)
         return {
             "label_ids": labels,
@@ -158,7 +160,6 @@ def measure(folder, ratio, choice, dataset):
         dataset,
         lambda sample, image, *_: images.append(shrunk(image, model.short_side)),
         (BAND,),
-        short_side=model.short_side,
     )
     cost = summarize(model, images[0].shape[:2], ratio)
     macs = {part: numbers["macs"] for part, numbers in cost["by_part"].items()}

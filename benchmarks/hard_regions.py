@@ -107,7 +107,7 @@ def measure(model, dataset):
 def time_dial(model, image, repeats=15):
     """Median milliseconds of a prediction at each ratio, the ratios in turn."""
     size = image.shape[:2]
-    predictors = {ratio: Predictor(model.with_top_k(ratio)) for ratio in RATIOS}
+    predictors = {ratio: Predictor(model.with_top_k(ratio), short_side=0) for ratio in RATIOS}
     for predict in predictors.values():
         predict(image)
     seconds: dict[float, list[float]] = {ratio: [] for ratio in RATIOS}

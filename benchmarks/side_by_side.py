@@ -30,6 +30,7 @@ from fornet_keras.backbones.library import import_library
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import dump_config
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
+from fornet_keras.data.sizes import shrunk
 from fornet_keras.errors import ConfigError, FoRNetError
 from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.layers.resize import UpsampleToImage
@@ -65,7 +66,8 @@ class PeerPredictor:
 
     top_k, region_size = 1.0, 4
 
-    def __init__(self, model):
+    def __init__(self, model, short_side):
+        self.num_classes, self.short_side = model.output.shape[-1], short_side
         self.predict = PerSize(keras.Model(model.input, {"label_ids": LabelIds()(model.output)}))
         self.to_enlarge = PerSize(keras.Model(model.input, {"logits": model.output}))
 
@@ -74,15 +76,15 @@ class PeerPredictor:
         """How often a function was compiled."""
         return self.predict.compiled + self.to_enlarge.compiled
 
-    def __call__(self, image, size=None):
-        """Predict one image, with labels of `size`, or of its own."""
-        own = image.shape[:2]
-        if size in (None, own):
+    def __call__(self, image):
+        """Predict one image, with labels of its own size."""
+        seen = shrunk(image, self.short_side)
+        if seen.shape == image.shape:
             labels = self.predict(image[None])["label_ids"][0].astype(np.uint8)
             coarse = labels[2::4, 2::4]
         else:
-            logits = self.to_enlarge(image[None])["logits"][0]
-            labels = enlarged_label_ids(logits, 1, own, size)
+            logits = self.to_enlarge(seen[None])["logits"][0]
+            labels = enlarged_label_ids(logits, 1, seen.shape[:2], image.shape[:2])
             coarse = logits[2::4, 2::4].argmax(-1).astype(np.uint8)
         kept = np.ones(coarse.shape, bool)
         return {
@@ -169,8 +171,8 @@ def train_and_score(name, config, train_set, val_set, pixels, size):
     with averaged_weights(model):
         scored.set_weights(model.get_weights())
     fornet = isinstance(scored, FoRNet)
-    predictor = (Predictor if fornet else PeerPredictor)(scored)
-    scores = evaluate(predictor, val_set, bands=(BAND,), short_side=config.data.short_side).as_json()
+    predictor = Predictor(scored) if fornet else PeerPredictor(scored, config.data.short_side)
+    scores = evaluate(predictor, val_set, bands=(BAND,)).as_json()
     return {
         "miou": scores["miou"],
         "band_miou": scores["band_miou"][str(BAND)],

@@ -22,6 +22,7 @@ _HOMES = {
     "open_dataset": "fornet_keras.data.sources",
     "overlay": "fornet_keras.prediction.pictures",
     "read_config": "fornet_keras.config",
+    "read_image": "fornet_keras.data.images",
     "save_model": "fornet_keras.model_folder",
     "train": "fornet_keras.training.train",
 }

@@ -9,7 +9,6 @@ import numpy as np
 
 from fornet_keras.backbones.residual import STRIDES, ResidualBackbone
 from fornet_keras.data.images import read_image
-from fornet_keras.data.sizes import shrunk
 from fornet_keras.empty_build import empty_build
 from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
 from fornet_keras.layers.neck import drop_channels, fuse_top_down, join_detail, upsample
@@ -152,7 +151,10 @@ class FoRNet(keras.Model):
             ValueError: a preset that does not exist, or a backbone by its name.
         """
         if preset not in PRESETS:
-            raise ValueError(f"preset must be one of {', '.join(PRESETS)}; received {preset!r}")
+            raise ValueError(
+                f"preset must be one of {', '.join(PRESETS)}; received {preset!r}; "
+                "a trained model, shipped ones too, is read by load_model"
+            )
         arguments = {**PRESETS[preset], **kwargs}
         backbone = arguments["backbone"]
         if isinstance(backbone, str):
@@ -188,18 +190,15 @@ class FoRNet(keras.Model):
             DataError: the file cannot be read.
             ValueError: an array of another shape, or a shorter side below 0.
         """
-        image = read_image(Path(image)) if isinstance(image, str | Path) else np.asarray(image)
+        image = read_image(image) if isinstance(image, str | Path) else np.asarray(image)
         if image.dtype != np.uint8:
             image = image.astype(np.float32)
         if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
             raise ValueError(f"image must be an RGB array (height, width, 3); received shape {image.shape}")
         if image.dtype == np.float32 and image.max() <= 1:
             warnings.warn("image: float values up to 1 only, nearly black; expected 0…255", stacklevel=2)
-        short_side = self.short_side if short_side is None else short_side
-        if short_side is not None and short_side < 0:
-            raise ValueError(f"short_side must be pixels, or 0 for the image's own; received {short_side}")
         self._predictor = self._predictor or Predictor(self)
-        return self._predictor(shrunk(image, short_side or None), image.shape[:2])
+        return self._predictor(image, short_side)
 
     def with_top_k(self, top_k):
         """The same network, with a copy of the weights, that corrects another share of the regions.

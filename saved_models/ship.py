@@ -43,7 +43,7 @@ def score(folder, dataset):
     for ratio in RATIOS:
         model, table = load_model(folder, ratio)
         predict = Predictor(model)
-        scores = evaluate(predict, dataset, bands=BANDS, short_side=model.short_side)
+        scores = evaluate(predict, dataset, bands=BANDS)
         results[str(ratio)] = scores.as_json()
         del results[str(ratio)]["image_miou"]  # by path, which is nobody else's
     ranked = sorted(dataset.samples, key=lambda sample: np.nan_to_num(scores.image_miou[sample.image], nan=1))

@@ -26,5 +26,5 @@ def test_its_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     matplotlib.use("agg")
     known: dict[str, object] = {}
     exec(code, known)
-    assert {"history", "seen", "figure"} <= {*known}
+    assert {"history", "seen", "figure", "scores", "again", "found"} <= {*known}
     matplotlib.pyplot.close("all")

@@ -123,7 +123,7 @@ def _exported(folder: Path, threads: int | None, device: str) -> Candidate:
 
 def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None) -> Candidate:
     model, table = load_model(folder, top_k)
-    predictor, inside = Predictor(model), find_description(folder).parent
+    predictor, inside = Predictor(model, short_side=0), find_description(folder).parent
     return Candidate(
         str(folder),
         f"keras {keras.backend.backend()}",

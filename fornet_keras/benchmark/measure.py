@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from fornet_keras.benchmark.candidates import Candidate
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.images import read_image
-from fornet_keras.data.samples import fit_sample
-from fornet_keras.data.sizes import stretched
+from fornet_keras.data.samples import read_sample
+from fornet_keras.data.sizes import brought_back, letterboxed, stretched
 from fornet_keras.data.synthetic import MIN_SIDE, render_scene
 from fornet_keras.metrics import ConfusionMatrix
 
@@ -82,11 +82,13 @@ def benchmark_image(size: tuple[int, int], dataset: Dataset | None) -> NDArray[n
 
 
 def score(candidate: Candidate, dataset: Dataset) -> float | None:
-    """MIoU on a labelled data set, at the candidate's image size, 0…1; None where its classes are others."""
+    """MIoU on a labelled data set, each label at its own size, 0…1; None where the classes are others."""
     if candidate.classes != dataset.table.names:
         return None
     matrix = ConfusionMatrix(dataset.table.num_classes)
     for sample in dataset.samples:
-        image, label = fit_sample(sample, dataset.table, candidate.size)
-        matrix.add(label, candidate.run(image))
+        image, label = read_sample(sample, dataset.table)
+        fitted, window = letterboxed(image, candidate.size)
+        label_ids = candidate.run(fitted)[window].astype(np.uint8)
+        matrix.add(label, brought_back(label_ids, label.shape))
     return matrix.miou

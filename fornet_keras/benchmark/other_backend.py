@@ -76,7 +76,7 @@ def _open(folder: Path, top_k: float | None) -> None:
     keras.config.set_image_data_format("channels_last")  # as `start_backend` does in the first process
     global _predictor
     model, _ = load_model(folder, top_k)
-    _predictor = Predictor(model)
+    _predictor = Predictor(model, short_side=0)  # at the size that is timed
 
 
 def _predict(image: NDArray[np.uint8]) -> Any:

@@ -96,7 +96,7 @@ SHORT = {
     "config_file",
     type=Configuration(),
     help="Time on an image of this configuration's validation data instead of a made-up street scene, and "
-    "score mIoU on all of it, images and labels brought to that size.",
+    "score mIoU on all of it, images brought to that size, each label at its own.",
 )
 @data_option
 @split_option

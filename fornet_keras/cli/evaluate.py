@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import click
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.budget import top_k_within
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.models import has_learnt_from, require_classes, short_side_of
+from fornet_keras.cli.models import has_learnt_from, own_config, require_classes, short_side_of
 from fornet_keras.cli.options import (
     Configuration,
     Shares,
@@ -29,14 +30,13 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.scores import learnt_note, show_curve, show_official_scores, show_scores
 from fornet_keras.cli.screen import ERRORS, counting
 from fornet_keras.cli.settings import look_through_to_use, read_settings
-from fornet_keras.cli.views import make_predictor, views_options
+from fornet_keras.cli.views import Views, make_predictor, open_artifact, views_options
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sizes import shrunk_size
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
-from fornet_keras.model_description import read_description
-from fornet_keras.prediction.artifact import is_artifact
+from fornet_keras.prediction.artifact import ArtifactPredictor, is_artifact
 from fornet_keras.prediction.submission import require_own_places, save_label_values
 from fornet_keras.shipped import shown
 
@@ -60,6 +60,7 @@ BOUNDARY_RADIUS = 3
         "evaluate runs/city --report report",
         "evaluate runs/cityscapes --config configs/cityscapes.yaml --data DIR --split test --submission sent",
         "evaluate runs/camvid --config configs/camvid.yaml --data DIR --curve 0.1,0.5,1",
+        "evaluate phone_int8 --config configs/camvid.yaml --data DIR",
     ],
 )
 @model_argument
@@ -126,15 +127,15 @@ def evaluate(
 ) -> None:
     """Score MODEL on whole images, each label at its own size.
 
-    MODEL is a run folder, a saved model's folder, or the name of a shipped model. On data in the layout of
-    Cityscapes also the benchmark's own scores, as cityscapesScripts gives them.
+    MODEL is a run folder, a saved model's folder, the name of a shipped model, or an exported model. On data
+    in the layout of Cityscapes also the benchmark's own scores, as cityscapesScripts gives them.
     """
+    views: Views = {"window": window, "flip": flip, "scales": scales}
+    exported = None
     if is_artifact(model):
-        raise click.UsageError(
-            f"{model} is an exported model; expected a run or a saved model: "
-            f"`benchmark {model} --config {config_file or 'FILE'}` scores an exported one, at its own size"
-        )
-    config_file = config_file or _own_config(model)
+        of_keras = {"backend": backend, "top_k": top_k, "budget_ms": budget_ms, **views, "curve": curve}
+        exported = open_artifact(model, of_keras | {"short_side": short_side is not None})
+    config_file = config_file or own_config(model)
     config = read_settings(config_file, data_folder, [f"data.on_error={on_error}"] if on_error else [])
     if submission_folder:
         _require_fit_for_submission(config.data.format, config_file, submission_folder, save_folder)
@@ -144,29 +145,25 @@ def evaluate(
     start_backend(backend)
     from fornet_keras.evaluation.cityscapes import find_label_files
     from fornet_keras.evaluation.report import save_report
-    from fornet_keras.model_folder import load_model
 
-    short_side = short_side_of(model, 0 if window and short_side is None else short_side)
-    views = bool(window or flip or scales)
-    top_k = top_k_within(
-        budget_ms, top_k, views, model, lambda: shrunk_size(image_size(dataset.samples[0].image), short_side)
-    )
-    network, table = load_model(model, top_k)
-    require_classes(model, table, dataset)
-    predictor = make_predictor(network, window, flip, scales)
+    predictors: Iterator[Predictor | ViewsPredictor | ArtifactPredictor]
+    if exported:
+        require_classes(model, exported.table, dataset)
+        predictors = iter((exported,))
+    else:
+        predictors = _predictors(model, dataset, top_k, budget_ms, curve, views, short_side)
+    predictor = next(predictors)
     label_files = find_label_files(dataset)
-    scores, official = _score(predictor, dataset, short_side, label_files, save_folder, submission_folder)
+    scores, official = _score(predictor, dataset, label_files, save_folder, submission_folder)
     points = [scores] if curve else []
-    for share in set(curve) - {scores.top_k}:
-        other = make_predictor(network.with_top_k(share), window, flip, scales)
-        points.append(_score(other, dataset, short_side)[0])
+    points += [_score(other, dataset)[0] for other in predictors]
     points.sort(key=lambda point: point.top_k)
     learnt = has_learnt_from(model, config.data, dataset.split)
     found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": learnt}
     found |= scores.as_json() | ({"cityscapes": official} if official else {})
     found |= {"curve": [point.as_json() for point in points]} if curve else {}
     title = f"{shown(model)} on {dataset.name} {dataset.split}"
-    title += f", shorter side {short_side} px at most" if short_side else ""
+    title += f", shorter side {scores.short_side} px at most" if scores.short_side else ""
     note = learnt_note(dataset.split) if learnt else ""
     try:
         write_json(json_file, found)
@@ -174,7 +171,7 @@ def evaluate(
         _show(title, note, scores, official, points)
     if report_folder:
         page = save_report(
-            report_folder, title, dataset, predictor, network.region_size, scores, points, note, official
+            report_folder, title, dataset, predictor, predictor.region_size, scores, points, note, official
         )
         click.echo(f"report: {page}")
     for kind, folder in (("predictions", save_folder), ("submission", submission_folder)):
@@ -182,12 +179,26 @@ def evaluate(
             click.echo(f"{kind}: {folder}")
 
 
-def _own_config(model: Path) -> Path:
-    for place in (model, model.parent):  # a run, a shipped model; a run's `best`
-        if (file := place / "config.yaml").is_file():
-            return file
-    read_description(model)  # or it is no model, which is then the finding
-    raise click.UsageError(f"Missing option '--config': {model} has no config.yaml of its own")
+def _predictors(
+    model: Path,
+    dataset: Dataset,
+    top_k: float | None,
+    budget_ms: float | None,
+    curve: Sequence[float],
+    views: Views,
+    short_side: int | None,
+) -> Iterator[Predictor | ViewsPredictor]:
+    """The predictor that is asked for, then one for each further share of the curve."""
+    from fornet_keras.model_folder import load_model
+
+    short_side = short_side_of(model, 0 if views["window"] and short_side is None else short_side)
+    size = partial(shrunk_size, image_size(dataset.samples[0].image), short_side)
+    top_k = top_k_within(budget_ms, top_k, any(views.values()), model, size)
+    network, table = load_model(model, top_k)
+    require_classes(model, table, dataset)
+    yield make_predictor(network, **views, short_side=short_side)
+    for share in set(curve) - {network.top_k}:
+        yield make_predictor(network.with_top_k(share), **views, short_side=short_side)
 
 
 def _show(
@@ -214,9 +225,8 @@ def _require_fit_for_submission(
 
 
 def _score(
-    predictor: Predictor | ViewsPredictor,
+    predictor: Predictor | ViewsPredictor | ArtifactPredictor,
     dataset: Dataset,
-    short_side: int | None,
     label_files: Mapping[Sample, LabelFiles] | None = None,
     save_folder: Path | None = None,
     submission_folder: Path | None = None,
@@ -242,5 +252,5 @@ def _score(
                     ERRORS.print(f"note: without the scores of cityscapesScripts: {error}")
             advance()
 
-        scores = score(predictor, dataset, on_image, BANDS, BOUNDARY_RADIUS, short_side)
+        scores = score(predictor, dataset, on_image, BANDS, BOUNDARY_RADIUS)
     return scores, official.as_json() if official else None

@@ -37,6 +37,21 @@ def weights_mark(folder: Path) -> str:
     return hashlib.sha256(described.read_bytes()).hexdigest()[:16] if described else "none"
 
 
+def own_config(folder: Path) -> Path:
+    """The configuration that a model has learnt with, beside it.
+
+    Raises:
+        click.UsageError: there is none.
+        ModelError: the folder is no model.
+    """
+    for place in (folder, folder.parent):  # a run, a shipped model; a run's `best`
+        if (file := place / "config.yaml").is_file():
+            return file
+    if not (folder / MANIFEST).is_file():
+        read_description(folder)  # or it is no model, which is then the finding
+    raise click.UsageError(f"Missing option '--config': {folder} has no config.yaml of its own")
+
+
 def short_side_of(folder: Path, asked: int | None) -> int | None:
     """Pixels to which larger images are brought down: those asked for, or the model's own; None for 0.
 

@@ -27,16 +27,17 @@ from fornet_keras.cli.options import (
 )
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
-from fornet_keras.cli.views import make_predictor, views_options
+from fornet_keras.cli.views import Views, make_predictor, open_artifact, views_options
 from fornet_keras.data.sizes import shrunk_size
-from fornet_keras.prediction.artifact import ArtifactPredictor, is_artifact
+from fornet_keras.prediction.artifact import is_artifact
 from fornet_keras.prediction.inputs import Input, find_inputs
 from fornet_keras.prediction.predict import FolderPrediction, Outcome, recorded_settings
 from fornet_keras.prediction.ray_engine import predict_with_ray
 from fornet_keras.prediction.video import first_size
 from fornet_keras.shipped import shown
 
-if TYPE_CHECKING:  # they import Keras
+if TYPE_CHECKING:
+    from fornet_keras.prediction.artifact import ArtifactPredictor
     from fornet_keras.prediction.predictor import Predictor
     from fornet_keras.prediction.views import ViewsPredictor
 
@@ -132,13 +133,13 @@ def predict(
         _require_fit_for_ray(model, found, device)
     elif context.get_parameter_source("workers") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--workers is of --engine ray")
-    views = {"window": window, "flip": flip, "scales": scales}
+    views: Views = {"window": window, "flip": flip, "scales": scales}
     settings = {"model": shown(model), "weights": weights_mark(model), "budget_ms": budget_ms, **views}
     predictor: Predictor | ViewsPredictor | ArtifactPredictor
     if is_artifact(model):
         of_keras = {"backend": backend, "top_k": top_k, "budget_ms": budget_ms, **views}
         of_keras |= {"short_side": short_side is not None, "importance": importance}
-        predictor = _open_artifact(model, device, **of_keras)
+        predictor = open_artifact(model, of_keras, device)
         table = predictor.table
     elif device != "cpu":
         raise click.UsageError("--device is of an exported model; Keras takes what its --backend finds")
@@ -153,14 +154,14 @@ def predict(
         recorded = None if anew else _recorded_top_k(output, settings, size)
         top_k = recorded or top_k_within(budget_ms, top_k, any(views.values()), model, lambda: size)
         network, table = load_model(model, top_k)
-        predictor = make_predictor(network, window, flip, scales)
+        predictor = make_predictor(network, **views, short_side=short_side)
     asked = {"labels": True, "overlay": overlay, "importance": importance}
     kinds = [kind for kind, wanted in asked.items() if wanted]
     if importance and any(entry.is_video for entry in found):
         click.echo("note: of videos only the overlay is written, not the importance", err=True)
     settings |= {"top_k": predictor.top_k}
     with tracking() as track:
-        prediction = FolderPrediction(predictor, table, output, kinds, overwrite, track, short_side, settings)
+        prediction = FolderPrediction(predictor, table, output, kinds, overwrite, track, settings)
         if engine == "ray":
             outcomes = predict_with_ray(model, prediction, found, workers, track)
         else:
@@ -183,19 +184,6 @@ def _require_fit_for_ray(model: Path, inputs: Sequence[Input], device: str) -> N
         raise click.UsageError("--engine ray predicts on the CPU; leave --device out")
     if any(entry.is_live for entry in inputs):
         raise click.UsageError("--engine ray reads files alone; leave it out for a camera or a stream")
-
-
-def _open_artifact(model: Path, device: str, **options: object) -> ArtifactPredictor:
-    """An exported model, where none of the options is given that it cannot follow."""
-    if given := [f"--{name.replace('_', '-')}" for name, value in options.items() if value]:
-        raise click.UsageError(
-            f"{', '.join(given)}: an exported model has its own runtime, size and top-k, and gives labels "
-            "and overlays only"
-        )
-    predictor = ArtifactPredictor(model, device=device)
-    size = "x".join(map(str, predictor.size))
-    click.echo(f"note: the exported model takes {size} pixels; others are letterboxed to that", err=True)
-    return predictor
 
 
 def _recorded_top_k(output: Path, settings: Mapping[str, object], size: tuple[int, int]) -> float | None:

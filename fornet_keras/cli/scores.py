@@ -33,11 +33,12 @@ def show_scores(scores: Scores, title: str) -> None:
             f"(mean over the classes of the outlines' F-score, {scores.boundary.radius} px off at most)"
         )
     click.echo(f"pixel accuracy  {number(matrix.pixel_accuracy)}")
-    refined = f"{100 * scores.refined_share:.3g}%"
-    click.echo(
-        f"error coverage  {number(scores.error_coverage)}   "
-        f"(of the coarse path's wrong pixels, in the {refined} of regions that were refined)"
-    )
+    if scores.num_regions:
+        refined = f"{100 * scores.refined_share:.3g}%"
+        click.echo(
+            f"error coverage  {number(scores.error_coverage)}   "
+            f"(of the coarse path's wrong pixels, in the {refined} of regions that were refined)"
+        )
     reading = 1000 * scores.read_seconds / scores.num_images
     inference = "–" if math.isnan(scores.milliseconds) else f"{scores.milliseconds:.1f} ms"
     click.echo(f"speed           reading {reading:.1f} ms, inference {inference} an image")

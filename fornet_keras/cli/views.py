@@ -1,13 +1,15 @@
-"""The options that look at an image more than once, and the predictor they ask for."""
+"""The options that look at an image more than once, and the predictor that a command's options ask for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
 from fornet_keras.cli.options import Size
+from fornet_keras.prediction.artifact import ArtifactPredictor
 
 if TYPE_CHECKING:  # they import Keras
     from fornet_keras.model import FoRNet
@@ -36,6 +38,14 @@ class Scales(click.ParamType):
         return scales
 
 
+class Views(TypedDict):
+    """Values of `--window`, `--flip` and `--scales`."""
+
+    window: tuple[int, int] | None
+    flip: bool
+    scales: tuple[float, ...]
+
+
 def views_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command `--window`, `--flip` and `--scales`."""
     for option in (
@@ -59,9 +69,13 @@ def views_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def make_predictor(
-    network: FoRNet, window: tuple[int, int] | None, flip: bool, scales: tuple[float, ...]
+    network: FoRNet,
+    window: tuple[int, int] | None,
+    flip: bool,
+    scales: tuple[float, ...],
+    short_side: int | None,
 ) -> Predictor | ViewsPredictor:
-    """The predictor that the options ask for.
+    """The predictor that the options ask for; without a shorter side, of images at their own size.
 
     Raises:
         click.UsageError: the model cannot take such windows.
@@ -70,10 +84,29 @@ def make_predictor(
     from fornet_keras.prediction.views import ViewsPredictor
 
     if not (window or flip or scales):
-        return Predictor(network)
+        return Predictor(network, short_side or 0)
     side = network.region_size
     if window and any(length < side or length % side for length in window):
         raise click.UsageError(
             f"--window is {window[0]}x{window[1]}; expected multiples of {side}, the model's region size"
         )
-    return ViewsPredictor(network, window, flip=flip, scales=tuple(sorted({1.0, *scales})))
+    scales = tuple(sorted({1.0, *scales}))
+    return ViewsPredictor(network, window, flip=flip, scales=scales, short_side=short_side or 0)
+
+
+def open_artifact(model: Path, asked: Mapping[str, object], device: str = "cpu") -> ArtifactPredictor:
+    """An exported model, where none of the options `asked` is given, which it cannot follow.
+
+    Raises:
+        click.UsageError: one is.
+        ExportError: the folder is not whole, or the runtime has no such device.
+    """
+    if given := [f"--{name.replace('_', '-')}" for name, value in asked.items() if value]:
+        raise click.UsageError(
+            f"{', '.join(given)}: an exported model has its own runtime, size and top-k, and gives labels "
+            "alone"
+        )
+    predictor = ArtifactPredictor(model, device=device)
+    size = "x".join(map(str, predictor.size))
+    click.echo(f"note: the exported model takes {size} pixels; others are letterboxed to that", err=True)
+    return predictor

@@ -19,6 +19,7 @@ from fornet_keras.config.explain import (
 )
 from fornet_keras.config.schema import SECTIONS, Config
 from fornet_keras.config.yaml_text import parse_yaml, yaml_1_2
+from fornet_keras.shipped import find_config
 
 MAX_BYTES = 1_000_000
 
@@ -27,14 +28,16 @@ def read_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration file.
 
     Args:
-        path: A YAML 1.2 file of at most `MAX_BYTES` bytes, in UTF-8.
+        path: A YAML 1.2 file of at most `MAX_BYTES` bytes, in UTF-8, or the name of a shipped one, such as
+            "camvid".
         overrides: Values that replace the file's, such as "training.epochs=5"; the last one of a key counts.
 
     Raises:
         ConfigError: The file cannot be read, or it or an override is not a valid configuration. The message
             is one line: file and line (or --set), key, what was expected, the fix.
     """
-    text = _read_text(Path(path))
+    path = find_config(path)
+    text = _read_text(path)
     values, origins = parse_yaml(text, lambda line: f"{path}:{line}" if line else str(path))
     if not isinstance(values, dict):
         found = "is empty" if values is None else f"is {kind_of(values)}"

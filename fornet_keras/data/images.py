@@ -77,7 +77,7 @@ def turns_unseen(path: Path) -> bool:
         return turn is not None and (turn not in _QUARTER_TURNS or image.width == image.height)
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path | str) -> NDArray[np.uint8]:
     """An image as RGB, upright.
 
     Grey becomes three equal channels, palettes their colours, 16 bits their upper 8; alpha is dropped; the
@@ -89,7 +89,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: the file is missing, not an image, damaged, or larger than `MAX_PIXELS`.
     """
-    with opened(path) as image:
+    with opened(Path(path)) as image:
         return _upright_rgb(image)
 
 

@@ -108,6 +108,21 @@ class ScanReport:
         fix = "; set augment.crop to at most their size" if min(height, width) >= MIN_CROP else ""
         return f"{images} smaller than {crops}: what is beyond them is padding{fix}"
 
+    def sizes_note(self, short_side: int | None, most: int) -> str | None:
+        """A line where images have more sizes than a backend keeps compiled.
+
+        Args:
+            short_side: `data.short_side`, to which larger images are brought down first.
+            most: sizes that are kept.
+        """
+        sizes = {shrunk_size((height, width), short_side) for height, width, _ in self.sizes}
+        if len(sizes) <= most:
+            return None
+        return (
+            f"note: '{self.split}' has images of {len(sizes)} sizes, each compiled for in every validation; "
+            f"up to {most} would be once; crop them to fewer, or raise training.validate_every"
+        )
+
     def turned_note(self) -> str | None:
         """A line where images are turned whose labels may not be drawn for that."""
         if not self.turned:

@@ -12,17 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import IGNORE, Dataset, Sample
+from fornet_keras.data.images import image_size
 from fornet_keras.data.samples import read_sample
-from fornet_keras.data.sizes import brought_back, shrunk
+from fornet_keras.data.sizes import brought_back, shrunk_size
+from fornet_keras.errors import ModelError
 from fornet_keras.evaluation.borders import BoundaryScore, border_band
 from fornet_keras.metrics import ConfusionMatrix
 
 Prediction = dict[str, NDArray[Any]]
-"""What a `Predictor` returns."""
+"""What a `Predictor` returns; of an `ArtifactPredictor` the label ids alone."""
 
 
 class Predicts(Protocol):
-    """What `evaluate` asks of a `Predictor`, a `ViewsPredictor` or another network's."""
+    """What `evaluate` asks of a `Predictor`, a `ViewsPredictor`, an `ArtifactPredictor` or another."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+
+    @property
+    def short_side(self) -> int | None:
+        """Pixels to which it brings the shorter side of larger images down, or None."""
 
     @property
     def top_k(self) -> float:
@@ -32,8 +42,8 @@ class Predicts(Protocol):
     def compiled(self) -> int:
         """How often a function was compiled."""
 
-    def __call__(self, image: NDArray[Any], size: tuple[int, int] | None = None) -> Prediction:
-        """Predict one image, with labels of `size`, or of its own."""
+    def __call__(self, image: NDArray[Any]) -> Prediction:
+        """Predict one image, with labels of its own size."""
 
 
 @dataclass
@@ -48,7 +58,7 @@ class Scores:
         num_images: images scored.
         coarse_errors: pixels that the coarse path got wrong, at stride 4.
         covered_errors: those of them that lie in kept regions.
-        num_regions: regions of all images.
+        num_regions: regions of all images; 0 where the predictor does not tell them.
         num_refined: those of them that were kept: more than the model's share where windows overlap.
         read_seconds: time spent reading all images and labels.
         predict_seconds: of each image for which nothing was compiled.
@@ -135,26 +145,32 @@ def evaluate(
     on_image: Callable[[Sample, NDArray[np.uint8], NDArray[np.uint8], Prediction], None] | None = None,
     bands: Sequence[int] = (),
     boundary_radius: int | None = None,
-    short_side: int | None = None,
 ) -> Scores:
     """Score a model on every sample of a data set.
 
     Args:
-        predictor: a `Predictor` or a `ViewsPredictor`.
+        predictor: a `Predictor` or a `ViewsPredictor`, which brings larger images down to its `short_side`,
+            or an `ArtifactPredictor`; labels are scored at their own size all the same.
         dataset: a `Dataset` with the model's classes, whose samples all have labels.
-        on_image: called after each image as `on_image(sample, image, label, prediction)`, or None.
+        on_image: called after each image as `on_image(sample, image, label, prediction)`, or None. Images
+            of one size come after each other, so that a backend compiles once for each size.
         bands: radii in pixels of the bands around label borders that are scored by themselves.
         boundary_radius: how far in pixels an outline may be off; None does not score outlines.
-        short_side: pixels to which the shorter side of larger images is brought down before they are
-            predicted; labels are scored at their own size all the same.
 
     Returns:
         `Scores`.
 
     Raises:
         DataError: a file cannot be used.
+        ModelError: the data have another number of classes than the model.
     """
     table = dataset.table
+    if predictor.num_classes != table.num_classes:
+        raise ModelError(
+            f"{dataset.name} has {table.num_classes} classes ({', '.join(table.names)}) and the model "
+            f"{predictor.num_classes}; expected as many, with the same meaning; "
+            "score on data with the classes that the model has learnt"
+        )
     scores = Scores(
         class_names=table.names,
         top_k=predictor.top_k,
@@ -163,14 +179,14 @@ def evaluate(
         bands={radius: ConfusionMatrix(table.num_classes) for radius in bands},
         boundary=BoundaryScore(table.num_classes, boundary_radius) if boundary_radius else None,
         thin=table.thin,
-        short_side=short_side,
+        short_side=predictor.short_side,
+        image_miou=dict.fromkeys((sample.image for sample in dataset.samples), float("nan")),
     )
-    for sample in dataset.samples:
+    for sample in _by_size(dataset, predictor.short_side):
         started = time.perf_counter()
         image, label = read_sample(sample, table)
         compiled, read = predictor.compiled, time.perf_counter()
-        seen = shrunk(image, short_side)
-        prediction = predictor(seen, label.shape)
+        prediction = predictor(image)
         if predictor.compiled == compiled:
             scores.predict_seconds.append(time.perf_counter() - read)
         scores.read_seconds += read - started
@@ -183,10 +199,17 @@ def evaluate(
             band.add(label[near], prediction["label_ids"][near])
         present = np.unique(label)
         scores.images_with[present[present != IGNORE]] += 1
-        _count_coverage(scores, brought_back(label, seen.shape[:2]), prediction)
+        if "kept" in prediction:  # an artifact does not say which regions it refines
+            seen_size = shrunk_size(label.shape, scores.short_side)
+            _count_coverage(scores, brought_back(label, seen_size), prediction)
         if on_image is not None:
             on_image(sample, image, label, prediction)
     return scores
+
+
+def _by_size(dataset: Dataset, short_side: int | None) -> list[Sample]:
+    """The samples in the order of the sizes at which they are predicted, those of one size in their own."""
+    return sorted(dataset.samples, key=lambda sample: shrunk_size(image_size(sample.image), short_side))
 
 
 def _add(matrix: ConfusionMatrix, label: NDArray[np.uint8], label_ids: NDArray[np.uint8]) -> float:

@@ -38,8 +38,9 @@ $classes
 $official
 $curve
 <h2>The worst images</h2>
-<p>From left to right: label, prediction, importance with the refined regions framed, at the size at which
-they were predicted. By the mean IoU of the classes in each image's label or prediction.</p>
+<p>From left to right: label, prediction and, where it is known, importance with the refined regions framed;
+larger images at the shorter side given above. By the mean IoU of the classes in each image's label or
+prediction.</p>
 <p><img src="legend.png" alt="class colours"></p>
 $worst
 </body></html>

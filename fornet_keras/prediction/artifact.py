@@ -33,17 +33,17 @@ class ArtifactPredictor:
     def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu") -> None:
         manifest = read_manifest(folder)
         self.table = manifest.table()
+        self.num_classes = self.table.num_classes
+        self.short_side = None  # its own size is all it takes
         self.size = manifest.size
         self.top_k = manifest.top_k
         self.region_size = 0  # it does not say which regions it refines
         self.compiled = 0  # a runtime may prepare itself in its first call
         self._run = open_runtime(folder, manifest.format, threads, device)
 
-    def __call__(
-        self, image: NDArray[np.uint8], size: tuple[int, int] | None = None
-    ) -> dict[str, NDArray[Any]]:
-        """Predict one image, uint8 RGB `(height, width, 3)`: `label_ids`, uint8 of `size` or the image's."""
+    def __call__(self, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Predict one image, uint8 RGB `(height, width, 3)`: `label_ids`, uint8 `(height, width)`."""
         fitted, window = letterboxed(image, self.size)
         label_ids = self._run(fitted[None])["label_ids"][0].astype(np.uint8)
         self.compiled = 1
-        return {"label_ids": brought_back(label_ids[window], size or image.shape[:2])}
+        return {"label_ids": brought_back(label_ids[window], image.shape[:2])}

@@ -76,7 +76,7 @@ def compared(
     region_size: int,
     table: LabelTable,
 ) -> Picture:
-    """Side by side: the photograph under its label, under the prediction, and its importance.
+    """Side by side: the photograph under its label, under the prediction, and, if known, its importance.
 
     Args:
         image: uint8 `(height, width, 3)`.
@@ -85,9 +85,10 @@ def compared(
         region_size: edge of a region in pixels.
         table: the `LabelTable`.
     """
-    hard = importance_map(image, prediction["importance"], prediction["kept"], region_size)
-    truth, found = (overlay(image, ids, table) for ids in (label, prediction["label_ids"]))
-    return side_by_side([[truth, found, hard]])
+    pictures = [overlay(image, ids, table) for ids in (label, prediction["label_ids"])]
+    if "importance" in prediction:
+        pictures.append(importance_map(image, prediction["importance"], prediction["kept"], region_size))
+    return side_by_side([pictures])
 
 
 def _paint(values: NDArray[Any], size: int) -> NDArray[Any]:

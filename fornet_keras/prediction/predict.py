@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 import time
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from fornet_keras.atomic import locked, write_text
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.fingerprint import file_state
-from fornet_keras.data.images import SUFFIXES, read_image
-from fornet_keras.data.sizes import brought_back, shrunk
+from fornet_keras.data.images import SUFFIXES, image_size, read_image
+from fornet_keras.data.sizes import brought_back, shrunk, shrunk_size
 from fornet_keras.errors import DataError, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
 from fornet_keras.prediction.inputs import ENDINGS, KINDS, LEGEND, SETTINGS, SOURCES, Input, find_outputs
@@ -86,13 +87,12 @@ class FolderPrediction:
 
     Args:
         predictor: a `Predictor`, a `ViewsPredictor`, or an `ArtifactPredictor`, which gives no importance.
+            Outputs have the image's own size, also where it brings larger images down.
         table: its model's classes.
         output: the folder.
         kinds: what to write of an image, some of `KINDS`.
         overwrite: write again what is there.
         track: gets items, their number or None, and a description, and hands the items on: a progress bar.
-        short_side: pixels to which the shorter side of a larger image is brought down before it is predicted;
-            outputs keep the image's own size. None predicts each at its own size.
         settings: whatever else the outputs depend on, such as which weights they are of; plain values.
     """
 
@@ -102,7 +102,6 @@ class FolderPrediction:
     kinds: Sequence[str] = KINDS[:1]
     overwrite: bool = False
     track: Track = untracked
-    short_side: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list, init=False)
     """What each prediction took for which nothing was compiled."""
@@ -114,7 +113,9 @@ class FolderPrediction:
             DataError: the folder holds predictions that were made with other settings, or of other files.
         """
         self.begin(inputs)
-        return [self.one(entry) for entry in self.track(inputs, len(inputs), "images")]
+        by_size = sorted(inputs, key=self._seen_size)  # a backend compiles for each size, and keeps few
+        outcomes = {entry: self.one(entry) for entry in self.track(by_size, len(inputs), "images")}
+        return [outcomes[entry] for entry in inputs]
 
     def begin(self, inputs: Sequence[Input]) -> None:
         """Write what the outputs share: the legend and the settings.
@@ -128,7 +129,7 @@ class FolderPrediction:
         write_picture(self.output / LEGEND, legend(self.table))
 
     def _record(self, inputs: Sequence[Input]) -> None:
-        shared = {"short_side": self.short_side, "classes": self.table.names}
+        shared = {"short_side": self.predictor.short_side, "classes": self.table.names}
         settings = json.loads(json.dumps({**self.settings, **shared}))  # as they are when they are read
         found = recorded_settings(self.output)
         changed = [name for name in settings if name not in NO_SETTINGS and found.get(name) != settings[name]]
@@ -184,6 +185,15 @@ class FolderPrediction:
             file.unlink()
         return {**recorded, **sources}
 
+    def _seen_size(self, entry: Input) -> tuple[float, float]:
+        """Height and width at which an image is predicted; what is none comes after all that are."""
+        try:
+            if not entry.is_video:
+                return shrunk_size(image_size(entry.path), self.predictor.short_side)
+        except DataError:
+            pass  # which is an outcome, when its turn comes
+        return math.inf, math.inf
+
     def _files(self, entry: Input, kinds: Sequence[str] | None = None) -> dict[str, Path]:
         asked, suffix = (("overlay",), ".mp4") if entry.is_video else (kinds or self.kinds, ".png")
         return {kind: self.output / f"{entry.name}_{kind}{suffix}" for kind in asked}
@@ -234,30 +244,28 @@ class FolderPrediction:
             endings = ", ".join(ENDINGS)
             raise DataError(f"files ending in '{suffix}' are not supported; expected {endings}; convert it")
         image = read_image(entry.path)
-        seen = shrunk(image, self.short_side)
-        size = image.shape[:2]
-        prediction = self._predict(seen, size)
+        prediction = self._predict(image)
         label_ids = prediction["label_ids"]
         if "labels" in wanted:
             write_labels(wanted["labels"], label_ids, palette(self.table))
         if "overlay" in wanted:
             write_picture(wanted["overlay"], overlay(image, label_ids, self.table))
         if "importance" in wanted:
+            seen = shrunk(image, self.predictor.short_side)
             regions = prediction["importance"], prediction["kept"]
             hard = importance_map(seen, *regions, self.predictor.region_size)
-            write_picture(wanted["importance"], brought_back(hard, size))
+            write_picture(wanted["importance"], brought_back(hard, image.shape[:2]))
 
-    def _predict(self, image: Picture, size: tuple[int, int]) -> dict[str, NDArray[Any]]:
+    def _predict(self, image: Picture) -> dict[str, NDArray[Any]]:
         compiled, started = self.predictor.compiled, time.perf_counter()
-        prediction = self.predictor(image, size)
+        prediction = self.predictor(image)
         if self.predictor.compiled == compiled:
             self.seconds.append(time.perf_counter() - started)
         return prediction
 
     def _video(self, entry: Input, wanted: dict[str, Path]) -> list[str]:
         def paint(frame: Picture) -> Picture:
-            prediction = self._predict(shrunk(frame, self.short_side), frame.shape[:2])
-            return overlay(frame, prediction["label_ids"], self.table)
+            return overlay(frame, self._predict(frame)["label_ids"], self.table)
 
         return transform_video(
             entry, wanted["overlay"], paint, lambda frames, total: self.track(frames, total, entry.path.name)

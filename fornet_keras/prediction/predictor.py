@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.data.sizes import shrunk
 from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds, enlarged_label_ids
 
 MAX_SIZES = 8
@@ -59,11 +60,33 @@ class PerSize:
         return {name: np.asarray(output) for name, output in outputs.items()}
 
 
+def chosen_short_side(own: int | None, asked: int | None) -> int | None:
+    """Pixels to which the shorter side of larger images is brought down; None leaves them as they are.
+
+    Args:
+        own: what a model has learnt at.
+        asked: what is to be taken instead, 0 for each image's own size; None takes `own`.
+
+    Raises:
+        ValueError: a number below 0.
+    """
+    if asked is None:
+        return own
+    if asked < 0:
+        raise ValueError(f"short_side must be pixels, or 0 for the image's own; received {asked}")
+    return asked or None
+
+
 class Predictor:
     """Predicts with a `FoRNet`, whose weights it shares: it follows their training. Threads may share it.
 
     Args:
         model: a `FoRNet`.
+        short_side: pixels to which the shorter side of a larger image is brought down before it is predicted;
+            None takes the model's own `short_side`, 0 each image at its own size.
+
+    Raises:
+        ValueError: a shorter side below 0.
 
     Example:
         >>> from fornet_keras.model import FoRNet
@@ -72,7 +95,9 @@ class Predictor:
         (90, 120)
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, short_side: int | None = None) -> None:
+        self.short_side = chosen_short_side(model.short_side, short_side)
+        self.num_classes = model.num_classes
         self.top_k = model.top_k
         self.region_size = model.region_size
         outputs = {
@@ -90,26 +115,26 @@ class Predictor:
         """How often a function was compiled, for a size that was new or long unused."""
         return self._predict.compiled + self._to_enlarge.compiled
 
-    def __call__(self, image: NDArray[Any], size: tuple[int, int] | None = None) -> dict[str, NDArray[Any]]:
+    def __call__(self, image: NDArray[Any], short_side: int | None = None) -> dict[str, NDArray[Any]]:
         """Predict one image.
 
         Args:
             image: RGB, uint8 or float, 0…255, `(height, width, 3)`.
-            size: height and width of the labels, those of a larger image that was brought down to this one;
-                None gives labels of the image's own size.
+            short_side: for this image in the place of the predictor's own.
 
         Returns:
-            dict of NumPy arrays: `label_ids` uint8 of that size; `coarse_label_ids` uint8, the coarse
+            dict of NumPy arrays: `label_ids` uint8 `(height, width)`; `coarse_label_ids` uint8, the coarse
             path's, at stride 4 and padded to whole regions; `importance` float32 `(rows, columns)`, 0…1, the
-            expected share of wrong pixels of each region; `kept` bool `(rows, columns)`.
+            expected share of wrong pixels of each region; `kept` bool `(rows, columns)`. All but the first
+            are of the image as it was brought down.
         """
         image = np.asarray(image)
-        own = image.shape[:2]
-        size = size or own
-        predict = self._predict if size == own else self._to_enlarge
-        outputs = {name: output[0] for name, output in predict(image[None]).items()}
-        if size != own:
-            outputs["label_ids"] = enlarged_label_ids(outputs["cells"], self._stride, own, size)
+        seen = shrunk(image, chosen_short_side(self.short_side, short_side))
+        size, seen_size = image.shape[:2], seen.shape[:2]
+        predict = self._predict if seen_size == size else self._to_enlarge
+        outputs = {name: output[0] for name, output in predict(seen[None]).items()}
+        if seen_size != size:
+            outputs["label_ids"] = enlarged_label_ids(outputs["cells"], self._stride, seen_size, size)
         return {
             "label_ids": outputs["label_ids"].astype(np.uint8),
             "coarse_label_ids": outputs["coarse_label_ids"].astype(np.uint8),

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.data.sizes import shrunk
 from fornet_keras.prediction.label_ids import LabelIds, enlarged_label_ids
-from fornet_keras.prediction.predictor import MAX_SIZES, PerSize
+from fornet_keras.prediction.predictor import MAX_SIZES, PerSize, chosen_short_side
 
 Floats = NDArray[np.float32]
 
@@ -21,7 +22,7 @@ class ViewsPredictor:
 
     Windows that overlap are blended: a pixel's weight falls towards the edges of a window. Probabilities are
     kept for one row of windows at a time, so that memory grows with the width of an image and not with its
-    height, but where labels are asked for at another size than the image's. Importance, kept regions and
+    height, but those of an image that is brought down are kept whole. Importance, kept regions and
     coarse labels are those of the windows themselves, not mirrored and not scaled.
 
     Args:
@@ -31,6 +32,7 @@ class ViewsPredictor:
         overlap: share of a window that the next one covers too, 0…0.5.
         flip: look at each window mirrored, too.
         scales: sizes at which each window is looked at, 1 being its own.
+        short_side: as of a `Predictor`; None takes the model's own, but with windows each image's own size.
 
     Raises:
         ValueError: a window that is no multiple of the region size, or another value outside its range.
@@ -45,6 +47,7 @@ class ViewsPredictor:
         overlap: float = 0.25,
         flip: bool = False,
         scales: Sequence[float] = (1.0,),
+        short_side: int | None = None,
     ) -> None:
         if window and any(side < model.region_size or side % model.region_size for side in window):
             raise ValueError(
@@ -54,6 +57,9 @@ class ViewsPredictor:
             raise ValueError(f"overlap must be in 0…0.5; received {overlap}")
         if 1 not in scales or min(scales) <= 0:
             raise ValueError(f"scales must be numbers > 0, and 1 among them; received {scales}")
+        short_side = 0 if window and short_side is None else short_side
+        self.short_side = chosen_short_side(model.short_side, short_side)
+        self.num_classes = model.num_classes
         self.top_k = model.top_k
         self.region_size = model.region_size
         self.window = window
@@ -75,11 +81,13 @@ class ViewsPredictor:
         """How often a function was compiled, for a size that was new or long unused."""
         return self._predict.compiled
 
-    def __call__(self, image: NDArray[Any], size: tuple[int, int] | None = None) -> dict[str, NDArray[Any]]:
-        """Predict one image: arguments and result are those of `Predictor`."""
+    def __call__(self, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Predict one image: argument and result are those of `Predictor`."""
         image = np.asarray(image)
-        own = height, width = image.shape[:2]
-        rows, columns = (-(-side // self.region_size) for side in own)
+        size = image.shape[:2]
+        image = shrunk(image, self.short_side)
+        seen_size = height, width = image.shape[:2]
+        rows, columns = (-(-side // self.region_size) for side in seen_size)
         cells = self.region_size // 4
         found = {
             "coarse_label_ids": np.empty((rows * cells, columns * cells), np.uint8),
@@ -87,8 +95,7 @@ class ViewsPredictor:
             "kept": np.zeros((rows, columns), bool),
         }
         window = self.window or (rows * self.region_size, columns * self.region_size)
-        tops, lefts = (self._starts(side, length) for side, length in zip(own, window, strict=True))
-        size = size or own
+        tops, lefts = (self._starts(side, length) for side, length in zip(seen_size, window, strict=True))
         decided: list[NDArray[Any]] = []
         band: Floats | None = None
         for top, following in zip(tops, [*tops[1:], height], strict=True):
@@ -96,13 +103,13 @@ class ViewsPredictor:
             # What no window below touches is decided, and its probabilities are let go: all but those of an
             # image that was brought down, which is small.
             done = min(following, height) - top
-            decided.append(band[:done] if size != own else band[:done].argmax(-1).astype(np.uint8))
+            decided.append(band[:done] if seen_size != size else band[:done].argmax(-1).astype(np.uint8))
             band = band[done:]
         labels = np.concatenate(decided)
-        if size != own:
+        if seen_size != size:
             # Between logarithms, as between logits, the border is where the classes are as likely.
             labels += 1e-30
-            labels = enlarged_label_ids(np.log(labels, out=labels), 1, own, size)
+            labels = enlarged_label_ids(np.log(labels, out=labels), 1, seen_size, size)
         return found | {"label_ids": labels}
 
     def _starts(self, side: int, length: int) -> list[int]:

@@ -70,7 +70,7 @@ def _measure(
         model.fit(source, steps_per_epoch=1 + TIMED_STEPS, callbacks=[clock], shuffle=False, verbose=0)
 
     predictor = Predictor(alone(model))
-    example = val_set.samples[0], val_set.table, model.short_side
+    example = val_set.samples[0], val_set.table
     # JAX, with several devices, compiles twice.
     *first, val_seconds = (_timed(lambda: predictor(read_sample(*example)[0])) for _ in range(3))
     with TemporaryDirectory() as folder:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import keras
 from rich.console import Console
 from rich.progress import Progress
 
@@ -17,6 +18,7 @@ from fornet_keras.data.scan import CACHE, scan, usable
 from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_split, shared_note
 from fornet_keras.errors import DataError
+from fornet_keras.prediction.predictor import MAX_SIZES
 
 
 def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, Sequence[int]]:
@@ -26,10 +28,13 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, Seque
     val_set = open_split(data, data.val_split)
     if note := shared_note(data, train_set, val_set):
         console.print(note, highlight=False)
-    (train_set, report), (val_set, _) = (
+    (train_set, report), (val_set, val_report) = (
         _look_through(each, config, console) for each in (train_set, val_set)
     )
     if note := report.crop_note(config.augment.crop, data.short_side):
+        console.print(note, highlight=False)
+    note = val_report.sizes_note(data.short_side, MAX_SIZES)
+    if note and keras.backend.backend() != "torch":  # which compiles nothing
         console.print(note, highlight=False)
     return train_set, val_set, report.pixels
 

@@ -64,7 +64,7 @@ class Validation(keras.callbacks.Callback):
         self._predictor: Predictor | None = None
         self._scored: keras.Model | None = None
         spread = np.linspace(0, len(dataset) - 1, PICTURES).astype(int)
-        self._pictured = {dataset.samples[index] for index in spread}
+        self._pictured = [*dict.fromkeys(dataset.samples[index] for index in spread)]
 
     @property
     def memory(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class Validation(keras.callbacks.Callback):
         if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
             raise TrainingError(f"a weight is not a finite number after epoch {epoch + 1}; {STEADIER}")
         with averaged_weights(self.model):
-            scores = self._score(self._up_to_date_predictor(), self.model.short_side)
+            scores = self._score(self._up_to_date_predictor())
             save_model(self.model, self.dataset.table, self.folder / "last")
             self.since_best += 1
             if scores.matrix.miou > self.best_miou:
@@ -137,20 +137,22 @@ class Validation(keras.callbacks.Callback):
 
     def score(self, model: FoRNet) -> Scores:
         """Score another model than the one that trains, and keep its pictures."""
-        return self._score(Predictor(model), model.short_side)
+        return self._score(Predictor(model))
 
-    def _score(self, predictor: Predictor, short_side: int | None) -> Scores:
-        self.pictures, done = [], 0
+    def _score(self, predictor: Predictor) -> Scores:
+        pictures: dict[Sample, Array] = {}
+        done = 0
 
         def after_image(sample: Sample, image: Array, label: Array, prediction: Mapping[str, Array]) -> None:
             nonlocal done
             done += 1
             self.on_image(done, len(self.dataset))
             if sample in self._pictured:
-                seen = shrunk(image, short_side)
+                seen = shrunk(image, predictor.short_side)
                 label, ids = (brought_back(x, seen.shape[:2]) for x in (label, prediction["label_ids"]))
                 shown = {**prediction, "label_ids": ids}
-                picture = compared(seen, label, shown, predictor.region_size, self.dataset.table)
-                self.pictures.append(picture)
+                pictures[sample] = compared(seen, label, shown, predictor.region_size, self.dataset.table)
 
-        return evaluate(predictor, self.dataset, on_image=after_image, short_side=short_side)
+        scores = evaluate(predictor, self.dataset, on_image=after_image)
+        self.pictures = [pictures[sample] for sample in self._pictured]
+        return scores

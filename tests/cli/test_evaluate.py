@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from fornet_keras.cli.models import has_learnt_from
 from fornet_keras.cli.settings import read_settings
@@ -13,6 +14,9 @@ from fornet_keras.config import dump_config, read_config
 from fornet_keras.data.label_files import read_label
 from tests.cli.conftest import DATASET, Run, only_line
 from tests.model.folders import edit
+from tests.serving.conftest import ratios
+
+__all__ = ["ratios"]
 
 
 @pytest.mark.backend
@@ -232,6 +236,51 @@ def test_the_size_at_which_the_model_has_learnt(
     assert [scores["short_side"] for scores in found.values()] == [32, 32, None, None]
     assert small["confusion_matrix"] == same["confusion_matrix"] != own["confusion_matrix"]
     assert own["confusion_matrix"] == plain["confusion_matrix"]
+
+
+def test_an_exported_model_is_scored_as_the_model_is(
+    run: Run, model: Path, ratios: Path, config: Path, data: Path, tmp_path: Path
+) -> None:
+    """Images of another size too, each label at its own."""
+    for kind, mode in (("images", Image.Resampling.BILINEAR), ("labels", Image.Resampling.NEAREST)):
+        file = data / kind / "test" / "b.png"
+        with Image.open(file) as picture:
+            picture.resize((192, 128), mode).save(file)
+    options = ("--config", config, "--data", data, "--json", tmp_path / "scores.json")
+    found = []
+    for scored, more in ((ratios / "k0.25", ()), (model, ("--top-k", 0.25, "--short-side", 64))):
+        saved, report = tmp_path / scored.name / "saved", tmp_path / scored.name / "report"
+        result = run("evaluate", scored, *options, *more, "--report", report, "--save-predictions", saved)
+        assert result.exit_code == 0, result.stderr
+        assert ("error coverage" in result.stdout) == (scored == model)
+        assert read_label(saved / "images" / "test" / "b.png").shape == (128, 192)
+        assert (report / "worst_02.jpg").is_file()
+        found.append(json.loads((tmp_path / "scores.json").read_text()))
+    ours, theirs = found
+    counts = [np.array(scores["confusion_matrix"]) for scores in found]
+    assert (counts[0].sum(1) == counts[1].sum(1)).all(), "the same pixels"
+    assert np.abs(counts[0] - counts[1]).sum() < 0.05 * counts[0].sum()
+    assert (ours["top_k"], ours["num_images"], ours["error_coverage"]) == (0.25, 2, None)
+    assert {*ours} == {*theirs} and ours["boundary_f"] == pytest.approx(theirs["boundary_f"], abs=0.05)
+
+
+def test_an_exported_model_is_asked_for_what_it_can(
+    run: Run, ratios: Path, config: Path, data: Path, tmp_path: Path
+) -> None:
+    artifact = ratios / "phone"
+    options = ("--top-k", 0.5, "--flip", "--short-side", 0, "--curve", "0.1,1")
+    result = run("evaluate", artifact, "--config", config, "--data", data, *options)
+    assert result.exit_code == 2
+    message = "--top-k, --flip, --curve, --short-side: an exported model has its own runtime, size and top-k"
+    assert message in result.stderr
+    result = run("evaluate", artifact, "--data", data)
+    message = f"Missing option '--config': {artifact} has no config.yaml of its own"
+    assert (result.exit_code, message in result.stderr) == (2, True)
+    description = data / "dataset.yaml"
+    description.write_text(description.read_text().replace("name: quay", "name: pier"))
+    result = run("evaluate", artifact, "--config", config, "--data", data)
+    assert result.exit_code == 1
+    assert "the model's 3 classes (water, quay, sky) are not the 3 of harbour" in result.stderr
 
 
 def test_windows_that_the_model_cannot_take(run: Run, model: Path, config: Path, data: Path) -> None:

@@ -207,8 +207,9 @@ def test_content_that_is_no_configuration(content: bytes, match: str) -> None:
             ".",
             r"^\.: cannot be read \(Is a directory\), expected a YAML file such as configs/synthetic\.yaml",
         ),
-        ("null\0character", r"^null character: cannot be read \(embedded null byte\)"),
-        ("two\nlines", r"^two lines: cannot be read"),
+        ("null\0character.yaml", r"^null character\.yaml: cannot be read \(embedded null byte\)"),
+        ("two\nlines.yaml", r"^two lines\.yaml: cannot be read"),
+        ("camvids", r"^camvids: no such file; expected a YAML file, or one of camvid, camvid_cpu, "),
     ],
 )
 def test_file_that_cannot_be_read(path: str, reason: str) -> None:

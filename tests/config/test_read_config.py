@@ -36,6 +36,15 @@ def test_defaults(path: Path) -> None:
     assert (config.training.optimizer, config.training.learning_rate) == ("adamw", 1e-3)
 
 
+def test_a_shipped_configuration_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (camvid,) = (file for file in SHIPPED if file.stem == "camvid")
+    monkeypatch.chdir(tmp_path)
+    assert read_config("camvid", ["training.epochs=5"]) == read_config(camvid, ["training.epochs=5"])
+    assert read_config("configs/camvid.yaml") == read_config(camvid)
+
+
 def test_configuration_is_frozen(path: Path) -> None:
     config = read_config(path)
     with pytest.raises(ValidationError, match="frozen"):

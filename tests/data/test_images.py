@@ -148,6 +148,12 @@ def test_a_file_that_is_no_image(
     assert "\n" not in str(caught.value)
 
 
+def test_a_path_may_be_text(tmp_path: Path) -> None:
+    assert (read_image(str(write(tmp_path / "a.png", COLORS))) == COLORS).all()
+    with pytest.raises(DataError, match="b.png: no such file; expected an image; check the path"):
+        read_image(str(tmp_path / "b.png"))
+
+
 @pytest.mark.parametrize("read", READERS)
 def test_a_folder_is_no_image(tmp_path: Path, read: Callable[[Path], object]) -> None:
     folder = tmp_path / "frames.png"

@@ -105,6 +105,14 @@ def test_images_far_larger_than_the_crops(
     assert note is None if said is None else note is not None and said in note
 
 
+def test_more_sizes_than_are_kept_compiled(tmp_path: Path) -> None:
+    labels = [np.zeros((2 * side, 3 * side), np.uint8) for side in (20, 30, 40, 50)]
+    report = scan(make_dataset(tmp_path, labels))
+    note = report.sizes_note(None, 3)
+    assert note is not None and "'train' has images of 4 sizes, each compiled for in every validation" in note
+    assert report.sizes_note(None, 4) is report.sizes_note(60, 3) is None, "two of them brought down to one"
+
+
 def test_progress_counts_up(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     scan(make_dataset(tmp_path, [LABEL] * 5), on_sample=lambda done, total: seen.append((done, total)))

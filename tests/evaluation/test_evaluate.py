@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
-from fornet_keras.errors import DataError
+from fornet_keras.data.sizes import brought_back, shrunk
+from fornet_keras.errors import DataError, ModelError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 
 VOID = 9  # in the label files
@@ -20,21 +21,25 @@ TABLE = LabelTable(
 class FakePredictor:
     """Called as a `Predictor`, answers with what it is given, and remembers the images' sizes."""
 
-    top_k = 0.25
+    top_k, num_classes = 0.25, 3
 
-    def __init__(self, answer: Callable[[np.ndarray], dict[str, np.ndarray]]) -> None:
+    def __init__(
+        self, answer: Callable[[np.ndarray], dict[str, np.ndarray]], short_side: int | None = None
+    ) -> None:
         self.answer = answer
+        self.short_side = short_side
         self.shapes: list[tuple[int, ...]] = []
 
     @property
     def compiled(self) -> int:
         return len({*self.shapes})
 
-    def __call__(self, image: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:
-        self.shapes.append(image.shape)
-        answer = self.answer(image)
-        if size != image.shape[:2]:
-            answer["label_ids"] = cv2.resize(answer["label_ids"], size[::-1], interpolation=cv2.INTER_NEAREST)
+    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        seen = shrunk(image, self.short_side)
+        self.shapes.append(seen.shape)
+        answer = self.answer(seen)
+        if seen is not image:
+            answer["label_ids"] = brought_back(answer["label_ids"], image.shape[:2])
         return answer
 
 
@@ -106,7 +111,7 @@ def test_each_image_counts_at_its_own_size(tmp_path: Path) -> None:
     """
     predictor = FakePredictor(answer_halves)
     scores = run(predictor, dataset(tmp_path, halves(), np.zeros((33, 50), np.uint8)))
-    assert predictor.shapes == [(40, 64, 3), (33, 50, 3)]
+    assert predictor.shapes == [(33, 50, 3), (40, 64, 3)]
     assert scores.matrix.counts.tolist() == [[1088 + 1650 - 576, 576, 0], [256, 832, 0], [0, 0, 0]]
     assert scores.images_with.tolist() == [2, 1, 0]
     assert (scores.coarse_errors, scores.covered_errors, scores.num_images) == (72, 56, 2)
@@ -114,10 +119,10 @@ def test_each_image_counts_at_its_own_size(tmp_path: Path) -> None:
 
 def test_larger_images_are_brought_down_and_scored_at_their_own_size(tmp_path: Path) -> None:
     """Twice as high and wide, each pixel counts four times; the coverage is of what was predicted."""
-    predictor = FakePredictor(answer_halves)
+    predictor = FakePredictor(answer_halves, short_side=40)
     twice = np.repeat(np.repeat(halves(), 2, axis=0), 2, axis=1)
-    scores = run(predictor, dataset(tmp_path, twice, np.zeros((33, 50), np.uint8)), short_side=40)
-    assert predictor.shapes == [(40, 64, 3), (33, 50, 3)], "a smaller one stays"
+    scores = run(predictor, dataset(tmp_path, twice, np.zeros((33, 50), np.uint8)))
+    assert predictor.shapes == [(33, 50, 3), (40, 64, 3)], "a smaller one stays"
     assert scores.matrix.counts.tolist() == [[4352 + 1650 - 576, 576, 0], [1024, 3328, 0], [0, 0, 0]]
     assert (scores.coarse_errors, scores.covered_errors, scores.as_json()["short_side"]) == (72, 56, 40)
 
@@ -130,6 +135,23 @@ def test_a_prediction_of_another_size_is_refused(tmp_path: Path) -> None:
         run(FakePredictor(too_small), dataset(tmp_path, halves()))
 
 
+def test_data_with_another_number_of_classes_are_refused(tmp_path: Path) -> None:
+    predictor = FakePredictor(answer_halves)
+    predictor.num_classes = 19
+    message = r"^test has 3 classes \(left, right, nowhere\) and the model 19; expected as many, with the "
+    with pytest.raises(ModelError, match=message):
+        run(predictor, dataset(tmp_path, halves()))
+
+
+def test_labels_alone_are_scored_without_what_they_do_not_tell(tmp_path: Path) -> None:
+    """As of an exported model."""
+    data = dataset(tmp_path, halves())
+    scores = run(FakePredictor(lambda image: {"label_ids": answer_halves(image)["label_ids"]}), data)
+    found, whole = scores.as_json(), run(FakePredictor(answer_halves), data).as_json()
+    assert found["confusion_matrix"] == whole["confusion_matrix"]
+    assert (found["error_coverage"], found["refined_share"], scores.num_regions) == (None, None, 0)
+
+
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     data = dataset(tmp_path, halves(), halves())
     (tmp_path / "1_label.png").write_bytes(b"")
@@ -137,14 +159,25 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         run(FakePredictor(answer_halves), data)
 
 
+def test_images_of_one_size_come_after_each_other(tmp_path: Path) -> None:
+    """As they are brought down; scores by image stay in the order of the data."""
+    sizes = ((80, 128), (33, 50), (40, 64), (33, 50), (160, 256))
+    data = dataset(tmp_path, *(np.zeros(size, np.uint8) for size in sizes))
+    predictor, seen = FakePredictor(answer_halves, short_side=40), []
+    scores = run(predictor, data, on_image=lambda sample, *_: seen.append(data.samples.index(sample)))
+    assert seen == [1, 3, 0, 2, 4]
+    assert len(scores.predict_seconds) == 3, "compiled for twice"
+    assert [*scores.image_miou] == [sample.image for sample in data.samples]
+
+
 def test_each_image_is_handed_on(tmp_path: Path) -> None:
     seen: list[tuple[Any, ...]] = []
-    data = dataset(tmp_path, halves(), np.zeros((33, 50), np.uint8))
+    data = dataset(tmp_path, halves(), np.zeros((45, 50), np.uint8))
     run(FakePredictor(answer_halves), data, on_image=lambda *arguments: seen.append(arguments))
     assert [arguments[0] for arguments in seen] == list(data.samples)
     _, image, label, prediction = seen[1]
-    assert image.shape == (33, 50, 3) and (image == 10).all()
-    assert label.shape == prediction["label_ids"].shape == (33, 50)
+    assert image.shape == (45, 50, 3) and (image == 10).all()
+    assert label.shape == prediction["label_ids"].shape == (45, 50)
     assert np.unique(seen[0][2]).tolist() == [0, 1, IGNORE], "train ids"
 
 

@@ -52,9 +52,9 @@ def test_the_page_shows_scores_charts_and_the_worst_images_first(tmp_path: Path)
 
 
 def test_images_that_were_brought_down_are_shown_as_they_were_predicted(tmp_path: Path) -> None:
-    predictor: Any = FakePredictor(answer_halves)
+    predictor: Any = FakePredictor(answer_halves, short_side=40)
     data = dataset(tmp_path / "data", np.repeat(np.repeat(halves(), 2, axis=0), 2, axis=1))
-    scores = run(predictor, data, short_side=40)
+    scores = run(predictor, data)
     path = save_report(tmp_path / "report", "x", data, predictor, 32, scores)
     assert predictor.shapes == [(40, 64, 3)] * 2
     text = "".join(Page(path.read_text("utf-8")).texts)

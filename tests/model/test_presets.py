@@ -37,8 +37,10 @@ def test_no_backbone_is_the_preset_s_own() -> None:
 
 
 def test_unknown_preset_is_refused() -> None:
-    with pytest.raises(ValueError, match="preset must be one of pico, nano, s, m; received 'xl'"):
-        FoRNet.from_preset("xl", num_classes=5)
+    with pytest.raises(
+        ValueError, match="one of pico, nano, s, m; received 'fornet_s_camvid'; .* load_model"
+    ):
+        FoRNet.from_preset("fornet_s_camvid", num_classes=11)
 
 
 @pytest.mark.parametrize(

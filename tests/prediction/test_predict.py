@@ -4,6 +4,7 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import cv2
@@ -41,7 +42,7 @@ def test_a_large_image_is_predicted_smaller_and_labelled_at_its_own_size(
     for name, image in (("large", large), ("small", small)):
         Image.fromarray(image).save(tmp_path / f"{name}.png")
     kinds = ("labels", "overlay", "importance")
-    prediction = FolderPrediction(predict, TABLE, tmp_path / "out", kinds, short_side=48)
+    prediction = FolderPrediction(Predictor(model, short_side=48), TABLE, tmp_path / "out", kinds)
     assert [outcome.status for outcome in prediction(find_inputs([str(tmp_path)], tmp_path / "out"))] == [
         "written",
         "written",
@@ -50,13 +51,35 @@ def test_a_large_image_is_predicted_smaller_and_labelled_at_its_own_size(
         kind: read_image(tmp_path / "out" / f"large_{kind}.png") for kind in ("overlay", "importance")
     }
     assert {picture.shape for picture in pictures.values()} == {(96, 160, 3)}
-    seen = predict(cv2.resize(large, (80, 48), interpolation=cv2.INTER_AREA), (96, 160))["label_ids"]
+    hard = predict(cv2.resize(large, (80, 48), interpolation=cv2.INTER_AREA))["importance"]
+    assert hard.shape == (3, 5)
     labels = np.asarray(Image.open(tmp_path / "out" / "large_labels.png"))
     assert (model.predict_image(large, short_side=48)["label_ids"] == labels).all()
-    assert (labels == seen).all()
     assert (
         np.asarray(Image.open(tmp_path / "out" / "small_labels.png")) == predict(small)["label_ids"]
     ).all()
+
+
+def test_images_of_one_size_come_after_each_other(predict: Predictor, tmp_path: Path) -> None:
+    """Each size is compiled for; what was found has the inputs' order."""
+    (tmp_path / "in").mkdir()
+    for number, side in enumerate((96, 64, 96, 32, 64)):
+        Image.new("RGB", (96, side)).save(tmp_path / "in" / f"{number}.png")
+    (tmp_path / "in" / "1_broken.png").write_bytes(b"no image")
+    order: list[str] = []
+
+    def track(items: Any, total: int | None, description: str) -> Any:
+        items = [*items]
+        order.extend(entry.path.stem for entry in items)
+        return items
+
+    inputs = find_inputs([str(tmp_path / "in")], tmp_path / "out")
+    outcomes = FolderPrediction(predict, TABLE, tmp_path / "out", track=track)(inputs)
+    assert order == ["3", "1", "4", "0", "2", "1_broken"]
+    assert [outcome.path for outcome in outcomes] == [entry.path for entry in inputs]
+    assert [outcome.status for outcome in outcomes].index("failed") == [
+        entry.path.stem for entry in inputs
+    ].index("1_broken")
 
 
 SHARED = [".lock", "legend.png", "settings.json", "sources.json"]
@@ -120,9 +143,9 @@ def test_an_image_too_large_for_the_memory_does_not_stop_the_others(
     Image.fromarray(images(96, 160)[0]).save(picture.with_name("b.png"))
 
     class Small:
-        region_size, compiled = predict.region_size, 0
+        region_size, compiled, short_side = predict.region_size, 0, None
 
-        def __call__(self, image: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:
+        def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
             if image.shape[0] > SIZE[0]:
                 raise error
             return {"label_ids": np.zeros(image.shape[:2], np.uint8)}
@@ -132,7 +155,7 @@ def test_an_image_too_large_for_the_memory_does_not_stop_the_others(
     assert "b.png: 96x160 pixels are too many for the memory; predict it with a" in str(failed.error)
 
 
-@pytest.mark.parametrize("step", ["read_image", "shrunk", "overlay"])
+@pytest.mark.parametrize("step", ["predict.read_image", "predictor.shrunk", "predict.overlay"])
 @pytest.mark.parametrize(
     "error",
     [MemoryError(), cv2.error("(-4:Insufficient memory) Failed to allocate 9 bytes in 'OutOfMemory'")],
@@ -140,13 +163,13 @@ def test_an_image_too_large_for_the_memory_does_not_stop_the_others(
 def test_so_it_is_around_the_network(
     predict: Predictor, picture: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception
 ) -> None:
-    monkeypatch.setattr(f"fornet_keras.prediction.predict.{step}", Mock(side_effect=error))
+    monkeypatch.setattr(f"fornet_keras.prediction.{step}", Mock(side_effect=error))
     (failed,) = run(predict, picture, "overlay")
     assert "a.png: 70x100 pixels are too many for the memory; predict it with a" in str(failed.error)
 
 
 def test_an_error_of_the_predictors_own_ends_the_run(predict: Predictor, picture: Path) -> None:
-    broken = Mock(side_effect=RuntimeError("shapes differ"), compiled=0)
+    broken = Mock(side_effect=RuntimeError("shapes differ"), compiled=0, short_side=None)
     with pytest.raises(RuntimeError, match="shapes differ"):
         run(broken, picture)
 

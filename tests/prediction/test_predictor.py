@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.data.images import read_image
+from fornet_keras.data.sizes import shrunk
 from fornet_keras.model import FoRNet
 from fornet_keras.prediction import predictor
 from fornet_keras.prediction.predictor import Predictor
@@ -33,19 +34,20 @@ def test_labels_of_a_larger_image_are_decided_at_its_size(
     model: FoRNet, predict: Predictor, size: tuple[int, int]
 ) -> None:
     """Each pixel has the class whose logit, between the cells, is the highest at its centre."""
-    image = images(*SIZE)[0]
-    cells = keras.Model(model.input, model.get_layer("logits").input[0])(image[None])
+    image = images(*size)[0]
+    seen = shrunk(image, SIZE[0])
+    cells = keras.Model(model.input, model.get_layer("logits").input[0])(seen[None])
     logits = keras.ops.convert_to_numpy(cells)[0]
     rows, columns = (
         np.clip((np.arange(new) + 0.5) * old / new / 4 - 0.5, 0, -(-old // 4) - 1)
-        for new, old in zip(size, SIZE, strict=True)
+        for new, old in zip(size, seen.shape[:2], strict=True)
     )
     logits = np.apply_along_axis(lambda x: np.interp(rows, np.arange(len(x)), x), 0, logits)
     logits = np.apply_along_axis(lambda x: np.interp(columns, np.arange(len(x)), x), 1, logits)
-    prediction = predict(image, size)
+    prediction = predict(image, short_side=SIZE[0])
     assert (prediction["label_ids"].shape, prediction["label_ids"].dtype) == (size, np.uint8)
     assert np.mean(prediction["label_ids"] == logits.argmax(-1)) > 0.995
-    np.testing.assert_array_equal(prediction["kept"], predict(image)["kept"])
+    np.testing.assert_array_equal(prediction["kept"], predict(seen)["kept"])
 
 
 @pytest.mark.backend
@@ -97,5 +99,11 @@ def test_a_model_predicts_at_the_size_at_which_it_has_learnt(model: FoRNet, pred
     np.testing.assert_array_equal(found["importance"], small["importance"])
     for at_its_own in (learnt.predict_image(large, short_side=0), model.predict_image(large)):
         np.testing.assert_array_equal(at_its_own["label_ids"], own["label_ids"])
-    with pytest.raises(ValueError, match="short_side must be pixels, or 0 for the image's own; received -1"):
-        model.predict_image(large, short_side=-1)
+    for short_side, labels in ((None, found), (0, own)):
+        predicted = Predictor(learnt, short_side)(large)
+        np.testing.assert_array_equal(predicted["label_ids"], labels["label_ids"])
+    for refused in (model.predict_image, lambda image, short_side: Predictor(model, short_side)):
+        with pytest.raises(
+            ValueError, match="short_side must be pixels, or 0 for the image's own; received -"
+        ):
+            refused(large, short_side=-1)

@@ -111,15 +111,6 @@ def test_a_tampered_artifact_is_not_run(
     assert "model.onnx: not the one that was exported (SHA-256)" in only_line(result.stderr)
 
 
-def test_an_exported_model_is_scored_by_another_command(
-    run_command: Run, artifact: Path, tmp_path: Path
-) -> None:
-    """Said before the data is looked through."""
-    result = run_command("evaluate", artifact, "--config", tmp_path / "none.yaml")
-    assert result.exit_code == 2
-    assert f"is an exported model; expected a run or a saved model: `benchmark {artifact}" in result.stderr
-
-
 def test_what_an_exported_model_cannot_do(
     run_command: Run, artifact: Path, frames: Path, tmp_path: Path
 ) -> None:

@@ -1,9 +1,10 @@
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
 
-from fornet_keras.data.sizes import brought_back
+from fornet_keras.data.sizes import brought_back, shrunk
 from fornet_keras.model import FoRNet
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.prediction.views import ViewsPredictor
@@ -37,18 +38,32 @@ def test_one_window_over_the_whole_image_is_the_plain_prediction(
 def test_labels_of_a_larger_image_are_decided_at_its_size(
     model: FoRNet, predict: Predictor, window: tuple[int, int] | None
 ) -> None:
-    image, size = images(*SIZE)[0], (150, 211)
-    views = ViewsPredictor(model, window)
-    found = views(image, size)["label_ids"]
+    size = (150, 211)
+    image = images(*size)[0]
+    seen = shrunk(image, SIZE[0])
+    views = ViewsPredictor(model, window, short_side=SIZE[0])
+    found = views(image)["label_ids"]
     assert (found.shape, found.dtype) == (size, np.uint8)
     if window is None:
-        assert np.mean(found == predict(image, size)["label_ids"]) > 0.98
+        assert np.mean(found == predict(image, SIZE[0])["label_ids"]) > 0.98
     else:
-        centres = (((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(SIZE, size, strict=True))
-        at_centres = found[np.ix_(*centres)]
-        small = views(image)["label_ids"]
+        sides = zip(seen.shape[:2], size, strict=True)
+        at_centres = found[np.ix_(*(((np.arange(n) + 0.5) * m / n).astype(int) for n, m in sides))]
+        small = views(seen)["label_ids"]
         assert np.mean(at_centres == small) > 0.95
         assert np.mean(found != brought_back(small, size)) > 0.003, "no stairs"
+
+
+def test_a_model_s_own_short_side_is_taken_but_with_windows() -> None:
+    learnt = tiny_model(short_side=48)
+    cases: tuple[tuple[dict[str, Any], int | None], ...] = (
+        ({"flip": True}, 48),
+        ({"short_side": 0}, None),
+        ({"window": (64, 64)}, None),
+        ({"window": (64, 64), "short_side": 96}, 96),
+    )
+    for arguments, short_side in cases:
+        assert ViewsPredictor(learnt, **arguments).short_side == short_side, arguments
 
 
 def test_windows_side_by_side_are_predictions_of_the_tiles(model: FoRNet) -> None:

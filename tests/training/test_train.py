@@ -28,12 +28,13 @@ from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.model_folder import load_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.shipped import SHIPPED
-from fornet_keras.training import run_log
+from fornet_keras.training import open_data, run_log
 from fornet_keras.training.absolute_paths import with_absolute_paths
 from fornet_keras.training.report import save_curves
 from fornet_keras.training.run_folder import clear, only_run
 from fornet_keras.training.run_log import RunLog
 from fornet_keras.training.train import _fit
+from tests.training.conftest import write_split
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -195,10 +196,25 @@ def test_a_run_learns_validates_and_is_used_at_one_size(
         model, _ = load_model(tmp_path / "run" / name)
         assert model.short_side == 64
     dataset = open_dataset("camvid", own_camvid, "val")
-    scores = evaluate(Predictor(load_model(tmp_path / "run")[0]), dataset, short_side=64)
+    scores = evaluate(Predictor(load_model(tmp_path / "run")[0]), dataset)
     assert scores.matrix.counts.tolist() == result["val"]["confusion_matrix"]
     found = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload().Images("val/0")[-1]
     assert found.height == 64, "shown as it was predicted"
+
+
+def test_validation_images_of_many_sizes_are_noted(
+    make_config: MakeConfig, own_camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_split(own_camvid / "other", "val", 1, 64, 96)
+    for kind in ("images", "labels"):
+        (own_camvid / "other" / "val" / kind / "0.png").rename(own_camvid / "val" / kind / "9.png")
+    monkeypatch.setattr(open_data, "CACHE", tmp_path / "cache")
+    config = make_config(data={"root": str(own_camvid)})
+    for most, noted in ((2, False), (1, True)):
+        monkeypatch.setattr(open_data, "MAX_SIZES", most)
+        text = StringIO()
+        open_data.open_data(config, Console(file=text, width=200))
+        assert ("note: 'val' has images of 2 sizes" in text.getvalue()) == noted
 
 
 # === The same once more ===
