@@ -116,14 +116,11 @@ def _configured_backend() -> str | None:
         return None
 
 
-def examine(
-    on_backend: Callable[[str], object] = lambda backend: None, time_limit: float = TIME_LIMIT
-) -> dict[str, Any]:
+def examine(on_backend: Callable[[str], object] = lambda backend: None) -> dict[str, Any]:
     """Look at the whole installation.
 
     Args:
         on_backend: called with the name of each backend before it is started, which takes seconds.
-        time_limit: seconds after which a backend that is still starting does not work.
 
     Returns:
         dict for `json.dump`: `python`, `packages` (name → version or None), `backends` (a `Health` each),
@@ -132,18 +129,17 @@ def examine(
     backends = []
     for backend in BACKENDS:
         on_backend(backend)
-        backends.append(probe(backend, time_limit))
+        backends.append(probe(backend))
     try:
-        choice: Choice | None = choose_backend()
-        reason = choice.reason if choice else ""
+        default = asdict(choose_backend())
     except FoRNetError as error:
-        choice, reason = None, str(error)
+        default = {"backend": None, "reason": str(error)}
     return {
         "python": platform.python_version(),
         "packages": {"fornet_keras": __version__} | {name: _version(name) for name in PACKAGES},
         "backends": [asdict(health) for health in backends],
-        "default_backend": choice and choice.backend,
-        "default_reason": reason,
+        "default_backend": default["backend"],
+        "default_reason": default["reason"],
         "works": any(health.works for health in backends),
     }
 
