@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import uuid
@@ -51,6 +52,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
         _sync(temporary)
     _sync(path.parent)
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal digits."""
+    with path.open("rb") as file:  # not read as a whole: it may be any file
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

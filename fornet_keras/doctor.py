@@ -123,14 +123,11 @@ def _configured_backend() -> str | None:
         return None
 
 
-def examine(
-    on_backend: Callable[[str], object] = lambda backend: None, time_limit: float = TIME_LIMIT
-) -> dict[str, Any]:
+def examine(on_backend: Callable[[str], object] = lambda backend: None) -> dict[str, Any]:
     """Look at the whole installation.
 
     Args:
         on_backend: called with the name of each backend before it is started, which takes seconds.
-        time_limit: seconds after which a backend that is still starting does not work.
 
     Returns:
         dict for `json.dump`: `python`, `packages` (name → version or None), `backends` (a `Health` each),
@@ -140,20 +137,20 @@ def examine(
     backends = {}
     for backend in BACKENDS:
         on_backend(backend)
-        backends[backend] = probe(backend, time_limit)
+        backends[backend] = probe(backend)
     try:
-        choice: Choice | None = choose_backend()
-        reason = choice.reason if choice else ""
+        default = asdict(choose_backend())
     except FoRNetError as error:
-        choice, reason = None, str(error)
-    on_cpu = choice is not None and backends[choice.backend].computes_on_cpu
+        default = {"backend": None, "reason": str(error)}
+    chosen = default["backend"]
+    on_cpu = chosen is not None and backends[chosen].computes_on_cpu
     return {
         "python": platform.python_version(),
         "packages": {"fornet_keras": __version__} | {name: _version(name) for name in PACKAGES},
         "backends": [asdict(health) for health in backends.values()],
-        "default_backend": choice and choice.backend,
-        "default_reason": reason,
-        "note": unseen_gpu_note(choice.backend) if choice and on_cpu else None,
+        "default_backend": chosen,
+        "default_reason": default["reason"],
+        "note": unseen_gpu_note(chosen) if on_cpu else None,
         "works": any(health.works for health in backends.values()),
     }
 

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 from safetensors.numpy import save
 
-from fornet_keras.atomic import replaced_folder
+from fornet_keras.atomic import checksum, replaced_folder
 from fornet_keras.backbones.efficientnet_lite import EfficientNetLite0
 from fornet_keras.backbones.library import LibraryBackbone
 from fornet_keras.backbones.residual import ResidualBackbone
@@ -34,7 +34,7 @@ from fornet_keras.model_description import (
 )
 from fornet_keras.shipped import find_model
 from fornet_keras.version import __version__
-from fornet_keras.weights_file import MAX_NUMBERS, WEIGHTS, Arrays, checksum, read_weights
+from fornet_keras.weights_file import MAX_NUMBERS, WEIGHTS, Arrays, read_weights
 
 SPARE_ARRAYS = 1000
 SPARE_NUMBERS = 1_000_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from fornet_keras.atomic import checksum
 from fornet_keras.errors import ModelError
 from fornet_keras.model_description import DESCRIPTION
 
@@ -66,9 +66,3 @@ def _require_weights(path: Path, arrays: Arrays) -> None:
             )
         if not (np.abs(array) <= np.finfo("float32").max).all():  # a float64 may be finite, and not there
             raise ModelError(f"{path}: '{name}' is not finite; train the model again")
-
-
-def checksum(path: Path) -> str:
-    """The SHA-256 of a file in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
-from fornet_keras.atomic import write_text
+from fornet_keras.atomic import checksum, write_text
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ExportError
 from fornet_keras.model_description import ClassEntry, label_table
@@ -110,12 +109,15 @@ class Manifest(_Strict):
     """The content of `manifest.json`."""
 
     task: Literal["semantic segmentation"] = "semantic segmentation"
-    created: str | None = Field(None, description="UTC, ISO 8601; None before it was recorded")
+    created: str = Field(description="UTC, ISO 8601")
     format: Format
     precision: Precision
     size: tuple[PositiveInt, PositiveInt]
     top_k: float = Field(gt=0, le=1)
-    region_size: int = Field(16, ge=16, le=1024, description="edge of a region in pixels")
+    region_size: int = Field(ge=16, le=1024, description="edge of a region in pixels")
+    short_side: int | None = Field(
+        None, ge=1, le=65535, description="of the images that the model has learnt from, in pixels"
+    )
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     classes: tuple[ClassEntry, ...] = Field(min_length=2, max_length=255, description="by label id")
@@ -134,15 +136,20 @@ class Manifest(_Strict):
         return label_table(self.classes)
 
 
+def is_artifact(folder: Path) -> bool:
+    """Whether a folder is what `export` has written."""
+    return (folder / MANIFEST).is_file()
+
+
+def artifacts_in(folder: Path) -> list[Path]:
+    """The artifacts in a folder, sorted, as `export` writes one a top-k; none where it is one itself."""
+    return [] if is_artifact(folder) else sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+
+
 def file_sums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder but the manifest, by relative path."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {path.relative_to(folder).as_posix(): _sha256(path) for path in paths}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:  # not read as a whole: it may be any file
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {path.relative_to(folder).as_posix(): checksum(path) for path in paths}
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
@@ -157,7 +164,7 @@ def read_manifest(folder: Path) -> Manifest:
         ExportError: there is none, it is not one, or a file is not what it says.
     """
     path = folder / MANIFEST
-    if not path.is_file():
+    if not is_artifact(folder):
         state = f"no {MANIFEST} in it" if folder.is_dir() else "no such folder"
         state = "is a file" if folder.is_file() else state
         raise ExportError(

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
+from fornet_keras.artifacts.manifest import is_artifact, read_manifest
 from fornet_keras.artifacts.runtimes import open_runtime
 from fornet_keras.benchmark.other_backend import OtherBackend
 from fornet_keras.benchmark.peers import open_peer, peer_runtimes
@@ -90,7 +90,7 @@ def candidates(
     """
     found: list[Candidate] = []
     for folder in folders:
-        if (folder / MANIFEST).exists():
+        if is_artifact(folder):
             found.append(_exported(folder, threads, device))
         else:
             for share in top_k or (None,):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fornet_keras.artifacts.manifest import is_artifact
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.budget import top_k_within
 from fornet_keras.cli.group import Command
@@ -36,7 +37,7 @@ from fornet_keras.data.images import image_size
 from fornet_keras.data.sizes import shrunk_size
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
-from fornet_keras.prediction.artifact import ArtifactPredictor, is_artifact
+from fornet_keras.prediction.artifact import ArtifactPredictor
 from fornet_keras.prediction.submission import require_own_places, save_label_values
 from fornet_keras.shipped import shown
 

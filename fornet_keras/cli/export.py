@@ -13,7 +13,7 @@ from fornet_keras.artifacts.manifest import Format, Manifest, Precision
 from fornet_keras.atomic import new_folder
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.models import require_classes
+from fornet_keras.cli.models import note_size, require_classes
 from fornet_keras.cli.options import (
     Configuration,
     Shares,
@@ -25,8 +25,7 @@ from fornet_keras.cli.options import (
 )
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, quoted, show_table
-from fornet_keras.cli.settings import look_through_to_use, read_settings
-from fornet_keras.data.sources import open_split
+from fornet_keras.cli.settings import validation_data
 from fornet_keras.errors import ExportError
 
 if TYPE_CHECKING:
@@ -56,7 +55,12 @@ PRECISIONS = get_args(Precision)
     show_default=True,
     help="Number format; not every format has each.",
 )
-@click.option("--size", type=Size(), required=True, help="Size of the images, such as 512x1024.")
+@click.option(
+    "--size",
+    type=Size(),
+    required=True,
+    help="Size of the images, such as 360x640; best near that of the images it has learnt from.",
+)
 @click.option(
     "--top-k",
     type=Shares(),
@@ -117,14 +121,9 @@ def export(
     """
     if find_spec("tensorflow") is None:
         raise ExportError("export needs TensorFlow, whatever trained the model; pip install tensorflow")
-    if (data_folder or split) and not config_file:
-        raise click.UsageError("--data and --split need --config, which says how the data is laid out")
     if static and format_name != "onnx":
         raise click.UsageError("--static is of --format onnx; LiteRT's graph always is, the others' never")
-    dataset = None
-    if config_file:
-        config = read_settings(config_file, data_folder)
-        dataset = look_through_to_use(open_split(config.data, split or config.data.val_split), config)
+    dataset = validation_data(config_file, data_folder, split)
     start_backend("tensorflow")
     from fornet_keras.export.export import as_json, check_target, export_model
     from fornet_keras.export.formats import ExportSpec
@@ -135,6 +134,7 @@ def export(
     if len(top_k) > 1 and output.exists():
         raise ExportError(f"{output}: is there already; choose another --output, or remove it")
     network, table = load_model(model, top_k[0] if top_k else None)
+    note_size(model, size)
     if dataset:
         require_classes(model, table, dataset)
     outputs = ("label_ids", *["logits"] * logits, *["importance", "kept"] * importance)

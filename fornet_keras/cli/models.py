@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from fornet_keras.artifacts.manifest import MANIFEST
+from fornet_keras.artifacts.manifest import MANIFEST, artifacts_in
 from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
 from fornet_keras.errors import ConfigError, ModelError
@@ -22,8 +22,8 @@ def require_one(folder: Path) -> Path:
     Raises:
         ModelError: it does.
     """
-    exported = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
-    if exported and not (folder / MANIFEST).exists() and not find_description(folder).is_file():
+    exported = [path.name for path in artifacts_in(folder)]
+    if exported and not find_description(folder).is_file():
         raise ModelError(
             f"{folder}: holds several exported models ({', '.join(exported)}); expected one model; "
             f"take {folder / exported[0]} or another of them"
@@ -68,6 +68,27 @@ def short_side_of(folder: Path, asked: int | None) -> int | None:
             err=True,
         )
     return own
+
+
+def note_size(folder: Path, size: tuple[int, int]) -> None:
+    """Say which size fits a model that has learnt at another one; there it is silently worse than `predict`.
+
+    Raises:
+        ModelError: the model does not say, because it is damaged.
+    """
+    description = read_description(folder)
+    learnt, side = description.short_side, description.architecture.region_size
+    if learnt is None or learnt == min(size):
+        return
+    height, width = size
+    factor = min(size) / learnt
+    longer = max(learnt, side * round(max(size) / factor / side))
+    fitting = (learnt, longer) if height <= width else (longer, learnt)
+    click.echo(
+        f"note: {shown(folder)} has learnt at a shorter side of {learnt} pixels; {height}x{width} shows "
+        f"it everything {factor:.2g} times as large; --size {fitting[0]}x{fitting[1]} fits",
+        err=True,
+    )
 
 
 def require_classes(folder: Path, table: LabelTable, dataset: Dataset) -> None:

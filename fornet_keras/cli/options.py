@@ -164,6 +164,10 @@ device_option = click.option(
     help="Where an exported model runs; gpu is of ONNX (CUDA) and OpenVINO.",
 )
 
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Write again what is there, also with other settings."
+)
+
 json_option = click.option(
     "--json",
     "json_file",

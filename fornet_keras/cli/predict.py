@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from fornet_keras.artifacts.manifest import is_artifact
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.budget import top_k_within
 from fornet_keras.cli.group import FAILED, Command
@@ -22,6 +23,7 @@ from fornet_keras.cli.options import (
     device_option,
     json_option,
     model_argument,
+    overwrite_option,
     short_side_option,
     top_k_option,
 )
@@ -29,7 +31,6 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
 from fornet_keras.cli.views import Views, make_predictor, open_artifact, views_options
 from fornet_keras.data.sizes import shrunk_size
-from fornet_keras.prediction.artifact import is_artifact
 from fornet_keras.prediction.inputs import Input, find_inputs
 from fornet_keras.prediction.predict import FolderPrediction, Outcome, recorded_settings
 from fornet_keras.prediction.ray_engine import predict_with_ray
@@ -96,7 +97,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Inputs that cannot be used are passed over and listed at the end. With fail that is exit code 1.",
 )
-@click.option("--overwrite", is_flag=True, help="Write again what is there, also with other settings.")
+@overwrite_option
 @json_option
 @click.pass_context
 def predict(
@@ -166,15 +167,7 @@ def predict(
             outcomes = predict_with_ray(model, prediction, found, workers, track)
         else:
             outcomes = prediction(found)
-    counts: Counter[str] = Counter(outcome.status for outcome in outcomes)
-    milliseconds = 1000 * median(prediction.seconds) if prediction.seconds else None
-    result = {"model": model, "top_k": predictor.top_k, "output": output, "classes": table.names}
-    result |= {"milliseconds": milliseconds}
-    result |= {status: counts[status] for status in ("written", "kept", "failed")}
-    write_json(json_file, result | {"inputs": [asdict(outcome) for outcome in outcomes]})
-    _tell(output, outcomes, counts, on_error, milliseconds)
-    if counts["failed"] and on_error == "fail":
-        context.exit(FAILED)
+    end_prediction(context, model, prediction, outcomes, json_file, on_error)
 
 
 def _require_fit_for_ray(model: Path, inputs: Sequence[Input], device: str) -> None:
@@ -196,6 +189,26 @@ def _recorded_top_k(output: Path, settings: Mapping[str, object], size: tuple[in
         return None
     click.echo(f"top-k {top_k:g}: as it was measured for what is in {output}", err=True)
     return top_k
+
+
+def end_prediction(
+    context: click.Context,
+    model: Path,
+    prediction: FolderPrediction,
+    outcomes: Sequence[Outcome],
+    json_file: Path | None,
+    on_error: str = "fail",
+) -> None:
+    """Write and say what became of the inputs; failed ones make the exit code 1, unless they are skipped."""
+    counts: Counter[str] = Counter(outcome.status for outcome in outcomes)
+    milliseconds = 1000 * median(prediction.seconds) if prediction.seconds else None
+    result = {"model": model, "top_k": prediction.predictor.top_k, "output": prediction.output}
+    result |= {"classes": prediction.table.names, "milliseconds": milliseconds}
+    result |= {status: counts[status] for status in ("written", "kept", "failed")}
+    write_json(json_file, result | {"inputs": [asdict(outcome) for outcome in outcomes]})
+    _tell(prediction.output, outcomes, counts, on_error, milliseconds)
+    if counts["failed"] and on_error == "fail":
+        context.exit(FAILED)
 
 
 def _tell(

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
 from fornet_keras.cli.screen import ERRORS, counting
 from fornet_keras.config import Config, read_config
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.scan import CACHE, scan, usable
 from fornet_keras.data.scan_report import ScanReport
+from fornet_keras.data.sources import open_split
 
 
 def read_settings(config_file: Path, data_folder: Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -22,6 +25,21 @@ def read_settings(config_file: Path, data_folder: Path | None, overrides: Sequen
     if data_folder is None:
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"root": str(data_folder)})})
+
+
+def validation_data(config_file: Path | None, data_folder: Path | None, split: str | None) -> Dataset | None:
+    """A split, or that which a configuration validates on, looked through; None without a configuration.
+
+    Raises:
+        click.UsageError: a folder or a split without the configuration that says how it is laid out.
+        ConfigError, DataError: the configuration or the data cannot be used.
+    """
+    if config_file:
+        config = read_settings(config_file, data_folder)
+        return look_through_to_use(open_split(config.data, split or config.data.val_split), config)
+    if data_folder or split:
+        raise click.UsageError("--data and --split need --config, which says how the data is laid out")
+    return None
 
 
 def look_through(dataset: Dataset, workers: int = 2, cache: Path | None = None) -> ScanReport:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
+from fornet_keras.cli.backend import native_messages_dropped
 from fornet_keras.cli.options import Size
 from fornet_keras.prediction.artifact import ArtifactPredictor
 
@@ -106,7 +107,8 @@ def open_artifact(model: Path, asked: Mapping[str, object], device: str = "cpu")
             f"{', '.join(given)}: an exported model has its own runtime, size and top-k, and gives labels "
             "alone"
         )
-    predictor = ArtifactPredictor(model, device=device)
+    with native_messages_dropped():
+        predictor = ArtifactPredictor(model, device=device)
     size = "x".join(map(str, predictor.size))
     click.echo(f"note: the exported model takes {size} pixels; others are letterboxed to that", err=True)
     return predictor

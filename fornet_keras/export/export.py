@@ -57,6 +57,10 @@ def export_model(
         raise ExportError(
             "an export needs the TensorFlow backend; use the command `export`, or KERAS_BACKEND=tensorflow"
         )
+    import tensorflow as tf
+
+    # Else a GPU computes the Keras of the proof in TF32, whose ten bits no float32 artifact agrees with.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     folder = check_target(output, spec.format, spec.precision, spec.size, bool(spec.calibration))
     reference = Reference(model, spec.size, images)
     if "int8" in spec.precision:
@@ -126,6 +130,7 @@ def _manifest(model: FoRNet, table: LabelTable, folder: Path, spec: ExportSpec, 
         size=spec.size,
         top_k=model.top_k,
         region_size=model.region_size,
+        short_side=model.short_side,
         inputs=(Tensor(name="image", dtype="uint8", shape=tuple(deployed.input.shape)),),
         outputs=tuple(Tensor(name=n, dtype=dtype, shape=shape) for n, (dtype, shape) in tensors.items()),
         classes=class_entries(table),

@@ -33,7 +33,8 @@ def export_images(
     """Images to calibrate with, none unless asked, and those of the proof; evenly picked, at a size.
 
     The proof is taken on a data set's labelled images, or else on the folder's, or else on made-up ones. It
-    is not calibrated on those, unless too few others are in the folder; the proof then says so.
+    is not calibrated on those, unless too few others are in the folder; the proof then says so. It names a
+    folder without where it lies: a manifest may be published.
 
     Raises:
         ExportError: the folder holds no image, or the size is too small for a made-up one.
@@ -48,7 +49,7 @@ def export_images(
     elif folder:
         paths = _some(paths, MAX_PROOF_IMAGES + MOST_CALIBRATION * calibrates)
         shown = _some(paths, MAX_PROOF_IMAGES)
-        proof = ProofImages(f"of {folder}", _at_size(shown, size))
+        proof = ProofImages(f"of {folder.resolve().name}", _at_size(shown, size))
     else:
         return [], made_up_images(size)
     if not calibrates:
@@ -87,7 +88,7 @@ def labelled_images(dataset: Dataset, size: tuple[int, int]) -> ProofImages:
     """
     pairs = [fit_sample(sample, dataset.table, size) for sample in _some(dataset.samples, MOST_LABELLED)]
     images, labels = zip(*pairs, strict=True)
-    return ProofImages(f"of {dataset.root}, split {dataset.split}", images, labels)
+    return ProofImages(f"of {dataset.root.resolve().name}, split {dataset.split}", images, labels)
 
 
 def _some(entries: Sequence[T], most: int) -> list[T]:

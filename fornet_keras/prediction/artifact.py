@@ -8,14 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
-from fornet_keras.artifacts.runtimes import open_runtime
+from fornet_keras.artifacts.manifest import read_manifest
+from fornet_keras.artifacts.runtimes import Run, open_runtime
 from fornet_keras.data.sizes import brought_back, letterboxed
-
-
-def is_artifact(folder: Path) -> bool:
-    """Whether a folder is what `export` has written."""
-    return (folder / MANIFEST).is_file()
 
 
 class ArtifactPredictor:
@@ -25,12 +20,15 @@ class ArtifactPredictor:
         folder: what `export` has written; its files must have their SHA-256 sums.
         threads: threads of the runtime; None takes every core.
         device: of `artifacts.runtimes.DEVICES`.
+        run: what computes in the place of the runtime, such as a server.
 
     Raises:
         ExportError: the folder is not whole, or the runtime has no such device.
     """
 
-    def __init__(self, folder: Path, threads: int | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self, folder: Path, threads: int | None = None, device: str = "cpu", run: Run | None = None
+    ) -> None:
         manifest = read_manifest(folder)
         self.table = manifest.table()
         self.num_classes = self.table.num_classes
@@ -39,7 +37,7 @@ class ArtifactPredictor:
         self.top_k = manifest.top_k
         self.region_size = 0  # it does not say which regions it refines
         self.compiled = 0  # a runtime may prepare itself in its first call
-        self._run = open_runtime(folder, manifest.format, threads, device)
+        self._run = run or open_runtime(folder, manifest.format, threads, device)
 
     def __call__(self, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Predict one image, uint8 RGB `(height, width, 3)`: `label_ids`, uint8 `(height, width)`."""

@@ -20,7 +20,7 @@ from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.fingerprint import file_state
 from fornet_keras.data.images import SUFFIXES, image_size, read_image
 from fornet_keras.data.sizes import brought_back, shrunk, shrunk_size
-from fornet_keras.errors import DataError, one_line
+from fornet_keras.errors import DataError, FoRNetError, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
 from fornet_keras.prediction.inputs import ENDINGS, KINDS, LEGEND, SETTINGS, SOURCES, Input, find_outputs
 from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
@@ -227,7 +227,7 @@ class FolderPrediction:
                 return self._video(entry, wanted)
             self._image(entry, wanted)
             return []
-        except (DataError, OSError):  # which may name a file "out of memory.png"
+        except (FoRNetError, OSError):  # a server's own memory, or a file "out of memory.png"
             raise
         except Exception as error:
             if not (isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error))):

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
 
+from fornet_keras.artifacts.runtimes import usable_cores
 from fornet_keras.errors import FoRNetError
 from fornet_keras.prediction.artifact import ArtifactPredictor
 from fornet_keras.prediction.inputs import Input
@@ -66,7 +67,7 @@ def predict_with_ray(
         ]
         arguments = (
             os.path.abspath(artifact),
-            max(1, (os.cpu_count() or 1) // workers),
+            max(1, usable_cores() // workers),
             os.path.abspath(prediction.output),
             [*prediction.kinds],
             prediction.overwrite,

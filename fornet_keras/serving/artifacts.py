@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.artifacts.manifest import MANIFEST, Manifest, read_manifest
+from fornet_keras.artifacts.manifest import Manifest, artifacts_in, read_manifest
 from fornet_keras.artifacts.runtimes import Run, open_runtime
 from fornet_keras.data.sizes import Window, brought_back, letterboxed
 from fornet_keras.errors import ServingError
@@ -90,9 +90,7 @@ def open_artifacts(
     """
     found: dict[str, Artifact] = {}
     for folder in folders:
-        itself = (folder / MANIFEST).is_file()
-        inside = () if itself else sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
-        for path in inside or [folder]:
+        for path in artifacts_in(folder) or [folder]:
             artifact = _open(path, threads, device)
             if artifact.name in found:
                 raise ServingError(f"{path}: a second artifact of that name; rename one of the folders")

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from importlib.util import find_spec
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,9 +17,12 @@ from numpy.typing import NDArray
 
 from fornet_keras.errors import ServingError
 
+TIMEOUT = 30.0
+"""Seconds that an answer may take."""
+
 
 def request_grpc(
-    server: str, name: str, images: NDArray[np.uint8], version: int | None = None, timeout: float = 30.0
+    server: str, name: str, images: NDArray[np.uint8], version: int | None = None
 ) -> NDArray[np.uint8]:
     """Ask for label ids through gRPC, the faster way: pixels travel as they are.
 
@@ -27,13 +31,13 @@ def request_grpc(
         name: name of the model there.
         images: uint8 `(batch, height, width, 3)`, of the exported size.
         version: None takes the newest.
-        timeout: seconds.
 
     Returns:
         uint8 `(batch, height, width)`.
 
     Raises:
-        ServingError: tensorflow-serving-api is missing, or the server is not there or refuses.
+        ServingError: tensorflow-serving-api is missing, or the server is not there, refuses, or answers
+            something else.
     """
     if find_spec("tensorflow_serving") is None:
         raise ServingError(
@@ -55,22 +59,26 @@ def request_grpc(
     with grpc.insecure_channel(server, options) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         try:
-            response = stub.Predict(request, timeout=timeout)
+            response = stub.Predict(request, timeout=TIMEOUT)
         except grpc.RpcError as error:
             raise ServingError(_refused(server, name, f"{error.code().name}: {error.details()}")) from None
-    found: NDArray[np.uint8] = tf.make_ndarray(response.outputs["label_ids"])
-    return found
+    try:
+        if "label_ids" not in response.outputs:
+            raise ValueError("no label_ids in its answer")
+        return _fitting(tf.make_ndarray(response.outputs["label_ids"]), images)
+    except (ValueError, TypeError) as error:
+        raise ServingError(_refused(server, name, str(error))) from None
 
 
 def request_rest(
-    server: str, name: str, images: NDArray[np.uint8], version: int | None = None, timeout: float = 30.0
+    server: str, name: str, images: NDArray[np.uint8], version: int | None = None
 ) -> NDArray[np.uint8]:
     """Ask for label ids through REST, which needs no package: images travel as PNG.
 
     Args and result as of `request_grpc`; TensorFlow Serving's REST listens on 8501.
 
     Raises:
-        ServingError: the server is not there or refuses.
+        ServingError: the server is not there, refuses, or answers something else.
     """
     encoded = [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
     content = {
@@ -86,13 +94,11 @@ def request_rest(
         headers={"Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as response:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             predictions = json.load(response)["predictions"]
         # One output is given as it is, several by name.
         rows = [row["label_ids"] if isinstance(row, dict) else row for row in predictions]
-        found = np.array(rows, dtype=np.uint8)
-        if found.shape != images.shape[:3]:
-            raise ValueError(f"label ids of shape {found.shape} for images of {images.shape}")
+        return _fitting(np.array(rows, dtype=np.uint8), images)
     except urllib.error.HTTPError as error:
         with error:
             reason = error.read(1000).decode(errors="replace")
@@ -100,6 +106,12 @@ def request_rest(
     # Of the last, what a gRPC port answers.
     except (OSError, ValueError, KeyError, TypeError, OverflowError, http.client.HTTPException) as error:
         raise ServingError(_refused(server, name, str(error))) from None
+
+
+def _fitting(found: NDArray[Any], images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What was answered, where it can be the label ids of these images; a ValueError where it cannot."""
+    if found.dtype != np.uint8 or found.shape != images.shape[:3]:
+        raise ValueError(f"{found.dtype} of shape {found.shape} for images of {images.shape}")
     return found
 
 

@@ -1,11 +1,15 @@
 import json
+import shutil
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 from PIL import Image
 
+from fornet_keras.cli.models import note_size
+from fornet_keras.errors import FoRNetError
 from tests.cli.conftest import Run, only_line
+from tests.model.folders import edit
 
 
 @pytest.mark.backend
@@ -95,6 +99,32 @@ def test_memory_scores_and_another_backend_in_the_same_table(
     assert there["miou"] == pytest.approx(here["miou"], abs=1e-3)
     assert run("evaluate", model, *paths, scores, "--short-side", 64).exit_code == 0
     assert here["miou"] == pytest.approx(json.loads(scores.read_text())["miou"], abs=0.02)
+
+
+def test_options_that_no_argument_has(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").touch()
+    result = run("benchmark", tmp_path, "--top-k", "0.1,1", "--also", "jax", "--size", "64x96")
+    assert result.exit_code == 2
+    assert "--size, --top-k, --also: of a MODEL in Keras, and here are exported" in result.stderr
+
+
+def test_scores_at_another_size_than_the_model_has_learnt(
+    run: Run, model: Path, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt = shutil.copytree(model, tmp_path / "learnt")
+    edit(learnt, lambda description: description.update(short_side=48))
+    monkeypatch.setattr(
+        "fornet_keras.cli.benchmark.start_backend", Mock(side_effect=FoRNetError("far enough"))
+    )
+    options = ("--size", "144x312")
+    assert run("benchmark", learnt, *options).stderr == "Error: far enough\n", "its speed is that of the size"
+    note, _ = run("benchmark", learnt, *options, "--config", config, "--data", data).stderr.splitlines()
+    assert note == (
+        f"note: {learnt} has learnt at a shorter side of 48 pixels; 144x312 shows it everything 3 times as "
+        "large; --size 48x96 fits"
+    )
+    note_size(learnt, (48, 999))
+    note_size(model, (144, 288))
 
 
 @pytest.mark.parametrize("option", ["--data", "--split"])

@@ -94,7 +94,7 @@ def test_the_probe_of_a_backend_that_works(monkeypatch: pytest.MonkeyPatch) -> N
     assert probe("jax") == Health("jax", works=True, devices=("jax", "false"))
 
 
-def healthy(backend: str, time_limit: float) -> Health:
+def healthy(backend: str) -> Health:
     return Health(backend, backend == "jax", ("cpu:0",) if backend == "jax" else (), "not installed")
 
 
@@ -142,6 +142,6 @@ def test_a_gpu_that_is_hidden_on_purpose_is_none(monkeypatch: pytest.MonkeyPatch
 
 
 def test_doctor_fails_where_no_backend_works(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "probe", lambda backend, time_limit: Health(backend, False, (), "broken"))
+    monkeypatch.setattr(doctor, "probe", lambda backend: Health(backend, False, (), "broken"))
     result = run("doctor")
     assert (result.exit_code, result.stderr) == (1, "Error: no backend works; install one of them\n")

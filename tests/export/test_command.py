@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.conftest import config, data, model, only_line, run
 from tests.export.conftest import TABLE, scenes
+from tests.model.folders import edit
 
 __all__ = ["config", "data", "model", "run"]
 
@@ -47,7 +48,7 @@ def test_the_command_from_any_backend(network: Any, tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "phone" / "manifest.json").read_text())
     assert result == {"artifact": str(tmp_path / "phone"), **manifest}
     assert (manifest["top_k"], manifest["size"]) == (0.5, [96, 160])
-    assert manifest["proof"]["images"] == f"3 images, of {tmp_path / 'images'}"
+    assert manifest["proof"]["images"] == "3 images, of images"
     assert "100.0000%" in done.stdout
     commands = ("predict {} IMAGE --output predicted", "benchmark {}", "serve {}")
     lines = [f"  python cli.py {command}".format(tmp_path / "phone") for command in commands]
@@ -59,13 +60,15 @@ def test_the_command_writes_an_artifact_for_each_ratio(run: Any, network: Any, t
     from fornet_keras.model_folder import save_model
 
     save_model(network, TABLE, tmp_path / "model")
+    edit(tmp_path / "model", lambda description: description.update(short_side=64))
     options = ("--format", "onnx", "--size", "96x160", "--top-k", "0.5,1,0.5", *EVERY_OUTPUT)
     paths = ("--output", tmp_path / "ratios", "--json", tmp_path / "result.json")
     result = run("export", tmp_path / "model", *options, *paths)
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, "--size 64x112 fits" in only_line(result.stderr)) == (0, True)
     folders = [tmp_path / "ratios" / name for name in ("top_k_0.5", "top_k_1")]
     assert sorted((tmp_path / "ratios").iterdir()) == folders
-    assert [read_manifest(folder).top_k for folder in folders] == [0.5, 1]
+    manifests = [read_manifest(folder) for folder in folders]
+    assert [(manifest.top_k, manifest.short_side) for manifest in manifests] == [(0.5, 64), (1, 64)]
     found = json.loads((tmp_path / "result.json").read_text())["artifacts"]
     assert [artifact["artifact"] for artifact in found] == [str(folder) for folder in folders]
     result = run("export", tmp_path / "model", *options, *paths)
@@ -106,7 +109,7 @@ def test_labels_give_the_change_in_miou(
     result = run(*options, "--config", config, "--data", data, "--split", "train")
     assert result.exit_code == 0, result.stderr
     proof = json.loads((tmp_path / "out" / "manifest.json").read_text())["proof"]
-    assert proof["images"] == f"2 images, of {data}, split train"
+    assert proof["images"] == f"2 images, of {data.name}, split train"
     assert proof["tolerance"] == {"labels": 0.9995, "regions": 0.99, "logits": 0.001, "miou": 0.001}
     for check in proof["at_top_k"]:
         assert 0 < check["miou_keras"] < 1

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.errors import ExportError
-from tests.export.conftest import SIZE, scenes
+from tests.export.conftest import SIZE, TABLE, scenes
 
 ARTIFACTS = [
     ("saved_model", "float32"),
@@ -133,6 +133,26 @@ def test_a_missing_package_names_the_extra(
         ExportError, match=rf"needs the package {package}: pip install 'fornet_keras\[{format}\]'"
     ):
         export(format)
+
+
+def test_keras_computes_in_float32_on_a_gpu_too(
+    network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    from fornet_keras.export import export as module
+    from fornet_keras.export.formats import ExportSpec
+
+    settings = tf.config.experimental
+    before = settings.tensor_float_32_execution_enabled()
+    settings.enable_tensor_float_32_execution(True)
+    monkeypatch.setattr(module, "Reference", Mock(side_effect=ExportError("far enough")))
+    try:
+        with pytest.raises(ExportError, match="far enough"):
+            module.export_model(network, TABLE, tmp_path / "out", ExportSpec("onnx", SIZE), Mock())
+        assert not settings.tensor_float_32_execution_enabled()
+    finally:
+        settings.enable_tensor_float_32_execution(before)
 
 
 def test_a_folder_that_is_there_is_left_alone(export: Callable[..., Any], tmp_path: Path) -> None:

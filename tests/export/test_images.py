@@ -38,7 +38,7 @@ def test_int8_is_proven_on_images_that_it_was_not_calibrated_on(
     assert (len(calibration), len(proof.images)) == expected
     seen = {int(image[0, 0, 0]) for image in calibration} & {int(image[0, 0, 0]) for image in proof.images}
     assert bool(seen) == bool(note)
-    assert proof.source == f"of {tmp_path}{note}"
+    assert proof.source == f"of {tmp_path.name}{note}"
 
 
 def test_images_of_other_proportions_are_letterboxed(tmp_path: Path) -> None:
@@ -79,4 +79,4 @@ def test_int8_is_not_calibrated_on_the_labelled_images_of_its_proof(
     calibration, proof = export_images(tmp_path / "frames", dataset, SIZE, calibrates=True)
     assert (len(calibration), len(proof.images)) == (expected, len(samples))
     assert proof.labels is not None
-    assert proof.source == f"of {tmp_path}, split val{note}"
+    assert proof.source == f"of {tmp_path.name}, split val{note}"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from fornet_keras.atomic import checksum
 from fornet_keras.data.dataset import LabelTable
-from fornet_keras.weights_file import checksum
 
 TABLE = LabelTable(
     names=("road", "pole", "sky"),

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from fornet_keras import weights_file
+from fornet_keras.atomic import checksum
 from fornet_keras.backbones.library import LibraryBackbone
 from fornet_keras.empty_build import NetworkTooLarge, empty_build
 from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
-from fornet_keras.weights_file import checksum
 from tests.model.folders import TABLE, edit, rewrite_weights, set_architecture
 from tests.model.tiny import tiny_model
 

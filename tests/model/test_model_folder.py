@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from fornet_keras.atomic import checksum
 from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
-from fornet_keras.weights_file import checksum
 from tests.model.folders import TABLE, content, edit, rewrite_weights, set_architecture
 from tests.model.tiny import images, numpy_outputs, tiny_model
 

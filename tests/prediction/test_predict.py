@@ -15,7 +15,7 @@ from PIL import Image
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.images import image_size, read_image
 from fornet_keras.data.label_files import read_label
-from fornet_keras.errors import DataError
+from fornet_keras.errors import DataError, ServingError
 from fornet_keras.model import FoRNet
 from fornet_keras.prediction import predict as predict_module
 from fornet_keras.prediction.inputs import KINDS, find_inputs
@@ -172,6 +172,13 @@ def test_an_error_of_the_predictors_own_ends_the_run(predict: Predictor, picture
     broken = Mock(side_effect=RuntimeError("shapes differ"), compiled=0, short_side=None)
     with pytest.raises(RuntimeError, match="shapes differ"):
         run(broken, picture)
+
+
+def test_a_server_without_memory_ends_the_run(predict: Predictor, picture: Path) -> None:
+    """It is no finding on the image, and the images after it would fail too."""
+    there = Mock(side_effect=ServingError("city did not answer (RESOURCE_EXHAUSTED: queue)"), compiled=0)
+    with pytest.raises(ServingError, match="RESOURCE_EXHAUSTED"):
+        run(there, picture)
 
 
 def test_video_becomes_an_overlay_video(predict: Predictor, picture: Path) -> None:

@@ -4,15 +4,19 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
+from unittest.mock import MagicMock, Mock
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from fornet_keras.artifacts.runtimes import open_runtime
 from fornet_keras.errors import FoRNetError
 from fornet_keras.prediction import ray_engine
+from fornet_keras.prediction.inputs import Input
 from tests.cli.conftest import Run, only_line
 from tests.cli.test_usage import ROOT
 from tests.model.tiny import images, randomize, tiny_model
@@ -101,6 +105,26 @@ def test_another_size_is_letterboxed_and_the_labels_brought_back(
         assert np.mean(np.asarray(found) == expected) > 0.999
 
 
+def test_what_a_runtime_says_while_it_loads_is_dropped(
+    run_command: Run,
+    artifact: Path,
+    frames: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+
+    def open_loudly(folder: Path, *rest: object) -> Any:
+        os.write(2, b"I0000 oneDNN custom operations are on.\n")
+        return open_runtime(folder, "onnx")
+
+    monkeypatch.setattr("fornet_keras.prediction.artifact.open_runtime", open_loudly)
+    result = run_command("predict", artifact, frames / "0.png", "--output", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "oneDNN" not in capfd.readouterr().err
+
+
 def test_a_tampered_artifact_is_not_run(
     run_command: Run, artifact: Path, frames: Path, tmp_path: Path
 ) -> None:
@@ -136,6 +160,18 @@ def test_what_an_exported_model_cannot_do(
     result = run_command("predict", artifact, "camera:0", "--output", tmp_path / "out", "--engine", "ray")
     assert result.exit_code == 2
     assert "--engine ray reads files alone; leave it out for a camera or a stream" in result.stderr
+
+
+def test_the_cores_of_this_process_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, ray = MagicMock(), MagicMock()
+    ray.exceptions.RayError = RuntimeError
+    ray.data.from_items.return_value = rows
+    monkeypatch.setattr(ray_engine, "_start", lambda workers: ray)
+    monkeypatch.setattr(ray_engine, "usable_cores", lambda: 6)
+    prediction, frames = Mock(output=tmp_path, kinds=["labels"]), [Input(tmp_path / "a.png", PurePath("a"))]
+    with pytest.raises(FoRNetError, match="Ray gave no answer for 1 of 1 inputs"):
+        ray_engine.predict_with_ray(tmp_path, prediction, frames, 2, lambda *_: [])
+    assert rows.map.call_args.kwargs["fn_constructor_args"][1] == 3
 
 
 def test_without_ray(

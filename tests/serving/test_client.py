@@ -21,7 +21,7 @@ import pytest
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.label_files import read_label
 from fornet_keras.errors import ServingError
-from fornet_keras.serving.client import request_rest
+from fornet_keras.serving.client import request_grpc, request_rest
 from tests.cli.conftest import only_line, run
 
 __all__ = ["run"]
@@ -31,6 +31,13 @@ DEPLOY = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
 SIZE = (64, 96)
 TABLE = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {})
 
+OTHER_ANSWERS = {
+    "scores": {"scores": np.zeros((1, *SIZE), np.uint8)},
+    "int64": {"label_ids": np.zeros((1, *SIZE), np.int64)},
+    "small": {"label_ids": np.zeros((1, 2, 2), np.uint8)},
+}
+"""What models of another origin may give, by their name at the gRPC server."""
+
 
 def picture(size: tuple[int, int] = SIZE) -> np.ndarray:
     return cv2.resize(np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8), size[::-1])
@@ -38,6 +45,7 @@ def picture(size: tuple[int, int] = SIZE) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from fornet_keras.artifacts.manifest import write_manifest
     from fornet_keras.export.deployment import OUTPUTS
     from fornet_keras.export.export import export_model
     from fornet_keras.export.formats import ExportSpec
@@ -46,8 +54,11 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     output = tmp_path_factory.mktemp("serving") / "city"
     images = ProofImages("noise", [picture()])
+    # All that there is: the proof then needs no second model. The manifest then tells of the labels alone.
     spec = ExportSpec("saved_model", SIZE, outputs=OUTPUTS)
-    return export_model(randomize(tiny_model()), TABLE, output, spec, images)[0]
+    folder, manifest = export_model(randomize(tiny_model()), TABLE, output, spec, images)
+    write_manifest(manifest.model_copy(update={"outputs": manifest.outputs[:1]}), folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +80,15 @@ def grpc_server(artifact: Path) -> Iterator[str]:
     class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
         def Predict(self, request: Any, context: Any) -> Any:
             spec = request.model_spec
+            response = predict_pb2.PredictResponse()
+            if spec.name in OTHER_ANSWERS:
+                for name, value in OTHER_ANSWERS[spec.name].items():
+                    response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+                return response
             if spec.name != "city" or (spec.HasField("version") and spec.version.value != 1):
                 context.abort(grpc.StatusCode.NOT_FOUND, "Servable not found for request")
             signature = loaded.signatures[spec.signature_name]
             inputs = {name: tf.constant(tf.make_ndarray(x)) for name, x in request.inputs.items()}
-            response = predict_pb2.PredictResponse()
             for name, value in signature(**inputs).items():
                 if name in request.output_filter:
                     response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
@@ -120,8 +135,6 @@ def rest_server(artifact: Path) -> Iterator[str]:
 def test_a_server_answers_as_the_model_does(
     rest: bool, grpc_server: str, rest_server: str, expected: np.ndarray
 ) -> None:
-    from fornet_keras.serving.client import request_grpc, request_rest
-
     images = np.concatenate([picture()[None]] * 2)
     found = request_rest(rest_server, "city", images) if rest else request_grpc(grpc_server, "city", images)
     assert found.dtype == np.uint8
@@ -130,8 +143,6 @@ def test_a_server_answers_as_the_model_does(
 
 @pytest.mark.parametrize("rest", [False, True], ids=["grpc", "rest"])
 def test_a_model_that_the_server_does_not_have(rest: bool, grpc_server: str, rest_server: str) -> None:
-    from fornet_keras.serving.client import request_grpc, request_rest
-
     with pytest.raises(ServingError, match="model 'town' did not answer .*not found") as error:
         if rest:
             request_rest(rest_server, "town", picture()[None])
@@ -159,8 +170,6 @@ def test_no_server(options: tuple[str, ...], run: Any, artifact: Path, tmp_path:
 
 @pytest.mark.parametrize("rest", [False, True], ids=["grpc", "rest"])
 def test_a_version_that_the_server_does_not_have(rest: bool, grpc_server: str, rest_server: str) -> None:
-    from fornet_keras.serving.client import request_grpc, request_rest
-
     ask, server = (request_rest, rest_server) if rest else (request_grpc, grpc_server)
     assert ask(server, "city", picture()[None], version=1).shape == (1, *SIZE)
     with pytest.raises(ServingError, match="not found"):
@@ -201,56 +210,71 @@ def test_the_command_letterboxes(
     assert not read_label(tmp_path / "out" / "black_labels.png").any()
 
 
-def test_one_bad_image_does_not_end_the_command(
+def test_what_becomes_of_each_image_is_as_with_predict(
     run: Any, artifact: Path, rest_server: str, tmp_path: Path
 ) -> None:
+    """Neither a damaged image nor a name that leaves no room for its labels' ends the command."""
     (tmp_path / "a.png").write_bytes(b"nothing")
-    cv2.imwrite(str(tmp_path / "b.png"), picture())
-    where = (
-        "--rest",
-        "--server",
-        rest_server,
-        "--output",
-        tmp_path / "out",
-        "--json",
-        tmp_path / "result.json",
-    )
-    result = run("request", artifact, tmp_path / "a.png", tmp_path / "b.png", *where)
-    first, second = result.stderr.splitlines()
-    assert (result.exit_code, first) == (1, "Error: 1 of 2 images failed:")
+    for name in ("b", "c" * 246):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture())
+    output, images = tmp_path / "out", tmp_path / "*.png"
+    command = ("request", artifact, images, "--output", output, "--json", tmp_path / "result.json", "--rest")
+    result = run(*command, "--server", rest_server)
+    first, second, third = result.stderr.splitlines()
+    assert (result.exit_code, first) == (1, "Error: 2 of 3 inputs failed:")
     assert second.startswith(f"  {tmp_path / 'a.png'}: is not an image")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b_labels.png"]
+    assert third.endswith("too long for the disk; rename the file")
+    assert result.stdout == f"1 predicted: {output}\n"
+    names = [".lock", "b_labels.png", "legend.png", "settings.json", "sources.json"]
+    assert sorted(path.name for path in output.iterdir()) == names
     found = json.loads((tmp_path / "result.json").read_text())
-    assert (len(found["written"]), len(found["failed"])) == (1, 1)
+    assert (found["written"], found["failed"], found["classes"]) == (1, 2, ["water", "quay", "sky"])
+    assert [entry["status"] for entry in found["inputs"]] == ["failed", "written", "failed"]
+    assert "1 kept" in run(*command, "--server", "127.0.0.1:9").stdout, "nothing is asked for again"
+    (tmp_path / "b.png").write_bytes(b"nothing")
+    run(*command, "--server", rest_server)
+    assert not (output / "b_labels.png").exists(), "they are not what is there now"
 
 
-def test_a_server_that_stops_answering_ends_the_command_with_what_it_has(
+def test_a_server_that_stops_answering_ends_the_command_which_goes_on_when_it_is_given_again(
     run: Any, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a", "b", "c"):
         cv2.imwrite(str(tmp_path / f"{name}.png"), picture())
-    answers = [
-        np.zeros((1, *SIZE), np.uint8),
-        ServingError("localhost:8501: model 'city' did not answer (late)"),
-    ]
-    monkeypatch.setattr("fornet_keras.serving.client.request_rest", Mock(side_effect=answers))
-    where = ("--rest", "--output", tmp_path / "out", "--json", tmp_path / "result.json")
-    result = run("request", artifact, tmp_path / "*.png", *where)
-    first, second = result.stderr.splitlines()
-    assert (result.exit_code, first) == (1, "Error: 1 of 3 images failed:")
-    assert second.startswith(
-        f"  {tmp_path / 'b.png'}: localhost:8501: model 'city' did not answer (late); the"
-    )
-    found = json.loads((tmp_path / "result.json").read_text())
-    assert (found["written"], found["failed"]) == ([str(tmp_path / "out" / "a_labels.png")], [second.strip()])
+    labels, error = np.zeros((1, *SIZE), np.uint8), "model 'city' did not answer (RESOURCE_EXHAUSTED: queue)"
+    asked = Mock(side_effect=[labels, ServingError(error), labels, labels])
+    monkeypatch.setattr("fornet_keras.serving.client.request_rest", asked)
+    command = ("request", artifact, tmp_path / "*.png", "--rest", "--output", tmp_path / "out")
+    result = run(*command)
+    assert (result.exit_code, only_line(result.stderr)) == (1, f"Error: {error}")
+    result = run(*command)
+    assert (result.exit_code, result.stdout.startswith("2 predicted, ")) == (0, True)
+    assert (asked.call_count, "1 kept (they were there; --overwrite" in result.stdout) == (4, True)
 
 
-def test_a_folder_of_predict_is_left_alone(run: Any, artifact: Path, tmp_path: Path) -> None:
+def test_predictions_of_another_model_are_not_mixed(
+    run: Any, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), picture())
-    (tmp_path / "settings.json").write_text("{}")
-    result = run("request", artifact, tmp_path / "a.png", "--output", tmp_path)
+    asked = Mock(return_value=np.zeros((1, *SIZE), np.uint8))
+    monkeypatch.setattr("fornet_keras.serving.client.request_rest", asked)
+    command = ("request", artifact, tmp_path / "a.png", "--rest", "--output", tmp_path / "out")
+    assert run(*command).exit_code == 0
+    result = run(*command, "--name", "town")
+    assert (result.exit_code, "(served is city there and town here)" in only_line(result.stderr)) == (1, True)
+    assert run(*command, "--name", "town", "--overwrite").exit_code == 0
+    assert [call.args[1] for call in asked.call_args_list] == ["city", "town"]
+
+
+def test_logits_do_not_travel_as_text(run: Any, artifact: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(artifact, tmp_path / "1")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["outputs"] += [{"name": "logits", "dtype": "float32", "shape": [None, *SIZE, 3]}]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    result = run("request", copy, "a.png", "--rest", "--output", tmp_path / "out")
     assert result.exit_code == 1
-    assert "holds a settings.json, by which `predict` knows" in only_line(result.stderr)
+    assert "gives logits, which REST would send along as text" in only_line(result.stderr)
+    assert "a.png: no such file" in only_line(run("request", copy, "a.png", "--output", tmp_path).stderr)
 
 
 @pytest.mark.parametrize(
@@ -291,6 +315,19 @@ def test_the_documented_python_client(
     names: dict[str, Any] = {}
     exec(program.replace("localhost:8500", grpc_server), names)
     np.testing.assert_array_equal(names["label_ids"], expected[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "finding"),
+    [
+        ("scores", "no label_ids in its answer"),
+        ("int64", r"int64 of shape \(1, 64, 96\)"),
+        ("small", r"uint8 of shape \(1, 2, 2\)"),
+    ],
+)
+def test_an_answer_of_something_else_through_grpc(grpc_server: str, name: str, finding: str) -> None:
+    with pytest.raises(ServingError, match=rf"model '{name}' did not answer \({finding}.*; expected Tensor"):
+        request_grpc(grpc_server, name, picture()[None])
 
 
 @pytest.mark.parametrize("predictions", [[{"scores": 1}], [[[300]]], [[[1], [1, 2]]], 3, [[[1]]]])

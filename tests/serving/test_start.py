@@ -1,6 +1,9 @@
 """What `serve` begins with, and what it refuses to."""
 
+import re
 import socket
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 from shutil import copytree
@@ -13,6 +16,9 @@ from fornet_keras.serving.artifacts import open_artifacts
 from fornet_keras.serving.server import listen
 from tests.cli.conftest import only_line, run
 from tests.serving.conftest import ROOT
+from tests.test_architecture import TREES, at_import_time, imports
+
+DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 
 __all__ = ["run"]
 
@@ -27,6 +33,20 @@ def test_what_is_not_served(ratios: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("fornet_keras.artifacts.runtimes.find_spec", lambda name: None)
     with pytest.raises(ExportError, match=r"k1: needs the package onnxruntime: pip install .*\[onnx\]"):
         open_artifacts([ratios / "k1"])
+
+
+def test_the_docker_image_has_what_serve_imports() -> None:
+    """Its list stands in the place of the package's own, which asks for TensorFlow."""
+    code = "import sys, fornet_keras.cli, fornet_keras.serving.server; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = [name.partition(".")[2] for name in run.stdout.split() if name.startswith("fornet_keras")]
+    found = {name for module in loaded for name in imports(module, at_import_time(TREES[module]))}
+    roots = {name.partition(".")[0] for name in found} - {*sys.stdlib_module_names, "fornet_keras"}
+    roots -= {"h11", "pydantic_core"}  # which uvicorn and pydantic ask for
+    names = {"cv2": "opencv-python-headless", "PIL": "pillow", "ruamel": "ruamel.yaml"}
+    packages = {names.get(root, root).replace("_", "-") for root in roots}
+    [listed] = re.findall(r"RUN pip install --no-cache-dir \\\n((?: .*\n)+)", DOCKERFILE.read_text("utf-8"))
+    assert {*listed.replace("\\", "").split()} == packages | {"onnxruntime"}
 
 
 def test_what_an_artifact_does_not_give_is_proven_too(ratios: Path) -> None:
