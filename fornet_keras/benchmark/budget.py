@@ -12,13 +12,17 @@ BUDGET_RATIOS = (0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 1.0)
 BUDGET_ROUNDS = 7
 
 
-def fit_budget(folder: Path, size: tuple[int, int], milliseconds: float) -> tuple[float, float]:
+def fit_budget(
+    folder: Path, size: tuple[int, int], milliseconds: float, short_side: int | None = None
+) -> tuple[float, float]:
     """The largest share of the regions that this machine refines within a budget.
 
     Args:
         folder: a model.
         size: height and width of the images in pixels.
-        milliseconds: most that a prediction may take; the median counts.
+        milliseconds: most that a prediction may take, bringing the image down and its labels up included;
+            the median counts.
+        short_side: pixels to which the shorter side of larger images is brought down, or None.
 
     Returns:
         The share, of `BUDGET_RATIOS`, and the milliseconds that a prediction took at it.
@@ -26,7 +30,8 @@ def fit_budget(folder: Path, size: tuple[int, int], milliseconds: float) -> tupl
     Raises:
         BudgetError: even the smallest share takes longer.
     """
-    rows = measure(candidates([folder], size, BUDGET_RATIOS, None), BUDGET_ROUNDS, lambda: None)
+    found = candidates([folder], size, BUDGET_RATIOS, None, short_side=short_side or 0)
+    rows = measure(found, BUDGET_ROUNDS, lambda: None)
     within = [row for row in rows if row["median_ms"] <= milliseconds]
     if not within:
         raise BudgetError(

@@ -71,6 +71,7 @@ def candidates(
     against: Sequence[str] = (),
     backends: Sequence[str] = (),
     device: str = "cpu",
+    short_side: int = 0,
 ) -> list[Candidate]:
     """Load what is to be timed.
 
@@ -83,6 +84,7 @@ def candidates(
             in int8 where an artifact is.
         backends: of Keras, that a model is also timed in, each in a process of its own.
         device: that an exported model runs on, of `artifacts.runtimes.DEVICES`.
+        short_side: pixels to which a model brings the shorter side of larger images down; 0 takes their own.
 
     Raises:
         ExportError, ModelError: a folder is neither, or damaged.
@@ -94,7 +96,7 @@ def candidates(
             found.append(_exported(folder, threads, device))
         else:
             for share in top_k or (None,):
-                here = _in_keras(folder, size, share)
+                here = _in_keras(folder, size, share, short_side)
                 found += [here, *(_in_backend(here, backend, folder, share) for backend in backends)]
     sizes = list(dict.fromkeys(candidate.size for candidate in found))
     kinds = [(runtime, "float32") for runtime in (peer_runtimes() if against else ())]
@@ -121,9 +123,9 @@ def _exported(folder: Path, threads: int | None, device: str) -> Candidate:
     )
 
 
-def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None) -> Candidate:
+def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None, short_side: int) -> Candidate:
     model, table = load_model(folder, top_k)
-    predictor, inside = Predictor(model, short_side=0), find_description(folder).parent
+    predictor, inside = Predictor(model, short_side), find_description(folder).parent
     return Candidate(
         str(folder),
         f"keras {keras.backend.backend()}",
@@ -134,7 +136,7 @@ def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None) -> Candi
         None,
         table.names,
         lambda image: predictor(image)["label_ids"],
-        partial(_in_keras, folder, size, top_k),
+        partial(_in_keras, folder, size, top_k, short_side),
     )
 
 

@@ -16,6 +16,7 @@ def top_k_within(
     views: bool,
     model: Path,
     size_of_images: Callable[[], tuple[int, int]],
+    short_side: int | None,
 ) -> float | None:
     """What `--budget-ms` and `--top-k` ask for, of which one at most may be given.
 
@@ -25,6 +26,7 @@ def top_k_within(
         views: whether `--window`, `--flip` or `--scales` is given.
         model: a model's folder.
         size_of_images: gives the height and width of the images in pixels, where they are needed.
+        short_side: pixels to which larger ones are brought down, or None.
 
     Raises:
         BudgetError: the budget is too small.
@@ -41,6 +43,6 @@ def top_k_within(
 
     size = size_of_images()
     with ERRORS.status("measuring …"):
-        found, milliseconds = fit_budget(model, size, budget_ms)
+        found, milliseconds = fit_budget(model, size, budget_ms, short_side)
     ERRORS.print(f"top-k {found:g}: {milliseconds:.1f} ms at {size[0]}x{size[1]} here")
     return found

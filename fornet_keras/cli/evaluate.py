@@ -34,7 +34,6 @@ from fornet_keras.cli.settings import look_through_to_use, read_settings
 from fornet_keras.cli.views import Views, make_predictor, open_artifact, views_options
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import image_size
-from fornet_keras.data.sizes import shrunk_size
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.artifact import ArtifactPredictor
@@ -193,8 +192,8 @@ def _predictors(
     from fornet_keras.model_folder import load_model
 
     short_side = short_side_of(model, 0 if views["window"] and short_side is None else short_side)
-    size = partial(shrunk_size, image_size(dataset.samples[0].image), short_side)
-    top_k = top_k_within(budget_ms, top_k, any(views.values()), model, size)
+    size = partial(image_size, dataset.samples[0].image)
+    top_k = top_k_within(budget_ms, top_k, any(views.values()), model, size, short_side)
     network, table = load_model(model, top_k)
     require_classes(model, table, dataset)
     yield make_predictor(network, **views, short_side=short_side)

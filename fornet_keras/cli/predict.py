@@ -30,7 +30,6 @@ from fornet_keras.cli.options import (
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
 from fornet_keras.cli.views import Views, make_predictor, open_artifact, views_options
-from fornet_keras.data.sizes import shrunk_size
 from fornet_keras.prediction.inputs import Input, find_inputs
 from fornet_keras.prediction.predict import FolderPrediction, Outcome, recorded_settings
 from fornet_keras.prediction.ray_engine import predict_with_ray
@@ -149,11 +148,13 @@ def predict(
         from fornet_keras.model_folder import load_model
 
         short_side = short_side_of(model, 0 if window and short_side is None else short_side)
-        size = shrunk_size(first_size(found), short_side) if budget_ms else (0, 0)
+        size = first_size(found) if budget_ms else (0, 0)
         settings |= {"budget_size": size if budget_ms else None}
         anew = overwrite or top_k or any(views.values())
         recorded = None if anew else _recorded_top_k(output, settings, size)
-        top_k = recorded or top_k_within(budget_ms, top_k, any(views.values()), model, lambda: size)
+        top_k = recorded or top_k_within(
+            budget_ms, top_k, any(views.values()), model, lambda: size, short_side
+        )
         network, table = load_model(model, top_k)
         predictor = make_predictor(network, **views, short_side=short_side)
     asked = {"labels": True, "overlay": overlay, "importance": importance}

@@ -56,7 +56,7 @@ def test_a_budget_chooses_the_ratio(
     options = ("--config", config, "--data", data, "--json", scores)
     result = run("evaluate", model, *options, "--budget-ms", 60_000)
     assert result.exit_code == 0
-    fit.assert_called_once_with(model, (64, 96), 60_000)
+    fit.assert_called_once_with(model, (64, 96), 60_000, None)
     assert json.loads(scores.read_text())["top_k"] == 0.25
 
 

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
@@ -121,12 +122,7 @@ def test_a_budget_goes_on_with_what_it_had_found(
 def test_photographs_are_brought_down_to_the_size_that_the_model_has_learnt(
     run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes: list[tuple[int, int]] = []
-
-    def budget(folder: Path, size: tuple[int, int], milliseconds: float) -> tuple[float, float]:
-        sizes.append(size)
-        return 0.5, 1.0
-
+    budget = Mock(return_value=(0.5, 1.0))
     monkeypatch.setattr("fornet_keras.benchmark.budget.fit_budget", budget)
     learnt = shutil.copytree(model, tmp_path / "learnt")
     edit(learnt, lambda description: description.update(short_side=32))
@@ -139,7 +135,9 @@ def test_photographs_are_brought_down_to_the_size_that_the_model_has_learnt(
         assert ("shorter side of 32 pixels" in result.stderr) == (name == "default")
         labels.append((tmp_path / name / "a_labels.png").read_bytes())
         assert image_size(tmp_path / name / "a_labels.png") == (96, 160)
-    assert sizes == [(32, 53), (96, 160), (48, 80)]
+    assert [call.args[1:] for call in budget.call_args_list] == [
+        ((96, 160), 9, short_side) for short_side in (32, None, 48)
+    ]
     assert labels[0] != labels[1]
     result = run("predict", learnt, tmp_path / "a.png", "--short-side", 16)
     assert (result.exit_code, "16 is not in the range x>=32" in result.stderr) == (2, True)
