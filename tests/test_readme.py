@@ -24,6 +24,20 @@ def test_the_description_of_a_folder_is_read(tmp_path: Path) -> None:
     assert dict(table.train_ids) == {0: 0, 26: 1, 27: 2, 28: 2, 17: 3, 255: 255}
 
 
+def test_what_the_presets_cost() -> None:
+    from fornet_keras.model import FoRNet
+    from fornet_keras.summary import summarize
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| `(\w+)` \| ([\d.]+) M \| ([\d.]+) / ([\d.]+) \|", readme)
+    assert [preset for preset, *_ in rows] == ["nano", "s", "m"]
+    for preset, parameters, at_all, at_03 in rows:
+        model = FoRNet.from_preset(preset, num_classes=19)
+        assert f"{model.count_params() / 1e6:.2f}" == parameters
+        for top_k, expected in ((1.0, at_all), (0.3, at_03)):
+            assert f"{summarize(model, (1024, 2048), top_k)['macs'] / 1e9:.1f}" == expected
+
+
 def anchors(page: Path) -> set[str]:
     """Where links into a page may lead, as GitHub names its headings."""
     headings = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
