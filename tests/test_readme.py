@@ -1,11 +1,14 @@
 """What the README and the pages it leads to show is true of the code."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
+import click
 import pytest
 
 from fornet_keras.data.description import read_description
+from tests.cli.conftest import parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -57,3 +60,12 @@ def test_configurations_that_are_named_exist() -> None:
     named = [name for page in PAGES for name in re.findall(r"configs/\w+\.yaml", page.read_text("utf-8"))]
     assert len(named) > 10
     assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+def test_commands_that_are_shown_have_their_options() -> None:
+    pages = "\n".join(page.read_text("utf-8").replace("\\\n", " ") for page in PAGES)
+    shown = re.findall(r"(?:python cli\.py|fornet) +([a-z][^`…;&)#\n]*)", pages)
+    assert len(shown) > 50
+    for command in shown:
+        with suppress(click.BadOptionUsage):  # a value that "…" stands for
+            parse(command)
