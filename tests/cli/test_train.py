@@ -1,10 +1,12 @@
 import json
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from fornet_keras.cli.train import _run_folder
+from fornet_keras.errors import TrainingError
 from tests.cli.conftest import Run, only_line
 
 
@@ -102,6 +104,16 @@ def test_a_dry_run_estimates_and_leaves_nothing(run: Run, config: Path, data: Pa
     assert found["seconds"] > training + validations > training > 0, "the Selector's epochs come on top"
     assert found["checkpoint_bytes"] > 3 * 4 * 17_000, "the weights, and two moments of each"
     assert found["peak_memory_bytes"] > 10_000_000
+
+
+def test_devices_are_a_setting(
+    run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = Mock(side_effect=TrainingError("enough"))
+    monkeypatch.setattr("fornet_keras.training.train.train", train)
+    result = run("train", "--config", config, "--output", tmp_path / "run", "--devices", 3)
+    assert only_line(result.stderr) == "Error: enough"
+    assert train.call_args.args[0].training.devices == 3
 
 
 def test_a_dry_run_of_several_processes(run: Run, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
