@@ -187,10 +187,8 @@ def test_inspect_draws_what_the_network_sees(run: Run, config: Path, data: Path,
     colors = {tuple(color) for color in picture[68:].reshape(-1, 3)}
     assert colors <= {(0, 0, 200), (90, 90, 90), (130, 180, 230), (0, 0, 0), (255, 255, 255)}
     one_of_two = ("--set", "training.batch_size=1", "--batches", 1)
-    assert (
-        run("data", "inspect", "--config", config, "--data", data, "--output", output, *one_of_two).exit_code
-        == 0
-    )
+    result = run("data", "inspect", "--config", config, "--data", data, "--output", output, *one_of_two)
+    assert result.exit_code == 0
     assert read_image(output / "training_samples.png").shape[:2] == (64 + 4 + 64, 96)
 
 
