@@ -63,6 +63,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.nd
     (folder / "found").mkdir()
     # One thread: torch's spin while they wait, which takes minutes when the cores are busy.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    for quick in ("XLA_FLAGS", "JAX_DISABLE_MOST_OPTIMIZATIONS"):  # as it is used, fusions and all
+        environment.pop(quick)
     write_outputs(folder)
     for backend in {*BACKENDS} - {keras.backend.backend()}:
         run = subprocess.run(

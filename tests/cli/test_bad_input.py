@@ -7,6 +7,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -88,8 +89,9 @@ def command(name: str, model: Path, config: Path, data: Path, tmp_path: Path) ->
     }[name]
 
 
-@pytest.mark.parametrize("kind", BAD_IMAGES)
-@pytest.mark.parametrize("name", [*COMMANDS, "predict"])
+@pytest.mark.parametrize(
+    ("name", "kind"), [*product(COMMANDS, BAD_IMAGES), ("predict", "truncated"), ("predict", "bomb")]
+)
 def test_a_bad_image(
     run: Run, model: Path, config: Path, data: Path, tmp_path: Path, name: str, kind: str
 ) -> None:

@@ -8,6 +8,7 @@ from fornet_keras.cli.root import root
 from fornet_keras.data.decoded import decoded_samples
 from fornet_keras.data.images import image_size, read_image
 from fornet_keras.data.sources import open_dataset
+from fornet_keras.data.synthetic import write_city
 from fornet_keras.data.synthetic.city import MAX_SCENES
 from tests.cli.conftest import Run, only_line
 from tests.cli.test_usage import ROOT
@@ -15,8 +16,8 @@ from tests.cli.test_usage import ROOT
 
 def test_synthesize_writes_what_was_asked_for(run: Run, tmp_path: Path) -> None:
     city, result_file = tmp_path / "city", tmp_path / "result.json"
-    counts = ("--train", 2, "--val", 1)
-    result = run("data", "synthesize", "--output", city, *counts, "--size", "64x128", "--json", result_file)
+    options = ("--train", 2, "--val", 1, "--size", "64x128", "--seed", 5)
+    result = run("data", "synthesize", "--output", city, *options, "--json", result_file)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == f"2 training and 1 validation scenes: {city}\n"
     assert json.loads(result_file.read_text()) == {
@@ -24,8 +25,11 @@ def test_synthesize_writes_what_was_asked_for(run: Run, tmp_path: Path) -> None:
         "train": 2,
         "val": 1,
         "size": [64, 128],
-        "seed": 0,
+        "seed": 5,
     }
+    write_city(tmp_path / "same", 1, 1, (64, 128), 5)
+    for path in (tmp_path / "same").rglob("*.png"):
+        assert (city / path.relative_to(tmp_path / "same")).read_bytes() == path.read_bytes()
     assert [len(open_dataset("cityscapes", city, split)) for split in ("train", "val")] == [2, 1]
     assert image_size(open_dataset("cityscapes", city, "val").samples[0].image) == (64, 128)
 
@@ -202,6 +206,10 @@ def test_inspect_draws_what_the_network_sees(run: Run, config: Path, data: Path,
     assert picture.shape[:2] == (64 + 4 + 64, 128 + 4 + 128), "two samples of one batch, each above its label"
     colors = {tuple(color) for color in picture[68:].reshape(-1, 3)}
     assert colors <= {(0, 0, 200), (90, 90, 90), (130, 180, 230), (0, 0, 0), (255, 255, 255)}
+    one_of_two = ("--set", "training.batch_size=1", "--batches", 1)
+    result = run("data", "inspect", "--config", config, "--data", data, "--output", output, *one_of_two)
+    assert result.exit_code == 0
+    assert read_image(output / "training_samples.png").shape[:2] == (64 + 4 + 64, 96)
     (data / "images/train/a.png").write_bytes(b"")
     skip = ("--set", "data.on_error=skip")
     result = run("data", "inspect", "--config", config, "--data", data, "--output", output, *skip)

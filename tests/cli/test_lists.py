@@ -41,7 +41,7 @@ def test_a_list_says_which_images_and_in_which_order(
         ("/etc/passwd", "leads out of it"),
         ("images/link.png", "leads out of it"),
         ("images/folder/outside.png", "leads out of it"),
-        ("images/loop.png", ""),
+        ("images/loop.png", ""),  # from Python 3.13 on, it is a file that cannot be read
         ("images/\0.png", "cannot be followed"),
     ],
 )
@@ -62,6 +62,8 @@ def test_a_list_never_leads_out_of_its_folder(
     assert result.exit_code == 1
     if finding:
         assert f"{listed / 'test.txt'}:2: " in only_line(result.stderr) and finding in result.stderr
+    else:
+        assert str(listed / line) in result.output
     assert not (tmp_path / "run").exists()
 
 

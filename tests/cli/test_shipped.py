@@ -11,6 +11,7 @@ from fornet_keras.data.camvid import TABLE
 from fornet_keras.data.synthetic import write_city
 from fornet_keras.model_folder import load_model
 from fornet_keras.shipped import SHIPPED, find_model
+from fornet_keras.summary import summarize
 from tests.cli.conftest import Run
 
 MODELS = sorted(path.parent.name for path in SHIPPED.glob("*/model.json"))
@@ -29,6 +30,7 @@ def test_whole_and_as_its_metrics_say(name: str) -> None:
     assert table.names == TABLE.names
     assert model.short_side == 360, "of the frames it has learnt from"
     assert model.count_params() == metrics["parameters"]
+    assert summarize(model, (360, 480), 1.0)["macs"] == metrics["macs_360x480_top_k_1"]
     scores = [metrics["by_top_k"][ratio]["miou"] for ratio in ("0.25", "0.5", "1.0")]
     assert 0.5 < scores[0] <= scores[1] + 0.001 and scores[1] <= scores[2] + 0.001
     assert {"README.md", "config.yaml", "log.csv"} < {path.name for path in folder.iterdir()}

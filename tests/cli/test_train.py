@@ -2,10 +2,12 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
 from fornet_keras.cli.train import _run_folder
+from fornet_keras.errors import TrainingError
 from tests.cli.conftest import Run, only_line
 
 
@@ -118,6 +120,16 @@ def test_an_estimate_counts_the_first_step_with_what_comes_before(monkeypatch: p
         steps += 1
     assert (steps, clock.first, clock.seconds) == (1 + dry_run.TIMED_STEPS, 30, 2)
     assert clock.total(11) == 30 + 10 * 2
+
+
+def test_devices_are_a_setting(
+    run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = Mock(side_effect=TrainingError("enough"))
+    monkeypatch.setattr("fornet_keras.training.train.train", train)
+    result = run("train", "--config", config, "--output", tmp_path / "run", "--devices", 3)
+    assert only_line(result.stderr) == "Error: enough"
+    assert train.call_args.args[0].training.devices == 3
 
 
 def test_a_dry_run_of_several_processes(run: Run, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from fornet_keras.cli.root import root
 from fornet_keras.cli.screen import quoted
 from fornet_keras.errors import ModelError
 from fornet_keras.version import __version__
-from tests.cli.conftest import Run, only_line
+from tests.cli.conftest import Run, only_line, parse
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +45,8 @@ def test_help_ends_with_an_example_that_can_be_pasted(run: Run, path: tuple[str,
     assert result.exit_code == 0
     _, _, examples = result.output.partition("\nExample")
     assert f"  fornet {' '.join(path)}".rstrip() in examples
+    for example in COMMANDS[path].examples:
+        parse(example)
 
 
 def test_every_command_can_write_json() -> None:

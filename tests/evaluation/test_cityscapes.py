@@ -16,7 +16,7 @@ from fornet_keras.data.synthetic import write_city
 from fornet_keras.evaluation.cityscapes import OfficialScores, find_label_files
 from fornet_keras.evaluation.tables import number, official_table
 
-SCENES = 50
+SCENES = 12
 
 
 def write_every_label(label_path: Path) -> None:

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import pytest
 
+from fornet_keras.errors import ExportError
 from tests.cli.conftest import config, data, model, only_line, run
 from tests.export.conftest import TABLE, scenes
 from tests.model.folders import edit
@@ -98,6 +100,21 @@ def test_what_cannot_be_written_is_refused_at_once(run: Any, tmp_path: Path) -> 
         assert (result.exit_code, only_line(result.stderr)) == (1, message)
     result = run(*of_versions, "--output", tmp_path, "--top-k", "0.5,1")
     assert result.exit_code == 1 and "is there already; choose another --output" in only_line(result.stderr)
+
+
+def test_eight_bits_are_calibrated_on_the_users_images(
+    run: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), scenes(1)[0])
+    export_model = Mock(side_effect=ExportError("enough"))
+    monkeypatch.setattr("fornet_keras.export.export.export_model", export_model)
+    options = ("--format", "litert", "--precision", "int8", "--size", "64x96")
+    paths = ("--calibration", tmp_path / "images", "--output", tmp_path / "phone")
+    assert only_line(run("export", model, *options, *paths).stderr) == "Error: enough"
+    spec = export_model.call_args.args[3]
+    assert (spec.format, spec.precision, spec.size) == ("litert", "int8", (64, 96))
+    assert [image.shape for image in spec.calibration] == [(64, 96, 3)]
 
 
 def test_labels_give_the_change_in_miou(

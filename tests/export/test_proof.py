@@ -92,18 +92,3 @@ def test_a_batch_that_is_mixed_up_is_found_with_one_image() -> None:
     )
     with pytest.raises(ExportError, match=r"^float32, batch 2: 0.\d+ of the labels agree with Keras"):
         prove(lambda images: {"label_ids": images[::-1, ..., 0]}, reference, (1, 2), "float32")  # type: ignore[arg-type]
-
-
-def test_other_weights_are_found(
-    export: Callable[..., Any], network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from fornet_keras.export import formats
-    from tests.model.tiny import tiny_model
-
-    write = formats.write_onnx
-    monkeypatch.setattr(formats, "write_onnx", lambda model, *rest: write(tiny_model(), *rest))
-    with pytest.raises(
-        ExportError, match=r"^float32, batch 1: 0.\d+ of the labels agree with Keras; expected"
-    ):
-        export("onnx")
-    assert list(tmp_path.iterdir()) == []

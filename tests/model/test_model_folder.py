@@ -17,9 +17,8 @@ from fornet_keras.model_folder import load_model, save_model
 from tests.model.folders import TABLE, content, edit, rewrite_weights, set_architecture
 from tests.model.tiny import images, numpy_outputs, tiny_model
 
-pytestmark = pytest.mark.backend
 
-
+@pytest.mark.backend
 def test_round_trip(model: FoRNet, saved: Path) -> None:
     loaded, table = load_model(saved)
     assert {**loaded.get_config(), "name": ""} == {**model.get_config(), "name": ""}
@@ -31,6 +30,7 @@ def test_round_trip(model: FoRNet, saved: Path) -> None:
     assert sorted(content(saved)) == ["saved/model.json", "saved/weights.safetensors"]
 
 
+@pytest.mark.backend
 def test_a_longer_stem_comes_back(tmp_path: Path) -> None:
     backbone = ResidualBackbone((8, 8, 8, 8), (0, 1, 1, 1), stem_filters=6, stem_depth=2, name="backbone")
     save_model(FoRNet(3, backbone, context_filters=8, branch_filters=8), TABLE, tmp_path / "longer")
@@ -38,6 +38,7 @@ def test_a_longer_stem_comes_back(tmp_path: Path) -> None:
     assert loaded.backbone.get_config() == backbone.get_config()
 
 
+@pytest.mark.backend
 def test_half_the_bytes(model: FoRNet, saved: Path, tmp_path: Path) -> None:
     save_model(model, TABLE, tmp_path / "half", half=True)
     sizes = [(folder / "weights.safetensors").stat().st_size for folder in (tmp_path / "half", saved)]
@@ -48,6 +49,7 @@ def test_half_the_bytes(model: FoRNet, saved: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(weight, original.astype("float16").astype("float32"))
 
 
+@pytest.mark.backend
 def test_a_weight_too_large_for_half_is_refused(tmp_path: Path) -> None:
     model = tiny_model()
     model.weights[0].assign(np.full(model.weights[0].shape, 1e5, "float32"))
@@ -56,6 +58,7 @@ def test_a_weight_too_large_for_half_is_refused(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.backend
 def test_weights_have_the_names_that_saved_models_use(saved: Path) -> None:
     """However the model was made: a name that changes makes every saved model unreadable."""
     names = set(load_file(saved / "weights.safetensors"))
@@ -78,6 +81,7 @@ def test_weights_have_the_names_that_saved_models_use(saved: Path) -> None:
         assert len(twin.weights) == len(names)
 
 
+@pytest.mark.backend
 def test_top_k_may_be_another(saved: Path) -> None:
     assert load_model(saved)[0].top_k == 0.5
     assert load_model(saved, top_k=0.25)[0].top_k == 0.25
@@ -85,6 +89,7 @@ def test_top_k_may_be_another(saved: Path) -> None:
         load_model(saved, top_k=0)
 
 
+@pytest.mark.backend
 def test_the_size_at_which_it_has_learnt_is_remembered(saved: Path, tmp_path: Path) -> None:
     save_model(tiny_model(short_side=360), TABLE, tmp_path / "of_360")
     assert load_model(tmp_path / "of_360", top_k=0.25)[0].short_side == 360
@@ -92,6 +97,7 @@ def test_the_size_at_which_it_has_learnt_is_remembered(saved: Path, tmp_path: Pa
     assert load_model(saved)[0].short_side is None
 
 
+@pytest.mark.backend
 def test_a_run_folder_stands_for_its_best_model(model: FoRNet, saved: Path, tmp_path: Path) -> None:
     shutil.copytree(saved, tmp_path / "run" / "best")
     (tmp_path / "run" / "last").mkdir()
@@ -99,6 +105,7 @@ def test_a_run_folder_stands_for_its_best_model(model: FoRNet, saved: Path, tmp_
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
 
+@pytest.mark.backend
 def test_weights_of_mixed_precision_are_float32(tmp_path: Path) -> None:
     keras.config.set_dtype_policy("mixed_float16")
     mixed = tiny_model()
@@ -109,6 +116,9 @@ def test_weights_of_mixed_precision_are_float32(tmp_path: Path) -> None:
     for ours, theirs in zip(mixed.get_weights(), loaded.get_weights(), strict=True):
         assert ours.dtype == theirs.dtype == np.float32
         np.testing.assert_array_equal(ours, theirs)
+
+
+# === What is refused, whatever computes ===
 
 
 @pytest.mark.parametrize("position", [0, 100, -1])

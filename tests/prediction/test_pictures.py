@@ -27,6 +27,14 @@ def test_importance_frames_kept_regions_and_dims_the_others() -> None:
     assert (picture[16, 48] == picture[16, 16] // 2).all()
 
 
+def test_importance_is_lighter_where_it_is_higher() -> None:
+    image = np.full((32, 96, 3), 100, np.uint8)
+    importance = np.array([[0.1, 0.3, 0.5]])
+    picture = importance_map(image, importance, np.ones((1, 3), bool), region_size=32)
+    low, middle, high = (picture[8:24, x : x + 16].mean() for x in (8, 40, 72))
+    assert low + 20 < middle < high - 20
+
+
 def test_legend_shows_every_colour() -> None:
     shown = {tuple(color) for color in legend(TABLE).reshape(-1, 3).tolist()}
     assert set(TABLE.colors) <= shown

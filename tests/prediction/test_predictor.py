@@ -9,8 +9,7 @@ import pytest
 from fornet_keras.data.images import read_image
 from fornet_keras.data.sizes import shrunk
 from fornet_keras.model import FoRNet
-from fornet_keras.prediction import predictor
-from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.prediction.predictor import PerSize, Predictor
 from tests.model.tiny import images, numpy_outputs, tiny_model
 from tests.prediction.conftest import SIZE
 
@@ -51,12 +50,13 @@ def test_labels_of_a_larger_image_are_decided_at_its_size(
 
 
 @pytest.mark.backend
-def test_predictor_takes_one_size_after_another(
-    monkeypatch: pytest.MonkeyPatch, model: FoRNet, predict: Predictor
-) -> None:
-    monkeypatch.setattr(predictor, "MAX_SIZES", 1)
-    for height, width in (SIZE, (64, 32), SIZE):
-        assert predict(images(height, width)[0])["label_ids"].shape == (height, width)
+def test_the_size_that_was_used_longest_ago_is_compiled_again(model: FoRNet) -> None:
+    outputs = PerSize(keras.Model(model.input, {"kept": model.output["kept"]}), max_sizes=2)
+    compiled = []
+    for height in (64, 32, 64, 96, 64, 32):
+        assert outputs(images(height, 64))["kept"].shape[1:] == (height // 16, 4)
+        compiled.append(outputs.compiled)
+    assert compiled == [1, 2, 2, 3, 3, 4]
 
 
 @pytest.mark.backend

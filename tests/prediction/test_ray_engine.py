@@ -18,13 +18,14 @@ from fornet_keras.errors import FoRNetError
 from fornet_keras.prediction import ray_engine
 from fornet_keras.prediction.inputs import Input
 from tests.cli.conftest import Run, only_line
+from tests.cli.conftest import run as run_command
 from tests.cli.test_usage import ROOT
 from tests.model.tiny import images, randomize, tiny_model
 from tests.serving.conftest import SIZE, ratios
 
 TOP_K = 0.25
 
-__all__ = ["ratios"]
+__all__ = ["ratios", "run_command"]
 
 
 @pytest.fixture
@@ -46,15 +47,6 @@ def frames(tmp_path: Path) -> Path:
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("[!l]*.png")}
-
-
-@pytest.fixture
-def run_command() -> Run:
-    from click.testing import CliRunner
-
-    from fornet_keras.cli.root import root
-
-    return lambda *words: CliRunner().invoke(root, [str(word) for word in words], prog_name="fornet")
 
 
 def test_ray_writes_what_the_plain_command_writes(

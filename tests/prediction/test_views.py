@@ -20,7 +20,7 @@ def plain(predict: Predictor) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("window", [None, (96, 128), (128, 160)])
+@pytest.mark.parametrize("window", [None, (96, 128)])
 def test_one_window_over_the_whole_image_is_the_plain_prediction(
     model: FoRNet, plain: dict[str, np.ndarray], window: tuple[int, int] | None
 ) -> None:

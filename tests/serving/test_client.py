@@ -18,18 +18,15 @@ import cv2
 import numpy as np
 import pytest
 
-from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.label_files import read_label
 from fornet_keras.errors import ServingError
 from fornet_keras.serving.client import request_grpc, request_rest
 from tests.cli.conftest import only_line, run
+from tests.serving.conftest import ROOT, SIZE, TABLE, picture
 
 __all__ = ["run"]
 
-ROOT = Path(__file__).parents[2]
 DEPLOY = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
-SIZE = (64, 96)
-TABLE = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {})
 
 OTHER_ANSWERS = {
     "scores": {"scores": np.zeros((1, *SIZE), np.uint8)},
@@ -37,10 +34,6 @@ OTHER_ANSWERS = {
     "small": {"label_ids": np.zeros((1, 2, 2), np.uint8)},
 }
 """What models of another origin may give, by their name at the gRPC server."""
-
-
-def picture(size: tuple[int, int] = SIZE) -> np.ndarray:
-    return cv2.resize(np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8), size[::-1])
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +180,7 @@ def test_the_command_writes_labels_at_the_image_s_own_size(
     tmp_path: Path,
 ) -> None:
     cv2.imwrite(str(tmp_path / "same.png"), picture()[..., ::-1])
-    cv2.imwrite(str(tmp_path / "larger.png"), picture((130, 200))[..., ::-1])
+    cv2.imwrite(str(tmp_path / "larger.png"), picture(size=(130, 200))[..., ::-1])
     images = (tmp_path / "same.png", tmp_path / "larger.png")
     where = ("--rest", "--server", rest_server) if rest else ("--server", grpc_server)
     result = run("request", artifact, *images, *where, "--output", tmp_path / "out")

@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +15,7 @@ from fornet_keras.errors import ModelError
 from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.model import FoRNet
 from fornet_keras.training.accelerator import dtype_policy
-from fornet_keras.training.build import build_model, compile_model
+from fornet_keras.training.build import _make_optimizer, build_model, compile_model
 
 pytestmark = pytest.mark.backend
 
@@ -137,6 +139,16 @@ def test_accumulated_steps_are_one_with_their_mean_gradient(
     assert not nothing.any()
     assert np.linalg.norm(change - mean) < tolerance * np.linalg.norm(mean)
     assert np.linalg.norm(changes[1][0] - mean) > 0.1 * np.linalg.norm(mean), "the batches differ"
+
+
+def test_an_average_is_of_changes_not_of_batches(make_config: MakeConfig) -> None:
+    """Two steps that change the weights once let the average forget as much as one."""
+    model: Any = SimpleNamespace(dtype_policy=SimpleNamespace(compute_dtype="float32"))
+    for accumulate in (1, 2):
+        config = make_config(training={"ema_momentum": 0.81, "accumulate": accumulate})
+        optimizer = _make_optimizer(model, config, steps_per_epoch=2)
+        assert optimizer.use_ema
+        assert optimizer.ema_momentum**accumulate == pytest.approx(0.81)
 
 
 def variables(model: FoRNet) -> list[keras.Variable]:

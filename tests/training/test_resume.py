@@ -359,19 +359,18 @@ def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> No
         time.sleep(0.005)
 
 
-def test_killed_at_a_random_step(train: Train, whole: SimpleNamespace, tmp_path: Path) -> None:
-    """`kill -9`, again and again; FORNET_KILLS kills (1 of them in the usual run of the tests)."""
-    chance = np.random.default_rng()
-    for _ in range(int(os.environ.get("FORNET_KILLS", "1"))):
-        folder = tmp_path / "run"
-        step = int(chance.integers(1, STEPS))
-        with start(whole, folder) as process:
-            wait_for_step(folder, step, process)
-            time.sleep(chance.uniform(0, 0.3))
-            process.kill()
-        train(whole.config, folder, resume=True)
-        assert_same_run(folder, whole.folder)
-        shutil.rmtree(folder)
+@pytest.mark.parametrize("kill", range(int(os.environ.get("FORNET_KILLS", "1"))))
+def test_killed_at_a_random_step(kill: int, train: Train, whole: SimpleNamespace, tmp_path: Path) -> None:
+    """`kill -9`, FORNET_KILLS times (once in the usual run of the tests)."""
+    folder, chance = tmp_path / "run", np.random.default_rng()
+    step, seconds = int(chance.integers(1, STEPS)), chance.uniform(0, 0.3)
+    print(f"killed {seconds:.3f} s after step {step}")
+    with start(whole, folder) as process:
+        wait_for_step(folder, step, process)
+        time.sleep(seconds)
+        process.kill()
+    train(whole.config, folder, resume=True)
+    assert_same_run(folder, whole.folder)
 
 
 @pytest.mark.skipif("FORNET_KILLS" not in os.environ, reason="two processes: `make test-faults`")

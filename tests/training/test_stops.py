@@ -9,12 +9,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from fornet_keras.config import Config
+from fornet_keras.config import Config, TrainingConfig
+from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import RunInterrupted, TrainingError
+from fornet_keras.training.checkpointing import Checkpointing
 from fornet_keras.training.progress import ProgressLine
+from fornet_keras.training.validation import Validation
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -76,6 +80,19 @@ def test_a_signal_while_a_run_validates_is_heard_at_the_next_image(
     assert (tmp_path / "run" / "config.yaml").exists()
 
 
+def test_a_run_is_saved_every_so_many_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 35 steps, each of a minute, those after the 10th, the 20th and the 30th."""
+    module, minute, saved = "fornet_keras.training.checkpointing", 0, []
+    monkeypatch.setattr(f"{module}.time", SimpleNamespace(perf_counter=lambda: 60.0 * minute))
+    monkeypatch.setattr(f"{module}.capture", lambda model, step, memory: step)
+    monkeypatch.setattr(f"{module}.save_checkpoint", lambda step, folder, keep: saved.append(step))
+    saver = Checkpointing(tmp_path, TrainingConfig(epochs=1, checkpoint_minutes=10), 100, parts={})
+    saver.set_model(SimpleNamespace())
+    for minute in range(1, 36):
+        saver.on_train_batch_end(minute, {})
+    assert saved == [10, 20, 30]
+
+
 @pytest.mark.parametrize(
     ("saved", "kept"), [(0, "there is no checkpoint yet"), (2, "the checkpoint of step 2 is as it was")]
 )
@@ -107,3 +124,39 @@ def test_a_run_that_stops_early_says_why(make_config: MakeConfig) -> None:
     *_, before, last = console.file.getvalue().splitlines()
     assert before.startswith("epoch 12/100")
     assert last == "stopped after epoch 12 of 100: no better mIoU in 3 validations (training.patience)"
+
+
+def test_the_best_model_stays_and_patience_ends_the_run(
+    camvid: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every second of ten epochs is scored: the 0.5 of epoch 8 is not better than that of epoch 4."""
+    module = "fornet_keras.training.validation"
+    miou, saved, stops = iter((0.3, 0.5, 0.4, 0.5, 0.45)), [], []
+
+    def evaluate(*_: Any, **__: Any) -> SimpleNamespace:
+        matrix = SimpleNamespace(miou=next(miou), iou=[1.0], pixel_accuracy=1.0)
+        return SimpleNamespace(matrix=matrix, class_names=["road"], error_coverage=1.0)
+
+    monkeypatch.setattr(f"{module}.evaluate", evaluate)
+    monkeypatch.setattr(f"{module}.Predictor", lambda model: None)
+    monkeypatch.setattr(f"{module}.save_model", lambda model, table, folder: saved.append(folder.name))
+    weights = np.zeros(3)
+    model = SimpleNamespace(get_weights=lambda: [weights], short_side=None, stop_training=False)
+    model.optimizer = SimpleNamespace(use_ema=False)
+    dataset = open_dataset("camvid", camvid, "val")
+    settings = TrainingConfig(epochs=10, validate_every=2, patience=3)
+    validation = Validation(dataset, Path(), settings, on_image=lambda *_: None)
+    validation.set_model(model)
+    for epoch in range(10):
+        logs: dict[str, float] = {}
+        validation.on_epoch_end(epoch, logs)
+        assert ("val_miou" in logs) == (epoch % 2 == 1)
+        stops.append(model.stop_training)
+    assert saved == ["last", "best", "last", "best", "last", "last", "last"]
+    assert (validation.best_miou, validation.best_epoch, logs["val_best_miou"]) == (0.5, 4, 0.5)
+    assert stops == [False] * 9 + [True]
+
+    weights[1] = np.nan
+    with pytest.raises(TrainingError, match="a weight is not a finite number after epoch 10; "):
+        validation.on_epoch_end(9, {})
+    assert len(saved) == 7

@@ -22,6 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import fornet_keras
 from fornet_keras.config import Config, read_config
 from fornet_keras.data.images import image_size
+from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import ConfigError, DataError
 from fornet_keras.evaluation.evaluate import evaluate
@@ -113,8 +114,6 @@ def test_the_result_has_what_others_build_on(run: SimpleNamespace) -> None:
     assert written == json.loads(json.dumps(run.result))
     assert {"backend", "device", "epochs", "steps", "best_miou", "seconds", "model"} <= set(written)
     assert written["stopped_early"] is False
-    import keras
-
     assert written["backend"] == keras.backend.backend()
     assert (written["epochs"], written["steps"]) == (3, 9)
     assert Path(written["model"]) == run.folder / "best"
@@ -134,8 +133,6 @@ def test_the_best_model_on_disk_scores_what_it_scored_in_training(run: SimpleNam
 
 
 def val_labels(config: Config) -> list[np.ndarray]:
-    from fornet_keras.data.samples import read_sample
-
     assert config.data.root is not None
     dataset = open_dataset("camvid", Path(config.data.root), "val")
     return [read_sample(sample, dataset.table)[1] for sample in dataset.samples]
@@ -364,6 +361,22 @@ def test_a_wrong_label_is_found_before_training(
         train(make_config(data={"root": str(own_camvid)}), tmp_path / "run", said)
     assert "note: 1 of 2 images of 'val' are in 'train' too" in said.file.getvalue()
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_excluded_or_damaged_is_left_out(
+    make_config: MakeConfig, own_camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is excluded, of training alone; the validation set has a 0.png too."""
+    monkeypatch.setattr("fornet_keras.training.open_data.CACHE", tmp_path / "cache")
+    (own_camvid / "train" / "images" / "3.png").write_bytes(b"")
+    said = Console(file=StringIO(), width=1000)
+    config = make_config(data={"root": str(own_camvid), "exclude": ["0"], "on_error": "skip"})
+    train_set, val_set, pixels = open_data.open_data(config, said)
+    assert [sample.image.name for sample in train_set.samples] == ["1.png", "2.png", "4.png", "5.png"]
+    assert len(val_set) == 2
+    labels = [read_sample(sample, train_set.table)[1] for sample in train_set.samples]
+    assert [*pixels] == [np.sum(np.equal(labels, number)) for number in range(11)]
+    assert "camvid train: skipped 1 of 5 images: " in said.file.getvalue()
 
 
 def write_label(path: Path, label: np.ndarray) -> None:
