@@ -20,7 +20,7 @@ from fornet_keras.model_folder import save_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.accelerator import announce_device, device_memory
 from fornet_keras.training.checkpoint import capture, save_checkpoint
-from fornet_keras.training.devices import ALONE, alone, on_devices, synchronize
+from fornet_keras.training.devices import ALONE, alone, on_devices, on_one_device, synchronize
 from fornet_keras.training.fit_selector import fit_selector
 from fornet_keras.training.open_data import open_data
 from fornet_keras.training.schedule import require_all_steps, schedule_notes
@@ -69,10 +69,10 @@ def _measure(
         source = fit_input(batches, training.workers)
         model.fit(source, steps_per_epoch=1 + TIMED_STEPS, callbacks=[clock], shuffle=False, verbose=0)
 
-    predictor = Predictor(alone(model))
     example = val_set.samples[0], val_set.table
-    # JAX, with several devices, compiles twice.
-    *first, val_seconds = (_timed(lambda: predictor(read_sample(*example)[0])) for _ in range(3))
+    with on_one_device():
+        predictor = Predictor(alone(model))
+        first, val_seconds = (_timed(lambda: predictor(read_sample(*example)[0])) for _ in range(2))
     with TemporaryDirectory() as folder:
         writing = _timed(lambda: save_model(model, val_set.table, Path(folder) / "model"))
         writing += _timed(lambda: save_checkpoint(capture(model, 1, {}), Path(folder), 1))
@@ -83,10 +83,11 @@ def _measure(
     seconds += passes * writing
     if training.selector_epochs:
         clock_alone = _Clock()
-        fit_selector(alone(model), batches, config, [clock_alone])
+        with on_one_device():
+            fit_selector(alone(model), batches, config, [clock_alone])
         seconds += clock_alone.total(training.selector_epochs * steps)
     others = 1 + bool(training.selector_epochs)  # the best model at the end, and the one with a new Selector
-    seconds += (passes + others) * len(val_set) * val_seconds + (1 + others) * sum(first)
+    seconds += (passes + others) * len(val_set) * val_seconds + (1 + others) * first
     return {
         "steps": training.epochs * steps,
         "seconds_per_step": clock.seconds,

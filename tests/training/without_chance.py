@@ -8,6 +8,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from rich.console import Console
+
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.config import read_config
 
@@ -24,12 +26,16 @@ def main(devices: int, config_file: str, output: str) -> None:
         tf.config.set_logical_device_configuration(cpu, parts)
     from fornet_keras.layers.topk_gate import TopKGate
     from fornet_keras.training.devices import join_processes
+    from fornet_keras.training.dry_run import dry_run
     from fornet_keras.training.train import train
 
     TopKGate._explore = lambda self, order, kept: order
     config = read_config(config_file)
     training = config.training.model_copy(update={"devices": devices})
     config = config.model_copy(update={"training": training})
+    if devices > 1:
+        training = training.model_copy(update={"selector_epochs": 1})
+        dry_run(config.model_copy(update={"training": training}), Console(quiet=True))
     train(config, Path(output), resume=True, processes=join_processes())
 
 
