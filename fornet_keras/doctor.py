@@ -184,11 +184,9 @@ def unseen_gpu_note(backend: str) -> str | None:
     """
     if not _has_nvidia_gpu():
         return None
-    others = " or ".join(other for other in reversed(BACKENDS) if other != backend)
-    return (
-        f"note: this machine has an NVIDIA GPU that {NAMES[backend]} does not see; --backend {others} may "
-        "(fornet doctor lists what each sees)"
-    )
+    others = [other for other in reversed(BACKENDS) if other != backend and is_installed(other)]
+    fix = f"--backend {' or '.join(others)} may" if others else "docs/install.md says what to install"
+    return f"note: this machine has an NVIDIA GPU that {NAMES[backend]} does not see; {fix}"
 
 
 def _has_nvidia_gpu() -> bool:

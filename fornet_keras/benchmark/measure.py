@@ -13,11 +13,13 @@ from fornet_keras.benchmark.candidates import Candidate
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.images import read_image
 from fornet_keras.data.samples import read_sample
-from fornet_keras.data.sizes import brought_back, letterboxed, stretched
+from fornet_keras.data.sizes import brought_back, letterboxed, shrunk_size, stretched
 from fornet_keras.data.synthetic import MIN_SIDE, render_scene
 from fornet_keras.metrics import ConfusionMatrix
 
 WARM_UP = 2
+MAX_DRAWN = 1024
+"""Pixels of the shorter side that a scene is drawn at: a larger one takes seconds."""
 PAUSE = 0.1
 """Seconds before a candidate runs, in which the threads of the one before fall asleep."""
 
@@ -78,7 +80,9 @@ def benchmark_image(size: tuple[int, int], dataset: Dataset | None) -> NDArray[n
     if dataset is not None:
         return stretched(read_image(dataset.samples[len(dataset) // 2].image), size)
     height, width = size
-    return render_scene(0, (max(height, MIN_SIDE), max(width, MIN_SIDE))).image[:height, :width]
+    drawn = shrunk_size((max(height, MIN_SIDE), max(width, MIN_SIDE)), MAX_DRAWN)
+    scene = render_scene(0, drawn).image
+    return stretched(scene, size) if min(size) > MAX_DRAWN else scene[:height, :width]
 
 
 def score(candidate: Candidate, dataset: Dataset) -> float | None:

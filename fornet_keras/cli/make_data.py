@@ -110,7 +110,7 @@ def describe(folder: Path, share: float | None, json_file: Path | None) -> None:
             f"{path}: a draft of {len(description.classes)} classes, from {source}; "
             f"splits: {', '.join(result['splits']) or 'none'}"
         )
-    if share is not None:
+    if share is not None and len(result.get("splits", ())) < 2:
         counts = split_off(folder, share)
         result |= {"splits": ["train", "val"], "images": counts}
         left = f"; {counts['unlabelled']} without a label are in neither" if counts["unlabelled"] else ""

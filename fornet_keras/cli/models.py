@@ -78,7 +78,7 @@ def note_size(folder: Path, size: tuple[int, int]) -> None:
     """
     description = read_description(folder)
     learnt, side = description.short_side, description.architecture.region_size
-    if learnt is None or learnt == min(size):
+    if learnt is None or round(min(size) / learnt, 1) == 1:
         return
     height, width = size
     factor = min(size) / learnt

@@ -121,7 +121,8 @@ class TrainingConfig(Section):
     selector_epochs: int = Field(
         default=0,
         ge=0,
-        description="an int >= 0 (epochs at the end in which the Selector learns once more, alone; the better of the two is kept)",
+        description="an int >= 0 (epochs at the end in which the Selector learns once more, alone; "
+        "the better of the two is kept)",
     )
     patience: int | None = Field(
         default=None,

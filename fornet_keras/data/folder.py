@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 
 from fornet_keras.data.dataset import Sample
 from fornet_keras.data.description import FolderDescription
@@ -59,9 +60,11 @@ def labelled_splits(root: Path, description: FolderDescription) -> dict[str, lis
     found: dict[str, list[Sample]] = {}
     for split in find_splits(root, description):
         if (root / description.labels.replace("{split}", split)).is_dir():  # or no image need be looked for
-            samples = find_samples(root, split, description)
-            if any(sample.label for sample in samples):
-                found[split] = samples
+            # Beside lists lie other texts, such as classes.txt.
+            with suppress(*[DataError] if description.lists else []):
+                samples = find_samples(root, split, description)
+                if any(sample.label for sample in samples):
+                    found[split] = samples
     return found
 
 
@@ -77,7 +80,7 @@ def unsplit_samples(root: Path, description: FolderDescription) -> list[Sample]:
 def places_of(description: FolderDescription, split: str) -> tuple[str, str]:
     """The folders, below that of the data, of a split's images and labels; "" is what lies in no split's."""
     images, labels = (
-        pattern.replace("{split}", split).strip("/") or "."
+        PurePosixPath(pattern.replace("{split}", split).strip("/")).as_posix()
         for pattern in (description.images, description.labels)
     )
     return images, labels

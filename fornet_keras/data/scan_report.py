@@ -102,7 +102,7 @@ class ScanReport:
             seen = crop[0] * crop[1] / (height * width)
             fitting = math.ceil(max(crop[0] / height, crop[1] / width) * min(height, width))
             return (
-                f"{images} far larger than {crops}: a crop sees {seen:.0%} of one; "
+                f"{images} far larger than {crops}: a crop sees {100 * seen:.2g}% of one; "
                 f"set data.short_side, such as {fitting}"
             )
         fix = "; set augment.crop to at most their size" if min(height, width) >= MIN_CROP else ""

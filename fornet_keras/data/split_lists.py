@@ -66,14 +66,18 @@ def split_off(root: Path, share: float) -> dict[str, int]:
 
 
 def _only_split(root: Path, description: FolderDescription) -> tuple[str, list[Sample]]:
-    # Beside lists of this form lie other texts, and those that would tell splits apart are not there.
-    splits = {} if description.lists == _LISTS else labelled_splits(root, description)
+    """The split with labels, or what lies in none where more of that has them."""
+    splits = labelled_splits(root, description)
     if len(splits) > 1:
         raise DataError(
             f"{root}: has splits {', '.join(splits)}; expected one or none; choose of them with "
             "--set data.train_split=… and --set data.val_split=…"
         )
-    return next(iter(splits.items()), ("", unsplit_samples(root, description)))
+    whole = ("", unsplit_samples(root, description))
+    found = next(iter(splits.items()), whole)
+    if description.lists and splits:  # what they leave out is left out
+        return found
+    return max(found, whole, key=lambda entry: sum(sample.label is not None for sample in entry[1]))
 
 
 def _in_order(sample: Sample) -> list[str | int]:

@@ -87,6 +87,7 @@ def read_result(path: Path) -> Result:
     settings = read_config(config).by_key() if config.is_file() else {}
     split = found.get("split", settings.get("data.val_split"))
     settings |= {f"scored.{key}": scores.get(key) for key in ("top_k", "short_side", "num_images")}
+    settings |= {f"scored.{key}": found[key] for key in ("size", "precision") if key in found}
     settings |= {"scored.split": split}
     root = found.get("data") or settings.get("data.root") or ""
     return Result(str(path), scores, settings, root, found if "val" in found else {})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -57,15 +59,11 @@ def export_model(
         raise ExportError(
             "an export needs the TensorFlow backend; use the command `export`, or KERAS_BACKEND=tensorflow"
         )
-    import tensorflow as tf
-
-    # Else a GPU computes the Keras of the proof in TF32, whose ten bits no float32 artifact agrees with.
-    tf.config.experimental.enable_tensor_float_32_execution(False)
     folder = check_target(output, spec.format, spec.precision, spec.size, bool(spec.calibration))
-    reference = Reference(model, spec.size, images)
-    if "int8" in spec.precision:
-        model = _without_winograd(model)
-    with new_folder(folder) as writing:
+    with _float32(), new_folder(folder) as writing:
+        reference = Reference(model, spec.size, images)
+        if "int8" in spec.precision:
+            model = _without_winograd(model)
         formats.write(model, spec, writing)
         proof = _prove(writing, spec, reference)
         if set(OUTPUTS) - set(spec.outputs):
@@ -79,6 +77,20 @@ def export_model(
         manifest = _manifest(model, table, writing, spec, proof)
         write_manifest(manifest, writing)
     return folder, manifest
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    """No TF32, in which a GPU else computes the Keras of the proof: no float32 artifact agrees with that."""
+    import tensorflow as tf
+
+    settings = tf.config.experimental
+    before = settings.tensor_float_32_execution_enabled()
+    settings.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        settings.enable_tensor_float_32_execution(before)
 
 
 def check_target(

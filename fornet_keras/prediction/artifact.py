@@ -33,7 +33,7 @@ class ArtifactPredictor:
         self.table = manifest.table()
         self.num_classes = self.table.num_classes
         self.short_side = None  # its own size is all it takes
-        self.size = manifest.size
+        self.size, self.precision = manifest.size, manifest.precision
         self.top_k = manifest.top_k
         self.region_size = 0  # it does not say which regions it refines
         self.compiled = 0  # a runtime may prepare itself in its first call

@@ -172,7 +172,7 @@ def _decide(
 ) -> None:
     """Fill in the labels of a tile's pixels, `steps` cells apart, the first `offsets` from its first cell."""
     # Between the cells no class can be the highest that is below another one's lowest in all of them.
-    classes = np.flatnonzero(tile.max((0, 1)) >= tile.min((0, 1)).max())
+    classes = np.flatnonzero(~(tile.max((0, 1)) < tile.min((0, 1)).max()))  # all of them where one is NaN
     label_ids[:] = classes[0]
     if len(classes) == 1 or not label_ids.size:
         return

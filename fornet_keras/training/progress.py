@@ -64,12 +64,6 @@ class ProgressLine(keras.callbacks.Callback):
             line += f"  val mIoU {logs['val_miou']:.4f} (best {logs['val_best_miou']:.4f})"
             line += f"  error coverage {logs['val_error_coverage']:.2f}"
         self.console.print(f"{line}  {seconds:.1f} s", highlight=False)
-        if self.model.stop_training and epoch + 1 < self.training.epochs:
-            self.console.print(
-                f"stopped after epoch {epoch + 1} of {self.training.epochs}: no better mIoU in "
-                f"{self.training.patience} validations (training.patience)",
-                highlight=False,
-            )
 
     def close(self) -> None:
         """Take the live line away."""

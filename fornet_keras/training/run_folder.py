@@ -48,7 +48,7 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
         )
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"{folder}: no {CONFIG} in it, so no run to resume; choose another --output")
-    found, wanted = read_config(folder / CONFIG).by_key(), config.by_key()
+    found, wanted = with_precision(read_config(folder / CONFIG), folder, False).by_key(), config.by_key()
     changed = [key for key in wanted if wanted[key] != found[key] and key not in FREE_KEYS]
     if changed:
         listed = "; ".join(f"{key} is {found[key]} there and {wanted[key]} here" for key in changed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,9 +15,9 @@ import keras
 from rich.console import Console
 
 from fornet_keras.atomic import last_complete, remove_unfinished, write_text
-from fornet_keras.config import Config
+from fornet_keras.config import Config, TrainingConfig
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
-from fornet_keras.errors import RunInterrupted
+from fornet_keras.errors import RunInterrupted, TrainingError
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.model import FoRNet
 from fornet_keras.training.absolute_paths import with_absolute_paths
@@ -63,8 +64,9 @@ def train(
         resume: go on with the run in `output`, from its newest checkpoint that is whole, as if it had never
             stopped; a run that was not there or had saved nothing yet begins anew.
         processes: those that train together, from `join_processes`.
-        callbacks: also called, after the run's own: the logs of an epoch have its `val_miou`. What they know
-            is theirs: a run that goes on restores nothing of it.
+        callbacks: also called, after the run's own, in each process: an epoch's logs have its `val_miou`,
+            whose direction must be said: `EarlyStopping("val_miou", mode="max")`. One may end the run, at the
+            end of an epoch. What they know is theirs: a run that goes on restores nothing of it.
 
     Returns:
         The result that is also written to `result.json`, and the `Scores` of the best model.
@@ -74,8 +76,8 @@ def train(
             run that goes on or of another configuration, its run has learnt from other images, or Keras'
             own limits would end it early.
         DataError: the data cannot be used.
-        TrainingError: the loss became NaN or infinite, a checkpoint could not be written, or none of the
-            run's is whole.
+        TrainingError: the loss became NaN or infinite, a checkpoint could not be written, none of the run's
+            is whole, or a callback ended it before its first validation.
         RunInterrupted: Ctrl-C or SIGTERM; the run is saved, in a validation what its last checkpoint has,
             and can be resumed.
 
@@ -144,6 +146,7 @@ def _train(
             synchronize(model, processes)
             own = [StopOnNaN(batches), validation, log, line]
             _fit(model, config, batches, [*own, *callbacks, saver], validation, saver)
+            _say_who_ended(training, validation, saver, console)
         if training.selector_epochs:
             fit_selector_of_best(config, batches, validation, saver, line)
         with saver.disk_errors():
@@ -152,7 +155,8 @@ def _train(
         stopped = isinstance(error, RunInterrupted)  # and told to go on, with the folder's config.yaml
         if is_new and not log.rows and not saver.saved_step and not stopped:
             # Nothing was learnt: the corrected command may use the same folder.
-            log.close()
+            with suppress(OSError):
+                log.close()
             clear(output)
         raise
     finally:
@@ -214,6 +218,22 @@ def _fit(
             )
         if model.stop_training:
             return
+
+
+def _say_who_ended(
+    training: TrainingConfig, validation: Validation, saver: Checkpointing, console: Console
+) -> None:
+    if saver.step == saver.total_steps:
+        return
+    if not validation.best_epoch:
+        raise TrainingError(
+            f"a callback ended the run after step {saver.step}, before its first validation; expected one; "
+            "set a smaller training.validate_every, or go on with --resume"
+        )
+    epoch = -(-saver.step // saver.steps_per_epoch)
+    patience = f"no better mIoU in {training.patience} validations (training.patience)"
+    why = patience if validation.out_of_patience else "a callback asked for it"
+    console.print(f"stopped after epoch {epoch} of {training.epochs}: {why}", highlight=False)
 
 
 def _conclude(

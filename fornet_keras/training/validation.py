@@ -89,7 +89,7 @@ class Validation(keras.callbacks.Callback):
                 "model.weights"
             )
         self.best_miou = memory["best_miou"]
-        self.best_coverage = memory.get("best_coverage", 0.0)
+        self.best_coverage = memory["best_coverage"]
         self.best_epoch = memory["best_epoch"]
         self.since_best = memory["since_best"]
 

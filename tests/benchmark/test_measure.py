@@ -5,6 +5,7 @@ from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -49,10 +50,12 @@ def test_a_budget_takes_the_largest_share_that_fits(monkeypatch: pytest.MonkeyPa
     def rows(shares: Any, *_: Any) -> list[dict[str, float]]:
         return [{"top_k": share, "median_ms": 10 + 40 * share} for share in shares]
 
-    monkeypatch.setattr(budget, "candidates", lambda folders, size, shares, threads: shares)
+    asked = Mock(side_effect=lambda folders, size, shares, threads, short_side: shares)
+    monkeypatch.setattr(budget, "candidates", asked)
     monkeypatch.setattr(budget, "measure", rows)
     assert budget.fit_budget(Path("m"), (64, 96), 23) == (0.3, 22.0)
-    assert budget.fit_budget(Path("m"), (64, 96), 50) == (1.0, 50.0)
+    assert budget.fit_budget(Path("m"), (64, 96), 50, 48) == (1.0, 50.0)
+    assert [call.kwargs["short_side"] for call in asked.call_args_list] == [0, 48]
     with pytest.raises(BudgetError, match="of 10 ms is too small: at 64x96 this model takes 10.4 ms here wi"):
         budget.fit_budget(Path("m"), (64, 96), 10)
 

@@ -104,7 +104,13 @@ def test_options_that_no_argument_has(run: Run, tmp_path: Path) -> None:
 
 
 def test_scores_at_another_size_than_the_model_has_learnt(
-    run: Run, model: Path, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    model: Path,
+    config: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     learnt = shutil.copytree(model, tmp_path / "learnt")
     edit(learnt, lambda description: description.update(short_side=48))
@@ -118,8 +124,9 @@ def test_scores_at_another_size_than_the_model_has_learnt(
         f"note: {learnt} has learnt at a shorter side of 48 pixels; 144x312 shows it everything 3 times as "
         "large; --size 48x96 fits"
     )
-    note_size(learnt, (48, 999))
-    note_size(model, (144, 288))
+    for folder, size in ((learnt, (48, 999)), (learnt, (50, 96)), (model, (144, 288))):
+        note_size(folder, size)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("option", ["--data", "--split"])

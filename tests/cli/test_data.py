@@ -76,6 +76,15 @@ def test_describe_has_flat_folders_validate_too(run: Run, data: Path, tmp_path: 
     assert run(*check.split()[1:]).exit_code == 0
 
 
+def test_describe_leaves_several_splits_as_they_are(run: Run, data: Path) -> None:
+    (data / "dataset.yaml").unlink()
+    result = run("data", "describe", data, "--val", 0.2)
+    assert (result.exit_code, result.stderr) == (0, "")
+    check = f"fornet data check --config folder --data {data} --set data.val_split=test"
+    assert result.stdout.endswith(f"correct it, then: {check}\n")
+    assert not [*data.glob("*.txt")]
+
+
 def test_rasterize_makes_what_check_reads(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
     images = [{"id": n, "file_name": f"{name}.png", "height": 64, "width": 96} for n, name in enumerate("ab")]
     quay = {"image_id": 0, "category_id": 1, "segmentation": [[0, 0, 96, 0, 96, 32, 0, 32]]}

@@ -123,7 +123,7 @@ def test_a_gpu_that_the_backend_of_a_bare_command_does_not_see(
     monkeypatch.setenv("KERAS_BACKEND", backend)
     for devices, seen in ((("CPU:0",), False), (("cpu", "NVIDIA H200"), True)):
         health = Health(backend, True, devices)
-        monkeypatch.setattr(doctor, "probe", lambda backend, time_limit, health=health: health)
+        monkeypatch.setattr(doctor, "probe", lambda backend, health=health: health)
         result = run("doctor")
         note = f"note: this machine has an NVIDIA GPU that {doctor.NAMES[backend]} does not see; --backend "
         assert (note in result.stdout) is not seen
@@ -134,9 +134,10 @@ def test_a_gpu_that_is_hidden_on_purpose_is_none(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(doctor.shutil, "which", lambda program: f"/usr/bin/{program}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert unseen_gpu_note("tensorflow") == (
-        "note: this machine has an NVIDIA GPU that TensorFlow does not see; --backend torch or jax may "
-        "(fornet doctor lists what each sees)"
+        "note: this machine has an NVIDIA GPU that TensorFlow does not see; --backend torch or jax may"
     )
+    monkeypatch.setattr(doctor, "is_installed", lambda backend: backend == "tensorflow")
+    assert str(unseen_gpu_note("tensorflow")).endswith("see; docs/install.md says what to install")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert unseen_gpu_note("tensorflow") is None
 

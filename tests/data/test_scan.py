@@ -89,7 +89,7 @@ def test_images_that_are_brought_down_below_the_crops(tmp_path: Path) -> None:
         (
             (10, 20),
             None,
-            "images of 40x64 are far larger than augment.crop, 10x20: a crop sees 8% of one; "
+            "images of 40x64 are far larger than augment.crop, 10x20: a crop sees 7.8% of one; "
             "set data.short_side, such as 13",
         ),
         ((10, 10), 35, "images of 35x56 (at data.short_side) are far larger than augment.crop, 10x10"),

@@ -64,6 +64,35 @@ def test_few_images(tmp_path: Path, number: int, share: float, val: list[int]) -
     assert (numbers(tmp_path, "val"), len(numbers(tmp_path, "train"))) == (val, number - len(val))
 
 
+def test_a_folder_beside_the_images_is_no_split_of_theirs(tmp_path: Path) -> None:
+    """Of the four in `extra` there are fewer than of those beside it, to which they then belong."""
+    write(tmp_path, "images", "labels", 10)
+    write(tmp_path, "images/extra", "labels/extra", 4)
+    write_draft(tmp_path)
+    assert split_off(tmp_path, 0.3) == {"train": 10, "val": 4, "unlabelled": 0}
+
+
+def test_the_place_of_the_splits_in_the_middle_of_a_path(tmp_path: Path) -> None:
+    write(tmp_path, "data/images", "data/labels", 4)
+    places = "images: data/{split}/images\nlabels: data/{split}/labels\n"
+    (tmp_path / "dataset.yaml").write_text(CLASSES + places)
+    split_off(tmp_path, 0.25)
+    assert (read_description(tmp_path).images, len(numbers(tmp_path, "train"))) == ("data/images", 3)
+
+
+def test_lists_of_ones_own_leave_out_what_they_do_not_name(tmp_path: Path) -> None:
+    write(tmp_path, "images", "labels", 6)
+    (tmp_path / "classes.txt").write_text("road\ncar\n")
+    (tmp_path / "all.txt").write_text("".join(f"images/frame_{index}.jpg\n" for index in range(4)))
+    lists = 'lists: "{split}.txt"\nimages: images\nlabels: labels\n'
+    (tmp_path / "dataset.yaml").write_text(CLASSES + lists)
+    (tmp_path / "night.txt").write_text("images/frame_5.jpg\n")
+    with pytest.raises(DataError, match="has splits all, night; expected one or none"):
+        split_off(tmp_path, 0.5)
+    (tmp_path / "night.txt").unlink()
+    assert split_off(tmp_path, 0.5) == {"train": 2, "val": 2, "unlabelled": 0}
+
+
 def test_only_what_a_list_of_the_only_split_names(tmp_path: Path) -> None:
     write(tmp_path, "JPEGImages", "SegmentationClass", 6)
     lists = tmp_path / "ImageSets/Segmentation"

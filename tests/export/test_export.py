@@ -146,11 +146,17 @@ def test_keras_computes_in_float32_on_a_gpu_too(
     settings = tf.config.experimental
     before = settings.tensor_float_32_execution_enabled()
     settings.enable_tensor_float_32_execution(True)
-    monkeypatch.setattr(module, "Reference", Mock(side_effect=ExportError("far enough")))
+    inside: list[bool] = []
+
+    def reference(*_: Any) -> None:
+        inside.append(settings.tensor_float_32_execution_enabled())
+        raise ExportError("far enough")
+
+    monkeypatch.setattr(module, "Reference", reference)
     try:
         with pytest.raises(ExportError, match="far enough"):
             module.export_model(network, TABLE, tmp_path / "out", ExportSpec("onnx", SIZE), Mock())
-        assert not settings.tensor_float_32_execution_enabled()
+        assert (inside, settings.tensor_float_32_execution_enabled()) == ([False], True)
     finally:
         settings.enable_tensor_float_32_execution(before)
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.layers.resize import UpsampleToImage
-from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds
+from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds, enlarged_label_ids
 from tests.check_layer import run
 
 pytestmark = pytest.mark.backend
@@ -40,3 +40,12 @@ def test_of_upsampled_logits(scale: int, spread: int) -> None:
 def test_round_trip() -> None:
     twin = keras.layers.deserialize(keras.layers.serialize(UpsampledLabelIds(4, name="ids")))
     assert (twin.scale, twin.name) == (4, "ids")
+
+
+def test_a_logit_that_is_no_number_spoils_its_neighbours_alone() -> None:
+    logits = np.zeros((12, 20, 3), np.float32)
+    logits[..., 1] = 1
+    logits[3, 4] = np.nan
+    label_ids = enlarged_label_ids(logits, 4, (48, 80), (96, 160))
+    label_ids[16:40, 24:48] = 1
+    assert (label_ids == 1).all()

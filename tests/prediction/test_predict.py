@@ -176,7 +176,11 @@ def test_an_error_of_the_predictors_own_ends_the_run(predict: Predictor, picture
 
 def test_a_server_without_memory_ends_the_run(predict: Predictor, picture: Path) -> None:
     """It is no finding on the image, and the images after it would fail too."""
-    there = Mock(side_effect=ServingError("city did not answer (RESOURCE_EXHAUSTED: queue)"), compiled=0)
+    there = Mock(
+        side_effect=ServingError("city did not answer (RESOURCE_EXHAUSTED: queue)"),
+        compiled=0,
+        short_side=None,
+    )
     with pytest.raises(ServingError, match="RESOURCE_EXHAUSTED"):
         run(there, picture)
 

@@ -17,7 +17,7 @@ from fornet_keras.config import Config, TrainingConfig
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import RunInterrupted, TrainingError
 from fornet_keras.training.checkpointing import Checkpointing
-from fornet_keras.training.progress import ProgressLine
+from fornet_keras.training.train import _say_who_ended
 from fornet_keras.training.validation import Validation
 
 Train = Callable[..., Any]
@@ -86,7 +86,9 @@ def test_a_run_is_saved_every_so_many_minutes(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(f"{module}.time", SimpleNamespace(perf_counter=lambda: 60.0 * minute))
     monkeypatch.setattr(f"{module}.capture", lambda model, step, memory: step)
     monkeypatch.setattr(f"{module}.save_checkpoint", lambda step, folder, keep: saved.append(step))
-    saver = Checkpointing(tmp_path, TrainingConfig(epochs=1, checkpoint_minutes=10), 100, parts={})
+    saver = Checkpointing(
+        tmp_path, TrainingConfig(epochs=1, batch_size=1, checkpoint_minutes=10), 100, parts={}
+    )
     saver.set_model(SimpleNamespace())
     for minute in range(1, 36):
         saver.on_train_batch_end(minute, {})
@@ -114,16 +116,18 @@ def test_a_disk_that_is_full_while_a_model_is_written(
         train(make_config(), tmp_path / "run")
 
 
-def test_a_run_that_stops_early_says_why(make_config: MakeConfig) -> None:
-    console = Console(file=io.StringIO(), width=200)
-    line = ProgressLine(console, make_config(training={"epochs": 100, "patience": 3}).training, 3)
-    for epoch, stops in ((10, False), (11, True)):
-        line.set_model(SimpleNamespace(stop_training=stops))
-        line.on_epoch_begin(epoch)
-        line.on_epoch_end(epoch, {"loss": 0.5})
-    *_, before, last = console.file.getvalue().splitlines()
-    assert before.startswith("epoch 12/100")
-    assert last == "stopped after epoch 12 of 100: no better mIoU in 3 validations (training.patience)"
+def test_a_run_that_stops_early_says_why() -> None:
+    training = TrainingConfig(epochs=100, batch_size=1, patience=3)
+    for step, patience, why in (
+        (36, True, "no better mIoU in 3 validations (training.patience)"),
+        (36, False, "a callback asked for it"),
+        (300, False, None),
+    ):
+        console = Console(file=io.StringIO(), width=200)
+        validation = SimpleNamespace(best_epoch=9, out_of_patience=patience)
+        saver = SimpleNamespace(step=step, total_steps=300, steps_per_epoch=3)
+        _say_who_ended(training, validation, saver, console)
+        assert console.file.getvalue() == (f"stopped after epoch 12 of 100: {why}\n" if why else "")
 
 
 def test_the_best_model_stays_and_patience_ends_the_run(
@@ -139,12 +143,13 @@ def test_the_best_model_stays_and_patience_ends_the_run(
 
     monkeypatch.setattr(f"{module}.evaluate", evaluate)
     monkeypatch.setattr(f"{module}.Predictor", lambda model: None)
+    monkeypatch.setattr(f"{module}.PICTURES", 0)
     monkeypatch.setattr(f"{module}.save_model", lambda model, table, folder: saved.append(folder.name))
     weights = np.zeros(3)
     model = SimpleNamespace(get_weights=lambda: [weights], short_side=None, stop_training=False)
     model.optimizer = SimpleNamespace(use_ema=False)
     dataset = open_dataset("camvid", camvid, "val")
-    settings = TrainingConfig(epochs=10, validate_every=2, patience=3)
+    settings = TrainingConfig(epochs=10, batch_size=1, validate_every=2, patience=3)
     validation = Validation(dataset, Path(), settings, on_image=lambda *_: None)
     validation.set_model(model)
     for epoch in range(10):

@@ -96,6 +96,7 @@ def test_a_callback_of_ones_own_may_end_the_run(monkeypatch: pytest.MonkeyPatch)
     fits = []
 
     def fit(*_: Any, **named: Any) -> None:
+        assert not fits, "called again"
         fits.append(named["callbacks"])
         model.stop_training = True
 
@@ -297,13 +298,13 @@ def test_what_may_not_go_stays_when_a_run_folder_is_cleared(
 def test_a_table_that_is_open_elsewhere_is_written_with_the_next_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = RunLog(tmp_path, Mock(class_iou={}, pictures=[]), Mock(batch_size=2, steps_per_epoch=1, waited=0))
+    log = RunLog(tmp_path, Mock(class_iou={}, pictures=[]), Mock(batch_size=2, steps_per_epoch=1))
     log.close()
     log.rows = [{"epoch": 1, "loss": 0.5}]
     monkeypatch.setattr(run_log, "write_text", Mock(side_effect=PermissionError))
     log._write()
     monkeypatch.undo()
-    log._write()
+    log.close()
     assert (tmp_path / "log.csv").read_text().splitlines()[1].startswith("1,,0.5,")
 
 
