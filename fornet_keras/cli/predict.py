@@ -31,8 +31,9 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
 from fornet_keras.cli.views import Views, make_predictor, open_artifact, views_options
 from fornet_keras.prediction.inputs import Input, find_inputs
-from fornet_keras.prediction.predict import FolderPrediction, Outcome, recorded_settings
+from fornet_keras.prediction.predict import FolderPrediction, Outcome
 from fornet_keras.prediction.ray_engine import predict_with_ray
+from fornet_keras.prediction.record import recorded_settings
 from fornet_keras.prediction.video import first_size
 from fornet_keras.shipped import shown
 

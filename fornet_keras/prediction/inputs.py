@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from fornet_keras.data.file_list import files_below, read_list
 from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import DataError
+from fornet_keras.prediction.outputs import is_output
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp"),
@@ -30,13 +31,6 @@ CAMERA = re.compile(r"camera:(\d+)")
 
 STREAM = re.compile(r"(?:rtsps?|https?)://(?:[^?#]*@)?(.+)", re.IGNORECASE)
 """What names a stream; its name and password, before the `@`, are shown and recorded nowhere."""
-
-KINDS = ("labels", "overlay", "importance")
-"""What is written of an input, as `NAME_KIND`."""
-
-LEGEND = "legend.png"
-SETTINGS = "settings.json"
-SOURCES = "sources.json"
 
 
 @dataclass(frozen=True)
@@ -123,7 +117,7 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
     is_glob = glob.has_magic(argument) and not path.exists()
     if is_glob:
         matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
-        matches = [match for match in matches if not _is_output(match, output)]
+        matches = [match for match in matches if not is_output(match, output)]
         if "**" in path.parts:  # it matches the folders on the way too, also where a file tells them apart
             matches = [match for match in matches if match.is_file()] or matches
     else:
@@ -149,23 +143,7 @@ def _at(path: Path, output: Path) -> list[_Found]:
     if not path.is_dir():
         return [_Found(path, PurePath(path.name))]
     files = files_below(path, (*ENDINGS, *OTHER_SUFFIXES))
-    return [_Found(file, file.relative_to(path)) for file in files if not _is_output(file, output)]
-
-
-def find_outputs(folder: Path) -> list[Path]:
-    """The predictions that lie in a folder and all below it, sorted; of hidden images too."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".mp4") and path.is_file())
-    # macOS puts `._NAME` beside files on other systems' disks.
-    return [path for path in files if _is_prediction(path) and not path.name.startswith("._")]
-
-
-def _is_prediction(path: Path) -> bool:
-    return path.stem.endswith(tuple(f"_{kind}" for kind in KINDS))
-
-
-def _is_output(path: Path, output: Path) -> bool:
-    ours = path.name == LEGEND or _is_prediction(path)
-    return ours and path.resolve().is_relative_to(output.resolve())
+    return [_Found(file, file.relative_to(path)) for file in files if not is_output(file, output)]
 
 
 def _named(found: list[_Found]) -> list[Input]:

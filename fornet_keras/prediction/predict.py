@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import json
 import math
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
 
-from fornet_keras.atomic import locked, write_text
 from fornet_keras.data.dataset import LabelTable
-from fornet_keras.data.fingerprint import file_state
 from fornet_keras.data.images import SUFFIXES, image_size, read_image
 from fornet_keras.data.sizes import brought_back, shrunk, shrunk_size
 from fornet_keras.errors import DataError, FoRNetError, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
-from fornet_keras.prediction.inputs import ENDINGS, KINDS, LEGEND, SETTINGS, SOURCES, Input, find_outputs
+from fornet_keras.prediction.inputs import ENDINGS, Input
+from fornet_keras.prediction.outputs import KINDS, LEGEND
 from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
+from fornet_keras.prediction.record import FolderRecord
 from fornet_keras.prediction.video import first_size, transform_video
 
 if TYPE_CHECKING:  # they import Keras, which an exported model does without
@@ -32,10 +30,6 @@ if TYPE_CHECKING:  # they import Keras, which an exported model does without
     from fornet_keras.prediction.views import ViewsPredictor
 
 Track = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
-
-LOCK = ".lock"
-NO_SETTINGS = ("model", "budget_ms", "budget_size")
-"""Settings that say more and change nothing."""
 
 OUT_OF_MEMORY = re.compile("out of memory|resource_exhausted|OOM when|(can't|failed to) allocate", re.I)
 """How TensorFlow, JAX, PyTorch, ONNX Runtime and OpenCV say it, each in an error of its own."""
@@ -58,18 +52,6 @@ class Outcome:
     files: dict[str, Path]
     error: str | None = None
     notes: tuple[str, ...] = ()
-
-
-def recorded_settings(folder: Path) -> dict[str, Any]:
-    """What the outputs in a folder were made with; empty where that is not known."""
-    return _read_dict(folder / SETTINGS)
-
-
-def _read_dict(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def untracked(items: Iterable[Any], total: int | None, description: str) -> Iterable[Any]:
@@ -118,72 +100,19 @@ class FolderPrediction:
         return [outcomes[entry] for entry in inputs]
 
     def begin(self, inputs: Sequence[Input]) -> None:
-        """Write what the outputs share: the legend and the settings.
+        """Write what the outputs share: the legend, the settings and the sources.
 
         Raises:
             DataError: outputs that were made with other settings would stay beside those of the inputs, or
                 outputs of another file would be taken for an input's.
         """
-        with locked(self.output / LOCK):  # several commands may write into one folder
-            self._record(inputs)
+        shared = {"short_side": self.predictor.short_side, "classes": self.table.names}
+        self._record.update(inputs, {**self.settings, **shared})
         write_picture(self.output / LEGEND, legend(self.table))
 
-    def _record(self, inputs: Sequence[Input]) -> None:
-        shared = {"short_side": self.predictor.short_side, "classes": self.table.names}
-        settings = json.loads(json.dumps({**self.settings, **shared}))  # as they are when they are read
-        found = recorded_settings(self.output)
-        changed = [name for name in settings if name not in NO_SETTINGS and found.get(name) != settings[name]]
-        if changed or not found:
-            values = [(name, found.get(name), settings[name]) for name in changed if name != "classes"]
-            said = [f"{name} is {there} there and {here} here" for name, there, here in values]
-            said += ["other classes"] if "classes" in changed else []
-            self._make_room(inputs, "; ".join(said) if found else f"no {SETTINGS} says which")
-        sources = self._sources(inputs)
-        write_text(self.output / SETTINGS, json.dumps(settings, indent=2) + "\n")
-        write_text(self.output / SOURCES, json.dumps(sources, indent=2) + "\n")
-
-    def _make_room(self, inputs: Sequence[Input], difference: str) -> None:
-        """Remove the outputs that are to be written again: broken off, none must be taken for a new one."""
-        outputs = find_outputs(self.output)
-        again = [entry for entry in inputs if not entry.is_missing] if self.overwrite else []
-        own = {file for entry in again for file in self._files(entry).values()}
-        if staying := [path for path in outputs if path not in own]:
-            fix = "move them away" if self.overwrite else "write all of them again with --overwrite"
-            raise DataError(
-                f"{self.output}: holds {len(staying)} predictions made with other settings ({difference}), "
-                f"such as {staying[0].name}; choose another folder, or {fix}"
-            )
-        # A recording cannot be made again where its camera is away by now.
-        live = {file for entry in again if entry.is_live for file in self._files(entry).values()}
-        for path in outputs:
-            if path not in live:
-                path.unlink()
-
-    def _sources(self, inputs: Sequence[Input]) -> dict[str, list[Any]]:
-        """Name of the outputs → path, size and time of change of their input; outputs of older states go."""
-        recorded = _read_dict(self.output / SOURCES)
-        sources: dict[str, list[Any]] = {}
-        outdated: list[Path] = []
-        for entry in inputs:
-            if entry.is_missing:  # for now: a disk that is not mounted takes no predictions with it
-                continue
-            now = sources[str(entry.name)] = [os.path.abspath(entry.path), *file_state(entry.path)]
-            before = recorded.get(str(entry.name))
-            if not isinstance(before, list) or len(before) != len(now):
-                before = [f"a file that {SOURCES} does not name", None]
-            # Of each kind, asked for this time or not: none may be taken for the new state's later.
-            there = [file for file in self._files(entry, KINDS).values() if os.path.exists(file)]
-            if not there or before[1:] == now[1:]:
-                continue
-            if before[0] != now[0] and not self.overwrite:
-                raise DataError(
-                    f"{there[0]}: is there already, of {before[0]}, and would be taken for that of "
-                    f"{entry.path}; choose another folder, or write it again with --overwrite"
-                )
-            outdated += there
-        for file in outdated:
-            file.unlink()
-        return {**recorded, **sources}
+    @property
+    def _record(self) -> FolderRecord:
+        return FolderRecord(self.output, self.kinds, self.overwrite)
 
     def _seen_size(self, entry: Input) -> tuple[float, float]:
         """Height and width at which an image is predicted; what is none comes after all that are."""
@@ -194,13 +123,9 @@ class FolderPrediction:
             pass  # which is an outcome, when its turn comes
         return math.inf, math.inf
 
-    def _files(self, entry: Input, kinds: Sequence[str] | None = None) -> dict[str, Path]:
-        asked, suffix = (("overlay",), ".mp4") if entry.is_video else (kinds or self.kinds, ".png")
-        return {kind: self.output / f"{entry.name}_{kind}{suffix}" for kind in asked}
-
     def one(self, entry: Input) -> Outcome:
         """Predict one input."""
-        files = self._files(entry)
+        files = self._record.files(entry)
         try:
             wanted = {kind: file for kind, file in files.items() if self.overwrite or not file.exists()}
             if entry.is_missing:

@@ -18,7 +18,8 @@ from fornet_keras.data.label_files import read_label
 from fornet_keras.errors import DataError, ServingError
 from fornet_keras.model import FoRNet
 from fornet_keras.prediction import predict as predict_module
-from fornet_keras.prediction.inputs import KINDS, find_inputs
+from fornet_keras.prediction.inputs import find_inputs
+from fornet_keras.prediction.outputs import KINDS
 from fornet_keras.prediction.predict import FolderPrediction, Outcome
 from fornet_keras.prediction.predictor import Predictor
 from tests.model.tiny import images
