@@ -24,6 +24,11 @@ def one_line(text: str) -> str:
     )
 
 
+def reason(error: Exception) -> str:
+    """The first line of what an error of another package says."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 class ConfigError(FoRNetError):
     """A configuration file or a `--set` override cannot be used."""
 

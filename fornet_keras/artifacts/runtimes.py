@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import FILES
-from fornet_keras.errors import ExportError
+from fornet_keras.errors import ExportError, reason
 
 LITERT_FILE = FILES["litert"][0]
 ONNX_FILE = FILES["onnx"][0]
@@ -89,11 +89,6 @@ def with_version(package: str) -> str:
 def of_the_machine(error: Exception) -> bool:
     """Whether memory or a disk is amiss, and no package; TensorFlow's own `OSError`s have no number."""
     return isinstance(error, MemoryError) or isinstance(error, OSError) and error.errno is not None
-
-
-def reason(error: Exception) -> str:
-    """The first line of what an error of another package says."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def usable_cores() -> int:

@@ -5,7 +5,7 @@ from importlib import import_module
 import keras
 
 from fornet_keras.backbones.residual import STRIDES
-from fornet_keras.errors import ModelError
+from fornet_keras.errors import ModelError, reason
 
 EXTRAS = {"keras_hub": "keras-hub", "keras_cv": "keras-cv"}
 PROBE = (1, 128, 192, 3)
@@ -79,12 +79,12 @@ def open_library_backbone(library, preset):
             scale, offset = (1.0 if getattr(source, "include_rescaling", False) else 1 / 255), 0.0
     except FileNotFoundError as error:
         raise ModelError(
-            f"backbone '{library}:{preset}': {_first_line(error)}; the folder must hold what save_to_preset "
+            f"backbone '{library}:{preset}': {reason(error)}; the folder must hold what save_to_preset "
             "writes, of the backbone and (KerasHub) of its image converter, which knows the normalisation"
         ) from None
     except Exception as error:  # whatever a download or a reader raises
         raise ModelError(
-            f"backbone '{library}:{preset}' cannot be read: {_first_line(error)}; expected the name of a "
+            f"backbone '{library}:{preset}' cannot be read: {reason(error)}; expected the name of a "
             "preset, which is downloaded, or a folder that save_to_preset wrote"
         ) from None
     config = {
@@ -135,7 +135,7 @@ def _build(library, class_name, config):
     try:
         return wanted(**config)
     except Exception as error:  # from a stranger's plain values, whatever the library makes of them
-        raise ModelError(f"{library}'s {class_name} cannot be built: {_first_line(error)}") from None
+        raise ModelError(f"{library}'s {class_name} cannot be built: {reason(error)}") from None
 
 
 def _cut(network, library):
@@ -153,7 +153,7 @@ def _cut(network, library):
             if shape[1:3] == (PROBE[1] // stride, PROBE[2] // stride):
                 found[stride] = feature
     except Exception as error:  # a network of one size refuses in many ways
-        problem = _first_line(error)
+        problem = reason(error)
     else:
         if pyramid:
             problem = f"its features have strides {sorted(found)}"
@@ -164,7 +164,3 @@ def _cut(network, library):
         )
     features = {f"stride_{stride}": found[stride] for stride in STRIDES}
     return keras.Model(network.inputs[0], features, name="network")
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.artifacts.runtimes import reason
-from fornet_keras.errors import PeerError
+from fornet_keras.errors import PeerError, reason
 
 PEERS = {"deeplabv3plus_mobilenetv3": "segmentation_models_pytorch", "segformer_b0": "transformers"}
 """Network → the package that has it."""

@@ -13,7 +13,7 @@ from typing import TextIO
 from rich.console import Console
 
 from fornet_keras.doctor import choose_backend
-from fornet_keras.errors import FoRNetError
+from fornet_keras.errors import FoRNetError, reason
 
 # Keras and TensorFlow import them where they are installed, for what no command uses: a third of the start.
 UNUSED = ("sklearn", "pandas", "matplotlib")
@@ -46,9 +46,9 @@ def _import_keras(backend: str) -> None:
     try:
         import_module("keras")
     except ImportError as error:
-        reason = str(error).strip().partition("\n")[0]
         raise FoRNetError(
-            f"backend '{backend}' cannot be imported ({reason}); install it again, or see what `doctor` says"
+            f"backend '{backend}' cannot be imported ({reason(error)}); install it again, or see what "
+            "`doctor` says"
         ) from error
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from fornet_keras.atomic import written_whole
@@ -14,15 +15,9 @@ def write_json(path: Path | None, result: Mapping[str, Any] | Sequence[Any]) -> 
     """Write a command's result, a file whole or not at all; None writes nothing."""
     if path is None:
         return
-    text = json.dumps(result, indent=2, allow_nan=False, default=_path) + "\n"
+    text = json.dumps(result, indent=2, allow_nan=False, default=os.fspath) + "\n"
     if path.is_symlink() or (path.exists() and not path.is_file()):
         path.write_text(text, encoding="utf-8")  # /dev/stdout, a pipe: nothing may take its place
         return
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _path(value: Any) -> str:
-    if isinstance(value, PurePath):
-        return str(value)
-    raise TypeError(f"a result holds plain values and paths; received {type(value).__name__}")

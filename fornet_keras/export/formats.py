@@ -21,10 +21,9 @@ from fornet_keras.artifacts.runtimes import (
     ONNX_FILE,
     OPENVINO_FILE,
     of_the_machine,
-    reason,
     with_version,
 )
-from fornet_keras.errors import ExportError
+from fornet_keras.errors import ExportError, reason
 from fornet_keras.export.deployment import deployment_model
 from fornet_keras.export.openvino_graph import (
     forget_order_of_equals,

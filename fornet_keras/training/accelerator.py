@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import keras
 from rich.console import Console
 
+from fornet_keras.artifacts.runtimes import usable_cores
 from fornet_keras.doctor import NAMES, unseen_gpu_note
 
 
@@ -34,7 +33,7 @@ def _device_name(accelerator: str | None, count: int) -> str:
         count = distribution.device_mesh.devices.size
     if accelerator:
         return f"{count} x {accelerator}" if count > 1 else accelerator
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     return "1 CPU core" if cores == 1 else f"{cores} CPU cores"
 
 
