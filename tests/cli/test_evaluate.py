@@ -252,6 +252,7 @@ def test_an_exported_model_is_scored_as_the_model_is(
     assert (counts[0].sum(1) == counts[1].sum(1)).all(), "the same pixels"
     assert np.abs(counts[0] - counts[1]).sum() < 0.05 * counts[0].sum()
     assert (ours["top_k"], ours["num_images"], ours["error_coverage"]) == (0.25, 2, None)
+    assert (ours.pop("size"), ours.pop("precision")) == ([64, 96], "float32")
     assert {*ours} == {*theirs} and ours["boundary_f"] == pytest.approx(theirs["boundary_f"], abs=0.05)
 
 
