@@ -81,11 +81,13 @@ def test_the_same_names_in_another_split_are_other_images(tmp_path: Path, run: R
     for split in ("val", "test"):
         image_miou = {f"/d/{split}/{name}": 0.5 for name in IMAGES}
         content = scores | {"split": split, "image_miou": image_miou}
+        content |= {"precision": "int8" if split == "val" else "float32"}  # of exported models
         (tmp_path / f"{split}.json").write_text(json.dumps(content))
     shown = run("compare", tmp_path / "val.json", tmp_path / "test.json").output
     assert "have no images in common" in shown
     assert [line.split() for line in shown.splitlines() if "scored" in line] == [
-        ["scored.split", '"val"', '"test"']
+        ["scored.precision", '"int8"', '"float32"'],
+        ["scored.split", '"val"', '"test"'],
     ]
 
 
