@@ -17,7 +17,7 @@ from fornet_keras.data.images import image_size, read_image
 from fornet_keras.data.label_files import read_label
 from fornet_keras.errors import DataError, ServingError
 from fornet_keras.model import FoRNet
-from fornet_keras.prediction import predict as predict_module
+from fornet_keras.prediction import record
 from fornet_keras.prediction.inputs import find_inputs
 from fornet_keras.prediction.outputs import KINDS
 from fornet_keras.prediction.predict import FolderPrediction, Outcome
@@ -218,8 +218,8 @@ def test_runs_into_one_folder_at_once_record_all_their_sources(
     output = picture.parent.parent / "out"
     for name in "bcdefgh":
         picture.with_name(f"{name}.png").write_bytes(picture.read_bytes())
-    read = predict_module._read_dict
-    monkeypatch.setattr(predict_module, "_read_dict", lambda path: [read(path), time.sleep(0.02)][0])
+    read = record._read_dict
+    monkeypatch.setattr(record, "_read_dict", lambda path: [read(path), time.sleep(0.02)][0])
     with ThreadPoolExecutor(8) as pool:
         runs = [
             pool.submit(FolderPrediction(predict, TABLE, output).begin, find_inputs([str(path)], output))

@@ -33,7 +33,7 @@ def main(devices: int, config_file: str, output: str) -> None:
     config = read_config(config_file)
     training = config.training.model_copy(update={"devices": devices})
     config = config.model_copy(update={"training": training})
-    if devices > 1:
+    if devices > 1 and os.environ["KERAS_BACKEND"] == "jax":  # whose arrays know where they lie
         training = training.model_copy(update={"selector_epochs": 1})
         dry_run(config.model_copy(update={"training": training}), Console(quiet=True))
     train(config, Path(output), resume=True, processes=join_processes())
