@@ -26,7 +26,8 @@ def one_line(text: str) -> str:
 
 def reason(error: Exception) -> str:
     """The first line of what an error of another package says."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 class ConfigError(FoRNetError):

@@ -1,6 +1,7 @@
 """What the README and the pages it leads to show is true of the code."""
 
 import re
+import tomllib
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,6 +47,17 @@ def test_what_the_presets_cost() -> None:
         assert f"{model.count_params() / 1e6:.2f}" == parameters
         for top_k, expected in ((1.0, at_all), (0.3, at_03)):
             assert f"{summarize(model, (1024, 2048), top_k)['macs'] / 1e9:.1f}" == expected
+
+
+def test_what_is_installed_without_tensorflow_is_what_the_package_needs() -> None:
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    [listed] = re.findall(r"other packages, `pip install ([^`]*)`", page)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    def names(requirements: list[str]) -> set[str]:
+        return {re.split("[<>=;\\s]", requirement.strip('"'))[0] for requirement in requirements}
+
+    assert names(listed.split()) - {"jax"} == names(project["dependencies"]) - {"tensorflow"}
 
 
 def anchors(page: Path) -> set[str]:

@@ -4,7 +4,7 @@
 //                    android { defaultConfig { minSdk = 26 }  // for Bitmap.Config.HARDWARE
 //                              androidResources { noCompress += "tflite" } }
 // src/main/assets/:  model.tflite and manifest.json, from
-//                    `python cli.py export MODEL --format litert --size 360x480 --output phone`
+//                    `python cli.py export MODEL --format litert --size 360x640 --output phone`
 
 import android.content.Context
 import android.graphics.Bitmap

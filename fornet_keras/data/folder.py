@@ -60,12 +60,24 @@ def labelled_splits(root: Path, description: FolderDescription) -> dict[str, lis
     found: dict[str, list[Sample]] = {}
     for split in find_splits(root, description):
         if (root / description.labels.replace("{split}", split)).is_dir():  # or no image need be looked for
-            # Beside lists lie other texts, such as classes.txt.
-            with suppress(*[DataError] if description.lists else []):
-                samples = find_samples(root, split, description)
-                if any(sample.label for sample in samples):
-                    found[split] = samples
+            if description.lists and not _is_list(root, split, description):
+                continue
+            samples = find_samples(root, split, description)
+            if any(sample.label for sample in samples):
+                found[split] = samples
     return found
+
+
+def _is_list(root: Path, split: str, description: FolderDescription) -> bool:
+    """Whether a text lists images: all do in a folder of lists; beside the data `classes.txt` does not."""
+    pattern = description.lists or ""
+    if "/" in pattern:
+        return True
+    list_file, images = (root / place.replace("{split}", split) for place in (pattern, description.images))
+    with suppress(DataError):
+        first = read_list(list_file, root)[:1]
+        return any(_image(root, path, images, description.image_suffixes, list_file) for path in first)
+    return False
 
 
 def unsplit_samples(root: Path, description: FolderDescription) -> list[Sample]:

@@ -93,6 +93,18 @@ def test_lists_of_ones_own_leave_out_what_they_do_not_name(tmp_path: Path) -> No
     assert split_off(tmp_path, 0.5) == {"train": 2, "val": 2, "unlabelled": 0}
 
 
+def test_a_list_that_names_what_is_gone_is_no_other_text(tmp_path: Path) -> None:
+    write(tmp_path, "JPEGImages", "SegmentationClass", 4)
+    lists = tmp_path / "ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("frame_0\nframe_1\ngone\n")
+    (lists / "val.txt").write_text("frame_2\nframe_3\n")
+    keys = 'images: JPEGImages\nlabels: SegmentationClass\nlists: "ImageSets/Segmentation/{split}.txt"\n'
+    (tmp_path / "dataset.yaml").write_text(CLASSES + keys)
+    with pytest.raises(DataError, match="train.txt: .*gone"):
+        split_off(tmp_path, 0.5)
+
+
 def test_only_what_a_list_of_the_only_split_names(tmp_path: Path) -> None:
     write(tmp_path, "JPEGImages", "SegmentationClass", 6)
     lists = tmp_path / "ImageSets/Segmentation"

@@ -57,7 +57,9 @@ def test_the_size_that_was_used_longest_ago_is_compiled_again() -> None:
     for height in (64, 32, 64, 96, 64, 32):
         assert outputs(images(height, 64))["means"].shape[1:3] == (height // 16, 4)
         compiled.append(outputs.compiled)
+        assert len(outputs._functions) <= 2
     assert compiled == [1, 2, 2, 3, 3, 4]
+    assert len({id(function) for function in outputs._functions.values()}) == 2
 
 
 @pytest.mark.backend
