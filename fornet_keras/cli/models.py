@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from fornet_keras.artifacts.manifest import MANIFEST, artifacts_in
+from fornet_keras.artifacts.manifest import MANIFEST, artifacts_in, is_artifact
 from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
 from fornet_keras.errors import ConfigError, ModelError
@@ -47,7 +47,7 @@ def own_config(folder: Path) -> Path:
     for place in (folder, folder.parent):  # a run, a shipped model; a run's `best`
         if (file := place / "config.yaml").is_file():
             return file
-    if not (folder / MANIFEST).is_file():
+    if not is_artifact(folder):
         read_description(folder)  # or it is no model, which is then the finding
     raise click.UsageError(f"Missing option '--config': {folder} has no config.yaml of its own")
 

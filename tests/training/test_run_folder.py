@@ -1,0 +1,96 @@
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from fornet_keras.config import Config
+from fornet_keras.errors import ConfigError
+from fornet_keras.shipped import SHIPPED
+from fornet_keras.training import run_log
+from fornet_keras.training.absolute_paths import with_absolute_paths
+from fornet_keras.training.run_folder import clear, only_run
+from fornet_keras.training.run_log import RunLog
+
+Train = Callable[..., Any]
+MakeConfig = Callable[..., Config]
+
+
+def test_paths_mean_the_same_from_anywhere(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.chdir("/")
+    places: dict[str, dict[str, str]] = {
+        "data": {"root": "tmp", "cache": "~/cache"},
+        "model": {"weights": "runs/first"},
+    }
+    config = make_config(**places, loss={"teacher": "fornet_s_camvid"})
+    found = with_absolute_paths(config)
+    assert (found.data.root, found.data.cache) == ("/tmp", "/home/somebody/cache")
+    assert (found.model.weights, found.loss.teacher) == ("/runs/first", str(SHIPPED / "fornet_s_camvid"))
+
+
+def test_what_may_not_go_stays_when_a_run_folder_is_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows that is the lock, which is held."""
+    for name in (".lock", "config.yaml", "pictures/curves.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    unlink = Path.unlink
+
+    def held(path: Path) -> None:
+        if path.name == ".lock":
+            raise PermissionError(path)
+        unlink(path)
+
+    monkeypatch.setattr(Path, "unlink", held)
+    clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_table_that_is_open_elsewhere_is_written_with_the_next_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = RunLog(tmp_path, Mock(class_iou={}, pictures=[]), Mock(batch_size=2, steps_per_epoch=1))
+    log.close()
+    log.rows = [{"epoch": 1, "loss": 0.5}]
+    monkeypatch.setattr(run_log, "write_text", Mock(side_effect=PermissionError))
+    log._write()
+    monkeypatch.undo()
+    log.close()
+    assert (tmp_path / "log.csv").read_text().splitlines()[1].startswith("1,,0.5,")
+
+
+def test_a_run_folder_in_use(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("epoch")
+    with pytest.raises(
+        ConfigError, match="the run folder is not empty; .* --output, or continue its run with --resume"
+    ):
+        train(make_config(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_a_run_folder_that_another_run_writes_into(
+    train: Train, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    with only_run(folder), pytest.raises(ConfigError, match="another run is writing into it; .* --output"):
+        train(make_config(), folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOSYS])
+def test_a_disk_that_knows_no_locks_takes_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    tmp_path.joinpath("run").mkdir()
+    with only_run(tmp_path / "run"):
+        pass
+    assert (tmp_path / "run").is_dir()  # made by the user
