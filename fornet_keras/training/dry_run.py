@@ -86,7 +86,7 @@ def _measure(
         with on_one_device():
             fit_selector(alone(model), batches, config, [clock_alone])
         seconds += clock_alone.total(training.selector_epochs * steps)
-    others = 1 + bool(training.selector_epochs)  # the best model at the end, and the one with a new Selector
+    others = 3 if training.selector_epochs else 1  # before and after the Selector's epochs, and at the end
     seconds += (passes + others) * len(val_set) * val_seconds + (1 + others) * first
     return {
         "steps": training.epochs * steps,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,9 +73,11 @@ def train(
 
     Raises:
         ConfigError: no data folder is given, or one that is not UTF-8, the run folder is in use, of another
-            run that goes on or of another configuration, its run has learnt from other images, or Keras'
-            own limits would end it early.
+            run that goes on or of another configuration, its run has learnt from other images or another
+            teacher, or with another backend, or Keras' own limits would end it early.
         DataError: the data cannot be used.
+        ModelError: the backbone, `model.weights` or the teacher cannot be read, the network is larger than
+            can be saved, `model.weights` do not fit it, or the teacher has other classes.
         TrainingError: the loss became NaN or infinite, a checkpoint could not be written, none of the run's
             is whole, or a callback ended it before its first validation.
         RunInterrupted: Ctrl-C or SIGTERM; the run is saved, in a validation what its last checkpoint has,
@@ -137,7 +139,7 @@ def _train(
     saver = Checkpointing(output / "checkpoints", training, steps, parts, resumed)
     write_config(output, config)
     log.note_settings(config.by_key())
-    try:
+    with closing(log), closing(line), _free_if_nothing_was_learnt(output, is_new, log, saver):
         save_first_batches(pictures / "first_batches.png", batches)
         line.begin(saver.step)
         with saver.listening(console), on_devices(training.devices, training.batch_size, processes):
@@ -147,21 +149,31 @@ def _train(
             own = [StopOnNaN(batches), validation, log, line]
             _fit(model, config, batches, [*own, *callbacks, saver], validation, saver)
             _say_who_ended(training, validation, saver, console)
-        if training.selector_epochs:
+        if resumed and saver.step == resumed.step and (output / RESULT).exists():
+            console.print("the run had ended: its best model is scored once more", highlight=False)
+        elif training.selector_epochs:
             fit_selector_of_best(config, batches, validation, saver, line)
         with saver.disk_errors():
             return _conclude(output, device, validation, log, saver, model.count_params())
+
+
+@contextmanager
+def _free_if_nothing_was_learnt(
+    output: Path, is_new: bool, log: RunLog, saver: Checkpointing
+) -> Iterator[None]:
+    """In the block, a new run that fails before its first epoch or checkpoint leaves nothing in its folder.
+
+    So the corrected command may use the same one.
+    """
+    try:
+        yield
     except BaseException as error:
         stopped = isinstance(error, RunInterrupted)  # and told to go on, with the folder's config.yaml
         if is_new and not log.rows and not saver.saved_step and not stopped:
-            # Nothing was learnt: the corrected command may use the same folder.
             with suppress(OSError):
                 log.close()
             clear(output)
         raise
-    finally:
-        line.close()
-        log.close()
 
 
 def make_model(

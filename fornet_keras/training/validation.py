@@ -56,7 +56,6 @@ class Validation(keras.callbacks.Callback):
         self.training = training
         self.on_image = on_image
         self.best_miou = -1.0
-        self.best_coverage = 0.0
         self.best_epoch = 0
         self.since_best = 0
         self.pictures: list[Array] = []
@@ -71,7 +70,6 @@ class Validation(keras.callbacks.Callback):
         """What a run that goes on must still know."""
         return {
             "best_miou": self.best_miou,
-            "best_coverage": self.best_coverage,
             "best_epoch": self.best_epoch,
             "since_best": self.since_best,
             "data": images_of(self.dataset),
@@ -89,7 +87,6 @@ class Validation(keras.callbacks.Callback):
                 "model.weights"
             )
         self.best_miou = memory["best_miou"]
-        self.best_coverage = memory["best_coverage"]
         self.best_epoch = memory["best_epoch"]
         self.since_best = memory["since_best"]
 
@@ -112,7 +109,6 @@ class Validation(keras.callbacks.Callback):
             self.since_best += 1
             if scores.matrix.miou > self.best_miou:
                 self.best_miou, self.best_epoch, self.since_best = scores.matrix.miou, epoch + 1, 0
-                self.best_coverage = scores.error_coverage
                 save_model(self.model, self.dataset.table, self.folder / "best")
         self.class_iou = dict(zip(scores.class_names, map(float, scores.matrix.iou), strict=True))
         logs["val_miou"] = scores.matrix.miou
