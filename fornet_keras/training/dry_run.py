@@ -19,12 +19,12 @@ from fornet_keras.data.samples import read_sample
 from fornet_keras.model_folder import save_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.accelerator import announce_device, device_memory
+from fornet_keras.training.build import make_model
 from fornet_keras.training.checkpoint import capture, save_checkpoint
 from fornet_keras.training.devices import ALONE, alone, on_devices, on_one_device, synchronize
 from fornet_keras.training.fit_selector import fit_selector
 from fornet_keras.training.open_data import open_data
 from fornet_keras.training.schedule import require_all_steps, schedule_notes
-from fornet_keras.training.train import make_model
 
 TIMED_STEPS = 5
 """Training steps that are timed, after the first, in which the backend compiles."""

@@ -21,9 +21,8 @@ from fornet_keras.errors import RunInterrupted, TrainingError
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.model import FoRNet
 from fornet_keras.training.absolute_paths import with_absolute_paths
-from fornet_keras.training.accelerator import announce_device, dtype_policy
-from fornet_keras.training.begin_with import begin_with
-from fornet_keras.training.build import build_model, compile_model
+from fornet_keras.training.accelerator import announce_device
+from fornet_keras.training.build import make_model
 from fornet_keras.training.checkpoint import Checkpoint
 from fornet_keras.training.checkpointing import Checkpointing, Remembers, find_checkpoint
 from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
@@ -43,7 +42,7 @@ from fornet_keras.training.run_folder import (
 )
 from fornet_keras.training.run_log import RunLog
 from fornet_keras.training.schedule import require_all_steps, schedule_notes
-from fornet_keras.training.teacher import TeacherMemory, learn_from, load_teacher
+from fornet_keras.training.teacher import TeacherMemory
 from fornet_keras.training.validation import Validation
 
 
@@ -174,34 +173,6 @@ def _free_if_nothing_was_learnt(
                 log.close()
             clear(output)
         raise
-
-
-def make_model(
-    config: Config, batches: TrainingBatches, pixels: Sequence[int], console: Console, begins: bool = True
-) -> FoRNet:
-    """A compiled network in the configured precision.
-
-    Args:
-        config: the run's `Config`.
-        batches: the run's `TrainingBatches`.
-        pixels: of each class, in the training labels.
-        console: is told which classes `model.weights` know.
-        begins: False where a checkpoint has its weights: `model.weights` may be gone by then.
-    """
-    keras.utils.set_random_seed(config.training.seed)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(dtype_policy(config.training.precision))
-    try:
-        table = batches.dataset.table
-        model = build_model(config, table.num_classes, begins)
-        if config.model.weights and begins:
-            console.print(begin_with(model, table, config.model.weights), highlight=False)
-        compile_model(model, config, pixels, batches.steps_per_epoch)
-        if config.loss.teacher:
-            learn_from(model, load_teacher(Path(config.loss.teacher), table))
-    finally:
-        keras.config.set_dtype_policy(policy)
-    return model
 
 
 def _fit(

@@ -28,7 +28,7 @@ Fit = Callable[[list[Any]], None]
 @pytest.fixture
 def fitted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fit], None]:
     """Let a function of the callbacks take the place of all training."""
-    module = "fornet_keras.training.train"
+    module = "fornet_keras.training.build"
 
     def instead(fit: Fit) -> None:
         model = SimpleNamespace(fit=lambda x, callbacks, **_: fit(callbacks))

@@ -320,8 +320,8 @@ def test_damage_that_is_found_while_training_is_one_line(
     untrained = SimpleNamespace(fit=lambda x, **_: next(iter(x)))
     if not draws_first_batches:
         monkeypatch.setattr("fornet_keras.training.train.save_first_batches", lambda *_: None)
-    monkeypatch.setattr("fornet_keras.training.train.build_model", lambda *_: untrained)
-    monkeypatch.setattr("fornet_keras.training.train.compile_model", lambda *_: None)
+    monkeypatch.setattr("fornet_keras.training.build.build_model", lambda *_: untrained)
+    monkeypatch.setattr("fornet_keras.training.build.compile_model", lambda *_: None)
     with pytest.raises(DataError, match=r"\d.png: cannot be read .*; copy or download it again") as caught:
         train(make_config(data={"root": str(own_camvid)}), tmp_path / "run")
     assert "\n" not in str(caught.value)
