@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
+import numpy as np
 from rich.console import Console
 
 from fornet_keras.atomic import last_complete, remove_unfinished, write_text
@@ -44,6 +47,7 @@ from fornet_keras.training.run_log import RunLog
 from fornet_keras.training.schedule import require_all_steps, schedule_notes
 from fornet_keras.training.teacher import TeacherMemory
 from fornet_keras.training.validation import Validation
+from fornet_keras.version import __version__
 
 
 def train(
@@ -231,9 +235,17 @@ def _conclude(
     scores = validation.score_best()
     table = validation.dataset.table
     save_report(output / "pictures", table, log.rows, scores, validation.pictures)
+    backend = keras.backend.backend()
     result = {
-        "backend": keras.backend.backend(),
+        "backend": backend,
         "device": device,
+        "versions": {
+            "fornet_keras": __version__,
+            "python": platform.python_version(),
+            "keras": keras.__version__,
+            backend: import_module(backend).__version__,
+            "numpy": np.__version__,
+        },
         "epochs": len(log.rows),
         "steps": saver.step,
         "stopped_early": saver.step < saver.total_steps,

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,7 +109,9 @@ def test_the_result_has_what_others_build_on(run: SimpleNamespace) -> None:
     assert written == json.loads(json.dumps(run.result))
     assert {"backend", "device", "epochs", "steps", "best_miou", "seconds", "model"} <= set(written)
     assert written["stopped_early"] is False
-    assert written["backend"] == keras.backend.backend()
+    assert written["backend"] == (backend := keras.backend.backend())
+    assert written["versions"].keys() == {"fornet_keras", "python", "keras", backend, "numpy"}
+    assert written["versions"][backend] == import_module(backend).__version__
     assert (written["epochs"], written["steps"]) == (3, 9)
     assert Path(written["model"]) == run.folder / "best"
     scores = {int(row["epoch"]): float(row["val_miou"]) for row in read_log(run.folder) if row["val_miou"]}
