@@ -12,7 +12,7 @@ from fornet_keras.artifacts.manifest import MANIFEST, artifacts_in, is_artifact
 from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
 from fornet_keras.errors import ConfigError, ModelError
-from fornet_keras.model_description import find_description, read_description
+from fornet_keras.model_description import config_beside, find_description, read_description
 from fornet_keras.shipped import shown
 
 
@@ -44,9 +44,8 @@ def own_config(folder: Path) -> Path:
         click.UsageError: there is none.
         ModelError: the folder is no model.
     """
-    for place in (folder, folder.parent):  # a run, a shipped model; a run's `best`
-        if (file := place / "config.yaml").is_file():
-            return file
+    if file := config_beside(folder):
+        return file
     if not is_artifact(folder):
         read_description(folder)  # or it is no model, which is then the finding
     raise click.UsageError(f"Missing option '--config': {folder} has no config.yaml of its own")
@@ -111,15 +110,16 @@ def has_learnt_from(folder: Path, data: DataConfig, split: str) -> bool:
 
     Where there is none, or it cannot be read, nothing is known: False.
     """
-    for place in (folder, folder.parent):  # a run, a shipped model; a run's `best`
-        try:
-            trained = read_config(place / "config.yaml").data
-        except ConfigError:
-            continue
-        # A shipped model does not say where its data lay.
-        elsewhere = trained.root is not None and _real(trained.root) != _real(data.root or "")
-        return trained.format == data.format and not elsewhere and trained.trains_on(split)
-    return False
+    file = config_beside(folder)
+    if file is None:
+        return False
+    try:
+        trained = read_config(file).data
+    except ConfigError:
+        return False
+    # A shipped model does not say where its data lay.
+    elsewhere = trained.root is not None and _real(trained.root) != _real(data.root or "")
+    return trained.format == data.format and not elsewhere and trained.trains_on(split)
 
 
 def _real(path: str) -> str:
