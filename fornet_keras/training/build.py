@@ -150,6 +150,4 @@ def _make_optimizer(model: FoRNet, config: Config, steps_per_epoch: int) -> kera
     if training.backbone_lr_mult != 1 or still_steps:
         backbone = model.backbone.trainable_variables
         scale_rate(optimizer, backbone, training.backbone_lr_mult, still_steps)
-    if model.dtype_policy.compute_dtype == "float16":
-        return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
