@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -190,7 +190,8 @@ def tf_dataset(batches: TrainingBatches, workers: int, start: int = 0) -> tf.dat
 
     if keras.backend.backend() != "tensorflow":
         # Else TensorFlow takes the GPU's memory from the backend that trains.
-        tf.config.set_visible_devices([], "GPU")
+        with suppress(RuntimeError):  # it has it already
+            tf.config.set_visible_devices([], "GPU")
 
     def read(position: np.int64) -> Batch:
         return batches.batch_at(int(position))
