@@ -106,7 +106,8 @@ class FoRNet(keras.Model):
         context = fuse_top_down(pyramid, context_filters, image_pool_dropout)
         context = drop_channels(context, dropout, "context_drop")
         context = CropToRegions(region_size, CONTEXT_STRIDE, name="context_crop")([context, image])
-        coarse = keras.layers.Conv2D(num_classes, 1, name="coarse_logits")(context)
+        # float32, as is all that follows: mixed precision has too few steps to tell close classes apart.
+        coarse = keras.layers.Conv2D(num_classes, 1, dtype="float32", name="coarse_logits")(context)
         importance = selector([context, coarse])
         kept, indices = gate(importance)
 
@@ -114,7 +115,6 @@ class FoRNet(keras.Model):
         detail = join_detail(detail, context, context_filters)
         detail = drop_channels(detail, dropout, "detail_drop")
         correction = branch([detail, kept, indices])
-        # float32: float16 has too few steps to tell close classes apart.
         coarse = upsample(coarse, "coarse_logits_up", dtype="float32")
         refined = keras.layers.Add(dtype="float32", name="refined_logits")([coarse, correction])
         logits = UpsampleToImage(DETAIL_STRIDE, name="logits")([refined, image])
