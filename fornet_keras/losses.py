@@ -177,11 +177,12 @@ class FoRNetLoss(keras.losses.Loss):
 
     Called with labels int `(batch, height, width)`, or `(batch, height, width, 1)`, and the outputs of
     `FoRNet`, among which `taught` may be a teacher's probabilities, of the logits' shape; returns a float32
-    scalar.
+    scalar. A subclass overrides `parts`: a `FoRNet` learns the sum of what that returns, further entries
+    included, and its logs show the three of `parts` here.
 
     Raises:
-        ValueError: an argument outside its range, or not one class weight a class; one-hot labels; samples
-            that are weighted.
+        ValueError: an argument outside its range, or not one class weight a class; one-hot labels, or labels
+            of another size than the logits; samples that are weighted.
     """
 
     def __init__(
@@ -236,6 +237,9 @@ class FoRNetLoss(keras.losses.Loss):
                     f"received shape {tuple(labels.shape)}; of one-hot labels take the argmax"
                 )
             labels = ops.squeeze(labels, -1)
+        size, expected = tuple(labels.shape[1:]), tuple(outputs["logits"].shape[1:3])
+        if size != expected:
+            raise ValueError(f"labels must be of the images' size {expected}; received {size}")
         coarse, importance = outputs["coarse_logits"], outputs["importance"]
         _, height, width, _ = coarse.shape
         sampled = subsample_labels(labels, height, width, stride=4)

@@ -34,9 +34,9 @@ class FoRNet(keras.Model):
 
     Args:
         num_classes: number of classes, 2…255.
-        backbone: a model from a normalised image to a dict of features at `stride_4`, `stride_8`,
-            `stride_16` and `stride_32`; None builds a `ResidualBackbone`. Of a class of your own,
-            `register_keras_serializable` lets `with_top_k` and `export` build it again.
+        backbone: a model from an image normalised to -2…2 (`pixel / 63.75 - 2`) to a dict of features at
+            `stride_4`, `stride_8`, `stride_16` and `stride_32`; None builds a `ResidualBackbone`. Of a class
+            of your own, `register_keras_serializable` lets `with_top_k` and `export` build it again.
         context_filters: channels of the coarse path, and of what the branch sees.
         branch_filters: channels of the branch.
         scales: one scale a parallel convolution of the branch, in cells of stride 4; each divides
@@ -224,11 +224,15 @@ class FoRNet(keras.Model):
             **options: as in Keras.
 
         Raises:
-            ValueError: another loss, weights beside it, or a dict of metrics.
+            ValueError: another loss, one that overrides more than `parts`, weights beside it, or a dict of
+                metrics.
         """
         loss = FoRNetLoss() if loss is None else loss
         if not isinstance(loss, FoRNetLoss):
             raise ValueError(f"loss must be a FoRNetLoss, or None for the default one; received {loss!r}")
+        for name in ("__call__", "call"):
+            if getattr(type(loss), name) is not getattr(FoRNetLoss, name):
+                raise ValueError(f"loss must override `parts` alone; received one with its own `{name}`")
         if loss_weights is not None:
             raise ValueError(
                 f"loss_weights are not taken; received {loss_weights}; use FoRNetLoss(coarse_weight=…)"

@@ -271,6 +271,14 @@ def test_one_hot_labels_are_refused() -> None:
         FoRNetLoss()(*tensors(np.zeros((2, 6, 10, 4), "int32")), outputs)
 
 
+@pytest.mark.parametrize("size", [(15, 31), (60, 124)])
+def test_labels_of_another_size_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(
+        ValueError, match=rf"labels must be of the images' size \(30, 62\); received \({size[0]}, {size[1]}\)"
+    ):
+        FoRNetLoss()(*tensors(labels(*size)), outputs())
+
+
 def test_class_weights_must_be_one_a_class() -> None:
     with pytest.raises(ValueError, match="class_weights must be one a class; received 3 for 4 classes"):
         cross_entropy(*tensors(labels(), logits()), class_weights=[1, 2, 3])
