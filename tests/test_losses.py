@@ -63,14 +63,14 @@ def test_cross_entropy(class_weights: Any, smoothing: float) -> None:
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_cross_entropy_with_a_teacher(share: float) -> None:
-    taught = np.exp(np.random.default_rng(2).normal(size=(2, 6, 10, 4)))
-    taught = (taught / taught.sum(-1, keepdims=True)).astype("float32")
+    soft_targets = np.exp(np.random.default_rng(2).normal(size=(2, 6, 10, 4)))
+    soft_targets = (soft_targets / soft_targets.sum(-1, keepdims=True)).astype("float32")
     log_probability = logits() - np.log(np.exp(logits()).sum(-1, keepdims=True))
     known = labels() != IGNORE
-    soft = -(taught * log_probability).sum(-1)[known]
+    soft = -(soft_targets * log_probability).sum(-1)[known]
     losses = (1 - share) * pixel_losses(labels(), logits(), 0) + share * soft
     found = cross_entropy(
-        labels(), logits(), WEIGHTS, taught=ops.convert_to_tensor(taught), taught_share=share
+        labels(), logits(), WEIGHTS, soft_targets=ops.convert_to_tensor(soft_targets), soft_share=share
     )
     assert number(found) == pytest.approx(
         np.average(losses, weights=np.array(WEIGHTS)[labels()[known]]), rel=1e-5

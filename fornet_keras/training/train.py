@@ -27,13 +27,13 @@ from fornet_keras.training.absolute_paths import with_absolute_paths
 from fornet_keras.training.accelerator import announce_device
 from fornet_keras.training.build import make_model
 from fornet_keras.training.checkpoint import Checkpoint
-from fornet_keras.training.checkpointing import Checkpointing, Remembers, find_checkpoint
+from fornet_keras.training.checkpointing import Checkpointing, Stateful, find_checkpoint
 from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.fit_selector import fit_selector_of_best
 from fornet_keras.training.open_data import open_data, open_decoded
 from fornet_keras.training.progress import ProgressLine
-from fornet_keras.training.report import save_first_batches, save_report
+from fornet_keras.training.report import save_first_batches, save_pictures
 from fornet_keras.training.run_folder import (
     RESULT,
     check_run_folder,
@@ -45,7 +45,7 @@ from fornet_keras.training.run_folder import (
 )
 from fornet_keras.training.run_log import RunLog
 from fornet_keras.training.schedule import require_all_steps, schedule_notes
-from fornet_keras.training.teacher import TeacherMemory
+from fornet_keras.training.teacher import TeacherState
 from fornet_keras.training.validation import Validation
 from fornet_keras.version import __version__
 
@@ -135,9 +135,9 @@ def _train(
 
     validation = Validation(val_set, output, training, on_val_image)
     log = RunLog(output, validation, batches)
-    parts: dict[str, Remembers] = {"validation": validation, "data": batches}
+    parts: dict[str, Stateful] = {"validation": validation, "data": batches}
     if config.loss.teacher:
-        parts["teacher"] = TeacherMemory(Path(config.loss.teacher))
+        parts["teacher"] = TeacherState(Path(config.loss.teacher))
     parts["log"] = log  # after those that may refuse: it writes
     saver = Checkpointing(output / "checkpoints", training, steps, parts, resumed)
     write_config(output, config)
@@ -234,7 +234,7 @@ def _conclude(
     """Score the best model; write the pictures of the run and its result."""
     scores = validation.score_best()
     table = validation.dataset.table
-    save_report(output / "pictures", table, log.rows, scores, validation.pictures)
+    save_pictures(output / "pictures", table, log.rows, scores, validation.pictures)
     backend = keras.backend.backend()
     result = {
         "backend": backend,

@@ -66,7 +66,7 @@ class Validation(keras.callbacks.Callback):
         self._pictured = [*dict.fromkeys(dataset.samples[index] for index in spread)]
 
     @property
-    def memory(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """What a run that goes on must still know."""
         return {
             "best_miou": self.best_miou,
@@ -75,10 +75,10 @@ class Validation(keras.callbacks.Callback):
             "data": images_of(self.dataset),
         }
 
-    @memory.setter
-    def memory(self, memory: dict[str, Any]) -> None:
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
         ours = images_of(self.dataset)
-        theirs = memory.get("data", ours)
+        theirs = state.get("data", ours)
         if theirs != ours:
             raise ConfigError(
                 f"{self.dataset.root}: the run was validated on {theirs['images']} images of split "
@@ -86,9 +86,9 @@ class Validation(keras.callbacks.Callback):
                 "those, so that scores compare; put them back, or begin a new run with another --output and "
                 "model.weights"
             )
-        self.best_miou = memory["best_miou"]
-        self.best_epoch = memory["best_epoch"]
-        self.since_best = memory["since_best"]
+        self.best_miou = state["best_miou"]
+        self.best_epoch = state["best_epoch"]
+        self.since_best = state["since_best"]
 
     @property
     def out_of_patience(self) -> bool:
