@@ -193,7 +193,8 @@ def test_mistake_is_one_line_at_once_in_a_process_of_its_own() -> None:
 
 @pytest.mark.parametrize("library", ["libGL.so.1", "libxcb.so.1"])
 def test_without_a_display_library_there_is_one_line(tmp_path: Path, library: str) -> None:
-    (tmp_path / "cv2.py").write_text(f"raise ImportError('{library}: cannot open shared object file')")
+    raised = f"ImportError('{library}: cannot open shared object file', name='cv2', path='cv2.abi3.so')"
+    (tmp_path / "cv2.py").write_text(f"raise {raised}")
     command, environment = [sys.executable, "cli.py", "--help"], {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
