@@ -1,12 +1,18 @@
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from fornet_keras.cli import settings
 from fornet_keras.cli.root import root
+from fornet_keras.data import scan as scan_module
+from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.decoded import decoded_samples
 from fornet_keras.data.images import image_size, read_image
+from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.data.synthetic import write_city
 from fornet_keras.data.synthetic.city import MAX_SCENES
@@ -135,6 +141,8 @@ def test_check_counts_both_splits(run: Run, config: Path, data: Path, tmp_path: 
 
 def test_check_lists_every_problem_and_fails(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
     (data / "labels" / "train" / "a.png").unlink()
+    (data / "images" / "train" / "day").mkdir()
+    shutil.copy(data / "images" / "train" / "b.png", data / "images" / "train" / "day")
     (data / "images" / "test" / "a.png").write_text("no picture")
     label = data / "labels" / "test" / "b.png"
     Image.open(label).point(lambda value: 5 if value == 7 else value).save(label)
@@ -144,10 +152,55 @@ def test_check_lists_every_problem_and_fails(run: Run, config: Path, data: Path,
         f"  {data}/images/train/a.png: no label; expected labels/train/*.png; add the file or leave "
         in result.stdout
     )
+    shared = "belongs to several images, alike but for their folder or suffix; leave one of them, or put"
+    assert f"  {data}/labels/train/b.png: {shared}" in result.stdout
     assert f"  {data}/images/test/a.png: is not an image" in result.stdout
     assert f"  {label}: value 5; declare it as a class or under ignore" in result.stdout
     splits = json.loads((tmp_path / "check.json").read_text())["splits"]
-    assert [len(split["problems"]) for split in splits] == [1, 2]
+    assert [len(split["problems"]) for split in splits] == [2, 2]
+
+
+def test_check_reads_another_split_alone(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
+    """Masks may lie in it alone; what the configuration leaves out of training is in it too."""
+    shutil.rmtree(data / "images" / "train")
+    chosen = ("--config", config, "--data", data, "--set", 'data.exclude=["a"]', "--split", "test")
+    result = run("data", "check", *chosen, "--json", tmp_path / "check.json")
+    assert result.exit_code == 0 and "test: 2 images" in result.stdout
+    (split,) = json.loads((tmp_path / "check.json").read_text())["splits"]
+    assert (split["split"], split["num_images"]) == ("test", 2)
+    result = run("data", "inspect", *chosen, "--output", tmp_path)
+    assert result.exit_code == 0 and "test: 2 images" in result.stdout
+
+
+def test_images_that_turn_without_another_size_are_noted(
+    run: Run, config: Path, data: Path, tmp_path: Path
+) -> None:
+    image = data / "images" / "train" / "a.png"
+    exif = Image.Exif()
+    exif[0x0112] = 3  # half a turn
+    with Image.open(image) as picture:
+        picture.save(image, exif=exif)
+    result = run("data", "cache", "--config", config, "--data", data, "--output", tmp_path / "decoded")
+    assert result.exit_code == 0
+    line = only_line(result.stderr)
+    assert line.startswith("note: their EXIF orientation turns 1 image of 'train', and no label file;")
+    assert line.endswith("`data inspect --split train` whether they fit")
+
+
+def test_as_many_threads_look_as_are_asked_for(
+    run: Run, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def scan(dataset: Dataset, workers: int, *rest: Any) -> ScanReport:
+        asked.append(workers)
+        return scan_module.scan(dataset, workers, *rest)
+
+    monkeypatch.setattr(settings, "scan", scan)
+    options = ("--config", config, "--data", data, "--set", "training.workers=3")
+    assert run("data", "check", *options).exit_code == 0
+    assert run("data", "inspect", *options, "--output", tmp_path).exit_code == 0
+    assert asked == [3, 3, 3]
 
 
 def test_check_fails_where_training_would(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
