@@ -13,7 +13,7 @@ from fornet_keras.artifacts.manifest import is_artifact
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.budget import top_k_within
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.models import has_learnt_from, own_config, require_classes, short_side_of
+from fornet_keras.cli.models import own_config, require_classes, short_side_of, training_note
 from fornet_keras.cli.options import (
     Configuration,
     Shares,
@@ -28,7 +28,7 @@ from fornet_keras.cli.options import (
     top_k_option,
 )
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.scores import learnt_note, show_curve, show_official_scores, show_scores
+from fornet_keras.cli.scores import show_curve, show_official_scores, show_scores
 from fornet_keras.cli.screen import ERRORS, counting
 from fornet_keras.cli.settings import look_through_to_use, read_settings
 from fornet_keras.cli.views import Views, make_predictor, open_artifact, views_options
@@ -158,14 +158,13 @@ def evaluate(
     points = [scores] if curve else []
     points += [_score(other, dataset)[0] for other in predictors]
     points.sort(key=lambda point: point.top_k)
-    learnt = has_learnt_from(model, config.data, dataset.split)
-    found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": learnt}
+    note = training_note(model, config.data, dataset) or ""
+    found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": bool(note)}
     found |= scores.as_json() | ({"cityscapes": official} if official else {})
     found |= {"size": exported.size, "precision": exported.precision} if exported else {}
     found |= {"curve": [point.as_json() for point in points]} if curve else {}
     title = f"{shown(model)} on {dataset.name} {dataset.split}"
     title += f", shorter side {scores.short_side} px at most" if scores.short_side else ""
-    note = learnt_note(dataset.split) if learnt else ""
     try:
         write_json(json_file, found)
     finally:  # what took hours is not lost to a full disk

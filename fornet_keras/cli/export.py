@@ -39,11 +39,11 @@ PRECISIONS = get_args(Precision)
     cls=Command,
     short_help="Write a model for phones and servers, and prove it.",
     examples=[
-        "export runs/city --format litert --size 512x1024 --output phone",
-        "export runs/city --format litert --precision int8 --size 512x1024 --calibration IMAGES --output i8",
-        "export runs/city --format onnx --size 512x1024 --top-k 0.1,0.25,0.5,1 --importance --output ratios",
-        "export runs/city --format onnx --static --size 512x1024 --output jetson",
-        "export runs/city --format saved_model --size 512x1024 --top-k 0.25 --output serving/city",
+        "export runs/city --format litert --size 256x512 --output phone",
+        "export runs/city --format litert --precision int8 --size 256x512 --calibration IMAGES --output i8",
+        "export runs/city --format onnx --size 256x512 --top-k 0.1,0.25,0.5,1 --importance --output ratios",
+        "export runs/city --format onnx --static --size 256x512 --output jetson",
+        "export runs/city --format saved_model --size 256x512 --top-k 0.25 --output serving/city",
     ],
 )
 @model_argument

@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 
 from fornet_keras.artifacts.manifest import MANIFEST, artifacts_in, is_artifact
+from fornet_keras.cli.scores import learnt_note
 from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
-from fornet_keras.errors import ConfigError, ModelError
+from fornet_keras.data.sources import open_split, shared_note
+from fornet_keras.errors import ConfigError, DataError, ModelError
 from fornet_keras.model_description import find_description, read_description
 from fornet_keras.shipped import shown
 
@@ -106,11 +108,30 @@ def require_classes(folder: Path, table: LabelTable, dataset: Dataset) -> None:
         )
 
 
-def has_learnt_from(folder: Path, data: DataConfig, split: str) -> bool:
-    """Whether the configuration beside a model says that it was trained on a split of this data.
+def training_note(folder: Path, data: DataConfig, dataset: Dataset) -> str | None:
+    """What must be said of a model's scores where it was trained on some of the images: a line, or None.
 
-    Where there is none, or it cannot be read, nothing is known: False.
+    The configuration beside the model says what it was trained on; without one nothing is known.
+
+    Args:
+        folder: the model's.
+        data: where `dataset` was opened.
+        dataset: the images that are scored.
     """
+    trained = _training_data(folder, data)
+    if trained is None:
+        return None
+    if trained.trains_on(dataset.split):
+        return learnt_note(dataset.split)
+    try:
+        train_set = open_split(trained, trained.train_split, trained.exclude)
+    except DataError:  # a shipped model's lay elsewhere
+        return None
+    return shared_note(trained, train_set, dataset)
+
+
+def _training_data(folder: Path, data: DataConfig) -> DataConfig | None:
+    """What a model was trained on, where it can have been in the folder of `data`."""
     for place in (folder, folder.parent):  # a run, a shipped model; a run's `best`
         try:
             trained = read_config(place / "config.yaml").data
@@ -118,8 +139,9 @@ def has_learnt_from(folder: Path, data: DataConfig, split: str) -> bool:
             continue
         # A shipped model does not say where its data lay.
         elsewhere = trained.root is not None and _real(trained.root) != _real(data.root or "")
-        return trained.format == data.format and not elsewhere and trained.trains_on(split)
-    return False
+        here = trained.format == data.format and not elsewhere
+        return trained.model_copy(update={"root": data.root}) if here else None
+    return None
 
 
 def _real(path: str) -> str:

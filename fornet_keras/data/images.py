@@ -176,8 +176,12 @@ def _listed() -> str:
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What makes the image upright, according to its EXIF data; None where nothing is to be done."""
-    # Without this check Pillow decodes a whole PNG in search of EXIF data at its end.
-    return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1)) if "exif" in image.info else None
+    if "exif" not in image.info:  # or Pillow decodes a whole PNG in search of EXIF data at its end
+        return None
+    try:
+        return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except (SyntaxError, struct.error):  # damaged, which does not touch the pixels
+        return None
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:

@@ -88,7 +88,7 @@ def test_data_that_cannot_be_used(run: Run, config: Path, data: Path) -> None:
     summary, error = result.stderr.splitlines()
     assert summary == "harbour train: 2 images, 1 missing label, 0 corrupt"
     assert error.startswith("Error: harbour train: 2 images, 1 missing label, 0 corrupt; ")
-    assert error.endswith("see all with `data check --config FILE --data DIR`")
+    assert error.endswith("see all with `data check --config FILE --data DIR --split train`")
     assert not (data.parent / "run").exists()
 
 

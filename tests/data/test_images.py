@@ -108,10 +108,14 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-def test_damaged_exif_does_not_touch_the_pixels(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    Image.fromarray(COLORS).save(path, exif=b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x09\x00")
-    np.testing.assert_array_equal(read_image(path), COLORS)
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])
+@pytest.mark.parametrize("exif", [b"II*\0\x08\0\0\0\x09\0", b"garbage", b"II*\0"])
+def test_damaged_exif_does_not_touch_the_pixels(tmp_path: Path, suffix: str, exif: bytes) -> None:
+    path, plain = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    Image.fromarray(COLORS).save(path, exif=b"Exif\0\0" + exif)
+    Image.fromarray(COLORS).save(plain)
+    np.testing.assert_array_equal(read_image(path), read_image(plain))
+    assert image_size(path) == verify_image(path) == (5, 7)
 
 
 # === Files that cannot be read ===
