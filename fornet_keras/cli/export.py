@@ -45,6 +45,7 @@ PRECISIONS = get_args(Precision)
         "export runs/city --format onnx --static --size 512x1024 --output jetson",
         "export runs/city --format saved_model --size 512x1024 --top-k 0.25 --output serving/city",
     ],
+    memory_advice="give a smaller --size",
 )
 @model_argument
 @click.option("--format", "format_name", type=click.Choice(FORMATS), required=True, help="What is written.")

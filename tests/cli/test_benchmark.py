@@ -29,6 +29,20 @@ def test_each_ratio_is_a_row(run: Run, model: Path, tmp_path: Path) -> None:
         assert row["megabytes"] > 0.01
 
 
+def test_a_table_is_shown_though_its_json_cannot_be_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"name": "city", "runtime": "onnx", "precision": "int8", "size": [64, 96], "top_k": 0.25}
+    row |= dict.fromkeys(("median_ms", "p95_ms", "ratio_to_first", "images_per_second", "megabytes"), 1234.5)
+    row |= {"label_agreement": None}
+    monkeypatch.setattr("fornet_keras.benchmark.candidates.candidates", Mock(return_value=["city"]))
+    monkeypatch.setattr("fornet_keras.benchmark.measure.measure", Mock(return_value=[row]))
+    (tmp_path / "file").touch()
+    result = run("benchmark", tmp_path, "--json", tmp_path / "file" / "times.json")
+    assert (result.exit_code, "1234.5" in result.stdout) == (1, True)
+    assert "file" in only_line(result.stderr)
+
+
 def test_a_ratio_outside_its_range(run: Run, tmp_path: Path) -> None:
     result = run("benchmark", tmp_path, "--top-k", "0.5,2")
     assert result.exit_code == 2

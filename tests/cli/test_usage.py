@@ -17,7 +17,7 @@ from fornet_keras import shipped
 from fornet_keras.cli.group import Group
 from fornet_keras.cli.root import root
 from fornet_keras.cli.screen import quoted
-from fornet_keras.errors import ModelError
+from fornet_keras.errors import DataError, ModelError
 from fornet_keras.version import __version__
 from tests.cli.conftest import Run, only_line, parse
 
@@ -162,12 +162,21 @@ def test_model_that_is_a_file(run: Run, config: Path) -> None:
         (ModelError("it is broken"), 1, "Error: it is broken"),
         (PermissionError(13, "Permission denied", "/data"), 1, "Error: /data: Permission denied"),
         (OSError("disk full"), 1, "Error: disk full"),
-        (MemoryError(), 1, "Error: out of memory; close other programs, or take smaller images"),
+        (MemoryError(), 1, "Error: out of memory (MemoryError); take less"),
+        (MemoryError("9 GiB"), 1, "Error: out of memory (9 GiB); take less"),
         (
-            MemoryError("9 GiB"),
+            RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
             1,
-            "Error: out of memory (9 GiB); close other programs, or take smaller images",
+            "Error: out of memory (CUDA out of memory. Tried to allocate 2 GiB); take less",
         ),
+        (
+            ValueError("RESOURCE_EXHAUSTED: Out of memory\n at a line"),
+            1,
+            "Error: out of memory (RESOURCE_EXHAUSTED: Out of memory); take less",
+        ),
+        (click.ClickException("out of memory.png"), 1, "Error: out of memory.png"),
+        (DataError("out of memory.png"), 1, "Error: out of memory.png"),
+        (OSError("out of memory.png"), 1, "Error: out of memory.png"),
         (KeyboardInterrupt(), 130, "Interrupted"),
     ],
 )
@@ -175,7 +184,7 @@ def test_how_a_command_ends(error: BaseException, code: int, line: str) -> None:
     @click.group(cls=Group)
     def group() -> None: ...
 
-    @group.command()
+    @group.command(memory_advice="take less")
     def fail() -> None:
         raise error
 
