@@ -16,9 +16,9 @@ from fornet_keras.cli.backend import native_messages_dropped, start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import note_size
 from fornet_keras.cli.options import (
+    SHARES,
     Configuration,
     Model,
-    Shares,
     Size,
     backend_option,
     data_option,
@@ -66,7 +66,7 @@ SHORT = {
 )
 @click.option(
     "--top-k",
-    type=Shares(),
+    type=SHARES,
     default=(),
     help="Shares of the regions at which a MODEL is timed. Default: its own.",
 )

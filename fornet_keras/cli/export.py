@@ -15,8 +15,8 @@ from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import note_size, require_classes
 from fornet_keras.cli.options import (
+    SHARES,
     Configuration,
-    Shares,
     Size,
     data_option,
     json_option,
@@ -64,7 +64,7 @@ PRECISIONS = get_args(Precision)
 )
 @click.option(
     "--top-k",
-    type=Shares(),
+    type=SHARES,
     default=(),
     help="Share of the regions that is refined; with several, one artifact each in --output. "
     "Default: the model's own.",

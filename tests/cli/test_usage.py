@@ -106,11 +106,28 @@ def test_wrong_usage(run: Run, arguments: tuple[str, ...], message: str) -> None
     assert message in result.stderr
 
 
-@pytest.mark.parametrize("value", ["0", "1.01", "-0.5", "nan", "half"])
-def test_top_k_is_a_share(run: Run, value: str) -> None:
-    result = run("evaluate", ".", "--config", "x.yaml", "--top-k", value)
-    assert result.exit_code == 2
-    assert f"{value} is not a share of the regions; expected a number above 0 and up to 1" in result.stderr
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        *(
+            (("evaluate", ".", "--top-k", value), f"'--top-k': {float(value)} is not in the range 0<x<=1.")
+            for value in ("0", "1.01", "-0.5")
+        ),
+        (("evaluate", ".", "--top-k", "nan"), "'nan' is not a valid number."),
+        (("evaluate", ".", "--top-k", "half"), "'half' is not a valid number."),
+        (("evaluate", ".", "--curve", "0.5,nan"), "'nan' is not a valid number."),
+        (("evaluate", ".", "--curve", "0.5;1"), "'0.5;1' is not a valid number."),
+        (("evaluate", ".", "--scales", "0.5,5"), "'--scales': 5.0 is not in the range 0.1<=x<=4."),
+        (("evaluate", ".", "--scales", ""), "'' is not a valid number."),
+        (("predict", ".", "x.png", "--budget-ms", "nan"), "'nan' is not a valid number."),
+        (("predict", ".", "x.png", "--budget-ms", "inf"), "'inf' is not a valid number."),
+        (("data", "describe", ".", "--val", "nan"), "'nan' is not a valid number."),
+        (("data", "describe", ".", "--val", "1"), "1.0 is not in the range 0<x<1."),
+    ],
+)
+def test_numbers_are_in_their_range(run: Run, arguments: tuple[str, ...], message: str) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
 
 
 def test_a_table_in_a_pipe_is_not_broken() -> None:
