@@ -71,7 +71,7 @@ def candidates(
     against: Sequence[str] = (),
     backends: Sequence[str] = (),
     device: str = "cpu",
-    short_side: int = 0,
+    short_side: int | None = 0,
 ) -> list[Candidate]:
     """Load what is to be timed.
 
@@ -84,7 +84,8 @@ def candidates(
             in int8 where an artifact is.
         backends: of Keras, that a model is also timed in, each in a process of its own.
         device: that an exported model runs on, of `artifacts.runtimes.DEVICES`.
-        short_side: pixels to which a model brings the shorter side of larger images down; 0 takes their own.
+        short_side: pixels to which a model brings the shorter side of larger images down; 0 takes their own,
+            None the model's.
 
     Raises:
         ExportError, ModelError: a folder is neither, or damaged.
@@ -123,7 +124,7 @@ def _exported(folder: Path, threads: int | None, device: str) -> Candidate:
     )
 
 
-def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None, short_side: int) -> Candidate:
+def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None, short_side: int | None) -> Candidate:
     model, table = load_model(folder, top_k)
     predictor, inside = Predictor(model, short_side), find_description(folder).parent
     return Candidate(

@@ -15,8 +15,8 @@ from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import note_size, require_classes
 from fornet_keras.cli.options import (
+    SHARES,
     Configuration,
-    Shares,
     Size,
     data_option,
     json_option,
@@ -45,6 +45,7 @@ PRECISIONS = get_args(Precision)
         "export runs/city --format onnx --static --size 256x512 --output jetson",
         "export runs/city --format saved_model --size 256x512 --top-k 0.25 --output serving/city",
     ],
+    memory_advice="give a smaller --size",
 )
 @model_argument
 @click.option("--format", "format_name", type=click.Choice(FORMATS), required=True, help="What is written.")
@@ -63,7 +64,7 @@ PRECISIONS = get_args(Precision)
 )
 @click.option(
     "--top-k",
-    type=Shares(),
+    type=SHARES,
     default=(),
     help="Share of the regions that is refined; with several, one artifact each in --output. "
     "Default: the model's own.",

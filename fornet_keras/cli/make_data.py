@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import Size, json_option
+from fornet_keras.cli.options import Number, Size, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import ERRORS, counting, quoted
 from fornet_keras.data.description import DESCRIPTION_FILE
@@ -85,7 +85,7 @@ def synthesize(
 @click.option(
     "--val",
     "share",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Number(0, 1, min_open=True, max_open=True),
     metavar="SHARE",
     help="Where there is one split or none: this share of the labelled images validates, the others train, "
     "as train.txt and val.txt then say. The images in the order of their names are cut into five stretches "

@@ -54,14 +54,14 @@ def own_config(folder: Path) -> Path:
     raise click.UsageError(f"Missing option '--config': {folder} has no config.yaml of its own")
 
 
-def short_side_of(folder: Path, asked: int | None) -> int | None:
-    """Pixels to which larger images are brought down: those asked for, or the model's own; None for 0.
+def short_side_of(folder: Path, asked: int | None) -> int:
+    """Pixels to which larger images are brought down: those asked for, or the model's own; 0 for none.
 
     Raises:
         ModelError: the model does not say, because it is damaged.
     """
     if asked is not None:
-        return asked or None
+        return asked
     own = read_description(folder).short_side
     if own:
         click.echo(
@@ -69,7 +69,7 @@ def short_side_of(folder: Path, asked: int | None) -> int | None:
             "learnt; --short-side 0 leaves them as they are",
             err=True,
         )
-    return own
+    return own or 0
 
 
 def note_size(folder: Path, size: tuple[int, int]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import math
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.images import SUFFIXES, image_size, read_image
 from fornet_keras.data.sizes import brought_back, shrunk, shrunk_size
-from fornet_keras.errors import DataError, FoRNetError, one_line
+from fornet_keras.errors import DataError, is_out_of_memory, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
 from fornet_keras.prediction.inputs import ENDINGS, Input
 from fornet_keras.prediction.outputs import KINDS, LEGEND
@@ -30,9 +29,6 @@ if TYPE_CHECKING:  # they import Keras, which an exported model does without
     from fornet_keras.prediction.views import ViewsPredictor
 
 Track = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
-
-OUT_OF_MEMORY = re.compile("out of memory|resource_exhausted|OOM when|(can't|failed to) allocate", re.I)
-"""How TensorFlow, JAX, PyTorch, ONNX Runtime and OpenCV say it, each in an error of its own."""
 
 
 @dataclass(frozen=True)
@@ -152,10 +148,8 @@ class FolderPrediction:
                 return self._video(entry, wanted)
             self._image(entry, wanted)
             return []
-        except (FoRNetError, OSError):  # a server's own memory, or a file "out of memory.png"
-            raise
         except Exception as error:
-            if not (isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error))):
+            if not is_out_of_memory(error):
                 raise
             height, width = first_size([entry])
             raise DataError(

@@ -191,6 +191,9 @@ def test_a_submission_is_of_cityscapes(
     assert result.exit_code == 2
     assert "--submission is of data in the layout of Cityscapes" in result.stderr
     assert "data.format folder: --save-predictions DIR writes its label values" in result.stderr
+    result = run("evaluate", model, *options, "--save-predictions", tmp_path / "x" / ".." / "submission")
+    assert result.exit_code == 2
+    assert "--save-predictions and --submission write the same files: two folders" in result.stderr
     assert not (tmp_path / "submission").exists()
 
 
@@ -273,7 +276,7 @@ def test_an_exported_model_is_asked_for_what_it_can(
     options = ("--top-k", 0.5, "--flip", "--short-side", 0, "--curve", "0.1,1")
     result = run("evaluate", artifact, "--config", config, "--data", data, *options)
     assert result.exit_code == 2
-    message = "--top-k, --flip, --curve, --short-side: an exported model has its own runtime, size and top-k"
+    message = "--top-k, --flip, --short-side, --curve: an exported model has its own runtime, size and top-k"
     assert message in result.stderr
     result = run("evaluate", artifact, "--data", data)
     message = f"Missing option '--config': {artifact} has no config.yaml of its own"

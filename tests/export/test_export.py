@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fornet_keras.errors import ExportError
+from fornet_keras.errors import DataError, ExportError
 from tests.export.conftest import SIZE, TABLE, scenes
 
 ARTIFACTS = [
@@ -336,9 +336,17 @@ def test_an_artifact_that_is_right_in_one_of_its_two_ways_is_refused(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_another_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fornet_keras.export.export import export_model
+
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    with pytest.raises(ExportError, match="needs the TensorFlow backend; use the command `export`, or KERAS"):
+        export_model(Mock(), TABLE, tmp_path / "out", Mock(), Mock())
+
+
 def test_a_size_that_is_too_large(export: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fornet_keras.export.formats.MAX_PIXELS", 1000)
-    with pytest.raises(ExportError, match="96x160: too large to be run; expected at most 1,000 pixels"):
+    monkeypatch.setattr("fornet_keras.data.sizes.MAX_PIXELS", 1000)
+    with pytest.raises(DataError, match="96x160: too large to be run; expected at most 1,000 pixels"):
         export("onnx")
 
 

@@ -347,6 +347,12 @@ def test_the_settings_fit_what_is_exported() -> None:
     assert most["max_execution_batch_size"] <= most["max_batch_size"]
 
 
+def test_grpc_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fornet_keras.serving.client.find_spec", lambda name: None)
+    with pytest.raises(ServingError, match="gRPC needs tensorflow-serving-api: pip install .*; or --rest"):
+        request_grpc("127.0.0.1:8500", "city", np.zeros((1, *SIZE, 3), np.uint8))
+
+
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_the_documented_curl(rest_server: str, expected: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "street.png"), picture()[..., ::-1])
