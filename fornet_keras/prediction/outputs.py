@@ -15,7 +15,19 @@ SETTINGS = "settings.json"
 SOURCES = "sources.json"
 
 
-def is_output(path: Path, output: Path) -> bool:
-    """Whether a file was written by an earlier run into `output`, and is no input."""
-    ours = path.name == LEGEND or path.name.endswith(NAME_ENDINGS)
-    return ours and path.resolve().is_relative_to(output.resolve())
+def is_output(path: Path, output: Path, named: Path) -> bool:
+    """Whether a file was written by an earlier run, and is no input.
+
+    Args:
+        path: the file.
+        output: folder of the outputs, also those of this run.
+        named: the folder that a user named, in which the file was found: runs wrote into folders there too.
+    """
+    if not (path.name == LEGEND or path.name.endswith(NAME_ENDINGS)):
+        return False
+    folders = (folder for folder in path.parents if folder.is_relative_to(named))
+    return path.resolve().is_relative_to(output.resolve()) or any(map(_has_record, folders))
+
+
+def _has_record(folder: Path) -> bool:
+    return (folder / SETTINGS).is_file() and (folder / SOURCES).is_file()
