@@ -52,7 +52,7 @@ def test_the_command_from_any_backend(network: Any, tmp_path: Path) -> None:
     assert (manifest["top_k"], manifest["size"]) == (0.5, [96, 160])
     assert manifest["proof"]["images"] == "3 images, of images"
     assert "100.0000%" in done.stdout
-    commands = ("predict {} IMAGE --output predicted", "benchmark {}", "serve {}")
+    commands = ("predict {} IMAGE --output phone_predicted", "benchmark {}", "serve {}")
     lines = [f"  python cli.py {command}".format(tmp_path / "phone") for command in commands]
     assert done.stdout.splitlines()[-4:] == ["Next:", *lines]
 
