@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -32,15 +31,11 @@ from fornet_keras.cli.screen import tracking
 from fornet_keras.cli.views import Views, make_predictor, open_artifact, views_options
 from fornet_keras.prediction.inputs import Input, find_inputs
 from fornet_keras.prediction.predict import FolderPrediction, Outcome
+from fornet_keras.prediction.predicts import Predicts
 from fornet_keras.prediction.ray_engine import predict_with_ray
 from fornet_keras.prediction.record import recorded_settings
 from fornet_keras.prediction.video import first_size
 from fornet_keras.shipped import shown
-
-if TYPE_CHECKING:
-    from fornet_keras.prediction.artifact import ArtifactPredictor
-    from fornet_keras.prediction.predictor import Predictor
-    from fornet_keras.prediction.views import ViewsPredictor
 
 
 @click.command(
@@ -136,7 +131,7 @@ def predict(
         raise click.UsageError("--workers is of --engine ray")
     views: Views = {"window": window, "flip": flip, "scales": scales}
     settings = {"model": shown(model), "weights": weights_mark(model), "budget_ms": budget_ms, **views}
-    predictor: Predictor | ViewsPredictor | ArtifactPredictor
+    predictor: Predicts
     if is_artifact(model):
         of_keras = {"backend": backend, "top_k": top_k, "budget_ms": budget_ms, **views}
         of_keras |= {"short_side": short_side is not None, "importance": importance}
@@ -207,8 +202,10 @@ def end_prediction(
     result = {"model": model, "top_k": prediction.predictor.top_k, "output": prediction.output}
     result |= {"classes": prediction.table.names, "milliseconds": milliseconds}
     result |= {status: counts[status] for status in ("written", "kept", "failed")}
-    write_json(json_file, result | {"inputs": [asdict(outcome) for outcome in outcomes]})
-    _tell(prediction.output, outcomes, counts, on_error, milliseconds)
+    try:
+        write_json(json_file, result | {"inputs": [asdict(outcome) for outcome in outcomes]})
+    finally:  # what failed is known, wherever the file cannot be written
+        _tell(prediction.output, outcomes, counts, on_error, milliseconds)
     if counts["failed"] and on_error == "fail":
         context.exit(FAILED)
 

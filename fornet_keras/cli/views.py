@@ -11,11 +11,10 @@ import click
 from fornet_keras.cli.backend import native_messages_dropped
 from fornet_keras.cli.options import Size
 from fornet_keras.prediction.artifact import ArtifactPredictor
+from fornet_keras.prediction.predicts import Predicts
 
-if TYPE_CHECKING:  # they import Keras
+if TYPE_CHECKING:  # it imports Keras
     from fornet_keras.model import FoRNet
-    from fornet_keras.prediction.predictor import Predictor
-    from fornet_keras.prediction.views import ViewsPredictor
 
 
 class Scales(click.ParamType):
@@ -75,7 +74,7 @@ def make_predictor(
     flip: bool,
     scales: tuple[float, ...],
     short_side: int | None,
-) -> Predictor | ViewsPredictor:
+) -> Predicts:
     """The predictor that the options ask for; without a shorter side, of images at their own size.
 
     Raises:
