@@ -159,7 +159,7 @@ def evaluate(
     learnt = has_learnt_from(model, config.data, dataset.split)
     found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": learnt}
     found |= scores.as_json() | ({"cityscapes": official} if official else {})
-    found |= {"size": exported.size, "precision": exported.precision} if exported else {}
+    found |= exported.manifest.model_dump(include={"size", "precision"}) if exported else {}
     found |= {"curve": [point.as_json() for point in points]} if curve else {}
     title = f"{shown(model)} on {dataset.name} {dataset.split}"
     title += f", shorter side {scores.short_side} px at most" if scores.short_side else ""

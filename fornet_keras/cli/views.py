@@ -108,6 +108,6 @@ def open_artifact(model: Path, asked: Mapping[str, object], device: str = "cpu")
         )
     with native_messages_dropped():
         predictor = ArtifactPredictor(model, device=device)
-    size = "x".join(map(str, predictor.size))
+    size = "x".join(map(str, predictor.manifest.size))
     click.echo(f"note: the exported model takes {size} pixels; others are letterboxed to that", err=True)
     return predictor
