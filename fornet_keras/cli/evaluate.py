@@ -31,15 +31,13 @@ from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
-from fornet_keras.prediction.artifact import ArtifactPredictor
+from fornet_keras.prediction.predicts import Predicts
 from fornet_keras.prediction.submission import require_own_places, save_label_values
 from fornet_keras.shipped import shown
 
 if TYPE_CHECKING:  # they import Keras
     from fornet_keras.evaluation.cityscapes import LabelFiles
     from fornet_keras.evaluation.evaluate import Scores
-    from fornet_keras.prediction.predictor import Predictor
-    from fornet_keras.prediction.views import ViewsPredictor
 
 BANDS = (1, 3, 5)
 """Radii in pixels of the bands around label borders."""
@@ -132,7 +130,7 @@ def evaluate(
     from fornet_keras.evaluation.cityscapes import find_label_files
     from fornet_keras.evaluation.report import save_report
 
-    predictors: Iterator[Predictor | ViewsPredictor | ArtifactPredictor]
+    predictors: Iterator[Predicts]
     if exported:
         require_classes(model, exported.table, dataset)
         predictors = iter((exported,))
@@ -155,8 +153,7 @@ def evaluate(
         _show(title, note, scores, official, points)
     if report_folder:
         with ERRORS.status("writing the report …"):
-            side = predictor.region_size
-            page = save_report(report_folder, title, dataset, predictor, side, scores, points, note, official)
+            page = save_report(report_folder, title, dataset, predictor, scores, points, note, official)
         click.echo(f"report: {page}")
     for kind, folder in (("predictions", save_folder), ("submission", submission_folder)):
         if folder:
@@ -165,7 +162,7 @@ def evaluate(
 
 def _predictors(
     model: Path, dataset: Dataset, look: Look, curve: Sequence[float]
-) -> Iterator[Predictor | ViewsPredictor]:
+) -> Iterator[Predicts]:
     """The predictor that is asked for, then one for each further share of the curve."""
     from fornet_keras.model_folder import load_model
 
@@ -185,7 +182,7 @@ def _as_json(
 ) -> dict[str, Any]:
     """The scores for `--json`, and what there is beside them."""
     found = scores.as_json() | ({"cityscapes": official} if official else {})
-    found |= {"size": exported.size, "precision": exported.precision} if exported else {}
+    found |= exported.manifest.model_dump(include={"size", "precision"}) if exported else {}
     return found | ({"curve": [point.as_json() for point in points]} if points else {})
 
 
@@ -213,7 +210,7 @@ def _require_fit_for_submission(
 
 
 def _score(
-    predictor: Predictor | ViewsPredictor | ArtifactPredictor,
+    predictor: Predicts,
     dataset: Dataset,
     label_files: Mapping[Sample, LabelFiles] | None = None,
     save_folder: Path | None = None,

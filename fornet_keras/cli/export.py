@@ -158,15 +158,17 @@ def export(
         write_json(json_file, {"artifacts": [as_json(*one) for one in written]})
     for folder, manifest in written:
         _show(folder, manifest)
-    _tell_next([folder for folder, _ in written], format_name)
+    _tell_next(output, [folder for folder, _ in written], format_name)
 
 
-def _tell_next(artifacts: Sequence[Path], format_name: Format) -> None:
+def _tell_next(output: Path, artifacts: Sequence[Path], format_name: Format) -> None:
     """Say which commands use what was written."""
     program = click.get_current_context().find_root().command_path
     first, *_ = names = [quoted(folder) for folder in artifacts]
+    # A folder of pictures holds one model's: with the number of a SavedModel's version, or a ratio, below.
+    which = "_".join((output.absolute().name, *artifacts[0].relative_to(output).parts))
     commands = [
-        f"{program} predict {first} IMAGE --output predicted",
+        f"{program} predict {first} IMAGE --output {quoted(Path(f'{which}_predicted'))}",
         f"{program} benchmark {' '.join(names)}",
     ]
     if format_name != "saved_model":

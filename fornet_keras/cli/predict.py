@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -28,15 +27,11 @@ from fornet_keras.cli.screen import tracking
 from fornet_keras.cli.views import Look, look_options, open_artifact
 from fornet_keras.prediction.inputs import Input, find_inputs
 from fornet_keras.prediction.predict import FolderPrediction, Outcome
+from fornet_keras.prediction.predicts import Predicts
 from fornet_keras.prediction.ray_engine import predict_with_ray
 from fornet_keras.prediction.record import recorded_settings
 from fornet_keras.prediction.video import first_size
 from fornet_keras.shipped import shown
-
-if TYPE_CHECKING:
-    from fornet_keras.prediction.artifact import ArtifactPredictor
-    from fornet_keras.prediction.predictor import Predictor
-    from fornet_keras.prediction.views import ViewsPredictor
 
 
 @click.command(
@@ -124,7 +119,7 @@ def predict(
     elif context.get_parameter_source("workers") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--workers is of --engine ray")
     settings = {"model": shown(model), "weights": weights_mark(model), **asdict(look)}
-    predictor: Predictor | ViewsPredictor | ArtifactPredictor
+    predictor: Predicts
     if is_artifact(model):
         asked = {"backend": backend, **look.given(), "importance": importance}
         predictor = open_artifact(model, asked, device)
@@ -189,8 +184,10 @@ def end_prediction(
     result = {"model": model, "top_k": prediction.predictor.top_k, "output": prediction.output}
     result |= {"classes": prediction.table.names, "milliseconds": milliseconds}
     result |= {status: counts[status] for status in ("written", "kept", "failed")}
-    write_json(json_file, result | {"inputs": [asdict(outcome) for outcome in outcomes]})
-    _tell(prediction.output, outcomes, counts, on_error, milliseconds)
+    try:
+        write_json(json_file, result | {"inputs": [asdict(outcome) for outcome in outcomes]})
+    finally:  # what failed is known, wherever the file cannot be written
+        _tell(prediction.output, outcomes, counts, on_error, milliseconds)
     if counts["failed"] and on_error == "fail":
         context.exit(FAILED)
 

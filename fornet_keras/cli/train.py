@@ -112,10 +112,11 @@ def train(
     show_scores(scores, f"Best model (epoch {result['best_epoch']}) on {config.data.val_split}")
     if config.data.trains_on(config.data.val_split):
         click.echo(learnt_note(config.data.val_split))
+    pictures = quoted(Path(f"{run_folder.absolute().name}_predicted"))
     click.echo(
         f"\nThe run is in {run_folder}, {result['seconds']:.0f} s. Next:\n"
         f"  {program} evaluate {folder} --report {folder}/report\n"
-        f"  {program} predict {folder} IMAGE --output predicted --overlay --importance"
+        f"  {program} predict {folder} IMAGE --output {pictures} --overlay --importance"
     )
     write_json(json_file, result)
 

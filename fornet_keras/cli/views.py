@@ -15,11 +15,10 @@ from fornet_keras.cli.models import short_side_of
 from fornet_keras.cli.options import Number, Numbers, Size, top_k_option
 from fornet_keras.cli.screen import ERRORS
 from fornet_keras.prediction.artifact import ArtifactPredictor
+from fornet_keras.prediction.predicts import Predicts
 
-if TYPE_CHECKING:  # they import Keras
+if TYPE_CHECKING:  # it imports Keras
     from fornet_keras.model import FoRNet
-    from fornet_keras.prediction.predictor import Predictor
-    from fornet_keras.prediction.views import ViewsPredictor
 
 
 class ShortSide(click.IntRange):
@@ -116,7 +115,7 @@ class Look:
         ERRORS.print(f"top-k {found:g}: {milliseconds:.1f} ms at {size[0]}x{size[1]} here")
         return found
 
-    def predictor(self, network: FoRNet) -> Predictor | ViewsPredictor:
+    def predictor(self, network: FoRNet) -> Predicts:
         """The predictor that is asked for.
 
         Raises:
@@ -163,6 +162,6 @@ def open_artifact(model: Path, asked: Mapping[str, object], device: str = "cpu")
         )
     with native_messages_dropped():
         predictor = ArtifactPredictor(model, device=device)
-    size = "x".join(map(str, predictor.size))
+    size = "x".join(map(str, predictor.manifest.size))
     click.echo(f"note: the exported model takes {size} pixels; others are letterboxed to that", err=True)
     return predictor

@@ -27,8 +27,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fornet_keras.errors import FoRNetError
-from fornet_keras.serving.answers import OUTPUTS, Answer, answer
-from fornet_keras.serving.artifacts import Artifact
+from fornet_keras.prediction.artifact import ArtifactPredictor
+from fornet_keras.serving.answers import OUTPUTS, Answer, answer, described
 
 LOG = logging.getLogger(__name__)
 PAGE = Path(__file__).with_name("page.html")
@@ -56,7 +56,7 @@ class Service:
     """
 
     def __init__(
-        self, artifacts: Mapping[str, Artifact], queue: int, body_seconds: float = BODY_SECONDS
+        self, artifacts: Mapping[str, ArtifactPredictor], queue: int, body_seconds: float = BODY_SECONDS
     ) -> None:
         self.artifacts = artifacts
         self.queue = queue
@@ -98,7 +98,7 @@ class Service:
             return JSONResponse(result, headers=headers)
         return Response(result, media_type=media_type, headers=headers)
 
-    async def _answer(self, artifact: Artifact, content: bytes, output: str) -> Answer:
+    async def _answer(self, artifact: ArtifactPredictor, content: bytes, output: str) -> Answer:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self.worker, answer, artifact, content, output)
@@ -108,7 +108,7 @@ class Service:
             LOG.exception("%s could not answer", artifact.name)
             raise HTTPException(500, f"{artifact.name} could not answer; the server's log says why") from None
 
-    def _asked(self, request: Request) -> tuple[Artifact, str]:
+    def _asked(self, request: Request) -> tuple[ArtifactPredictor, str]:
         """The artifact and the output that a request names."""
         name = request.query_params.get("model", next(iter(self.artifacts)))
         if name not in self.artifacts:
@@ -141,7 +141,7 @@ class Service:
 
     async def models(self, request: Request) -> Response:
         """`GET /v1/models`: what there is to ask."""
-        return JSONResponse([artifact.described() for artifact in self.artifacts.values()])
+        return JSONResponse([described(artifact) for artifact in self.artifacts.values()])
 
     async def health(self, request: Request) -> Response:
         """`GET /health`: models are loaded before the first request is answered."""
