@@ -31,6 +31,7 @@ from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
+from fornet_keras.prediction.artifact import ArtifactPredictor
 from fornet_keras.prediction.predicts import Predicts
 from fornet_keras.prediction.submission import require_own_places, save_label_values
 from fornet_keras.shipped import shown
@@ -160,9 +161,7 @@ def evaluate(
             click.echo(f"{kind}: {folder}")
 
 
-def _predictors(
-    model: Path, dataset: Dataset, look: Look, curve: Sequence[float]
-) -> Iterator[Predicts]:
+def _predictors(model: Path, dataset: Dataset, look: Look, curve: Sequence[float]) -> Iterator[Predicts]:
     """The predictor that is asked for, then one for each further share of the curve."""
     from fornet_keras.model_folder import load_model
 
