@@ -144,7 +144,7 @@ def trained(name, config, folder):
         preset = config.model.preset
         with (
             patch.dict(PRESETS, {preset: {**PRESETS[preset], **training.preset}}),
-            patch("fornet_keras.training.train.build_model", build),
+            patch("fornet_keras.training.build.build_model", build),
         ):
             train(changed, folder, Console(), resume=True)
     return folder / "best"

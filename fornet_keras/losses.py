@@ -18,8 +18,8 @@ def cross_entropy(
     label_smoothing=0.0,
     ohem=None,
     sum_devices=_here,
-    taught=None,
-    taught_share=0.0,
+    soft_targets=None,
+    soft_share=0.0,
 ):
     """Weighted mean cross-entropy over the pixels that are not ignored.
 
@@ -31,9 +31,9 @@ def cross_entropy(
         ohem: share in (0, 1) of the batch's pixels, the hardest ones, that count (online hard example
             mining, arXiv 1604.03540); None counts all.
         sum_devices: sums a tensor over the devices that the batch is spread over.
-        taught: a teacher's probabilities `(batch, height, width, classes)`, or None (knowledge distillation,
-            arXiv 1503.02531).
-        taught_share: share of them in the target, 0…1; the labels have the rest.
+        soft_targets: a teacher's probabilities `(batch, height, width, classes)`, or None (knowledge
+            distillation, arXiv 1503.02531).
+        soft_share: share of them in the target, 0…1; the labels have the rest.
 
     Returns:
         float32 scalar; 0 where every pixel is ignored, NaN where a label is neither a class nor `IGNORE`:
@@ -57,9 +57,9 @@ def cross_entropy(
         # Of a target spread over all classes: the mean of what each class would have cost.
         spread = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
         losses = (1 - label_smoothing) * losses + label_smoothing * spread
-    if taught is not None:
-        soft = ops.logsumexp(logits, axis=-1) - ops.sum(taught * logits, axis=-1)
-        losses = (1 - taught_share) * losses + taught_share * soft
+    if soft_targets is not None:
+        soft = ops.logsumexp(logits, axis=-1) - ops.sum(soft_targets * logits, axis=-1)
+        losses = (1 - soft_share) * losses + soft_share * soft
     # The weight of a pixel is that of its class, also where smoothing or a teacher spreads the target.
     weights = [1.0] * num_classes if class_weights is None else class_weights
     weights = ops.take(ops.convert_to_tensor(weights, dtype="float32"), labels) * valid
@@ -176,12 +176,13 @@ class FoRNetLoss(keras.losses.Loss):
             have them.
 
     Called with labels int `(batch, height, width)`, or `(batch, height, width, 1)`, and the outputs of
-    `FoRNet`, among which `taught` may be a teacher's probabilities, of the logits' shape; returns a float32
-    scalar.
+    `FoRNet`, among which `soft_targets` may be a teacher's probabilities, of the logits' shape; returns a
+    float32 scalar. A subclass overrides `parts`, and keeps the three entries of it: a `FoRNet` learns the sum
+    of all that it returns.
 
     Raises:
-        ValueError: an argument outside its range, or not one class weight a class; one-hot labels; samples
-            that are weighted.
+        ValueError: an argument outside its range, or not one class weight a class; one-hot labels, or labels
+            of another size than the logits; samples that are weighted.
     """
 
     def __init__(
@@ -236,20 +237,24 @@ class FoRNetLoss(keras.losses.Loss):
                     f"received shape {tuple(labels.shape)}; of one-hot labels take the argmax"
                 )
             labels = ops.squeeze(labels, -1)
+        size, expected = tuple(labels.shape[1:]), tuple(outputs["logits"].shape[1:3])
+        if size != expected:
+            raise ValueError(f"labels must be of the images' size {expected}; received {size}")
         coarse, importance = outputs["coarse_logits"], outputs["importance"]
         _, height, width, _ = coarse.shape
         sampled = subsample_labels(labels, height, width, stride=4)
         errors, valid = region_error_share(sampled, coarse, *importance.shape[1:])
+        soft_targets = outputs.get("soft_targets")
         return {
-            "logits_loss": self._pixel_loss(labels, outputs["logits"], self.ohem, outputs.get("taught")),
+            "logits_loss": self._pixel_loss(labels, outputs["logits"], self.ohem, soft_targets),
             "coarse_loss": self.coarse_weight * self._pixel_loss(sampled, coarse),
             "selector_loss": self.selector_weight
             * selector_loss(errors, valid, importance, self.sum_devices),
         }
 
-    def _pixel_loss(self, labels, logits, ohem=None, taught=None):
+    def _pixel_loss(self, labels, logits, ohem=None, soft_targets=None):
         options = (self.class_weights, self.label_smoothing, ohem, self.sum_devices)
-        loss = cross_entropy(labels, logits, *options, taught, self.teacher_share)
+        loss = cross_entropy(labels, logits, *options, soft_targets, self.teacher_share)
         if self.dice_weight:
             loss += self.dice_weight * dice_loss(labels, logits, self.sum_devices)
         return loss

@@ -91,7 +91,7 @@ class MeanIoU(keras.metrics.Metric):
     result is NaN where a label was neither a class nor `IGNORE`.
 
     Raises:
-        ValueError: the logits are of another number of classes.
+        ValueError: the logits are of another number of classes, or samples are weighted.
     """
 
     WORD = 1 << 24
@@ -106,6 +106,8 @@ class MeanIoU(keras.metrics.Metric):
         self.unknown = self.add_weight(shape=(), dtype="int32", initializer="zeros", name="unknown")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is not None:
+            raise ValueError("MeanIoU cannot be weighted; give it in `metrics`, not in `weighted_metrics`")
         if y_pred.shape[-1] != self.num_classes:
             raise ValueError(f"MeanIoU({self.num_classes}) received logits of {y_pred.shape[-1]} classes")
         labels = ops.reshape(ops.cast(y_true, "int32"), (-1,))

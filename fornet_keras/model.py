@@ -34,9 +34,9 @@ class FoRNet(keras.Model):
 
     Args:
         num_classes: number of classes, 2…255.
-        backbone: a model from a normalised image to a dict of features at `stride_4`, `stride_8`,
-            `stride_16` and `stride_32`; None builds a `ResidualBackbone`. Of a class of your own,
-            `register_keras_serializable` lets `with_top_k` and `export` build it again.
+        backbone: a model from an image normalised to -2…2 (`pixel / 63.75 - 2`) to a dict of features at
+            `stride_4`, `stride_8`, `stride_16` and `stride_32`; None builds a `ResidualBackbone`. Of a class
+            of your own, `register_keras_serializable` lets `with_top_k` and `export` build it again.
         context_filters: channels of the coarse path, and of what the branch sees.
         branch_filters: channels of the branch.
         scales: one scale a parallel convolution of the branch, in cells of stride 4; each divides
@@ -106,7 +106,8 @@ class FoRNet(keras.Model):
         context = fuse_top_down(pyramid, context_filters, image_pool_dropout)
         context = drop_channels(context, dropout, "context_drop")
         context = CropToRegions(region_size, CONTEXT_STRIDE, name="context_crop")([context, image])
-        coarse = keras.layers.Conv2D(num_classes, 1, name="coarse_logits")(context)
+        # float32, as is all that follows: mixed precision has too few steps to tell close classes apart.
+        coarse = keras.layers.Conv2D(num_classes, 1, dtype="float32", name="coarse_logits")(context)
         importance = selector([context, coarse])
         kept, indices = gate(importance)
 
@@ -114,7 +115,6 @@ class FoRNet(keras.Model):
         detail = join_detail(detail, context, context_filters)
         detail = drop_channels(detail, dropout, "detail_drop")
         correction = branch([detail, kept, indices])
-        # float32: float16 has too few steps to tell close classes apart.
         coarse = upsample(coarse, "coarse_logits_up", dtype="float32")
         refined = keras.layers.Add(dtype="float32", name="refined_logits")([coarse, correction])
         logits = UpsampleToImage(DETAIL_STRIDE, name="logits")([refined, image])
@@ -224,11 +224,15 @@ class FoRNet(keras.Model):
             **options: as in Keras.
 
         Raises:
-            ValueError: another loss, weights beside it, or a dict of metrics.
+            ValueError: another loss, one that overrides more than `parts`, weights beside it, or a dict of
+                metrics.
         """
         loss = FoRNetLoss() if loss is None else loss
         if not isinstance(loss, FoRNetLoss):
             raise ValueError(f"loss must be a FoRNetLoss, or None for the default one; received {loss!r}")
+        for name in ("__call__", "call"):
+            if getattr(type(loss), name) is not getattr(FoRNetLoss, name):
+                raise ValueError(f"loss must override `parts` alone; received one with its own `{name}`")
         if loss_weights is not None:
             raise ValueError(
                 f"loss_weights are not taken; received {loss_weights}; use FoRNetLoss(coarse_weight=…)"

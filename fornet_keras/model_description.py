@@ -13,6 +13,7 @@ from fornet_keras.data.dataset import CLASS_NAME, LabelTable
 from fornet_keras.errors import ModelError
 
 DESCRIPTION = "model.json"
+CONFIG = "config.yaml"
 MAX_DESCRIPTION_BYTES = 1_000_000
 
 Width = Annotated[int, Field(ge=1, le=2048)]
@@ -101,6 +102,12 @@ def find_description(folder: Path) -> Path:
     folder, best = last_complete(folder), last_complete(folder / "best")
     run = not (folder / DESCRIPTION).exists() and best.is_dir()
     return (best if run else folder) / DESCRIPTION
+
+
+def config_beside(folder: Path) -> Path | None:
+    """The configuration that a model has learnt with, where it is kept."""
+    places = (folder, folder.parent)  # a run, a shipped model; a run's `best`
+    return next((file for place in places if (file := place / CONFIG).is_file()), None)
 
 
 class Description(_Strict):

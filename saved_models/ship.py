@@ -117,7 +117,8 @@ def make(source, run, dataset, folder):
         "best_epoch": run["best_epoch"],
         "epochs": run["epochs"],
         "seconds": run["seconds"],
-        "versions": versions(),
+        **{key: run[key] for key in ("backend", "versions") if key in run},
+        "scored_with": versions(),
     }
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     text = dump_config(without_paths(settings))

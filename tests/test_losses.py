@@ -63,14 +63,14 @@ def test_cross_entropy(class_weights: Any, smoothing: float) -> None:
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_cross_entropy_with_a_teacher(share: float) -> None:
-    taught = np.exp(np.random.default_rng(2).normal(size=(2, 6, 10, 4)))
-    taught = (taught / taught.sum(-1, keepdims=True)).astype("float32")
+    soft_targets = np.exp(np.random.default_rng(2).normal(size=(2, 6, 10, 4)))
+    soft_targets = (soft_targets / soft_targets.sum(-1, keepdims=True)).astype("float32")
     log_probability = logits() - np.log(np.exp(logits()).sum(-1, keepdims=True))
     known = labels() != IGNORE
-    soft = -(taught * log_probability).sum(-1)[known]
+    soft = -(soft_targets * log_probability).sum(-1)[known]
     losses = (1 - share) * pixel_losses(labels(), logits(), 0) + share * soft
     found = cross_entropy(
-        labels(), logits(), WEIGHTS, taught=ops.convert_to_tensor(taught), taught_share=share
+        labels(), logits(), WEIGHTS, soft_targets=ops.convert_to_tensor(soft_targets), soft_share=share
     )
     assert number(found) == pytest.approx(
         np.average(losses, weights=np.array(WEIGHTS)[labels()[known]]), rel=1e-5
@@ -269,6 +269,14 @@ def test_one_hot_labels_are_refused() -> None:
         ValueError, match=r"received shape \(2, 6, 10, 4\); of one-hot labels take the argmax"
     ):
         FoRNetLoss()(*tensors(np.zeros((2, 6, 10, 4), "int32")), outputs)
+
+
+@pytest.mark.parametrize("size", [(15, 31), (60, 124)])
+def test_labels_of_another_size_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(
+        ValueError, match=rf"labels must be of the images' size \(30, 62\); received \({size[0]}, {size[1]}\)"
+    ):
+        FoRNetLoss()(*tensors(labels(*size)), outputs())
 
 
 def test_class_weights_must_be_one_a_class() -> None:

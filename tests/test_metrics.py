@@ -108,6 +108,8 @@ def test_metric_refuses_what_it_cannot_count() -> None:
     metric = MeanIoU(2)
     with pytest.raises(ValueError, match=r"MeanIoU\(2\) received logits of 3 classes"):
         metric.update_state(np.array([[[0, 1]]]), one_hot(np.array([[[2, 1]]]), 3))
+    with pytest.raises(ValueError, match="MeanIoU cannot be weighted; give it in `metrics`"):
+        metric.update_state(np.array([[[0, 1]]]), one_hot(np.array([[[0, 1]]]), 2), np.ones(1))
     metric.update_state(np.array([[[0, 7]]]), one_hot(np.array([[[0, 0]]]), 2))
     metric.update_state(np.array([[[0, 1]]]), one_hot(np.array([[[0, 1]]]), 2))
     assert np.isnan(float(metric.result()))

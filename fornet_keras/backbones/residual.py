@@ -20,7 +20,7 @@ class ResidualBackbone(keras.Model):
         stem_filters: channels at stride 2; None is half of those at stride 4.
         stem_depth: convolutions at stride 2, at least 1.
 
-    Input shape: `(batch, height, width, 3)`, normalised, height and width multiples of 32.
+    Input shape: `(batch, height, width, 3)`, -2…2, height and width multiples of 32.
 
     Output: dict `{"stride_4", "stride_8", "stride_16", "stride_32"}` of `(batch, height / stride,
         width / stride, width of the stage)`.

@@ -14,7 +14,7 @@ from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
 from fornet_keras.data.sources import open_split, shared_note
 from fornet_keras.errors import ConfigError, DataError, ModelError
-from fornet_keras.model_description import find_description, read_description
+from fornet_keras.model_description import config_beside, find_description, read_description
 from fornet_keras.shipped import shown
 
 
@@ -46,9 +46,8 @@ def own_config(folder: Path) -> Path:
         click.UsageError: there is none.
         ModelError: the folder is no model.
     """
-    for place in (folder, folder.parent):  # a run, a shipped model; a run's `best`
-        if (file := place / "config.yaml").is_file():
-            return file
+    if file := config_beside(folder):
+        return file
     if not is_artifact(folder):
         read_description(folder)  # or it is no model, which is then the finding
     raise click.UsageError(f"Missing option '--config': {folder} has no config.yaml of its own")
@@ -132,16 +131,17 @@ def training_note(folder: Path, data: DataConfig, dataset: Dataset) -> str | Non
 
 def _training_data(folder: Path, data: DataConfig) -> DataConfig | None:
     """What a model was trained on, where it can have been in the folder of `data`."""
-    for place in (folder, folder.parent):  # a run, a shipped model; a run's `best`
-        try:
-            trained = read_config(place / "config.yaml").data
-        except ConfigError:
-            continue
-        # A shipped model does not say where its data lay.
-        elsewhere = trained.root is not None and _real(trained.root) != _real(data.root or "")
-        here = trained.format == data.format and not elsewhere
-        return trained.model_copy(update={"root": data.root}) if here else None
-    return None
+    file = config_beside(folder)
+    if file is None:
+        return None
+    try:
+        trained = read_config(file).data
+    except ConfigError:
+        return None
+    # A shipped model does not say where its data lay.
+    elsewhere = trained.root is not None and _real(trained.root) != _real(data.root or "")
+    here = trained.format == data.format and not elsewhere
+    return trained.model_copy(update={"root": data.root}) if here else None
 
 
 def _real(path: str) -> str:

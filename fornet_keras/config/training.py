@@ -98,8 +98,8 @@ class TrainingConfig(Section):
     accumulate: int = Field(
         default=1,
         ge=1,
-        description="an int >= 1 (steps whose gradients are averaged before the weights change: as if the "
-        "batch were so many times as large, in the memory of one)",
+        description="an int >= 1 (steps whose gradients are averaged before the weights change; batch "
+        "normalisation still sees one step's images)",
     )
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16", "auto"] = Field(
         default="float32",

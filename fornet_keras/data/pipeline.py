@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -85,22 +85,22 @@ class TrainingBatches:
         return max(1, len(self.dataset) // self.batch_size)
 
     @property
-    def memory(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """Which samples, in which order, with which meaning of their labels, a run has learnt from."""
         table = self.dataset.table
         meaning = hashlib.sha256(repr((table.names, *table.meaning())).encode())
         return {**images_of(self.dataset), "classes_sha256": meaning.hexdigest()}
 
-    @memory.setter
-    def memory(self, memory: dict[str, Any]) -> None:
-        if memory.get("classes_sha256") != self.memory["classes_sha256"]:
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        if state.get("classes_sha256") != self.state["classes_sha256"]:
             raise ConfigError(
                 f"{self.dataset.root}: classes or label values are not those that the run has learnt; "
                 "expected the same; put them back, or begin a new run with another --output and model.weights"
             )
-        if memory != self.memory:
+        if state != self.state:
             raise ConfigError(
-                f"{self.dataset.root}: the run has learnt from {memory['images']} images, and here are "
+                f"{self.dataset.root}: the run has learnt from {state['images']} images, and here are "
                 f"{len(self.dataset)}, not all of them the same; expected those; put them back, or begin a "
                 "new run with another --output and model.weights"
             )
@@ -190,7 +190,8 @@ def tf_dataset(batches: TrainingBatches, workers: int, start: int = 0) -> tf.dat
 
     if keras.backend.backend() != "tensorflow":
         # Else TensorFlow takes the GPU's memory from the backend that trains.
-        tf.config.set_visible_devices([], "GPU")
+        with suppress(RuntimeError):  # it has it already
+            tf.config.set_visible_devices([], "GPU")
 
     def read(position: np.int64) -> Batch:
         return batches.batch_at(int(position))

@@ -16,6 +16,7 @@ from fornet_keras.bounded_text import read_text
 from fornet_keras.config.reader import read_config
 from fornet_keras.errors import DataError
 from fornet_keras.evaluation.tables import Table, number
+from fornet_keras.model_description import config_beside
 
 MAX_BYTES = 200_000_000
 DRAWS = 2_000
@@ -83,8 +84,8 @@ def read_result(path: Path) -> Result:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         expected = "what `train` or `evaluate --json` has written"
         raise DataError(f"{file}: cannot be read as scores; expected {expected}; write it again") from error
-    config = folder / "config.yaml"
-    settings = read_config(config).by_key() if config.is_file() else {}
+    config = config_beside(folder)
+    settings = read_config(config).by_key() if config else {}
     split = found.get("split", settings.get("data.val_split"))
     settings |= {f"scored.{key}": scores.get(key) for key in ("top_k", "short_side", "num_images")}
     settings |= {f"scored.{key}": found[key] for key in ("size", "precision") if key in found}

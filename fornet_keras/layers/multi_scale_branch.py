@@ -44,7 +44,7 @@ class MultiScaleBranch(keras.layers.Layer):
     Input shape: features `(batch, rows * cells, columns * cells, channels)`, mask `(batch, rows, columns)`
         and kept region numbers int32 `(batch, kept)`, as `TopKGate` gives them.
 
-    Output shape: `(batch, rows * cells, columns * cells, output_filters)`.
+    Output shape: `(batch, rows * cells, columns * cells, output_filters)`, float32 in mixed precision too.
 
     Raises:
         ValueError: a scale that does not divide `filters`, one twice, or none.
@@ -77,7 +77,7 @@ class MultiScaleBranch(keras.layers.Layer):
         self.fuse_norm = self._normalization("fuse_norm")
         # Zero at first: training starts from the coarse prediction and learns what to correct.
         self.project = keras.layers.Dense(
-            output_filters, kernel_initializer="zeros", dtype=self.dtype_policy, name="project"
+            output_filters, kernel_initializer="zeros", dtype="float32", name="project"
         )
 
     def _normalization(self, name):
@@ -145,6 +145,10 @@ class MultiScaleBranch(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[0][:-1], self.output_filters)
+
+    def compute_output_spec(self, inputs, training=None):
+        shape = self.compute_output_shape([x.shape for x in inputs])
+        return keras.KerasTensor(shape, "float32")
 
     def get_config(self):
         return {

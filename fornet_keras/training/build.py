@@ -4,22 +4,56 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
+from rich.console import Console
 
 from fornet_keras.backbones.efficientnet_lite import EfficientNetLite0, imagenet_efficientnet_lite0
 from fornet_keras.backbones.library import open_library_backbone
 from fornet_keras.config import Config
 from fornet_keras.config.model import ModelConfig
+from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.errors import ModelError
 from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import require_savable
+from fornet_keras.training.accelerator import dtype_policy
 from fornet_keras.training.backbone_rate import scale_rate
+from fornet_keras.training.begin_with import begin_with
 from fornet_keras.training.class_weights import class_weights
 from fornet_keras.training.devices import sum_over_devices
 from fornet_keras.training.schedule import WarmupPolynomialDecay
+from fornet_keras.training.teacher import learn_from, load_teacher
+
+
+def make_model(
+    config: Config, batches: TrainingBatches, pixels: Sequence[int], console: Console, begins: bool = True
+) -> FoRNet:
+    """A compiled network in the configured precision.
+
+    Args:
+        config: the run's `Config`.
+        batches: the run's `TrainingBatches`.
+        pixels: of each class, in the training labels.
+        console: is told which classes `model.weights` know.
+        begins: False where a checkpoint has its weights: `model.weights` may be gone by then.
+    """
+    keras.utils.set_random_seed(config.training.seed)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype_policy(config.training.precision))
+    try:
+        table = batches.dataset.table
+        model = build_model(config, table.num_classes, begins)
+        if config.model.weights and begins:
+            console.print(begin_with(model, table, config.model.weights), highlight=False)
+        compile_model(model, config, pixels, batches.steps_per_epoch)
+        if config.loss.teacher:
+            learn_from(model, load_teacher(Path(config.loss.teacher), table))
+    finally:
+        keras.config.set_dtype_policy(policy)
+    return model
 
 
 def build_model(config: Config, num_classes: int, begins: bool = True) -> FoRNet:
@@ -116,6 +150,4 @@ def _make_optimizer(model: FoRNet, config: Config, steps_per_epoch: int) -> kera
     if training.backbone_lr_mult != 1 or still_steps:
         backbone = model.backbone.trainable_variables
         scale_rate(optimizer, backbone, training.backbone_lr_mult, still_steps)
-    if model.dtype_policy.compute_dtype == "float16":
-        return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer

@@ -38,26 +38,26 @@ class Checkpoint:
     Args:
         step: optimizer steps done since the run began.
         arrays: one array a variable of the model, its optimizer and its metrics.
-        memory: what else the run remembers, as JSON.
+        state: what else the run remembers, as JSON.
     """
 
     step: int
     arrays: dict[str, NDArray[Any]]
-    memory: dict[str, Any]
+    state: dict[str, Any]
 
 
-def capture(model: keras.Model, step: int, memory: dict[str, Any]) -> Checkpoint:
+def capture(model: keras.Model, step: int, state: dict[str, Any]) -> Checkpoint:
     """Copy a model's weights, seeds, optimizer and metrics.
 
     Args:
         model: compiled, its optimizer built.
         step: optimizer steps done.
-        memory: what else the run remembers; must fit into JSON.
+        state: what else the run remembers; must fit into JSON.
     """
     import keras
 
     arrays = {name: np.array(keras.ops.convert_to_numpy(x)) for name, x in _variables(model)}
-    return Checkpoint(step, arrays, memory)
+    return Checkpoint(step, arrays, state)
 
 
 def restore(model: keras.Model, checkpoint: Checkpoint) -> None:
@@ -110,7 +110,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise TrainingError(f"'{name}' is not finite after step {checkpoint.step}; nothing is saved")
     path = folder / f"step_{checkpoint.step:09d}"
-    metadata = {"step": str(checkpoint.step), "memory": json.dumps(checkpoint.memory)}
+    metadata = {"step": str(checkpoint.step), "state": json.dumps(checkpoint.state)}
     # In C order: safetensors writes memory as it lies.
     content = save({name: np.asarray(x, order="C") for name, x in checkpoint.arrays.items()}, metadata)
     try:
@@ -159,7 +159,7 @@ def _read(path: Path) -> Checkpoint:
         raise ValueError(f"{STATE} is not what {SUMS} says: damaged or cut short")
     with safe_open(path / STATE, "numpy") as file:
         metadata = file.metadata()
-    return Checkpoint(int(metadata["step"]), load(content), json.loads(metadata["memory"]))
+    return Checkpoint(int(metadata["step"]), load(content), json.loads(metadata["state"]))
 
 
 def _sums(content: bytes) -> bytes:

@@ -28,10 +28,10 @@ DISK_ERRORS = (
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Remembers(Protocol):
+class Stateful(Protocol):
     """A callback with state that a run needs to go on."""
 
-    memory: dict[str, Any]
+    state: dict[str, Any]
 
 
 class Checkpointing(keras.callbacks.Callback):
@@ -43,7 +43,7 @@ class Checkpointing(keras.callbacks.Callback):
         folder: where the checkpoints are kept.
         training: how long the run is, how often it is saved, and how many checkpoints are kept.
         steps_per_epoch: steps of an epoch.
-        parts: name → callback whose `memory` is saved too.
+        parts: name → callback whose `state` is saved too.
         resumed: the checkpoint that the run goes on from, or None.
 
     Raises:
@@ -55,7 +55,7 @@ class Checkpointing(keras.callbacks.Callback):
         folder: Path,
         training: TrainingConfig,
         steps_per_epoch: int,
-        parts: dict[str, Remembers],
+        parts: dict[str, Stateful],
         resumed: Checkpoint | None = None,
     ) -> None:
         super().__init__()
@@ -74,15 +74,15 @@ class Checkpointing(keras.callbacks.Callback):
         self._begins_anew = ""
         self._before: dict[signal.Signals, Any] = {}
         if resumed:
-            began_with = resumed.memory["backend"]
+            began_with = resumed.state["backend"]
             if began_with != keras.backend.backend():
                 raise ConfigError(
                     f"{folder}: the run began with the backend {began_with} and this is "
                     f"{keras.backend.backend()}, which rounds otherwise; continue with --backend {began_with}"
                 )
-            self._seconds_before = resumed.memory["seconds"]
+            self._seconds_before = resumed.state["seconds"]
             for name, part in parts.items():
-                part.memory = resumed.memory[name]
+                part.state = resumed.state[name]
 
     @property
     def seconds(self) -> float:
@@ -191,9 +191,9 @@ class Checkpointing(keras.callbacks.Callback):
             ) from None
 
     def _capture(self) -> Checkpoint:
-        memory = {name: part.memory for name, part in self.parts.items()}
+        state = {name: part.state for name, part in self.parts.items()}
         others = {"seconds": self.seconds, "backend": keras.backend.backend()}
-        return capture(self.model, self.step, memory | others)
+        return capture(self.model, self.step, state | others)
 
 
 def find_checkpoint(output: Path, resume: bool, console: Console) -> Checkpoint | None:

@@ -19,12 +19,12 @@ from fornet_keras.data.samples import read_sample
 from fornet_keras.model_folder import save_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.accelerator import announce_device, device_memory
+from fornet_keras.training.build import make_model
 from fornet_keras.training.checkpoint import capture, save_checkpoint
 from fornet_keras.training.devices import ALONE, alone, on_devices, on_one_device, synchronize
 from fornet_keras.training.fit_selector import fit_selector
 from fornet_keras.training.open_data import open_data
 from fornet_keras.training.schedule import require_all_steps, schedule_notes
-from fornet_keras.training.train import make_model
 
 TIMED_STEPS = 5
 """Training steps that are timed, after the first, in which the backend compiles."""
@@ -86,7 +86,7 @@ def _measure(
         with on_one_device():
             fit_selector(alone(model), batches, config, [clock_alone])
         seconds += clock_alone.total(training.selector_epochs * steps)
-    others = 1 + bool(training.selector_epochs)  # the best model at the end, and the one with a new Selector
+    others = 3 if training.selector_epochs else 1  # before and after the Selector's epochs, and at the end
     seconds += (passes + others) * len(val_set) * val_seconds + (1 + others) * first
     return {
         "steps": training.epochs * steps,

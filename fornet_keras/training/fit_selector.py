@@ -25,22 +25,24 @@ def fit_selector_of_best(
 ) -> None:
     """Let the Selector of the best model learn once more, and keep of the two the one that finds more errors.
 
-    A run that stops in here begins this part anew.
+    Both are scored here, as they are saved: `best` may already have the new one, where a run stopped after
+    this part. A run that stops in here begins it anew.
     """
 
     def tell(epoch: int, logs: Any) -> None:
         epochs = config.training.selector_epochs
         line.console.print(f"Selector alone, epoch {epoch + 1}/{epochs}", highlight=False)
 
-    line.show("the Selector alone …")
     callback = keras.callbacks.LambdaCallback(
         on_epoch_end=tell, on_train_batch_end=lambda batch, logs: saver.stop_if_asked()
     )
     best = validation.folder / "best"
     model, table = load_model(best)
     with saver.listening(line.console, "the Selector's epochs"), saver.disk_errors():
+        before = validation.score(model).error_coverage
+        line.show("the Selector alone …")
         fit_selector(model, batches, config, [callback])
-        before, after = validation.best_coverage, validation.score(model).error_coverage
+        after = validation.score(model).error_coverage
         is_better = after >= before
         if is_better:
             save_model(model, table, best)

@@ -63,7 +63,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     figure.savefig(path, dpi=100)
 
 
-def save_report(
+def save_pictures(
     folder: Path,
     table: LabelTable,
     rows: Sequence[Mapping[str, Any]],

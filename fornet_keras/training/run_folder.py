@@ -12,9 +12,9 @@ from filelock import Timeout
 from fornet_keras.atomic import locked, write_text
 from fornet_keras.config import Config, dump_config, read_config
 from fornet_keras.errors import ConfigError
+from fornet_keras.model_description import CONFIG
 from fornet_keras.training.accelerator import dtype_policy
 
-CONFIG = "config.yaml"
 RESULT = "result.json"
 LOCK = ".lock"
 FREE_KEYS = {

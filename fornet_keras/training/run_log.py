@@ -61,14 +61,14 @@ class RunLog(keras.callbacks.Callback):
         self._events = EventLog(folder / "tensorboard")
 
     @property
-    def memory(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """What a run that goes on must still know."""
         return {"rows": self.rows, "learning_rate": self._learning_rate}
 
-    @memory.setter
-    def memory(self, memory: dict[str, Any]) -> None:
-        self.rows = memory["rows"]
-        self._learning_rate = memory["learning_rate"]
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self.rows = state["rows"]
+        self._learning_rate = state["learning_rate"]
         self._write()
         self._events.forget_from(len(self.rows) + 1)
 

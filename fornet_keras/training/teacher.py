@@ -31,7 +31,7 @@ def load_teacher(folder: Path, table: LabelTable) -> FoRNet:
     return teacher
 
 
-class TeacherMemory:
+class TeacherState:
     """Which teacher a run has learnt from: it goes on with no other."""
 
     def __init__(self, folder: Path) -> None:
@@ -39,16 +39,16 @@ class TeacherMemory:
         described = find_description(folder)
         # Once, for the run learns from what it has loaded, whatever becomes of the folder: a SHA-256 that
         # changes with the weights, None where it is gone.
-        self._memory = {"sha256": sha256(described.read_bytes()).hexdigest() if described.is_file() else None}
+        self._state = {"sha256": sha256(described.read_bytes()).hexdigest() if described.is_file() else None}
 
     @property
-    def memory(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """What a run that goes on must still know."""
-        return self._memory
+        return self._state
 
-    @memory.setter
-    def memory(self, memory: dict[str, Any]) -> None:
-        if memory != self._memory:
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        if state != self._state:
             raise ConfigError(
                 f"{self.folder}: not the teacher that the run has learnt from, or changed since; put that "
                 "one back, or begin a new run with another --output"
@@ -66,7 +66,7 @@ def learn_from(model: keras.Model, teacher: keras.Model) -> None:
 
     def compute_loss(x: Any = None, y: Any = None, y_pred: Any = None, *rest: Any, **named: Any) -> Any:
         logits = ops.cast(teacher(x, training=False)["logits"], "float32")
-        taught = ops.stop_gradient(ops.softmax(logits, axis=-1))
-        return own(x, y, {**y_pred, "taught": taught}, *rest, **named)
+        soft_targets = ops.stop_gradient(ops.softmax(logits, axis=-1))
+        return own(x, y, {**y_pred, "soft_targets": soft_targets}, *rest, **named)
 
     model.compute_loss = compute_loss

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
+import numpy as np
 from rich.console import Console
 
 from fornet_keras.atomic import last_complete, remove_unfinished, write_text
@@ -21,17 +24,16 @@ from fornet_keras.errors import RunInterrupted, TrainingError
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.model import FoRNet
 from fornet_keras.training.absolute_paths import with_absolute_paths
-from fornet_keras.training.accelerator import announce_device, dtype_policy
-from fornet_keras.training.begin_with import begin_with
-from fornet_keras.training.build import build_model, compile_model
+from fornet_keras.training.accelerator import announce_device
+from fornet_keras.training.build import make_model
 from fornet_keras.training.checkpoint import Checkpoint
-from fornet_keras.training.checkpointing import Checkpointing, Remembers, find_checkpoint
+from fornet_keras.training.checkpointing import Checkpointing, Stateful, find_checkpoint
 from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.fit_selector import fit_selector_of_best
 from fornet_keras.training.open_data import open_data, open_decoded
 from fornet_keras.training.progress import ProgressLine
-from fornet_keras.training.report import save_first_batches, save_report
+from fornet_keras.training.report import save_first_batches, save_pictures
 from fornet_keras.training.run_folder import (
     RESULT,
     check_run_folder,
@@ -43,8 +45,9 @@ from fornet_keras.training.run_folder import (
 )
 from fornet_keras.training.run_log import RunLog
 from fornet_keras.training.schedule import require_all_steps, schedule_notes
-from fornet_keras.training.teacher import TeacherMemory, learn_from, load_teacher
+from fornet_keras.training.teacher import TeacherState
 from fornet_keras.training.validation import Validation
+from fornet_keras.version import __version__
 
 
 def train(
@@ -73,9 +76,11 @@ def train(
 
     Raises:
         ConfigError: no data folder is given, or one that is not UTF-8, the run folder is in use, of another
-            run that goes on or of another configuration, its run has learnt from other images, or Keras'
-            own limits would end it early.
+            run that goes on or of another configuration, its run has learnt from other images or another
+            teacher, or with another backend, or Keras' own limits would end it early.
         DataError: the data cannot be used.
+        ModelError: the backbone, `model.weights` or the teacher cannot be read, the network is larger than
+            can be saved, `model.weights` do not fit it, or the teacher has other classes.
         TrainingError: the loss became NaN or infinite, a checkpoint could not be written, none of the run's
             is whole, or a callback ended it before its first validation.
         RunInterrupted: Ctrl-C or SIGTERM; the run is saved, in a validation what its last checkpoint has,
@@ -130,14 +135,14 @@ def _train(
 
     validation = Validation(val_set, output, training, on_val_image)
     log = RunLog(output, validation, batches)
-    parts: dict[str, Remembers] = {"validation": validation, "data": batches}
+    parts: dict[str, Stateful] = {"validation": validation, "data": batches}
     if config.loss.teacher:
-        parts["teacher"] = TeacherMemory(Path(config.loss.teacher))
+        parts["teacher"] = TeacherState(Path(config.loss.teacher))
     parts["log"] = log  # after those that may refuse: it writes
     saver = Checkpointing(output / "checkpoints", training, steps, parts, resumed)
     write_config(output, config)
     log.note_settings(config.by_key())
-    try:
+    with closing(log), closing(line), _free_if_nothing_was_learnt(output, is_new, log, saver):
         save_first_batches(pictures / "first_batches.png", batches)
         line.begin(saver.step)
         with saver.listening(console), on_devices(training.devices, training.batch_size, processes):
@@ -147,49 +152,31 @@ def _train(
             own = [StopOnNaN(batches), validation, log, line]
             _fit(model, config, batches, [*own, *callbacks, saver], validation, saver)
             _say_who_ended(training, validation, saver, console)
-        if training.selector_epochs:
+        if resumed and saver.step == resumed.step and (output / RESULT).exists():
+            console.print("the run had ended: its best model is scored once more", highlight=False)
+        elif training.selector_epochs:
             fit_selector_of_best(config, batches, validation, saver, line)
         with saver.disk_errors():
             return _conclude(output, device, validation, log, saver, model.count_params())
+
+
+@contextmanager
+def _free_if_nothing_was_learnt(
+    output: Path, is_new: bool, log: RunLog, saver: Checkpointing
+) -> Iterator[None]:
+    """In the block, a new run that fails before its first epoch or checkpoint leaves nothing in its folder.
+
+    So the corrected command may use the same one.
+    """
+    try:
+        yield
     except BaseException as error:
         stopped = isinstance(error, RunInterrupted)  # and told to go on, with the folder's config.yaml
         if is_new and not log.rows and not saver.saved_step and not stopped:
-            # Nothing was learnt: the corrected command may use the same folder.
             with suppress(OSError):
                 log.close()
             clear(output)
         raise
-    finally:
-        line.close()
-        log.close()
-
-
-def make_model(
-    config: Config, batches: TrainingBatches, pixels: Sequence[int], console: Console, begins: bool = True
-) -> FoRNet:
-    """A compiled network in the configured precision.
-
-    Args:
-        config: the run's `Config`.
-        batches: the run's `TrainingBatches`.
-        pixels: of each class, in the training labels.
-        console: is told which classes `model.weights` know.
-        begins: False where a checkpoint has its weights: `model.weights` may be gone by then.
-    """
-    keras.utils.set_random_seed(config.training.seed)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(dtype_policy(config.training.precision))
-    try:
-        table = batches.dataset.table
-        model = build_model(config, table.num_classes, begins)
-        if config.model.weights and begins:
-            console.print(begin_with(model, table, config.model.weights), highlight=False)
-        compile_model(model, config, pixels, batches.steps_per_epoch)
-        if config.loss.teacher:
-            learn_from(model, load_teacher(Path(config.loss.teacher), table))
-    finally:
-        keras.config.set_dtype_policy(policy)
-    return model
 
 
 def _fit(
@@ -247,10 +234,18 @@ def _conclude(
     """Score the best model; write the pictures of the run and its result."""
     scores = validation.score_best()
     table = validation.dataset.table
-    save_report(output / "pictures", table, log.rows, scores, validation.pictures)
+    save_pictures(output / "pictures", table, log.rows, scores, validation.pictures)
+    backend = keras.backend.backend()
     result = {
-        "backend": keras.backend.backend(),
+        "backend": backend,
         "device": device,
+        "versions": {
+            "fornet_keras": __version__,
+            "python": platform.python_version(),
+            "keras": keras.__version__,
+            backend: import_module(backend).__version__,
+            "numpy": np.__version__,
+        },
         "epochs": len(log.rows),
         "steps": saver.step,
         "stopped_early": saver.step < saver.total_steps,

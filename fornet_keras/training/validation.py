@@ -56,7 +56,6 @@ class Validation(keras.callbacks.Callback):
         self.training = training
         self.on_image = on_image
         self.best_miou = -1.0
-        self.best_coverage = 0.0
         self.best_epoch = 0
         self.since_best = 0
         self.pictures: list[Array] = []
@@ -67,20 +66,19 @@ class Validation(keras.callbacks.Callback):
         self._pictured = [*dict.fromkeys(dataset.samples[index] for index in spread)]
 
     @property
-    def memory(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """What a run that goes on must still know."""
         return {
             "best_miou": self.best_miou,
-            "best_coverage": self.best_coverage,
             "best_epoch": self.best_epoch,
             "since_best": self.since_best,
             "data": images_of(self.dataset),
         }
 
-    @memory.setter
-    def memory(self, memory: dict[str, Any]) -> None:
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
         ours = images_of(self.dataset)
-        theirs = memory.get("data", ours)
+        theirs = state.get("data", ours)
         if theirs != ours:
             raise ConfigError(
                 f"{self.dataset.root}: the run was validated on {theirs['images']} images of split "
@@ -88,10 +86,9 @@ class Validation(keras.callbacks.Callback):
                 "those, so that scores compare; put them back, or begin a new run with another --output and "
                 "model.weights"
             )
-        self.best_miou = memory["best_miou"]
-        self.best_coverage = memory["best_coverage"]
-        self.best_epoch = memory["best_epoch"]
-        self.since_best = memory["since_best"]
+        self.best_miou = state["best_miou"]
+        self.best_epoch = state["best_epoch"]
+        self.since_best = state["since_best"]
 
     @property
     def out_of_patience(self) -> bool:
@@ -112,7 +109,6 @@ class Validation(keras.callbacks.Callback):
             self.since_best += 1
             if scores.matrix.miou > self.best_miou:
                 self.best_miou, self.best_epoch, self.since_best = scores.matrix.miou, epoch + 1, 0
-                self.best_coverage = scores.error_coverage
                 save_model(self.model, self.dataset.table, self.folder / "best")
         self.class_iou = dict(zip(scores.class_names, map(float, scores.matrix.iou), strict=True))
         logs["val_miou"] = scores.matrix.miou

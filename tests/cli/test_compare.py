@@ -92,12 +92,12 @@ def test_the_same_names_in_another_split_are_other_images(tmp_path: Path, run: R
 
 
 def test_a_file_of_evaluate(first: Path, tmp_path: Path, run: Run) -> None:
-    """Its settings are those of the run that it names."""
+    """Its settings are those of the run that it names, or whose best model it names."""
     scores = json.loads((first / "result.json").read_text())["val"]
-    for name in ("a.json", "b.json"):
-        (tmp_path / name).write_text(json.dumps({"model": str(first)} | scores))
+    for name, model in (("a.json", first), ("b.json", first / "best")):
+        (tmp_path / name).write_text(json.dumps({"model": str(model)} | scores))
+        assert read_result(tmp_path / name).settings["training.epochs"] == 1
     assert "+0.0000" in run("compare", tmp_path / "a.json", tmp_path / "b.json").output
-    assert read_result(tmp_path / "a.json").settings["training.epochs"] == 1
 
 
 @pytest.mark.parametrize(

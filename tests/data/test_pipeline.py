@@ -330,6 +330,11 @@ def test_tensorflow_leaves_the_gpu_to_the_backend_that_trains(
     import tensorflow as tf
 
     hidden: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(tf.config, "set_visible_devices", lambda *arguments: hidden.append(arguments))
+
+    def hide(*arguments: Any) -> None:
+        hidden.append(arguments)
+        raise RuntimeError("Visible devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "set_visible_devices", hide)
     tf_dataset(TrainingBatches(write_samples(tmp_path, 1), STILL, 1, seed=0), workers=1)
     assert hidden == ([] if keras.backend.backend() == "tensorflow" else [([], "GPU")])

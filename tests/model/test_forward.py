@@ -200,6 +200,8 @@ def test_mixed_precision_gives_float32(dense: dict[str, np.ndarray], policy: str
     mixed = randomize(tiny_model(top_k=1))
     outputs = numpy_outputs(mixed, images(64, 96))
     assert dtypes(outputs) == dtypes(mixed.output) == {"float32"}
+    heads = mixed.get_layer("coarse_logits"), mixed.get_layer("branch").project
+    assert {layer.compute_dtype for layer in heads} == {"float32"}
     # Steps of bfloat16 are 0.8 %, and errors add up over a dozen layers.
     assert 0 < np.abs(outputs["logits"] - dense["logits"]).mean() < 0.02 * dense["logits"].std()
 

@@ -139,6 +139,24 @@ def test_a_mixed_precision_step_with_a_loss_of_ones_own() -> None:
     assert any((old != new).any() for old, new in zip(before, model.get_weights(), strict=True))
 
 
+def test_a_further_part_is_learnt_too() -> None:
+    class WithPenalty(FoRNetLoss):
+        def parts(self, labels: Any, outputs: Any, sample_weight: Any = None) -> Any:
+            return {
+                **super().parts(labels, outputs, sample_weight),
+                "penalty": keras.ops.convert_to_tensor(7.0),
+            }
+
+    model = randomize(tiny_model())
+    losses = []
+    for loss in (FoRNetLoss(), WithPenalty()):
+        model.compile("sgd", loss)
+        image, labels = easy_problem()
+        loss_of = model.compute_loss(image, keras.ops.convert_to_tensor(labels), model(image))
+        losses.append(float(keras.ops.convert_to_numpy(loss_of)))
+    assert losses[1] == pytest.approx(losses[0] + 7)
+
+
 def test_what_would_be_ignored_is_refused() -> None:
     image, labels = easy_problem()
     model = tiny_model()
@@ -149,6 +167,15 @@ def test_what_would_be_ignored_is_refused() -> None:
         ValueError, match="loss must be a FoRNetLoss, or None for the default one; received 'mse'"
     ):
         model.compile("sgd", loss="mse")
+
+    class Doubled(FoRNetLoss):
+        def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+            return 2 * super().__call__(y_true, y_pred, sample_weight)
+
+    with pytest.raises(
+        ValueError, match="loss must override `parts` alone; received one with its own `__call__`"
+    ):
+        model.compile("sgd", loss=Doubled())
     with pytest.raises(ValueError, match="loss_weights are not taken; received .*; use FoRNetLoss"):
         model.compile("sgd", loss_weights={"logits": 2.0})
     with pytest.raises(ValueError, match="metrics must be a list, of the logits; received a dict of kept"):

@@ -92,7 +92,7 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., An
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "train", untraced()(module.train))
-        patch.setattr(module, "save_report", lambda *_: None)
+        patch.setattr(module, "save_pictures", lambda *_: None)
         patch.setattr(open_data, "CACHE", tmp_path_factory.mktemp("cache"))
         # The same for the processes that a test starts.
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache_home")))
@@ -107,13 +107,13 @@ def run(
     import keras
 
     from fornet_keras.training import train as module
-    from fornet_keras.training.report import save_report
+    from fornet_keras.training.report import save_pictures
 
     recorded: list[dict[str, float]] = []
     recorder = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: recorded.append({**logs}))
     config = make_config(training={"epochs": 3, "validate_every": 2}, model={"top_k": 0.25})
     folder = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "save_report", save_report)
+        patch.setattr(module, "save_pictures", save_pictures)
         result, scores = train.__wrapped__(config, folder, callbacks=[recorder])
     return SimpleNamespace(config=config, folder=folder, result=result, scores=scores, recorded=recorded)

@@ -17,8 +17,7 @@ from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import save_model
 from fornet_keras.training.begin_with import begin_with
-from fornet_keras.training.build import build_model
-from fornet_keras.training.train import make_model
+from fornet_keras.training.build import build_model, make_model
 from tests.model.tiny import images, numpy_outputs, randomize, tiny_model
 
 pytestmark = pytest.mark.backend

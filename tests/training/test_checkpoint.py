@@ -31,7 +31,7 @@ def checkpoint(step: int, size: int = 1000) -> Checkpoint:
 
 def assert_same(found: Checkpoint | None, expected: Checkpoint) -> None:
     assert found is not None
-    assert (found.step, found.memory) == (expected.step, expected.memory)
+    assert (found.step, found.state) == (expected.step, expected.state)
     assert found.arrays.keys() == expected.arrays.keys()
     for name, array in expected.arrays.items():
         assert found.arrays[name].dtype == array.dtype

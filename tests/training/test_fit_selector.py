@@ -70,23 +70,30 @@ def test_the_selector_alone_learns_and_forgets_what_it_knew(make_config: Callabl
     assert len(models[0].trainable_weights) == len(tiny_model(num_classes=11).trainable_weights)
 
 
+def evaluate_less(shares: list[int]) -> Callable[..., Scores]:
+    """`evaluate`, by which a network finds this share of the errors that it does: in training, before the
+    Selector's epochs, after them, at the end.
+    """
+    left = iter(shares)
+
+    def evaluate_it(*arguments: Any, **named: Any) -> Scores:
+        scores = evaluate(*arguments, **named)
+        scores.covered_errors *= next(left)
+        return scores
+
+    return evaluate_it
+
+
 @pytest.fixture(scope="module")
 def whole(
     make_config: Callable[..., Any], train: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> SimpleNamespace:
     """A run whose new Selector is better than the one before, which finds nothing."""
-    shares = iter([0, 1, 1])
-
-    def evaluate_less(*arguments: Any, **named: Any) -> Scores:
-        scores = evaluate(*arguments, **named)
-        scores.covered_errors *= next(shares)
-        return scores
-
     config = make_config(training={"selector_epochs": 1})
     folder = tmp_path_factory.mktemp("whole") / "run"
     said = Console(file=io.StringIO(), width=200)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fornet_keras.training.validation.evaluate", evaluate_less)
+        patch.setattr("fornet_keras.training.validation.evaluate", evaluate_less([1, 0, 1, 1]))
         result, scores = train(config, folder, said)
     return SimpleNamespace(
         config=config, folder=folder, result=result, scores=scores, said=said.file.getvalue()
@@ -118,10 +125,8 @@ def test_a_selector_that_is_worse_than_before_is_not_kept(
     said = Console(file=io.StringIO(), width=200)
     line = SimpleNamespace(show=lambda text: None, console=said)
     for after, kept in ((0.4, "earlier"), (0.6, "new")):
-        scores = SimpleNamespace(error_coverage=after)
-        validation = SimpleNamespace(
-            folder=tmp_path, best_coverage=0.5, score=lambda model, scores=scores: scores
-        )
+        scores = iter([SimpleNamespace(error_coverage=coverage) for coverage in (0.5, after)])
+        validation = SimpleNamespace(folder=tmp_path, score=lambda model, scores=scores: next(scores))
         before = (best / "weights.safetensors").read_bytes()
         module.fit_selector_of_best(None, None, validation, saver, line)
         assert (before == (best / "weights.safetensors").read_bytes()) is (kept == "earlier")
@@ -148,11 +153,23 @@ def test_a_signal_in_the_selectors_epochs(
         ):
             train(whole.config, tmp_path / "run", resume=True)
     assert not (tmp_path / "run" / "result.json").exists()
+    monkeypatch.setattr("fornet_keras.training.validation.evaluate", evaluate_less([0, 1, 1]))
     train(whole.config, tmp_path / "run", resume=True)
     best = [
         (folder / "best" / "weights.safetensors").read_bytes() for folder in (tmp_path / "run", whole.folder)
     ]
     assert best[0] == best[1]
+
+
+def test_a_run_that_had_ended_keeps_its_selector(
+    whole: SimpleNamespace, train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(whole.folder, tmp_path / "run")
+    said = Console(file=io.StringIO(), width=200)
+    monkeypatch.setattr(module, "fit_selector", pytest.fail)
+    result, _ = train(whole.config, tmp_path / "run", said, resume=True)
+    assert result["val"]["error_coverage"] == whole.result["val"]["error_coverage"]
+    assert "the run had ended: its best model is scored once more\n" in said.file.getvalue()
 
 
 def test_unscaled_batches_are_cut_from_the_images_as_they_are(make_config: Callable[..., Any]) -> None:

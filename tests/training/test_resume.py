@@ -32,7 +32,7 @@ from fornet_keras.training.accelerator import dtype_policy
 from fornet_keras.training.checkpoint import Checkpoint, _read, newest
 from fornet_keras.training.devices import Processes
 from fornet_keras.training.finite import StopOnNaN
-from fornet_keras.training.report import save_report
+from fornet_keras.training.report import save_pictures
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -76,15 +76,15 @@ def last(folder: Path) -> Checkpoint:
     return found
 
 
-def without_times(memory: dict[str, Any]) -> dict[str, Any]:
-    rows = [{k: v for k, v in row.items() if k not in TIMES} for row in memory["log"]["rows"]]
-    return {"validation": memory["validation"], "rows": rows}
+def without_times(state: dict[str, Any]) -> dict[str, Any]:
+    rows = [{k: v for k, v in row.items() if k not in TIMES} for row in state["log"]["rows"]]
+    return {"validation": state["validation"], "rows": rows}
 
 
 def assert_same_state(ours: Checkpoint, whole: Path) -> None:
     """A run that goes on from there is the whole one."""
     theirs = _read(whole / "checkpoints" / f"step_{ours.step:09d}")
-    assert without_times(ours.memory) == without_times(theirs.memory)
+    assert without_times(ours.state) == without_times(theirs.state)
     assert ours.arrays.keys() == theirs.arrays.keys()
     for name, array in theirs.arrays.items():
         np.testing.assert_array_equal(ours.arrays[name], array, err_msg=name)
@@ -118,7 +118,7 @@ def test_resumed_after_any_step(
     step: int, train: Train, whole: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the last step; in `make test-faults` at others too. With the charts of what it remembers."""
-    monkeypatch.setattr("fornet_keras.training.train.save_report", save_report)
+    monkeypatch.setattr("fornet_keras.training.train.save_pictures", save_pictures)
     cut_off(whole.folder, tmp_path / "run", step)
     shown = Console(file=io.StringIO(), force_terminal=True, width=200)
     train(whole.config, tmp_path / "run", shown, resume=True)

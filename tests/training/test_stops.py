@@ -28,7 +28,7 @@ Fit = Callable[[list[Any]], None]
 @pytest.fixture
 def fitted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fit], None]:
     """Let a function of the callbacks take the place of all training."""
-    module = "fornet_keras.training.train"
+    module = "fornet_keras.training.build"
 
     def instead(fit: Fit) -> None:
         model = SimpleNamespace(fit=lambda x, callbacks, **_: fit(callbacks))
@@ -84,7 +84,7 @@ def test_a_run_is_saved_every_so_many_minutes(tmp_path: Path, monkeypatch: pytes
     """Of 35 steps, each of a minute, those after the 10th, the 20th and the 30th."""
     module, minute, saved = "fornet_keras.training.checkpointing", 0, []
     monkeypatch.setattr(f"{module}.time", SimpleNamespace(perf_counter=lambda: 60.0 * minute))
-    monkeypatch.setattr(f"{module}.capture", lambda model, step, memory: step)
+    monkeypatch.setattr(f"{module}.capture", lambda model, step, state: step)
     monkeypatch.setattr(f"{module}.save_checkpoint", lambda step, folder, keep: saved.append(step))
     saver = Checkpointing(
         tmp_path, TrainingConfig(epochs=1, batch_size=1, checkpoint_minutes=10), 100, parts={}

@@ -81,7 +81,7 @@ def test_a_run_goes_on_with_the_same_teacher_alone(
         save_model(other, CAMVID, folder)  # while the run goes on
 
     other = randomize(tiny_model(num_classes=11), 1)
-    monkeypatch.setattr("fornet_keras.training.train.learn_from", also_noted)
+    monkeypatch.setattr("fornet_keras.training.build.learn_from", also_noted)
     folder = tmp_path / "large"
     save_model(randomize(tiny_model(num_classes=11)), CAMVID, folder)
     before = shutil.copytree(folder, tmp_path / "before")

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,7 +109,9 @@ def test_the_result_has_what_others_build_on(run: SimpleNamespace) -> None:
     assert written == json.loads(json.dumps(run.result))
     assert {"backend", "device", "epochs", "steps", "best_miou", "seconds", "model"} <= set(written)
     assert written["stopped_early"] is False
-    assert written["backend"] == keras.backend.backend()
+    assert written["backend"] == (backend := keras.backend.backend())
+    assert written["versions"].keys() == {"fornet_keras", "python", "keras", backend, "numpy"}
+    assert written["versions"][backend] == import_module(backend).__version__
     assert (written["epochs"], written["steps"]) == (3, 9)
     assert Path(written["model"]) == run.folder / "best"
     scores = {int(row["epoch"]): float(row["val_miou"]) for row in read_log(run.folder) if row["val_miou"]}
@@ -320,8 +323,8 @@ def test_damage_that_is_found_while_training_is_one_line(
     untrained = SimpleNamespace(fit=lambda x, **_: next(iter(x)))
     if not draws_first_batches:
         monkeypatch.setattr("fornet_keras.training.train.save_first_batches", lambda *_: None)
-    monkeypatch.setattr("fornet_keras.training.train.build_model", lambda *_: untrained)
-    monkeypatch.setattr("fornet_keras.training.train.compile_model", lambda *_: None)
+    monkeypatch.setattr("fornet_keras.training.build.build_model", lambda *_: untrained)
+    monkeypatch.setattr("fornet_keras.training.build.compile_model", lambda *_: None)
     with pytest.raises(DataError, match=r"\d.png: cannot be read .*; copy or download it again") as caught:
         train(make_config(data={"root": str(own_camvid)}), tmp_path / "run")
     assert "\n" not in str(caught.value)
