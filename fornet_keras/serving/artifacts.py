@@ -69,7 +69,7 @@ class Artifact:
         """What a client may want to know, ready for JSON."""
         manifest = self.manifest
         outputs = [tensor.name for tensor in manifest.outputs]
-        kept = ("format", "precision", "size", "top_k", "region_size", "classes")
+        kept = ("source", "format", "precision", "size", "top_k", "region_size", "classes")
         return {"name": self.name, **manifest.model_dump(include=set(kept)), "outputs": outputs}
 
 
