@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 from unittest.mock import MagicMock, Mock
 
@@ -10,7 +9,7 @@ from fornet_keras.artifacts.runtimes import open_runtime, openvino_settings, usa
 from fornet_keras.errors import ExportError
 
 
-@pytest.mark.parametrize(("threads", "expected"), [(None, len(os.sched_getaffinity(0))), (1, 1)])
+@pytest.mark.parametrize(("threads", "expected"), [(None, usable_cores()), (1, 1)])
 def test_litert_takes_every_core(
     threads: int | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
