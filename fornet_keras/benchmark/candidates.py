@@ -34,7 +34,8 @@ class Candidate:
         top_k: share of the regions that is refined; None for a peer.
         megabytes: what it needs on disk, 10⁶ bytes: of a model description and weights, of an artifact the
             files of its manifest, without the requests that TensorFlow Serving warms up with.
-        label_agreement: with Keras, from the proof of an exported model; None for Keras itself.
+        label_agreement: with Keras, from the proof of an exported model, which is taken on the CPU; None for
+            Keras itself and on a GPU.
         classes: names, None for a peer.
         run: from one uint8 image `(height, width, 3)` to label ids `(height, width)`.
         make: the same candidate once more, in another process too; None for a peer, whose conversion would
@@ -117,7 +118,7 @@ def _exported(folder: Path, threads: int | None, device: str) -> Candidate:
         manifest.size,
         manifest.top_k,
         _megabytes(folder / name for name in manifest.sha256 if not name.startswith("assets.extra/")),
-        manifest.proof.at_top_k[0].label_agreement,
+        manifest.proof.at_top_k[0].label_agreement if device == "cpu" else None,
         manifest.table().names,
         lambda image: run(image[None])["label_ids"][0],
         partial(_exported, folder, threads, device),

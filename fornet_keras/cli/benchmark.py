@@ -75,7 +75,7 @@ SHORT = {
     "--threads",
     type=click.IntRange(1),
     help="Threads of LiteRT, ONNX Runtime, OpenVINO, and PyTorch of --against; Keras and a SavedModel have "
-    "their backend's. Default: every core.",
+    "their backend's. Default: every usable core.",
 )
 @device_option
 @click.option(

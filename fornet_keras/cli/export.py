@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from fornet_keras.artifacts.manifest import Format, Manifest, Precision
+from fornet_keras.artifacts.manifest import Format, Manifest, Precision, Source
 from fornet_keras.atomic import new_folder
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
@@ -27,6 +27,7 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, quoted, show_table
 from fornet_keras.cli.settings import validation_data
 from fornet_keras.errors import ExportError
+from fornet_keras.model_description import read_description
 
 if TYPE_CHECKING:
     from fornet_keras.model import FoRNet
@@ -135,6 +136,7 @@ def export(
     if len(top_k) > 1 and output.exists():
         raise ExportError(f"{output}: is there already; choose another --output, or remove it")
     network, table = load_model(model, top_k[0] if top_k else None)
+    source = Source(model=model.resolve().name, weights_sha256=read_description(model).sha256)
     note_size(model, size)
     if dataset:
         require_classes(model, table, dataset)
@@ -144,7 +146,7 @@ def export(
 
     def write(network: FoRNet, folder: Path) -> tuple[Path, Manifest]:
         with OUTPUT.status(f"writing and proving {format_name} at top-k {network.top_k:g} …"):
-            return export_model(network, table, folder, spec, proof)
+            return export_model(network, table, folder, spec, proof, source)
 
     if len(top_k) < 2:
         written = [write(network, output)]

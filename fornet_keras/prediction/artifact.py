@@ -43,7 +43,8 @@ class ArtifactPredictor:
         folder: what `export` has written; its files must have their SHA-256 sums.
         threads: threads of the runtime; None takes every core.
         device: of `artifacts.runtimes.DEVICES`.
-        run: what computes in the place of the runtime, such as a server.
+        run: what computes in the place of the runtime, such as a server; of the folder, `manifest.json` is
+            then enough.
 
     Raises:
         ExportError: the folder is not whole, or the runtime has no such device.
@@ -53,7 +54,7 @@ class ArtifactPredictor:
         self, folder: Path, threads: int | None = None, device: str = "cpu", run: Run | None = None
     ) -> None:
         self.name = folder.absolute().name
-        self.manifest = manifest = read_manifest(folder)
+        self.manifest = manifest = read_manifest(folder, with_files=run is None)
         self.table = manifest.table()
         self.num_classes = self.table.num_classes
         self.short_side = None  # its own size is all it takes

@@ -73,7 +73,7 @@ def described(artifact: ArtifactPredictor) -> dict[str, Any]:
     """What a client may want to know of a model, ready for JSON."""
     manifest = artifact.manifest
     outputs = [tensor.name for tensor in manifest.outputs]
-    kept = ("format", "precision", "size", "top_k", "region_size", "classes")
+    kept = ("source", "format", "precision", "size", "top_k", "region_size", "classes")
     return {"name": artifact.name, **manifest.model_dump(include=set(kept)), "outputs": outputs}
 
 

@@ -63,6 +63,7 @@ class Service:
         self.body_seconds = body_seconds
         self.waiting = 0
         self.worker = ThreadPoolExecutor(1, "predict")  # the runtimes themselves use every core
+        self.turn = asyncio.Lock()
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter("fornet_requests", "Predictions, by status", ["status"], registry=registry)
@@ -78,7 +79,8 @@ class Service:
             self.requests.labels(str(error.status_code)).inc()
             raise
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody reads it
+            self.requests.labels("499").inc()  # as nginx calls it
+            return Response(status_code=499)  # nobody reads it
         self.requests.labels("200").inc()
         return response
 
@@ -89,7 +91,10 @@ class Service:
         self.waiting += 1
         try:
             content = await self._body(request)
-            result, media_type, milliseconds = await self._answer(artifact, content, output)
+            async with self.turn:
+                if await request.is_disconnected():
+                    raise ClientDisconnect
+                result, media_type, milliseconds = await self._answer(artifact, content, output)
         finally:
             self.waiting -= 1
         self.seconds.labels(artifact.name).observe(milliseconds / 1000)

@@ -50,6 +50,8 @@ def test_the_command_from_any_backend(network: Any, tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "phone" / "manifest.json").read_text())
     assert result == {"artifact": str(tmp_path / "phone"), **manifest}
     assert (manifest["top_k"], manifest["size"]) == (0.5, [96, 160])
+    weights = json.loads((tmp_path / "model" / "model.json").read_text())["sha256"]
+    assert manifest["source"] == {"model": "model", "weights_sha256": weights}
     assert manifest["proof"]["images"] == "3 images, of images"
     assert "100.0000%" in done.stdout
     commands = ("predict {} IMAGE --output phone_predicted", "benchmark {}", "serve {}")

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -288,6 +289,37 @@ def test_a_full_disk_is_no_converters_fault(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_documented_code_gives_the_photograph_its_labels(
+    artifact: Callable[..., Any], network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of each other runtime in the place of ONNX Runtime's."""
+    import openvino
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("YOUR.jpg", np.repeat(np.repeat(scenes(1)[0], 2, axis=0), 2, axis=1)[..., ::-1])
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text("utf-8")
+    page = page.replace("(360, 640)", str(SIZE))
+    for name, format in (
+        ("onnx_model", "onnx"),
+        ("openvino_model", "openvino"),
+        ("phone", "litert"),
+        ("deploy/models/city/1", "saved_model"),
+    ):
+        page = page.replace(f'"{name}', f'"{artifact(format, "float32")[0]}')
+    first, *others = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    before, session, after = re.split(r"(session = .*\n.*session.*\n)", first)
+    found = []
+    for lines in (session, *others):
+        names = {"openvino": openvino, "tf": tf, "Interpreter": Interpreter}
+        exec(before + lines + after, names)
+        found.append(names["labels"])
+    assert (len(found), found[0].shape, len(np.unique(found[0])) > 1) == (4, (2 * SIZE[0], 2 * SIZE[1]), True)
+    for labels in found[1:]:
+        assert (labels == found[0]).mean() > 0.999
+
+
 def test_an_artifact_is_timed(artifact: Callable[..., Any]) -> None:
     from fornet_keras.benchmark.candidates import candidates
     from fornet_keras.benchmark.measure import measure
@@ -301,6 +333,17 @@ def test_an_artifact_is_timed(artifact: Callable[..., Any]) -> None:
     )
     assert 0.9 < row["label_agreement"] <= 1 and row["median_ms"] > 0
     assert len(rounds) == 4, "two more to warm up"
+
+
+def test_no_agreement_is_claimed_for_a_device_that_the_proof_was_not_taken_on(
+    artifact: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fornet_keras.benchmark import candidates
+
+    monkeypatch.setattr(candidates, "open_runtime", Mock())
+    for device, runtime in (("cpu", "onnx"), ("gpu", "onnx gpu")):
+        (found,) = candidates.candidates([artifact("onnx", "float32")[0]], (1, 1), (), None, device=device)
+        assert (found.runtime, found.label_agreement is None) == (runtime, device == "gpu")
 
 
 def test_labels_are_those_of_the_upsampled_logits(network: Any) -> None:
