@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help .venv demo test lint format clean test-faults fuzz \
+.PHONY: help .venv demo test lint format clean test-faults test-backbones fuzz \
 	test-once-and-tensorflow test-once test-tensorflow test-jax test-torch
 
 help: ## this list
@@ -85,6 +85,10 @@ test-tensorflow test-jax test-torch: test-%: $(INSTALLED)
 
 test-faults: $(INSTALLED) ## runs killed at 20 random steps, compiled steps, four devices, on the backend of BACKEND (minutes)
 	KERAS_BACKEND=$(BACKEND) FORNET_KILLS=20 $(PYTEST) $(addprefix tests/training/test_,resume.py checkpoint.py compile.py devices.py)
+
+test-backbones: $(INSTALLED) ## backbones of KerasHub and KerasCV, which it installs, from local folders
+	$(BIN)/python -m pip install -qq --editable ".[keras-hub,keras-cv]"
+	KERAS_BACKEND=tensorflow $(PYTEST) tests/backbones tests/model/test_hostile_models.py
 
 fuzz: $(INSTALLED) ## mutated images, lists, configurations and model folders against the readers, for SECONDS (300)
 	$(BIN)/python -m pip install -qq --editable ".[fuzz]"

@@ -101,7 +101,7 @@ def main(artifacts: tuple[Path, ...], clients: int, minutes: float, json_file: P
     size = next(iter(opened.values())).manifest.size
     images = [render_scene(seed, size).image for seed in range(IMAGES)]
     files = [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
-    expected = {name: [one.find(image).labels for image in images] for name, one in opened.items()}
+    expected = {name: [one.find(image).label_ids for image in images] for name, one in opened.items()}
     with serving(artifacts) as host, ThreadPoolExecutor(clients) as pool:
         megabytes = [memory(host)]
         end = time.monotonic() + 60 * minutes

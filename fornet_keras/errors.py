@@ -1,5 +1,10 @@
 """Errors that a user sees: one clear line with the finding, the expectation and the fix."""
 
+import re
+
+_OUT_OF_MEMORY = re.compile("out of memory|resource_exhausted|OOM when|(can't|failed to) allocate", re.I)
+"""How TensorFlow, JAX, PyTorch, ONNX Runtime and OpenCV say it, each in an error of its own."""
+
 
 class FoRNetError(Exception):
     """Base of every error caused by a user's input; the command line prints it without a traceback.
@@ -28,6 +33,16 @@ def reason(error: Exception) -> str:
     """The first line of what an error of another package says."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of Python or of another package says that the memory is full.
+
+    One of ours, or of a file, does not: it is of a server's own memory, or of a file "out of memory.png".
+    """
+    if isinstance(error, FoRNetError | OSError):
+        return False
+    return isinstance(error, MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
 
 
 class ConfigError(FoRNetError):

@@ -38,7 +38,7 @@ def summarize(model: FoRNet, size: tuple[int, int], top_k: float | None = None) 
 
     Returns:
         dict with `parameters`, `macs`, `by_part` (part → `parameters` and `macs`), `dense_macs` (at a top-k
-        of 1), `size` and `top_k`.
+        of 1), `size`, `top_k` and `refined_share` (of the regions, of which at least one is refined).
     """
     top_k = model.top_k if top_k is None else top_k
     regions = prod(-(-side // model.region_size) for side in size)
@@ -59,6 +59,7 @@ def summarize(model: FoRNet, size: tuple[int, int], top_k: float | None = None) 
         "dense_macs": dense_macs,
         "size": list(size),
         "top_k": top_k,
+        "refined_share": kept / regions,
     }
 
 

@@ -1,7 +1,8 @@
 // LiteRT on Android. Compiled by kotlinc against the signatures it uses, not run: no Android SDK was at hand.
 //
+// src/main/java/YOUR/PACKAGE/Segmenter.kt:  this file, with `package YOUR.PACKAGE` as its first line
 // build.gradle.kts:  dependencies { implementation("com.google.ai.edge.litert:litert:1.4.2") }
-//                    android { defaultConfig { minSdk = 26 }  // for Bitmap.Config.HARDWARE
+//                    android { defaultConfig { minSdk = 28 }  // for ImageDecoder
 //                              androidResources { noCompress += "tflite" } }
 // src/main/assets/:  model.tflite and manifest.json, from
 //                    `python cli.py export MODEL --format litert --size 360x640 --output phone`

@@ -47,7 +47,7 @@ class Check(_Strict):
         label_agreement: share of the pixels with the same label, 0…1.
         region_agreement: share of the regions on whose refinement both agree, 0…1.
         largest_logit_difference: over the regions on which both agree; None where logits were not written.
-        miou: of the exported model, 0…1; None without labels.
+        miou: of the exported model, each label at its own size, 0…1; None without labels.
         miou_keras: of Keras, on the same images.
     """
 
@@ -88,6 +88,8 @@ class Proof(_Strict):
         keras_at_1: label agreement of Keras at a top-k of 1 with Keras at the model's own.
         exported_at_1: label agreement of Keras at a top-k of 1 with the exported model: one that had lost
             its mask would refine every region, and be nearer to this one than to `at_top_k`.
+        keras_coarse, exported_coarse: the same with Keras' coarse path alone, which one that had lost its
+            branch would be nearer to; None in artifacts of before.
     """
 
     tolerance: Tolerance
@@ -95,6 +97,8 @@ class Proof(_Strict):
     at_top_k: tuple[Check, ...] = Field(min_length=1)
     keras_at_1: float
     exported_at_1: float
+    keras_coarse: float | None = None
+    exported_coarse: float | None = None
 
     def with_unseen(self, twin: Proof) -> Proof:
         """This proof, with what only a twin that has every output can show: its regions and logits."""
@@ -105,11 +109,19 @@ class Proof(_Strict):
         return self.model_copy(update={"at_top_k": tuple(x.model_copy(update=more) for x, more in pairs)})
 
 
+class Source(_Strict):
+    """The model that was exported: the name of its folder, and the SHA-256 of its weights."""
+
+    model: str
+    weights_sha256: str
+
+
 class Manifest(_Strict):
     """The content of `manifest.json`."""
 
     task: Literal["semantic segmentation"] = "semantic segmentation"
     created: str = Field(description="UTC, ISO 8601")
+    source: Source | None = None
     format: Format
     precision: Precision
     size: tuple[PositiveInt, PositiveInt]
@@ -157,8 +169,8 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of an exported model, and check its files.
+def read_manifest(folder: Path, *, with_files: bool = True) -> Manifest:
+    """Read the manifest of an exported model, and check its files, unless they are where it runs.
 
     Raises:
         ExportError: there is none, it is not one, or a file is not what it says.
@@ -183,9 +195,14 @@ def read_manifest(folder: Path) -> Manifest:
         raise ExportError(
             f"{path}: no SHA-256 of {missing[0]}; expected what `export` writes; export it again"
         )
+    if with_files:
+        _require_files(folder, manifest)
+    return manifest
+
+
+def _require_files(folder: Path, manifest: Manifest) -> None:
     found = file_sums(folder)
     for name, expected in manifest.sha256.items():
         if found.get(name) != expected:
             state = "missing" if name not in found else "not the one that was exported (SHA-256)"
             raise ExportError(f"{folder / name}: {state}; export it again or copy the whole folder")
-    return manifest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import warnings
@@ -34,6 +35,8 @@ PACKAGES = {
 """Format → the package that runs it, and what to install for it."""
 
 DEVICES = ("cpu", "gpu")
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+"""Where a container on Linux finds its share of the machine's time: microseconds, and of how many."""
 
 Run = Callable[[NDArray[np.uint8]], dict[str, NDArray[Any]]]
 """From images uint8 `(batch, height, width, 3)` to the outputs by name."""
@@ -45,7 +48,8 @@ def open_runtime(folder: Path, format: str, threads: int | None = None, device: 
     Args:
         folder: what `export` has written.
         format: one of the export formats.
-        threads: threads of the runtime; None takes every core. A SavedModel has TensorFlow's, which are that.
+        threads: threads of the runtime; None takes every core, or what a container may have of them. A
+            SavedModel has TensorFlow's.
         device: of `DEVICES`; gpu is CUDA in ONNX Runtime, and OpenVINO's.
 
     Raises:
@@ -56,6 +60,7 @@ def open_runtime(folder: Path, format: str, threads: int | None = None, device: 
             f"{folder}: --device gpu is not of {format}; expected an onnx or openvino artifact; leave it out"
             + ", and TensorFlow takes a GPU that it finds" * (format == "saved_model")
         )
+    threads = threads or allowed_cores()
     package, requirement = PACKAGES[format]
     if find_spec(package) is None:
         raise ExportError(f"{folder}: needs the package {package}: pip install '{requirement}'")
@@ -93,9 +98,18 @@ def of_the_machine(error: Exception) -> bool:
 
 def usable_cores() -> int:
     """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    # Not on macOS and Windows.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, allowed_cores() or cores)
+
+
+def allowed_cores() -> int | None:
+    """How many cores' time a container may take, which no runtime looks at; None without a limit."""
+    try:
+        time, period = CPU_MAX.read_text().split()
+        return math.ceil(int(time) / int(period))
+    except (OSError, ValueError):  # none, or "max"
+        return None
 
 
 def _saved_model(folder: Path) -> Run:

@@ -13,7 +13,7 @@ BUDGET_ROUNDS = 7
 
 
 def fit_budget(
-    folder: Path, size: tuple[int, int], milliseconds: float, short_side: int | None = None
+    folder: Path, size: tuple[int, int], milliseconds: float, short_side: int | None = 0
 ) -> tuple[float, float]:
     """The largest share of the regions that this machine refines within a budget.
 
@@ -22,7 +22,8 @@ def fit_budget(
         size: height and width of the images in pixels.
         milliseconds: most that a prediction may take, bringing the image down and its labels up included;
             the median counts.
-        short_side: pixels to which the shorter side of larger images is brought down, or None.
+        short_side: pixels to which the shorter side of larger images is brought down; 0 takes their own size,
+            None the model's own.
 
     Returns:
         The share, of `BUDGET_RATIOS`, and the milliseconds that a prediction took at it.
@@ -30,7 +31,7 @@ def fit_budget(
     Raises:
         BudgetError: even the smallest share takes longer.
     """
-    found = candidates([folder], size, BUDGET_RATIOS, None, short_side=short_side or 0)
+    found = candidates([folder], size, BUDGET_RATIOS, None, short_side=short_side)
     [least] = measure(found[:1], BUDGET_ROUNDS, lambda: None)
     if least["median_ms"] > milliseconds:
         raise BudgetError(

@@ -11,6 +11,8 @@ from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 
+import keras
+
 from fornet_keras.benchmark.candidates import Candidate
 from fornet_keras.benchmark.measure import WARM_UP, benchmark_image
 
@@ -31,6 +33,7 @@ def peak_megabytes(candidate: Candidate) -> float | None:
 
 
 def _added_memory(make: Callable[[], Candidate], size: tuple[int, int]) -> float:
+    keras.config.set_image_data_format("channels_last")  # as `start_backend` does in the first process
     image = benchmark_image(size, None)
     with suppress(OSError):  # Linux alone has it; the most that imports and the image have taken is forgotten
         Path("/proc/self/clear_refs").write_text("5")

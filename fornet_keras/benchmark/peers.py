@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.artifacts.runtimes import OPENVINO_FILE, allowed_cores, open_onnx, openvino_settings
 from fornet_keras.errors import PeerError, reason
 
 PEERS = {"deeplabv3plus_mobilenetv3": "segmentation_models_pytorch", "segformer_b0": "transformers"}
@@ -48,7 +49,7 @@ def open_peer(
         name: of `PEERS`.
         runtime: of `peer_runtimes()`.
         size: height and width of the image in pixels.
-        threads: of the runtime; None takes every core.
+        threads: of the runtime; None takes every core, or what a container may have of them.
         precision: "float32", in "onnx" and "openvino" also "int8", with noise for calibration.
 
     Returns:
@@ -58,6 +59,7 @@ def open_peer(
     Raises:
         PeerError: its package is missing, or does not import here.
     """
+    threads = threads or allowed_cores()
     deployed = _deployed(_network(name), size)
     opener = {"torch": _in_torch, "onnx": _in_onnx, "openvino": _in_openvino}[runtime]
     with warnings.catch_warnings():
@@ -132,7 +134,6 @@ def _in_torch(deployed: Any, size: tuple[int, int], threads: int | None, precisi
 def _in_onnx(deployed: Any, size: tuple[int, int], threads: int | None, precision: str) -> Any:
     import torch
 
-    from fornet_keras.artifacts.runtimes import open_onnx
     from fornet_keras.export.formats import ONNX_FILE, ONNX_OPSET
     from fornet_keras.export.quantize import quantize_onnx
 
@@ -152,7 +153,6 @@ def _in_openvino(deployed: Any, size: tuple[int, int], threads: int | None, prec
     import openvino
     import torch
 
-    from fornet_keras.artifacts.runtimes import OPENVINO_FILE, openvino_settings
     from fornet_keras.export.quantize import quantize_openvino
 
     example = torch.zeros((1, *size, 3), dtype=torch.uint8)

@@ -3,7 +3,7 @@
 try:
     from fornet_keras.cli.root import main
 except ImportError as error:
-    if "cannot open shared object file" not in str(error):  # libGL, libxcb, libgthread, …
+    if error.name != "cv2" or not error.path:  # its extension was found, but not libGL, libxcb, libgthread, …
         raise
     raise SystemExit(
         f"Error: OpenCV cannot start ({error}); install that library, or without a display: "

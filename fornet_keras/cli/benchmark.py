@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
+from rich.console import Console
 
 from fornet_keras.artifacts.manifest import is_artifact
 from fornet_keras.benchmark.peers import PEERS
@@ -15,9 +16,9 @@ from fornet_keras.cli.backend import native_messages_dropped, start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import note_size
 from fornet_keras.cli.options import (
+    SHARES,
     Configuration,
     Model,
-    Shares,
     Size,
     backend_option,
     data_option,
@@ -28,6 +29,7 @@ from fornet_keras.cli.options import (
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, counting, show_table
 from fornet_keras.cli.settings import validation_data
+from fornet_keras.data.sizes import require_runnable
 from fornet_keras.doctor import BACKENDS, choose_backend
 from fornet_keras.shipped import shown
 
@@ -51,6 +53,7 @@ SHORT = {
         "benchmark runs/city --also jax --also torch --top-k 0.25,1",
         "benchmark phone --against deeplabv3plus_mobilenetv3 --against segformer_b0",
     ],
+    memory_advice="give a smaller --size",
 )
 @click.argument("models", nargs=-1, required=True, type=Model(), metavar="MODEL|ARTIFACT...")
 @backend_option
@@ -63,7 +66,7 @@ SHORT = {
 )
 @click.option(
     "--top-k",
-    type=Shares(),
+    type=SHARES,
     default=(),
     help="Shares of the regions at which a MODEL is timed. Default: its own.",
 )
@@ -72,7 +75,7 @@ SHORT = {
     "--threads",
     type=click.IntRange(1),
     help="Threads of LiteRT, ONNX Runtime, OpenVINO, and PyTorch of --against; Keras and a SavedModel have "
-    "their backend's. Default: every core.",
+    "their backend's. Default: every usable core.",
 )
 @device_option
 @click.option(
@@ -138,6 +141,7 @@ def benchmark(
             raise click.UsageError(
                 f"--{', --'.join(given)}: of a MODEL in Keras, and here are exported models only"
             )
+    require_runnable(size)
     dataset = validation_data(config_file, data_folder, split)
     for model in models:
         if dataset and not is_artifact(model):
@@ -149,7 +153,7 @@ def benchmark(
 
     others = [choose_backend(name).backend for name in dict.fromkeys(also)]
     others = [name for name in others if name != os.environ["KERAS_BACKEND"]]
-    with native_messages_dropped():
+    with native_messages_dropped() as terminal, Console(file=terminal).status("preparing …"):
         found = candidates(models, size, top_k, threads, against, others, device)
     with counting("timing", WARM_UP + repeats) as advance:
         rows = measure(found, repeats, advance, dataset)
@@ -159,7 +163,6 @@ def benchmark(
                 row["peak_megabytes"] = peak_megabytes(candidate) if memory else None
             row["miou"] = score(candidate, dataset) if dataset else None
             advance()
-    write_json(json_file, rows)
     heads = ["", "runtime", "top-k", "ms", "p95", "ratio", "img/s", "MB", "same"]
     heads += ["peak MB"] * memory + ["mIoU"] * bool(dataset)
     for size in dict.fromkeys(tuple(row["size"]) for row in rows):
@@ -167,6 +170,7 @@ def benchmark(
         show_table(
             title, heads, (_cells(row, memory, bool(dataset)) for row in rows if tuple(row["size"]) == size)
         )
+    write_json(json_file, rows)
 
 
 def _cells(row: dict[str, Any], memory: bool, scored: bool) -> list[str]:

@@ -21,6 +21,12 @@ from fornet_keras.data.sources import open_split, shared_note
 
 MAX_SIZES = 5  # image sizes in a line
 
+_split_option = click.option(
+    "--split",
+    metavar="NAME",
+    help="All images of this split, such as test, in the place of those that the configuration names.",
+)
+
 
 @click.group(
     cls=Group,
@@ -40,6 +46,7 @@ for _command in (synthesize, describe, rasterize):
 )
 @config_option
 @data_option
+@_split_option
 @set_option
 @json_option
 @click.pass_context
@@ -47,21 +54,20 @@ def check(
     context: click.Context,
     config_file: Path,
     data_folder: Path | None,
+    split: str | None,
     overrides: tuple[str, ...],
     json_file: Path | None,
 ) -> None:
-    """Read every label of both splits, count the classes, and list what is wrong."""
+    """Read every label of the splits that train and validate, count the classes, and list what is wrong."""
     config = read_settings(config_file, data_folder, overrides)
-    splits = ((config.data.train_split, config.data.exclude), (config.data.val_split, ()))
-    datasets = [open_split(config.data, split, exclude) for split, exclude in splits]
-    reports = [look_through(dataset) for dataset in datasets]
+    both = ((config.data.train_split, config.data.exclude), (config.data.val_split, ()))
+    datasets = [open_split(config.data, *chosen) for chosen in ([(split,)] if split else both)]
+    reports = [look_through(dataset, config.training.workers) for dataset in datasets]
     write_json(json_file, {"splits": [asdict(report) for report in reports]})
     _show(reports)
-    for note in (
-        reports[0].crop_note(config.augment.crop, config.data.short_side),
-        shared_note(config.data, datasets[0], datasets[1]),
-    ):
-        if note:
+    if not split:
+        crop_note = reports[0].crop_note(config.augment.crop, config.data.short_side)
+        for note in filter(None, (crop_note, shared_note(config.data, *datasets))):
             click.echo(note)
     void = [problem for report in reports if (problem := report.void_problem())]
     for problem in void:
@@ -115,6 +121,7 @@ def cache(
 )
 @config_option
 @data_option
+@_split_option
 @set_option
 @click.option(
     "--output",
@@ -135,6 +142,7 @@ def cache(
 def inspect(
     config_file: Path,
     data_folder: Path | None,
+    split: str | None,
     overrides: tuple[str, ...],
     output: Path,
     batches: int,
@@ -142,8 +150,9 @@ def inspect(
 ) -> None:
     """Count the training classes, and draw the first augmented training samples with their labels."""
     config = read_settings(config_file, data_folder, overrides)
-    dataset = open_split(config.data, config.data.train_split, config.data.exclude)
-    report = look_through(dataset)
+    chosen = (split,) if split else (config.data.train_split, config.data.exclude)
+    dataset = open_split(config.data, *chosen)
+    report = look_through(dataset, config.training.workers)
     dataset = usable(dataset, report, config.data.on_error, ERRORS.print)
     start_backend(None)
     from fornet_keras.data.pipeline import TrainingBatches

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,40 +10,35 @@ import click
 
 from fornet_keras.artifacts.manifest import is_artifact
 from fornet_keras.cli.backend import start_backend
-from fornet_keras.cli.budget import top_k_within
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.models import has_learnt_from, own_config, require_classes, short_side_of
+from fornet_keras.cli.models import own_config, require_classes, training_note
 from fornet_keras.cli.options import (
+    SHARES,
     Configuration,
-    Shares,
     backend_option,
-    budget_option,
     data_option,
     json_option,
     model_argument,
     on_error_option,
-    short_side_option,
     split_option,
-    top_k_option,
 )
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.scores import learnt_note, show_curve, show_official_scores, show_scores
+from fornet_keras.cli.scores import show_curve, show_official_scores, show_scores
 from fornet_keras.cli.screen import ERRORS, counting
 from fornet_keras.cli.settings import look_through_to_use, read_settings
-from fornet_keras.cli.views import Views, make_predictor, open_artifact, views_options
+from fornet_keras.cli.views import Look, look_options, open_artifact
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.artifact import ArtifactPredictor
+from fornet_keras.prediction.predicts import Predicts
 from fornet_keras.prediction.submission import require_own_places, save_label_values
 from fornet_keras.shipped import shown
 
 if TYPE_CHECKING:  # they import Keras
     from fornet_keras.evaluation.cityscapes import LabelFiles
     from fornet_keras.evaluation.evaluate import Scores
-    from fornet_keras.prediction.predictor import Predictor
-    from fornet_keras.prediction.views import ViewsPredictor
 
 BANDS = (1, 3, 5)
 """Radii in pixels of the bands around label borders."""
@@ -62,6 +56,7 @@ BOUNDARY_RADIUS = 3
         "evaluate runs/camvid --config configs/camvid.yaml --data DIR --curve 0.1,0.5,1",
         "evaluate phone_int8 --config configs/camvid.yaml --data DIR",
     ],
+    memory_advice="give a small --window, or a smaller --short-side",
 )
 @model_argument
 @click.option(
@@ -74,13 +69,10 @@ BOUNDARY_RADIUS = 3
 @data_option
 @split_option
 @on_error_option
-@top_k_option
-@budget_option
-@views_options
-@short_side_option
+@look_options
 @click.option(
     "--curve",
-    type=Shares(),
+    type=SHARES,
     default=(),
     help="Also score at these shares of the regions, in the same run, beside --top-k's.",
 )
@@ -113,12 +105,7 @@ def evaluate(
     data_folder: Path | None,
     split: str | None,
     on_error: str | None,
-    top_k: float | None,
-    budget_ms: float | None,
-    window: tuple[int, int] | None,
-    flip: bool,
-    scales: tuple[float, ...],
-    short_side: int | None,
+    look: Look,
     curve: tuple[float, ...],
     report_folder: Path | None,
     save_folder: Path | None,
@@ -130,11 +117,9 @@ def evaluate(
     MODEL is a run folder, a saved model's folder, the name of a shipped model, or an exported model. On data
     in the layout of Cityscapes also the benchmark's own scores, as cityscapesScripts gives them.
     """
-    views: Views = {"window": window, "flip": flip, "scales": scales}
     exported = None
     if is_artifact(model):
-        of_keras = {"backend": backend, "top_k": top_k, "budget_ms": budget_ms, **views, "curve": curve}
-        exported = open_artifact(model, of_keras | {"short_side": short_side is not None})
+        exported = open_artifact(model, {"backend": backend, **look.given(), "curve": curve})
     config_file = config_file or own_config(model)
     config = read_settings(config_file, data_folder, [f"data.on_error={on_error}"] if on_error else [])
     if submission_folder:
@@ -146,60 +131,58 @@ def evaluate(
     from fornet_keras.evaluation.cityscapes import find_label_files
     from fornet_keras.evaluation.report import save_report
 
-    predictors: Iterator[Predictor | ViewsPredictor | ArtifactPredictor]
+    predictors: Iterator[Predicts]
     if exported:
         require_classes(model, exported.table, dataset)
         predictors = iter((exported,))
     else:
-        predictors = _predictors(model, dataset, top_k, budget_ms, curve, views, short_side)
+        predictors = _predictors(model, dataset, look, curve)
     predictor = next(predictors)
     label_files = find_label_files(dataset)
     scores, official = _score(predictor, dataset, label_files, save_folder, submission_folder)
     points = [scores] if curve else []
     points += [_score(other, dataset)[0] for other in predictors]
     points.sort(key=lambda point: point.top_k)
-    learnt = has_learnt_from(model, config.data, dataset.split)
-    found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": learnt}
-    found |= scores.as_json() | ({"cityscapes": official} if official else {})
-    found |= {"size": exported.size, "precision": exported.precision} if exported else {}
-    found |= {"curve": [point.as_json() for point in points]} if curve else {}
+    note = training_note(model, config.data, dataset) or ""
+    found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": bool(note)}
+    found |= _as_json(scores, official, exported, points)
     title = f"{shown(model)} on {dataset.name} {dataset.split}"
     title += f", shorter side {scores.short_side} px at most" if scores.short_side else ""
-    note = learnt_note(dataset.split) if learnt else ""
     try:
         write_json(json_file, found)
     finally:  # what took hours is not lost to a full disk
         _show(title, note, scores, official, points)
     if report_folder:
-        page = save_report(
-            report_folder, title, dataset, predictor, predictor.region_size, scores, points, note, official
-        )
+        with ERRORS.status("writing the report …"):
+            page = save_report(report_folder, title, dataset, predictor, scores, points, note, official)
         click.echo(f"report: {page}")
     for kind, folder in (("predictions", save_folder), ("submission", submission_folder)):
         if folder:
             click.echo(f"{kind}: {folder}")
 
 
-def _predictors(
-    model: Path,
-    dataset: Dataset,
-    top_k: float | None,
-    budget_ms: float | None,
-    curve: Sequence[float],
-    views: Views,
-    short_side: int | None,
-) -> Iterator[Predictor | ViewsPredictor]:
+def _predictors(model: Path, dataset: Dataset, look: Look, curve: Sequence[float]) -> Iterator[Predicts]:
     """The predictor that is asked for, then one for each further share of the curve."""
     from fornet_keras.model_folder import load_model
 
-    short_side = short_side_of(model, 0 if views["window"] and short_side is None else short_side)
-    size = partial(image_size, dataset.samples[0].image)
-    top_k = top_k_within(budget_ms, top_k, any(views.values()), model, size, short_side)
-    network, table = load_model(model, top_k)
+    look = look.resolved(model)
+    network, table = load_model(model, look.top_k_within(model, image_size(dataset.samples[0].image)))
     require_classes(model, table, dataset)
-    yield make_predictor(network, **views, short_side=short_side)
+    yield look.predictor(network)
     for share in set(curve) - {network.top_k}:
-        yield make_predictor(network.with_top_k(share), **views, short_side=short_side)
+        yield look.predictor(network.with_top_k(share))
+
+
+def _as_json(
+    scores: Scores,
+    official: dict[str, Any] | None,
+    exported: ArtifactPredictor | None,
+    points: Sequence[Scores],
+) -> dict[str, Any]:
+    """The scores for `--json`, and what there is beside them."""
+    found = scores.as_json() | ({"cityscapes": official} if official else {})
+    found |= exported.manifest.model_dump(include={"size", "precision"}) if exported else {}
+    return found | ({"curve": [point.as_json() for point in points]} if points else {})
 
 
 def _show(
@@ -226,7 +209,7 @@ def _require_fit_for_submission(
 
 
 def _score(
-    predictor: Predictor | ViewsPredictor | ArtifactPredictor,
+    predictor: Predicts,
     dataset: Dataset,
     label_files: Mapping[Sample, LabelFiles] | None = None,
     save_folder: Path | None = None,

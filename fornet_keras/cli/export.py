@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from fornet_keras.artifacts.manifest import Format, Manifest, Precision
+from fornet_keras.artifacts.manifest import Format, Manifest, Precision, Source
 from fornet_keras.atomic import new_folder
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import note_size, require_classes
 from fornet_keras.cli.options import (
+    SHARES,
     Configuration,
-    Shares,
     Size,
     data_option,
     json_option,
@@ -27,6 +27,7 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, quoted, show_table
 from fornet_keras.cli.settings import validation_data
 from fornet_keras.errors import ExportError
+from fornet_keras.model_description import read_description
 
 if TYPE_CHECKING:
     from fornet_keras.model import FoRNet
@@ -39,12 +40,13 @@ PRECISIONS = get_args(Precision)
     cls=Command,
     short_help="Write a model for phones and servers, and prove it.",
     examples=[
-        "export runs/city --format litert --size 512x1024 --output phone",
-        "export runs/city --format litert --precision int8 --size 512x1024 --calibration IMAGES --output i8",
-        "export runs/city --format onnx --size 512x1024 --top-k 0.1,0.25,0.5,1 --importance --output ratios",
-        "export runs/city --format onnx --static --size 512x1024 --output jetson",
-        "export runs/city --format saved_model --size 512x1024 --top-k 0.25 --output serving/city",
+        "export runs/city --format litert --size 256x512 --output phone",
+        "export runs/city --format litert --precision int8 --size 256x512 --calibration IMAGES --output i8",
+        "export runs/city --format onnx --size 256x512 --top-k 0.1,0.25,0.5,1 --importance --output ratios",
+        "export runs/city --format onnx --static --size 256x512 --output jetson",
+        "export runs/city --format saved_model --size 256x512 --top-k 0.25 --output serving/city",
     ],
+    memory_advice="give a smaller --size",
 )
 @model_argument
 @click.option("--format", "format_name", type=click.Choice(FORMATS), required=True, help="What is written.")
@@ -63,7 +65,7 @@ PRECISIONS = get_args(Precision)
 )
 @click.option(
     "--top-k",
-    type=Shares(),
+    type=SHARES,
     default=(),
     help="Share of the regions that is refined; with several, one artifact each in --output. "
     "Default: the model's own.",
@@ -134,6 +136,7 @@ def export(
     if len(top_k) > 1 and output.exists():
         raise ExportError(f"{output}: is there already; choose another --output, or remove it")
     network, table = load_model(model, top_k[0] if top_k else None)
+    source = Source(model=model.resolve().name, weights_sha256=read_description(model).sha256)
     note_size(model, size)
     if dataset:
         require_classes(model, table, dataset)
@@ -143,7 +146,7 @@ def export(
 
     def write(network: FoRNet, folder: Path) -> tuple[Path, Manifest]:
         with OUTPUT.status(f"writing and proving {format_name} at top-k {network.top_k:g} …"):
-            return export_model(network, table, folder, spec, proof)
+            return export_model(network, table, folder, spec, proof, source)
 
     if len(top_k) < 2:
         written = [write(network, output)]
@@ -157,15 +160,17 @@ def export(
         write_json(json_file, {"artifacts": [as_json(*one) for one in written]})
     for folder, manifest in written:
         _show(folder, manifest)
-    _tell_next([folder for folder, _ in written], format_name)
+    _tell_next(output, [folder for folder, _ in written], format_name)
 
 
-def _tell_next(artifacts: Sequence[Path], format_name: Format) -> None:
+def _tell_next(output: Path, artifacts: Sequence[Path], format_name: Format) -> None:
     """Say which commands use what was written."""
     program = click.get_current_context().find_root().command_path
     first, *_ = names = [quoted(folder) for folder in artifacts]
+    # A folder of pictures holds one model's: with the number of a SavedModel's version, or a ratio, below.
+    which = "_".join((output.absolute().name, *artifacts[0].relative_to(output).parts))
     commands = [
-        f"{program} predict {first} IMAGE --output predicted",
+        f"{program} predict {first} IMAGE --output {quoted(Path(f'{which}_predicted'))}",
         f"{program} benchmark {' '.join(names)}",
     ]
     if format_name != "saved_model":

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from fornet_keras.errors import FoRNetError, RunInterrupted
+from fornet_keras.errors import FoRNetError, RunInterrupted, is_out_of_memory, reason
 
 FAILED = 1
 INTERRUPTED = 130
@@ -22,11 +22,31 @@ class _Terminated(KeyboardInterrupt):
 
 
 class Command(click.Command):
-    """A command whose help ends with examples, each a line without the program's name."""
+    """A command whose help ends with examples, each a line without the program's name.
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+    Where the memory is full, it ends with the advice that it has for that.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        examples: Sequence[str] = (),
+        memory_advice: str = "close other programs, or take smaller images",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.examples = examples
+        self.memory_advice = memory_advice
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException:  # it may name a file "out of memory"
+            raise
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise FoRNetError(f"out of memory ({reason(error)}); {self.memory_advice}") from error
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -65,9 +85,6 @@ class Group(Command, click.Group):
             code = _failed(str(error), 128 + error.signal_number)
         except FoRNetError as error:
             code = _failed(f"Error: {error}")
-        except MemoryError as error:
-            reason = f" ({error})" if str(error) else ""
-            code = _failed(f"Error: out of memory{reason}; close other programs, or take smaller images")
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             code = _failed(f"Error: {place}{error.strerror or error}")

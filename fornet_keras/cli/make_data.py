@@ -9,12 +9,10 @@ from typing import Any
 import click
 
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import Size, json_option
+from fornet_keras.cli.options import Number, Size, json_option
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.screen import counting, quoted
+from fornet_keras.cli.screen import ERRORS, counting, quoted
 from fornet_keras.data.description import DESCRIPTION_FILE
-
-MAX_SCENES = 1_000_000  # of a split: that of data/synthetic/city.py, which takes long to import
 
 LISTED = 5  # annotations in a line about many
 
@@ -33,7 +31,7 @@ VAL_NAMES = ("val", "valid", "validation", "dev", "test")
 @click.option(
     "--train",
     "num_train",
-    type=click.IntRange(1, MAX_SCENES),
+    type=click.IntRange(min=1),
     default=160,
     show_default=True,
     metavar="N",
@@ -42,7 +40,7 @@ VAL_NAMES = ("val", "valid", "validation", "dev", "test")
 @click.option(
     "--val",
     "num_val",
-    type=click.IntRange(1, MAX_SCENES),
+    type=click.IntRange(min=1),
     default=40,
     show_default=True,
     metavar="N",
@@ -87,7 +85,7 @@ def synthesize(
 @click.option(
     "--val",
     "share",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Number(0, 1, min_open=True, max_open=True),
     metavar="SHARE",
     help="Where there is one split or none: this share of the labelled images validates, the others train, "
     "as train.txt and val.txt then say. The images in the order of their names are cut into five stretches "
@@ -105,7 +103,8 @@ def describe(folder: Path, share: float | None, json_file: Path | None) -> None:
     path = folder / DESCRIPTION_FILE
     result: dict[str, Any] = {"output": path}
     if share is None or not path.exists():
-        source, result["splits"], description = write_draft(folder)
+        with ERRORS.status("reading labels …"):
+            source, result["splits"], description = write_draft(folder)
         click.echo(
             f"{path}: a draft of {len(description.classes)} classes, from {source}; "
             f"splits: {', '.join(result['splits']) or 'none'}"
@@ -190,7 +189,7 @@ def _check_command(folder: Path, splits: Sequence[str]) -> str:
     train = next((lower[name] for name in TRAIN_NAMES if name in lower), "+".join(others))
     chosen = [f"data.train_split={train}"] * (train != "train") + [f"data.val_split={val}"] * (val != "val")
     settings = "".join(f" --set {quoted(Path(setting))}" for setting in chosen)
-    return f"{_program()} data check --config folder --data {quoted(folder)}{settings}"
+    return f"{_program()} data check --config finetune --data {quoted(folder)}{settings}"
 
 
 def _program() -> str:

@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 
 from fornet_keras.artifacts.manifest import MANIFEST, artifacts_in, is_artifact
+from fornet_keras.cli.scores import learnt_note
 from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
-from fornet_keras.errors import ConfigError, ModelError
+from fornet_keras.data.sources import open_split, shared_note
+from fornet_keras.errors import ConfigError, DataError, ModelError
 from fornet_keras.model_description import config_beside, find_description, read_description
 from fornet_keras.shipped import shown
 
@@ -51,14 +53,14 @@ def own_config(folder: Path) -> Path:
     raise click.UsageError(f"Missing option '--config': {folder} has no config.yaml of its own")
 
 
-def short_side_of(folder: Path, asked: int | None) -> int | None:
-    """Pixels to which larger images are brought down: those asked for, or the model's own; None for 0.
+def short_side_of(folder: Path, asked: int | None) -> int:
+    """Pixels to which larger images are brought down: those asked for, or the model's own; 0 for none.
 
     Raises:
         ModelError: the model does not say, because it is damaged.
     """
     if asked is not None:
-        return asked or None
+        return asked
     own = read_description(folder).short_side
     if own:
         click.echo(
@@ -66,7 +68,7 @@ def short_side_of(folder: Path, asked: int | None) -> int | None:
             "learnt; --short-side 0 leaves them as they are",
             err=True,
         )
-    return own
+    return own or 0
 
 
 def note_size(folder: Path, size: tuple[int, int]) -> None:
@@ -105,21 +107,41 @@ def require_classes(folder: Path, table: LabelTable, dataset: Dataset) -> None:
         )
 
 
-def has_learnt_from(folder: Path, data: DataConfig, split: str) -> bool:
-    """Whether the configuration beside a model says that it was trained on a split of this data.
+def training_note(folder: Path, data: DataConfig, dataset: Dataset) -> str | None:
+    """What must be said of a model's scores where it was trained on some of the images: a line, or None.
 
-    Where there is none, or it cannot be read, nothing is known: False.
+    The configuration beside the model says what it was trained on; without one nothing is known.
+
+    Args:
+        folder: the model's.
+        data: where `dataset` was opened.
+        dataset: the images that are scored.
     """
+    trained = _training_data(folder, data)
+    if trained is None:
+        return None
+    if trained.trains_on(dataset.split):
+        return learnt_note(dataset.split)
+    try:
+        train_set = open_split(trained, trained.train_split, trained.exclude)
+    except DataError:  # a shipped model's lay elsewhere
+        return None
+    return shared_note(trained, train_set, dataset)
+
+
+def _training_data(folder: Path, data: DataConfig) -> DataConfig | None:
+    """What a model was trained on, where it can have been in the folder of `data`."""
     file = config_beside(folder)
     if file is None:
-        return False
+        return None
     try:
         trained = read_config(file).data
     except ConfigError:
-        return False
+        return None
     # A shipped model does not say where its data lay.
     elsewhere = trained.root is not None and _real(trained.root) != _real(data.root or "")
-    return trained.format == data.format and not elsewhere and trained.trains_on(split)
+    here = trained.format == data.format and not elsewhere
+    return trained.model_copy(update={"root": data.root}) if here else None
 
 
 def _real(path: str) -> str:

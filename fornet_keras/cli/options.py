@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -14,36 +15,35 @@ from fornet_keras.doctor import BACKENDS
 from fornet_keras.shipped import find_config, find_model
 
 
-class Share(click.ParamType):
-    """A number in (0, 1]."""
+class Number(click.FloatRange):
+    """A finite number in a range; click's own lets NaN through."""
 
-    name = "R"
+    name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            share = float(value)
-        except ValueError:
-            share = float("nan")
-        if not 0 < share <= 1:
-            self.fail(
-                f"{value} is not a share of the regions; expected a number above 0 and up to 1, such as 0.25",
-                param,
-                ctx,
-            )
-        return share
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a valid {self.name}.", param, ctx)
+        return number
 
 
-class Shares(click.ParamType):
-    """Numbers in (0, 1], with commas between them."""
+class Numbers(click.ParamType):
+    """Such numbers, with commas between them."""
 
-    name = "R,R,..."
+    def __init__(self, name: str, one: Number) -> None:
+        self.name = name
+        self.one = one
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[float, ...]:
         if isinstance(value, tuple):
             return value
-        return tuple(Share().convert(part, param, ctx) for part in value.split(","))
+        return tuple(self.one.convert(part, param, ctx) for part in value.split(","))
+
+
+SHARE = Number(0, 1, min_open=True)
+SHARES = Numbers("R,R,...", SHARE)
 
 
 class Size(click.ParamType):
@@ -62,13 +62,6 @@ class Size(click.ParamType):
                 f"{value} is not a size; expected HEIGHTxWIDTH in pixels, such as 1024x2048", param, ctx
             )
         return int(sides[1]), int(sides[2])
-
-
-class ShortSide(click.IntRange):
-    """Pixels, at least 32, or 0."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        return 0 if str(value).strip() == "0" else super().convert(value, param, ctx)
 
 
 class Model(click.ParamType):
@@ -136,24 +129,9 @@ split_option = click.option(
 
 top_k_option = click.option(
     "--top-k",
-    type=Share(),
-    help="Share of the regions that is refined, above 0 and up to 1. Default: the model's own.",
-)
-
-short_side_option = click.option(
-    "--short-side",
-    type=ShortSide(min=32),
-    metavar="PIXELS",
-    help="Bring the shorter side of larger images down to this before predicting; 0 predicts each at its own "
-    "size. What comes out has the image's own size. Default: the model's own, near that of the images it has "
-    "learnt from.",
-)
-
-budget_option = click.option(
-    "--budget-ms",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="MS",
-    help="Measure here, and refine as many regions as a prediction of so many milliseconds allows.",
+    type=SHARE,
+    metavar="R",
+    help="Share of the regions that is refined. Default: the model's own.",
 )
 
 device_option = click.option(

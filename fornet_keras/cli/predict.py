@@ -7,40 +7,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from fornet_keras.artifacts.manifest import is_artifact
 from fornet_keras.cli.backend import start_backend
-from fornet_keras.cli.budget import top_k_within
 from fornet_keras.cli.group import FAILED, Command
-from fornet_keras.cli.models import short_side_of, weights_mark
+from fornet_keras.cli.models import weights_mark
 from fornet_keras.cli.options import (
     backend_option,
-    budget_option,
     device_option,
     json_option,
     model_argument,
     overwrite_option,
-    short_side_option,
-    top_k_option,
 )
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
-from fornet_keras.cli.views import Views, make_predictor, open_artifact, views_options
+from fornet_keras.cli.views import Look, look_options, open_artifact
 from fornet_keras.prediction.inputs import Input, find_inputs
 from fornet_keras.prediction.predict import FolderPrediction, Outcome
+from fornet_keras.prediction.predicts import Predicts
 from fornet_keras.prediction.ray_engine import predict_with_ray
 from fornet_keras.prediction.record import recorded_settings
 from fornet_keras.prediction.video import first_size
 from fornet_keras.shipped import shown
-
-if TYPE_CHECKING:
-    from fornet_keras.prediction.artifact import ArtifactPredictor
-    from fornet_keras.prediction.predictor import Predictor
-    from fornet_keras.prediction.views import ViewsPredictor
 
 
 @click.command(
@@ -52,6 +43,7 @@ if TYPE_CHECKING:
         'predict runs/camvid frames "more/*.png" drive.mp4 camera:0 --output pictures --top-k 0.25',
         "predict exported/onnx @frames.txt --output pictures --engine ray --workers 8",
     ],
+    memory_advice="give a small --window, or a smaller --short-side",
 )
 @model_argument
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
@@ -64,10 +56,7 @@ if TYPE_CHECKING:
     help="Folder of the pictures.",
 )
 @backend_option
-@top_k_option
-@budget_option
-@views_options
-@short_side_option
+@look_options
 @device_option
 @click.option("--overlay", is_flag=True, help="Also write the image under its class colours.")
 @click.option(
@@ -106,12 +95,7 @@ def predict(
     inputs: tuple[str, ...],
     output: Path,
     backend: str | None,
-    top_k: float | None,
-    budget_ms: float | None,
-    window: tuple[int, int] | None,
-    flip: bool,
-    scales: tuple[float, ...],
-    short_side: int | None,
+    look: Look,
     device: str,
     overlay: bool,
     importance: bool,
@@ -134,13 +118,11 @@ def predict(
         _require_fit_for_ray(model, found, device)
     elif context.get_parameter_source("workers") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--workers is of --engine ray")
-    views: Views = {"window": window, "flip": flip, "scales": scales}
-    settings = {"model": shown(model), "weights": weights_mark(model), "budget_ms": budget_ms, **views}
-    predictor: Predictor | ViewsPredictor | ArtifactPredictor
+    settings = {"model": shown(model), "weights": weights_mark(model), **asdict(look)}
+    predictor: Predicts
     if is_artifact(model):
-        of_keras = {"backend": backend, "top_k": top_k, "budget_ms": budget_ms, **views}
-        of_keras |= {"short_side": short_side is not None, "importance": importance}
-        predictor = open_artifact(model, of_keras, device)
+        asked = {"backend": backend, **look.given(), "importance": importance}
+        predictor = open_artifact(model, asked, device)
         table = predictor.table
     elif device != "cpu":
         raise click.UsageError("--device is of an exported model; Keras takes what its --backend finds")
@@ -148,18 +130,13 @@ def predict(
         start_backend(backend)
         from fornet_keras.model_folder import load_model
 
-        short_side = short_side_of(model, 0 if window and short_side is None else short_side)
-        size = first_size(found) if budget_ms else (0, 0)
-        settings |= {"budget_size": size if budget_ms else None}
-        anew = overwrite or top_k or any(views.values())
-        recorded = None if anew else _recorded_top_k(output, settings, size)
-        top_k = recorded or top_k_within(
-            budget_ms, top_k, any(views.values()), model, lambda: size, short_side
-        )
-        network, table = load_model(model, top_k)
-        predictor = make_predictor(network, **views, short_side=short_side)
-    asked = {"labels": True, "overlay": overlay, "importance": importance}
-    kinds = [kind for kind, wanted in asked.items() if wanted]
+        look = look.resolved(model)
+        size = first_size(found) if look.budget_ms else (0, 0)
+        settings |= {"budget_size": size if look.budget_ms else None}
+        recorded = None if overwrite else _recorded_top_k(output, settings, size)
+        network, table = load_model(model, recorded or look.top_k_within(model, size))
+        predictor = look.predictor(network)
+    kinds = ["labels", *["overlay"] * overlay, *["importance"] * importance]
     if importance and any(entry.is_video for entry in found):
         click.echo("note: of videos only the overlay is written, not the importance", err=True)
     settings |= {"top_k": predictor.top_k}
@@ -207,8 +184,10 @@ def end_prediction(
     result = {"model": model, "top_k": prediction.predictor.top_k, "output": prediction.output}
     result |= {"classes": prediction.table.names, "milliseconds": milliseconds}
     result |= {status: counts[status] for status in ("written", "kept", "failed")}
-    write_json(json_file, result | {"inputs": [asdict(outcome) for outcome in outcomes]})
-    _tell(prediction.output, outcomes, counts, on_error, milliseconds)
+    try:
+        write_json(json_file, result | {"inputs": [asdict(outcome) for outcome in outcomes]})
+    finally:  # what failed is known, wherever the file cannot be written
+        _tell(prediction.output, outcomes, counts, on_error, milliseconds)
     if counts["failed"] and on_error == "fail":
         context.exit(FAILED)
 

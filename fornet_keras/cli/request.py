@@ -56,11 +56,12 @@ def request(
 ) -> None:
     """Predict images at a server that runs ARTIFACT, a SavedModel that `export` has written.
 
-    Its manifest says which size the images are letterboxed to and what colours the classes have; where its
-    folder is a version's, that version is asked. What is written, kept and listed is as with `predict`. A
-    server that stops answering ends the command; given again, it goes on where it was.
+    Of ARTIFACT, manifest.json is enough here: it says which size the images are letterboxed to and what
+    colours the classes have. Where its folder is a version's, that version is asked. What is written, kept
+    and listed is as with `predict`. A server that stops answering ends the command; given again, it goes on
+    where it was.
     """
-    manifest = read_manifest(artifact)
+    manifest = read_manifest(artifact, with_files=False)
     _require_fit(artifact, manifest, rest)
     usual = "localhost:8501" if rest else "localhost:8500"
     server = server or usual

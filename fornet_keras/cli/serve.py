@@ -35,7 +35,9 @@ from fornet_keras.errors import ServingError
     show_default=True,
     help="Requests at a time; one more is told to come back.",
 )
-@click.option("--threads", type=click.IntRange(1), help="Threads of the runtimes. Default: every core.")
+@click.option(
+    "--threads", type=click.IntRange(1), help="Threads of the runtimes. Default: every usable core."
+)
 @device_option
 @json_option
 def serve(

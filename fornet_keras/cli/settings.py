@@ -42,7 +42,7 @@ def validation_data(config_file: Path | None, data_folder: Path | None, split: s
     return None
 
 
-def look_through(dataset: Dataset, workers: int = 2, cache: Path | None = None) -> ScanReport:
+def look_through(dataset: Dataset, workers: int, cache: Path | None = None) -> ScanReport:
     """Scan a data set behind a progress bar."""
     with counting(f"looking through {dataset.split}", len(dataset)) as advance:
         return scan(dataset, workers, advance, cache)
@@ -55,4 +55,6 @@ def look_through_to_use(dataset: Dataset, config: Config) -> Dataset:
         DataError: there are problems and they may not be skipped, or nothing is left.
     """
     report = look_through(dataset, config.training.workers, CACHE)
+    if note := report.turned_note():
+        ERRORS.print(note)
     return usable(dataset, report, config.data.on_error, ERRORS.print)

@@ -13,7 +13,8 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import show_table
 from fornet_keras.config import read_config
 from fornet_keras.data import camvid, cityscapes
-from fornet_keras.shipped import find_config, find_model
+from fornet_keras.model_description import find_description
+from fornet_keras.shipped import CONFIGS, find_model
 
 NUM_CLASSES = {"cityscapes": cityscapes.TABLE.num_classes, "camvid": camvid.TABLE.num_classes}
 
@@ -22,7 +23,7 @@ NUM_CLASSES = {"cityscapes": cityscapes.TABLE.num_classes, "camvid": camvid.TABL
     cls=Command,
     short_help="Parameters and multiply-accumulates by part.",
     examples=[
-        "summary configs/cityscapes.yaml --size 1024x2048 --top-k 0.25",
+        "summary cityscapes --size 1024x2048 --top-k 0.25",
         "summary runs/camvid --size 360x480",
     ],
 )
@@ -58,7 +59,7 @@ def summary(
 
     A multiply-accumulate (MAC) is two floating-point operations.
     """
-    config = read_config(find_config(model), overrides) if model.endswith((".yaml", ".yml")) else None
+    config = read_config(model, overrides) if _is_config(model) else None
     folder = find_model(model) if config is None else Path()
     if (num_classes or overrides) and config is None:
         option = "--num-classes" if num_classes else "--set"
@@ -75,7 +76,6 @@ def summary(
     else:
         network = load_model(folder)[0]
     costs = summarize(network, size, top_k)
-    write_json(json_file, costs)
     parts = {**costs["by_part"], "all": costs}
     height, width = size
     rows = [(part, *_millions_and_billions(cost)) for part, cost in parts.items()]
@@ -84,6 +84,18 @@ def summary(
         f"{model}, {network.num_classes} classes, top-k {costs['top_k']:g}", columns, rows, footer=True
     )
     click.echo(f"With every region refined (top-k 1): {costs['dense_macs'] / 1e9:.2f} G multiply-accumulates")
+    if costs["refined_share"] > 2 * costs["top_k"]:
+        click.echo(
+            f"note: {height}x{width} has so few regions of {network.region_size} pixels that "
+            f"{costs['refined_share']:.0%} are refined: at least one always is"
+        )
+    write_json(json_file, costs)
+
+
+def _is_config(name: str) -> bool:
+    """Whether a name is a configuration's file, or a shipped one's; a model of that name wins."""
+    is_shipped = (CONFIGS / f"{name}.yaml").is_file() and not find_description(Path(name)).is_file()
+    return is_shipped or name.endswith((".yaml", ".yml"))
 
 
 def _millions_and_billions(cost: dict[str, int]) -> tuple[str, str]:

@@ -33,6 +33,8 @@ from fornet_keras.errors import RunInterrupted
         "train --config runs/city/config.yaml --resume",
         "train --config configs/cityscapes.yaml --data DIR --dry-run",
     ],
+    memory_advice="lower training.batch_size (training.accumulate makes up for it), augment.crop or "
+    "data.short_side",
 )
 @config_option
 @backend_option
@@ -107,15 +109,16 @@ def train(
         ) from None
     if processes.rank:
         return
-    write_json(json_file, result)
     show_scores(scores, f"Best model (epoch {result['best_epoch']}) on {config.data.val_split}")
     if config.data.trains_on(config.data.val_split):
         click.echo(learnt_note(config.data.val_split))
+    pictures = quoted(Path(f"{run_folder.absolute().name}_predicted"))
     click.echo(
         f"\nThe run is in {run_folder}, {result['seconds']:.0f} s. Next:\n"
         f"  {program} evaluate {folder} --report {folder}/report\n"
-        f"  {program} predict {folder} IMAGE --output predicted --overlay --importance"
+        f"  {program} predict {folder} IMAGE --output {pictures} --overlay --importance"
     )
+    write_json(json_file, result)
 
 
 def _run_folder(config_file: Path, resume: bool) -> Path:
@@ -130,7 +133,6 @@ def _show_estimate(config: Config, json_file: Path | None) -> None:
     from fornet_keras.training.dry_run import dry_run
 
     found = dry_run(config, ERRORS)
-    write_json(json_file, found)
     minutes = found["seconds"] / 60
     time = f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
     rows = [
@@ -142,3 +144,4 @@ def _show_estimate(config: Config, json_file: Path | None) -> None:
     rows += [(name, f"{found[key] / 1e9:.1f} GB") for name, key in memory.items() if found[key]]
     rows.append(("a checkpoint", f"{found['checkpoint_bytes'] / 1e6:.1f} MB"))
     show_table("Estimate", ("what", "it takes"), rows, numbers=False)
+    write_json(json_file, found)

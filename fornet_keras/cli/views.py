@@ -1,98 +1,151 @@
-"""The options that look at an image more than once, and the predictor that a command's options ask for."""
+"""The options that say how an image is looked at, and the predictor that they ask for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fornet_keras.cli.backend import native_messages_dropped
-from fornet_keras.cli.options import Size
+from fornet_keras.cli.models import short_side_of
+from fornet_keras.cli.options import Number, Numbers, Size, top_k_option
+from fornet_keras.cli.screen import ERRORS
 from fornet_keras.prediction.artifact import ArtifactPredictor
+from fornet_keras.prediction.predicts import Predicts
 
-if TYPE_CHECKING:  # they import Keras
+if TYPE_CHECKING:  # it imports Keras
     from fornet_keras.model import FoRNet
-    from fornet_keras.prediction.predictor import Predictor
-    from fornet_keras.prediction.views import ViewsPredictor
 
 
-class Scales(click.ParamType):
-    """Numbers in 0.1…4, with commas between them."""
+class ShortSide(click.IntRange):
+    """Pixels, at least 32, or 0."""
 
-    name = "S,S,..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            scales = tuple(float(part) for part in value.split(","))
-        except ValueError:
-            scales = ()
-        if not scales or not all(0.1 <= scale <= 4 for scale in scales):
-            self.fail(
-                f"{value} is no list of scales; expected numbers in 0.1…4, such as 0.75,1.25", param, ctx
-            )
-        return scales
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return 0 if str(value).strip() == "0" else super().convert(value, param, ctx)
 
 
-class Views(TypedDict):
-    """Values of `--window`, `--flip` and `--scales`."""
+OPTIONS = (
+    top_k_option,
+    click.option(
+        "--budget-ms",
+        type=Number(0, min_open=True),
+        metavar="MS",
+        help="Measure here, and refine as many regions as a prediction of so many milliseconds allows.",
+    ),
+    click.option(
+        "--window",
+        type=Size(),
+        help="Predict windows of this size, a multiple of the region size, and blend where they overlap: "
+        "for images that are too large for the memory. Images keep their own size then, unless "
+        "--short-side is given.",
+    ),
+    click.option("--flip", is_flag=True, help="Also look at the image mirrored, and average."),
+    click.option(
+        "--scales",
+        type=Numbers("S,S,...", Number(0.1, 4)),
+        default=(),
+        help="Also look at the image at these scales, and average. Its own, 1, always counts.",
+    ),
+    click.option(
+        "--short-side",
+        type=ShortSide(min=32),
+        metavar="PIXELS",
+        help="Bring the shorter side of larger images down to this before predicting; 0 predicts each at its "
+        "own size. What comes out has the image's own size. Default: the model's own, near that of the "
+        "images it has learnt from.",
+    ),
+)
 
-    window: tuple[int, int] | None
-    flip: bool
-    scales: tuple[float, ...]
 
-
-def views_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `--window`, `--flip` and `--scales`."""
-    for option in (
-        click.option(
-            "--scales",
-            type=Scales(),
-            default=(),
-            help="Also look at the image at these scales, and average. Its own, 1, always counts.",
-        ),
-        click.option("--flip", is_flag=True, help="Also look at the image mirrored, and average."),
-        click.option(
-            "--window",
-            type=Size(),
-            help="Predict windows of this size, a multiple of the region size, and blend where they overlap: "
-            "for images that are too large for the memory. Images keep their own size then, unless "
-            "--short-side is given.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def make_predictor(
-    network: FoRNet,
-    window: tuple[int, int] | None,
-    flip: bool,
-    scales: tuple[float, ...],
-    short_side: int | None,
-) -> Predictor | ViewsPredictor:
-    """The predictor that the options ask for; without a shorter side, of images at their own size.
+@dataclass(frozen=True)
+class Look:
+    """How an image is looked at: the values of `OPTIONS`, by their names.
 
     Raises:
-        click.UsageError: the model cannot take such windows.
+        click.UsageError: they contradict each other.
     """
-    from fornet_keras.prediction.predictor import Predictor
-    from fornet_keras.prediction.views import ViewsPredictor
 
-    if not (window or flip or scales):
-        return Predictor(network, short_side or 0)
-    side = network.region_size
-    if window and any(length < side or length % side for length in window):
-        raise click.UsageError(
-            f"--window is {window[0]}x{window[1]}; expected multiples of {side}, the model's region size"
-        )
-    scales = tuple(sorted({1.0, *scales}))
-    return ViewsPredictor(network, window, flip=flip, scales=scales, short_side=short_side or 0)
+    top_k: float | None = None
+    budget_ms: float | None = None
+    window: tuple[int, int] | None = None
+    flip: bool = False
+    scales: tuple[float, ...] = ()
+    short_side: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.budget_ms is None:
+            return
+        if self.top_k is not None:
+            raise click.UsageError("--budget-ms chooses the top-k: give one of the two")
+        if self.has_views:
+            raise click.UsageError(
+                "--budget-ms times one look at an image: leave out --window, --flip and --scales"
+            )
+
+    @property
+    def has_views(self) -> bool:
+        """Whether an image is looked at more than once, or in windows."""
+        return bool(self.window or self.flip or self.scales)
+
+    def given(self) -> dict[str, bool]:
+        """Name of each option → whether it was given."""
+        return {field.name: getattr(self, field.name) != field.default for field in fields(self)}
+
+    def resolved(self, model: Path) -> Look:
+        """With the model's own shorter side, which is said, where none was asked for."""
+        asked = 0 if self.window and self.short_side is None else self.short_side
+        return replace(self, short_side=short_side_of(model, asked))
+
+    def top_k_within(self, model: Path, size: tuple[int, int]) -> float | None:
+        """The top-k asked for, or the one that the budget allows for images of this height and width.
+
+        Raises:
+            BudgetError: the budget is too small.
+        """
+        if self.budget_ms is None:
+            return self.top_k
+        from fornet_keras.benchmark.budget import fit_budget
+
+        with ERRORS.status("measuring …"):
+            found, milliseconds = fit_budget(model, size, self.budget_ms, self.short_side)
+        ERRORS.print(f"top-k {found:g}: {milliseconds:.1f} ms at {size[0]}x{size[1]} here")
+        return found
+
+    def predictor(self, network: FoRNet) -> Predicts:
+        """The predictor that is asked for.
+
+        Raises:
+            click.UsageError: the model cannot take such windows.
+        """
+        from fornet_keras.prediction.predictor import Predictor
+        from fornet_keras.prediction.views import ViewsPredictor
+
+        if not self.has_views:
+            return Predictor(network, self.short_side)
+        side, window = network.region_size, self.window
+        if window and any(length < side or length % side for length in window):
+            raise click.UsageError(
+                f"--window is {window[0]}x{window[1]}; expected multiples of {side}, the model's region size"
+            )
+        scales = tuple(sorted({1.0, *self.scales}))
+        return ViewsPredictor(network, window, flip=self.flip, scales=scales, short_side=self.short_side)
+
+
+def look_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `OPTIONS`, whose values it gets as `look`."""
+
+    @wraps(command)
+    def looking(*args: Any, **values: Any) -> Any:
+        look = Look(**{field.name: values.pop(field.name) for field in fields(Look)})
+        return command(*args, look=look, **values)
+
+    for option in reversed(OPTIONS):
+        looking = option(looking)
+    return looking
 
 
 def open_artifact(model: Path, asked: Mapping[str, object], device: str = "cpu") -> ArtifactPredictor:
@@ -109,6 +162,6 @@ def open_artifact(model: Path, asked: Mapping[str, object], device: str = "cpu")
         )
     with native_messages_dropped():
         predictor = ArtifactPredictor(model, device=device)
-    size = "x".join(map(str, predictor.size))
+    size = "x".join(map(str, predictor.manifest.size))
     click.echo(f"note: the exported model takes {size} pixels; others are letterboxed to that", err=True)
     return predictor

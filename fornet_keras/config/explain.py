@@ -8,16 +8,9 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from fornet_keras.config.schema import SECTIONS
-from fornet_keras.errors import ConfigError
 
 KeyPath = tuple[str, ...]
 UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
-
-
-def refusal(where: str, finding: str) -> ConfigError:
-    """An error of one line: line breaks and terminal escapes from the user's file become spaces."""
-    line = f"{where}: {finding}"
-    return ConfigError("".join(letter if letter.isprintable() else " " for letter in line))
 
 
 def explain(error: ErrorDetails, values: Mapping[str, Any]) -> str:

@@ -13,12 +13,12 @@ from fornet_keras.config.explain import (
     example,
     explain,
     kind_of,
-    refusal,
     shortened,
     unknown_key,
 )
 from fornet_keras.config.schema import SECTIONS, Config
 from fornet_keras.config.yaml_text import parse_yaml, yaml_1_2
+from fornet_keras.errors import ConfigError
 from fornet_keras.shipped import find_config
 
 MAX_BYTES = 1_000_000
@@ -42,7 +42,7 @@ def read_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     if not isinstance(values, dict):
         found = "is empty" if values is None else f"is {kind_of(values)}"
         expected = f"expected the sections {', '.join(SECTIONS)}"
-        raise refusal(str(path), f"{found}, {expected}; begin with a copy of configs/synthetic.yaml")
+        raise ConfigError(f"{path}: {found}, {expected}; begin with a copy of configs/synthetic.yaml")
     for override in overrides:
         (section, name), value = _parse_override(override)
         keys = {} if values.get(section) is None else values[section]
@@ -79,13 +79,13 @@ def _read_text(path: Path) -> str:
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = getattr(error, "strerror", None) or error
         expected = "expected a YAML file such as configs/synthetic.yaml"
-        raise refusal(str(path), f"cannot be read ({reason}), {expected}; check the path") from error
+        raise ConfigError(f"{path}: cannot be read ({reason}), {expected}; check the path") from error
     if len(content) > MAX_BYTES:
-        raise refusal(str(path), "is larger than 1 MB, expected a few kB; give a configuration file")
+        raise ConfigError(f"{path}: is larger than 1 MB, expected a few kB; give a configuration file")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise refusal(str(path), "is not UTF-8 text, expected YAML; save it as UTF-8") from error
+        raise ConfigError(f"{path}: is not UTF-8 text, expected YAML; save it as UTF-8") from error
 
 
 def _parse_override(override: str) -> tuple[KeyPath, Any]:
@@ -93,15 +93,17 @@ def _parse_override(override: str) -> tuple[KeyPath, Any]:
     name, equals, text = override.partition("=")
     path = tuple(name.strip().split("."))
     if not equals:
-        raise refusal(where, "no '=', expected SECTION.KEY=VALUE, for example --set training.epochs=8")
+        raise ConfigError(f"{where}: no '=', expected SECTION.KEY=VALUE, for example --set training.epochs=8")
     if len(path) == 1 and path[0] in SECTIONS:
         keys = ", ".join(SECTIONS[path[0]].model_fields)
-        raise refusal(where, f"'{path[0]}' is a section, expected {path[0]}.KEY=VALUE with one of: {keys}")
+        raise ConfigError(
+            f"{where}: '{path[0]}' is a section, expected {path[0]}.KEY=VALUE with one of: {keys}"
+        )
     if len(path) != 2 or path[0] not in SECTIONS or path[1] not in SECTIONS[path[0]].model_fields:
-        raise refusal("--set", unknown_key(path))
+        raise ConfigError(f"--set: {unknown_key(path)}")
     value, _ = parse_yaml(text, lambda line: where)
     if value is None and text.strip() not in ("null", "~"):
-        raise refusal(where, f"no value after '=', write for example --set '{name}={example(path)}'")
+        raise ConfigError(f"{where}: no value after '=', write for example --set '{name}={example(path)}'")
     return path, value
 
 
@@ -115,12 +117,14 @@ def _validate(mapping: Mapping[str, Any], origins: Mapping[KeyPath, str]) -> Con
         # A misspelt key is also a missing one: the misspelling is the finding that helps.
         error = min(errors.errors(include_url=False), key=lambda entry: entry["type"] not in UNKNOWN_KEY)
         path = tuple(str(part) for part in error["loc"])
-        raise refusal(_where(path, origins), explain(error, values)) from errors
+        raise ConfigError(f"{_where(path, origins)}: {explain(error, values)}") from errors
     region, crop = config.model.region_size, config.augment.crop
     if region > min(crop):
-        finding = f"model.region_size={region} is larger than augment.crop, {list(crop)}; expected at most "
-        finding += f"{min(crop)}, or every share of the regions is the whole image"
-        raise refusal(_where(("model", "region_size"), origins), finding)
+        raise ConfigError(
+            f"{_where(('model', 'region_size'), origins)}: model.region_size={region} is larger than "
+            f"augment.crop, {list(crop)}; expected at most {min(crop)}, or every share of the regions is the "
+            "whole image"
+        )
     return config
 
 

@@ -10,7 +10,8 @@ from ruamel.yaml.events import AliasEvent, Event, ScalarEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from fornet_keras.config.explain import KeyPath, refusal
+from fornet_keras.config.explain import KeyPath
+from fornet_keras.errors import ConfigError, reason
 
 MAX_DEPTH = 8
 MAX_EVENTS = 5_000
@@ -52,10 +53,10 @@ def parse_yaml(text: str, locate: Locate) -> tuple[Any, dict[KeyPath, str]]:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         problem = " ".join(filter(None, (error.context, error.problem)))
         fix = "indent with spaces, not tabs" if r"'\t'" in problem else "correct the YAML there"
-        raise refusal(locate(line), f"not valid YAML: {problem}; {fix}") from error
+        raise ConfigError(f"{locate(line)}: not valid YAML: {problem}; {fix}") from error
     except (YAMLError, ValueError) as error:  # a control character; a number without digits such as 0x_
         line = text.count("\n", 0, error.position) + 1 if isinstance(error, ReaderError) else None
-        raise refusal(locate(line), f"not valid YAML: {str(error).splitlines()[0]}; correct it") from error
+        raise ConfigError(f"{locate(line)}: not valid YAML: {reason(error)}; correct it") from error
 
 
 def yaml_1_2() -> YAML:
@@ -79,7 +80,7 @@ def _refuse_unsafe(text: str, locate: Locate) -> None:
         if depth > MAX_DEPTH + 2:  # the stream and the document are levels too
             finding = f"nested deeper than {MAX_DEPTH} levels; write sections and keys only"
         if finding:
-            raise refusal(locate(event.start_mark.line + 1), finding)
+            raise ConfigError(f"{locate(event.start_mark.line + 1)}: {finding}")
 
 
 def _unsafe(event: Event) -> str | None:
@@ -105,7 +106,9 @@ def _locate_keys(root: Node, locate: Locate) -> dict[KeyPath, str]:
             line = key.start_mark.line + 1
             if path in lines:
                 first = f"it is on line {lines[path]} already"
-                raise refusal(locate(line), f"duplicate key '{'.'.join(path)}', {first}; keep one of them")
+                raise ConfigError(
+                    f"{locate(line)}: duplicate key '{'.'.join(path)}', {first}; keep one of them"
+                )
             lines[path] = line
             visit(value, path)
         for number, item in enumerate(node.value if isinstance(node, SequenceNode) else ()):

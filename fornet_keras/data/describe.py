@@ -27,8 +27,11 @@ MAX_CLASSES = 64
 
 _LABEL_FOLDERS = ("labels", "masks", "annotations")
 _LAYOUTS: tuple[dict[str, Any], ...] = (
-    # Pascal VOC, and what CVAT and LabelMe export.
-    {"lists": "ImageSets/Segmentation/{split}.txt", "images": "JPEGImages", "labels": "SegmentationClass"},
+    # Pascal VOC, what CVAT exports, and what labelme2voc.py makes of LabelMe's files, in older versions *PNG.
+    *(
+        {"lists": "ImageSets/Segmentation/{split}.txt", "images": "JPEGImages", "labels": name}
+        for name in ("SegmentationClass", "SegmentationClassPNG")
+    ),
     *({"images": "images/{split}", "labels": f"{name}/{{split}}"} for name in _LABEL_FOLDERS),
     *({"images": "{split}/images", "labels": f"{{split}}/{name}"} for name in _LABEL_FOLDERS),
     # mmsegmentation's.

@@ -95,12 +95,13 @@ def require_inside(root: Path, file: Path, where: str) -> Path:
     """`file` itself, where it lies in `root` after all links and `..` are followed.
 
     Raises:
-        DataError: it does not; the message begins with `where`.
+        DataError: it does not, or is `root` itself; the message begins with `where`.
     """
     try:
-        if file.resolve().is_relative_to(root.resolve()):
+        found, folder = file.resolve(), root.resolve()
+        if folder in found.parents:
             return file
-        finding = "leads out of it"
+        finding = "is the folder itself" if found == folder else "leads out of it"
     except (OSError, ValueError, RuntimeError):  # a null character, a link to itself
         finding = "cannot be followed"
     fix = "copy it there or remove the line"

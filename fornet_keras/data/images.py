@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from fornet_keras.errors import DataError
 
@@ -24,6 +25,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 MAX_PIXELS = 100_000_000
 """An image with more pixels is refused before it is decoded: 300 MB as an RGB array."""
+
+MAX_SCANS = 100
+"""A JPEG that goes over its pixels more often is refused: a scan of 65 bytes takes as long as an image."""
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _EXIF_ORIENTATION = 0x0112
@@ -135,6 +139,13 @@ def _decoding(source: Path | BytesIO, path: str, max_pixels: int) -> Iterator[Im
         with Image.open(source, formats=_FORMATS) as image:
             if image.width * image.height > max_pixels:
                 raise Image.DecompressionBombError
+            if isinstance(image, JpegImageFile):
+                _limit_scans(image, path)
+            # Pillow takes them apart pixel by pixel in Python: seconds for a few kilobytes.
+            if image.format == "BMP" and image.info.get("compression") in (1, 2):
+                raise DataError(
+                    f"{path}: a BMP with run-length compression; expected one without; save it as a PNG"
+                )
             yield image
     except UnidentifiedImageError as error:
         raise DataError(
@@ -153,6 +164,28 @@ def _decoding(source: Path | BytesIO, path: str, max_pixels: int) -> Iterator[Im
         raise DataError(
             f"{path}: cannot be read ({reason}); expected an intact image; copy or download it again"
         ) from error
+
+
+def _limit_scans(image: JpegImageFile, path: str) -> None:
+    """Let decoding end with an error at more scans than `MAX_SCANS`.
+
+    They are counted as they are decoded: a video behind the image holds the two bytes by chance.
+    """
+    file, scans = image.fp, 0
+    assert file is not None
+
+    def read(read_bytes: int) -> bytes:
+        nonlocal scans
+        block = file.read(read_bytes)
+        scans += block.count(b"\xff\xda")
+        if scans > MAX_SCANS:
+            raise DataError(
+                f"{path}: a JPEG of more than {MAX_SCANS} scans, which would take minutes to decode; "
+                "expected a dozen; save it again"
+            )
+        return block
+
+    image.load_read = read  # type: ignore[method-assign]
 
 
 def _check_file(path: Path) -> None:
@@ -176,8 +209,12 @@ def _listed() -> str:
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What makes the image upright, according to its EXIF data; None where nothing is to be done."""
-    # Without this check Pillow decodes a whole PNG in search of EXIF data at its end.
-    return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1)) if "exif" in image.info else None
+    if "exif" not in image.info:  # or Pillow decodes a whole PNG in search of EXIF data at its end
+        return None
+    try:
+        return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except (SyntaxError, struct.error):  # damaged, which does not touch the pixels
+        return None
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:

@@ -47,7 +47,12 @@ def read_label(path: Path, colors: Mapping[Color, int] | None = None) -> NDArray
                 f"{path}: is a {image.format} file, whose compression can change class values; "
                 "expected a PNG; export the labels again as PNG"
             )
-        if colors and not image.mode.startswith("I"):
+        if colors:
+            if image.mode.startswith("I"):  # which Pillow would cut off at white
+                raise WrongLabelError(
+                    f"{path}: holds one 16-bit channel; expected a picture in the classes' colours; export "
+                    "the labels in colour, or take label_colors out of dataset.yaml for label values"
+                )
             return _values_of(np.array(image.convert("RGBA")), colors, path)
         if image.mode not in ("1", "L", "P", "I;16"):
             raise WrongLabelError(

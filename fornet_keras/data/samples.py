@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.data.dataset import IGNORE, LabelTable, Sample
+from fornet_keras.data.dataset import LabelTable, Sample
 from fornet_keras.data.images import read_image
 from fornet_keras.data.label_files import read_label, to_train_ids
-from fornet_keras.data.sizes import brought_back, letterboxed, shrunk
+from fornet_keras.data.sizes import brought_back, shrunk
 from fornet_keras.errors import DataError
 
 
@@ -37,18 +37,3 @@ def read_sample(
     label = to_train_ids(label, table, sample.label, holds_train_ids=sample.label_holds_train_ids)
     image = shrunk(image, short_side)
     return image, brought_back(label, image.shape[:2])
-
-
-def fit_sample(
-    sample: Sample, table: LabelTable, size: tuple[int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Read an image and its train ids letterboxed to a size; the ids around it are `IGNORE`.
-
-    Raises:
-        DataError: a file cannot be used.
-    """
-    image, label = read_sample(sample, table)
-    fitted, window = letterboxed(image, size)
-    ids = np.full(size, IGNORE, np.uint8)
-    ids[window] = brought_back(label, fitted[window].shape[:2])
-    return fitted, ids

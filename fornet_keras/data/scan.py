@@ -30,7 +30,7 @@ from fornet_keras.data.scan_report import (
 )
 from fornet_keras.errors import DataError, one_line
 
-_VERSION = 4  # of what a scan finds: raise it when that changes, so that older cached reports are not used
+_VERSION = 5  # of what a scan finds: raise it when that changes, so that older cached reports are not used
 _VALUES_APART = 8  # up to so many undeclared values get a line each; more are a photo taken for a label
 _TRAIN_IDS = (
     "train ids where label ids are expected; use the original label files "
@@ -232,7 +232,10 @@ def _shared(dataset: Dataset) -> list[_Finding]:
     for sample in dataset.samples:
         if sample.label:
             images.setdefault(sample.label, set()).add(sample.image)
-    text = "belongs to several images, alike but for their folder or suffix; leave one of them"
+    text = (
+        "belongs to several images, alike but for their folder or suffix; leave one of them, or put the "
+        "labels into folders as the images are"
+    )
     return [("wrong label", label, text) for label, owners in images.items() if len(owners) > 1]
 
 

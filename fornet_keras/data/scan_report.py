@@ -129,7 +129,7 @@ class ScanReport:
             return None
         return (
             f"note: their EXIF orientation turns {_count(self.turned, 'image')} of '{self.split}', and no "
-            "label file; see with `data inspect` whether they fit"
+            f"label file; see with `data inspect --split {self.split}` whether they fit"
         )
 
     def void_problem(self) -> str | None:
@@ -148,7 +148,7 @@ class ScanReport:
             more = f" ({len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
             raise DataError(
                 f"{self.name} {self.split}: {self.summary()}; {self.problems[0]}{more}; "
-                "see all with `data check --config FILE --data DIR`"
+                f"see all with `data check --config FILE --data DIR --split {self.split}`"
             )
 
     def _files(self, *kinds: Kind) -> int:

@@ -8,11 +8,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.errors import DataError
+
+MAX_PIXELS = 2**24
+"""Of an image that a network takes whole: a larger one would need gigabytes for its logits."""
+
 PAD_COLOR = (127, 127, 127)
 """What lies outside the image: the value that the network's normalisation maps to zero."""
 
 Window = tuple[slice, slice]
 """Rows and columns of a letterboxed image that hold the photograph."""
+
+
+def require_runnable(size: tuple[int, int]) -> None:
+    """Refuse a height and width at which no network can be run.
+
+    Raises:
+        DataError: they are too large.
+    """
+    if size[0] * size[1] > MAX_PIXELS:
+        raise DataError(
+            f"{size[0]}x{size[1]}: too large to be run; expected at most {MAX_PIXELS:,} pixels; "
+            "give a smaller --size, such as 1024x2048"
+        )
 
 
 def shrunk_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:

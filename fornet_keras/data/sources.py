@@ -128,13 +128,6 @@ def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
                 f"{image}: is in split '{split}' {count} times; expected once; remove a line of its list, or "
                 "one of the splits joined by +"
             )
-    labels = Counter(os.path.abspath(sample.label) for sample in samples if sample.label)
-    for label, count in labels.items():
-        if count > 1:
-            raise DataError(
-                f"{label}: is the label of {count} images; expected one; put labels into folders as the "
-                "images are"
-            )
     return source, samples
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,32 +18,7 @@ from fornet_keras.data.sizes import brought_back, shrunk_size
 from fornet_keras.errors import ModelError
 from fornet_keras.evaluation.borders import BoundaryScore, border_band
 from fornet_keras.metrics import ConfusionMatrix
-
-Prediction = dict[str, NDArray[Any]]
-"""What a `Predictor` returns; of an `ArtifactPredictor` the label ids alone."""
-
-
-class Predicts(Protocol):
-    """What `evaluate` asks of a `Predictor`, a `ViewsPredictor`, an `ArtifactPredictor` or another."""
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-
-    @property
-    def short_side(self) -> int | None:
-        """Pixels to which it brings the shorter side of larger images down, or None."""
-
-    @property
-    def top_k(self) -> float:
-        """Share of the regions that is corrected."""
-
-    @property
-    def compiled(self) -> int:
-        """How often a function was compiled."""
-
-    def __call__(self, image: NDArray[Any]) -> Prediction:
-        """Predict one image, with labels of its own size."""
+from fornet_keras.prediction.predicts import Prediction, Predicts
 
 
 @dataclass

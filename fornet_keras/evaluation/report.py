@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -16,9 +16,10 @@ from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.samples import read_sample
 from fornet_keras.errors import one_line
 from fornet_keras.evaluation.charts import save_class_bars, save_confusion_matrix, save_curve
-from fornet_keras.evaluation.evaluate import Prediction, Scores
+from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.evaluation.tables import class_table, curve_table, number, official_table
-from fornet_keras.prediction.pictures import Picture, compared, legend
+from fornet_keras.prediction.pictures import compared, legend
+from fornet_keras.prediction.predicts import Predicts
 
 PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>$title</title>
@@ -51,8 +52,7 @@ def save_report(
     folder: Path,
     title: str,
     dataset: Dataset,
-    predictor: Callable[[Picture], Prediction],
-    region_size: int,
+    predictor: Predicts,
     scores: Scores,
     curve: Sequence[Scores] = (),
     note: str = "",
@@ -65,8 +65,7 @@ def save_report(
         folder: made where it is missing.
         title: the page's heading.
         dataset: what was scored.
-        predictor: the `Predictor` that was scored; the worst images are predicted once more.
-        region_size: edge of its regions in pixels.
+        predictor: what was scored; the worst images are predicted once more.
         scores: of all images.
         curve: the same model's scores at several shares of the regions, by rising share, or none.
         note: what must be said of the scores, above them.
@@ -87,7 +86,7 @@ def save_report(
         classes=_table(*class_table(scores)),
         official=_official(official),
         curve=_curve(folder, curve),
-        worst=_worst(folder, dataset, predictor, region_size, scores, count),
+        worst=_worst(folder, dataset, predictor, scores, count),
     )
     path = folder / "index.html"
     write_text(path, page)
@@ -130,14 +129,7 @@ def _curve(folder: Path, curve: Sequence[Scores]) -> str:
     )
 
 
-def _worst(
-    folder: Path,
-    dataset: Dataset,
-    predictor: Callable[[Picture], Prediction],
-    region_size: int,
-    scores: Scores,
-    count: int,
-) -> str:
+def _worst(folder: Path, dataset: Dataset, predictor: Predicts, scores: Scores, count: int) -> str:
     known = [
         sample for sample in dataset.samples if not math.isnan(scores.image_miou.get(sample.image, math.nan))
     ]
@@ -145,7 +137,7 @@ def _worst(
     figures = []
     for place, sample in enumerate(worst, 1):
         image, label = read_sample(sample, dataset.table, scores.short_side)
-        picture = compared(image, label, predictor(image), region_size, dataset.table)
+        picture = compared(image, label, predictor(image), predictor.region_size, dataset.table)
         name = f"worst_{place:02}.jpg"
         Image.fromarray(picture).save(folder / name, quality=90)
         caption = f"mIoU {scores.image_miou[sample.image]:.3f}: {escape(one_line(str(sample.image)))}"

@@ -17,6 +17,7 @@ from fornet_keras.artifacts.manifest import (
     Format,
     Manifest,
     Precision,
+    Source,
     Tensor,
     file_sums,
     write_manifest,
@@ -37,7 +38,12 @@ PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "tf2onnx", "onnxruntime", "
 
 
 def export_model(
-    model: FoRNet, table: LabelTable, output: Path, spec: ExportSpec, images: ProofImages
+    model: FoRNet,
+    table: LabelTable,
+    output: Path,
+    spec: ExportSpec,
+    images: ProofImages,
+    source: Source | None = None,
 ) -> tuple[Path, Manifest]:
     """Write a model in another format, and prove that it is the same model. On the TensorFlow backend only.
 
@@ -48,6 +54,7 @@ def export_model(
             which one is added.
         spec: what is to be written.
         images: what the proof is taken on, of the same size.
+        source: which model it is, for the manifest.
 
     Returns:
         The folder of the artifact, and its manifest.
@@ -74,7 +81,7 @@ def export_model(
             proof = proof.with_unseen(twin)
         if spec.format == "saved_model":
             write_warmup(writing, spec.size)
-        manifest = _manifest(model, table, writing, spec, proof)
+        manifest = _manifest(model, table, writing, spec, proof, source)
         write_manifest(manifest, writing)
     return folder, manifest
 
@@ -132,11 +139,14 @@ def _prove(folder: Path, spec: ExportSpec, reference: Reference) -> Proof:
     return prove(open_runtime(folder, spec.format), reference, batches, spec.precision)
 
 
-def _manifest(model: FoRNet, table: LabelTable, folder: Path, spec: ExportSpec, proof: Proof) -> Manifest:
+def _manifest(
+    model: FoRNet, table: LabelTable, folder: Path, spec: ExportSpec, proof: Proof, source: Source | None
+) -> Manifest:
     deployed = deployment_model(model, spec.size, spec.outputs, spec.batch)
     tensors = {name: (x.dtype, tuple(x.shape)) for name, x in deployed.output.items()}
     return Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        source=source,
         format=spec.format,
         precision=spec.precision,
         size=spec.size,

@@ -23,6 +23,7 @@ from fornet_keras.artifacts.runtimes import (
     of_the_machine,
     with_version,
 )
+from fornet_keras.data.sizes import require_runnable
 from fornet_keras.errors import ExportError, reason
 from fornet_keras.export.deployment import deployment_model
 from fornet_keras.export.openvino_graph import (
@@ -50,8 +51,6 @@ NEEDS = {
 """Format → the packages that it needs beside TensorFlow; the extra that installs them has its name."""
 
 ONNX_OPSET = 18
-MAX_PIXELS = 2**24
-"""A larger image would need gigabytes for its logits, in the proof too."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +85,10 @@ def check_format(name: str, precision: str, calibrated: bool, size: tuple[int, i
 
     Raises:
         ExportError: the precision is not one of the format's, a package or the calibration images are
-            missing, or the size is too large.
+            missing.
+        DataError: the size is too large.
     """
-    if size[0] * size[1] > MAX_PIXELS:
-        raise ExportError(
-            f"{size[0]}x{size[1]}: too large to be run; expected at most {MAX_PIXELS:,} pixels; "
-            "give a smaller --size, such as 1024x2048"
-        )
+    require_runnable(size)
     if precision not in PRECISIONS[name]:
         raise ExportError(
             f"{name} cannot be written in {precision}; expected one of {', '.join(PRECISIONS[name])}"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.file_list import files_below
 from fornet_keras.data.images import SUFFIXES, read_image
-from fornet_keras.data.samples import fit_sample
+from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sizes import letterboxed
 from fornet_keras.data.synthetic import MIN_SIDE, render_scene
 from fornet_keras.errors import ExportError
@@ -81,13 +81,17 @@ def made_up_images(size: tuple[int, int]) -> ProofImages:
 
 
 def labelled_images(dataset: Dataset, size: tuple[int, int]) -> ProofImages:
-    """Images of a data set with their labels, evenly picked, at a size: the proof then has the loss of mIoU.
+    """Images of a data set, evenly picked, at a size, with their labels: the proof then has the loss of mIoU.
 
     Raises:
         DataError: a file cannot be used.
     """
-    pairs = [fit_sample(sample, dataset.table, size) for sample in _some(dataset.samples, MOST_LABELLED)]
-    images, labels = zip(*pairs, strict=True)
+    images, labels = [], []
+    for sample in _some(dataset.samples, MOST_LABELLED):
+        image, label = read_sample(sample, dataset.table)
+        fitted, window = letterboxed(image, size)
+        images.append(fitted)
+        labels.append((label, window))
     return ProofImages(f"of {dataset.root.resolve().name}, split {dataset.split}", images, labels)
 
 

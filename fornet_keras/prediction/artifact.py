@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,39 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import read_manifest
 from fornet_keras.artifacts.runtimes import Run, open_runtime
-from fornet_keras.data.sizes import brought_back, letterboxed
+from fornet_keras.data.sizes import Window, brought_back, letterboxed
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an exported model finds in an image.
+
+    Args:
+        label_ids: uint8 `(height, width)`, at the image's own size.
+        fitted: the image letterboxed to the model's size, uint8 `(height, width, 3)`.
+        window: the rows and columns of `fitted` that are the image.
+        outputs: of the model, without the batch axis.
+        milliseconds: what the model took.
+    """
+
+    label_ids: NDArray[np.uint8]
+    fitted: NDArray[np.uint8]
+    window: Window
+    outputs: dict[str, NDArray[Any]]
+    milliseconds: float
 
 
 class ArtifactPredictor:
     """Gives the label ids of images, which are letterboxed to the one size that the model was exported for.
 
+    For one thread at a time.
+
     Args:
         folder: what `export` has written; its files must have their SHA-256 sums.
         threads: threads of the runtime; None takes every core.
         device: of `artifacts.runtimes.DEVICES`.
-        run: what computes in the place of the runtime, such as a server.
+        run: what computes in the place of the runtime, such as a server; of the folder, `manifest.json` is
+            then enough.
 
     Raises:
         ExportError: the folder is not whole, or the runtime has no such device.
@@ -29,11 +53,11 @@ class ArtifactPredictor:
     def __init__(
         self, folder: Path, threads: int | None = None, device: str = "cpu", run: Run | None = None
     ) -> None:
-        manifest = read_manifest(folder)
+        self.name = folder.absolute().name
+        self.manifest = manifest = read_manifest(folder, with_files=run is None)
         self.table = manifest.table()
         self.num_classes = self.table.num_classes
         self.short_side = None  # its own size is all it takes
-        self.size, self.precision = manifest.size, manifest.precision
         self.top_k = manifest.top_k
         self.region_size = 0  # it does not say which regions it refines
         self.compiled = 0  # a runtime may prepare itself in its first call
@@ -41,7 +65,14 @@ class ArtifactPredictor:
 
     def __call__(self, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Predict one image, uint8 RGB `(height, width, 3)`: `label_ids`, uint8 `(height, width)`."""
-        fitted, window = letterboxed(image, self.size)
-        label_ids = self._run(fitted[None])["label_ids"][0].astype(np.uint8)
+        return {"label_ids": self.find(image).label_ids}
+
+    def find(self, image: NDArray[np.uint8]) -> Found:
+        """Letterbox one image to the model's size, run it, and bring the labels back to the image's size."""
+        fitted, window = letterboxed(image, self.manifest.size)
+        started = time.perf_counter()
+        outputs = {name: value[0] for name, value in self._run(fitted[None]).items()}
+        milliseconds = 1000 * (time.perf_counter() - started)
         self.compiled = 1
-        return {"label_ids": brought_back(label_ids[window], image.shape[:2])}
+        label_ids = brought_back(outputs["label_ids"][window].astype(np.uint8), image.shape[:2])
+        return Found(label_ids, fitted, window, outputs, milliseconds)

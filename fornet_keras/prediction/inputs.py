@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePath
 
 from fornet_keras.data.file_list import files_below, read_list
@@ -87,7 +88,8 @@ def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
         arguments: images, videos, folders (with all below them), globs, in which `**` means any folders,
             `@LIST`, a text file of paths in its own folder, which need not exist, `camera:0`, and the address
             of a stream, `rtsp://…` or `http://…`.
-        output: the folder of the outputs: what an earlier run wrote there is no input.
+        output: the folder of the outputs: what an earlier run wrote there, or into a folder below one that is
+            named, is no input.
 
     Raises:
         DataError: an argument names nothing, or a list something outside its folder.
@@ -117,7 +119,8 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
     is_glob = glob.has_magic(argument) and not path.exists()
     if is_glob:
         matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
-        matches = [match for match in matches if not is_output(match, output)]
+        named = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+        matches = [match for match in matches if not is_output(match, output, named)]
         if "**" in path.parts:  # it matches the folders on the way too, also where a file tells them apart
             matches = [match for match in matches if match.is_file()] or matches
     else:
@@ -143,7 +146,7 @@ def _at(path: Path, output: Path) -> list[_Found]:
     if not path.is_dir():
         return [_Found(path, PurePath(path.name))]
     files = files_below(path, (*ENDINGS, *OTHER_SUFFIXES))
-    return [_Found(file, file.relative_to(path)) for file in files if not is_output(file, output)]
+    return [_Found(file, file.relative_to(path)) for file in files if not is_output(file, output, path)]
 
 
 def _named(found: list[_Found]) -> list[Input]:

@@ -7,23 +7,27 @@ from pathlib import Path
 KINDS = ("labels", "overlay", "importance")
 """What is written of an input, as `NAME_KIND`."""
 
+NAME_ENDINGS = (*(f"_{kind}.png" for kind in KINDS), "_overlay.mp4")
+"""Of the files: an image's, and a video's."""
+
 LEGEND = "legend.png"
 SETTINGS = "settings.json"
 SOURCES = "sources.json"
 
 
-def find_outputs(folder: Path) -> list[Path]:
-    """The predictions that lie in a folder and all below it, sorted; of hidden images too."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".mp4") and path.is_file())
-    # macOS puts `._NAME` beside files on other systems' disks.
-    return [path for path in files if _is_prediction(path) and not path.name.startswith("._")]
+def is_output(path: Path, output: Path, named: Path) -> bool:
+    """Whether a file was written by an earlier run, and is no input.
+
+    Args:
+        path: the file.
+        output: folder of the outputs, also those of this run.
+        named: the folder that a user named, in which the file was found: runs wrote into folders there too.
+    """
+    if not (path.name == LEGEND or path.name.endswith(NAME_ENDINGS)):
+        return False
+    folders = (folder for folder in path.parents if folder.is_relative_to(named))
+    return path.resolve().is_relative_to(output.resolve()) or any(map(_has_record, folders))
 
 
-def _is_prediction(path: Path) -> bool:
-    return path.stem.endswith(tuple(f"_{kind}" for kind in KINDS))
-
-
-def is_output(path: Path, output: Path) -> bool:
-    """Whether a file was written by an earlier run into `output`, and is no input."""
-    ours = path.name == LEGEND or _is_prediction(path)
-    return ours and path.resolve().is_relative_to(output.resolve())
+def _has_record(folder: Path) -> bool:
+    return (folder / SETTINGS).is_file() and (folder / SOURCES).is_file()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -96,8 +98,11 @@ def _paint(values: NDArray[Any], size: int) -> NDArray[Any]:
 
 
 def legend(table: LabelTable) -> Picture:
-    """The class names beside their colours."""
-    font = ImageFont.load_default(15)
+    """The class names beside their colours, in Latin, Greek, Cyrillic and the alphabets near them.
+
+    Chinese, Japanese, Korean, Thai and Indian letters show as boxes.
+    """
+    font = _font(15)
     width = 50 + round(max(font.getlength(name) for name in table.names))
     picture = Image.new("RGB", (width, table.num_classes * ROW_HEIGHT + 8), "white")
     draw = ImageDraw.Draw(picture)
@@ -106,6 +111,17 @@ def legend(table: LabelTable) -> Picture:
         draw.rectangle((8, top, 26, top + ROW_HEIGHT - 8), fill=tuple(color))
         draw.text((34, top + ROW_HEIGHT / 2 - 4), name, fill="black", font=font, anchor="lm")
     return np.asarray(picture)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Matplotlib's DejaVu Sans, or Pillow's font, which knows ASCII, where Matplotlib comes without it."""
+    spec = find_spec("matplotlib")  # to import it takes longer than to draw
+    for folder in (spec and spec.submodule_search_locations) or ():
+        try:
+            return ImageFont.truetype(Path(folder, "mpl-data/fonts/ttf/DejaVuSans.ttf"), size)
+        except OSError:
+            continue
+    return ImageFont.load_default(size)
 
 
 def side_by_side(rows: Sequence[Sequence[Picture]], gap: int = 4) -> Picture:

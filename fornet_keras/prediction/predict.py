@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import errno
 import math
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from numpy.typing import NDArray
+from typing import Any, Literal
 
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.images import SUFFIXES, image_size, read_image
 from fornet_keras.data.sizes import brought_back, shrunk, shrunk_size
-from fornet_keras.errors import DataError, FoRNetError, one_line
+from fornet_keras.errors import DataError, is_out_of_memory, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
 from fornet_keras.prediction.inputs import ENDINGS, Input
 from fornet_keras.prediction.outputs import KINDS, LEGEND
 from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
+from fornet_keras.prediction.predicts import Prediction, Predicts
 from fornet_keras.prediction.record import FolderRecord
 from fornet_keras.prediction.video import first_size, transform_video
 
-if TYPE_CHECKING:  # they import Keras, which an exported model does without
-    from fornet_keras.prediction.artifact import ArtifactPredictor
-    from fornet_keras.prediction.predictor import Predictor
-    from fornet_keras.prediction.views import ViewsPredictor
-
 Track = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
-
-OUT_OF_MEMORY = re.compile("out of memory|resource_exhausted|OOM when|(can't|failed to) allocate", re.I)
-"""How TensorFlow, JAX, PyTorch, ONNX Runtime and OpenCV say it, each in an error of its own."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +68,7 @@ class FolderPrediction:
         settings: whatever else the outputs depend on, such as which weights they are of; plain values.
     """
 
-    predictor: Predictor | ViewsPredictor | ArtifactPredictor
+    predictor: Predicts
     table: LabelTable
     output: Path
     kinds: Sequence[str] = KINDS[:1]
@@ -152,10 +142,8 @@ class FolderPrediction:
                 return self._video(entry, wanted)
             self._image(entry, wanted)
             return []
-        except (FoRNetError, OSError):  # a server's own memory, or a file "out of memory.png"
-            raise
         except Exception as error:
-            if not (isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error))):
+            if not is_out_of_memory(error):
                 raise
             height, width = first_size([entry])
             raise DataError(
@@ -181,7 +169,7 @@ class FolderPrediction:
             hard = importance_map(seen, *regions, self.predictor.region_size)
             write_picture(wanted["importance"], brought_back(hard, image.shape[:2]))
 
-    def _predict(self, image: Picture) -> dict[str, NDArray[Any]]:
+    def _predict(self, image: Picture) -> Prediction:
         compiled, started = self.predictor.compiled, time.perf_counter()
         prediction = self.predictor(image)
         if self.predictor.compiled == compiled:

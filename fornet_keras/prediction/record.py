@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from fornet_keras.atomic import locked, write_text
 from fornet_keras.data.fingerprint import file_state
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.inputs import Input
-from fornet_keras.prediction.outputs import KINDS, SETTINGS, SOURCES, find_outputs
+from fornet_keras.prediction.outputs import KINDS, LEGEND, NAME_ENDINGS, SETTINGS, SOURCES
 
 LOCK = ".lock"
 NO_SETTINGS = ("model", "budget_ms", "budget_size")
 """Settings that say more and change nothing."""
+
+Sources = dict[str, list[Any]]
+"""Name of the outputs → path, size and time of change of their input."""
 
 
 @dataclass(frozen=True)
@@ -43,28 +47,35 @@ class FolderRecord:
         """Take in inputs that are to be predicted with some settings; outputs of their older states go.
 
         Raises:
-            DataError: outputs that were made with other settings would stay beside those of the inputs, or
-                outputs of another file would be taken for an input's.
+            DataError: files that no earlier prediction wrote are in the way, outputs that were made with
+                other settings would stay beside those of the inputs, or outputs of another file would be
+                taken for an input's.
         """
         with locked(self.folder / LOCK):  # several commands may write into one folder
-            self._require_same(inputs, settings)
-            sources = self._sources(inputs)
+            before, recorded = recorded_settings(self.folder), _recorded_sources(self.folder)
+            self._require_free(inputs, recorded)
+            if difference := _difference(before, settings):
+                self._make_room(inputs, recorded, difference)
+            sources = self._sources(inputs, recorded)
             write_text(self.folder / SETTINGS, json.dumps(settings, indent=2) + "\n")
             write_text(self.folder / SOURCES, json.dumps(sources, indent=2) + "\n")
 
-    def _require_same(self, inputs: Sequence[Input], settings: Mapping[str, Any]) -> None:
-        settings = json.loads(json.dumps(settings))  # as they are when they are read
-        found = recorded_settings(self.folder)
-        changed = [name for name in settings if name not in NO_SETTINGS and found.get(name) != settings[name]]
-        if changed or not found:
-            values = [(name, found.get(name), settings[name]) for name in changed if name != "classes"]
-            said = [f"{name} is {there} there and {here} here" for name, there, here in values]
-            said += ["other classes"] if "classes" in changed else []
-            self._make_room(inputs, "; ".join(said) if found else f"no {SETTINGS} says which")
+    def _require_free(self, inputs: Sequence[Input], recorded: Sources) -> None:
+        """A user's own file may be called like a prediction: only what is recorded is one."""
+        new = [entry for entry in inputs if str(entry.name) not in recorded and not entry.is_missing]
+        files = [file for entry in new for file in self.files(entry, KINDS).values()]
+        if not (self.folder / SOURCES).exists():
+            files.append(self.folder / LEGEND)
+        if there := next(filter(os.path.exists, files), None):
+            raise DataError(
+                f"{there}: is there already, and no {SOURCES} says that it is a prediction's; choose another "
+                "folder, or move it away"
+            )
 
-    def _make_room(self, inputs: Sequence[Input], difference: str) -> None:
+    def _make_room(self, inputs: Sequence[Input], recorded: Sources, difference: str) -> None:
         """Remove the outputs that are to be written again: broken off, none must be taken for a new one."""
-        outputs = find_outputs(self.folder)
+        files = (self.folder / f"{name}{ending}" for name in sorted(recorded) for ending in NAME_ENDINGS)
+        outputs = [file for file in files if os.path.exists(file)]
         again = [entry for entry in inputs if not entry.is_missing] if self.overwrite else []
         own = {file for entry in again for file in self.files(entry).values()}
         if staying := [path for path in outputs if path not in own]:
@@ -79,21 +90,17 @@ class FolderRecord:
             if path not in live:
                 path.unlink()
 
-    def _sources(self, inputs: Sequence[Input]) -> dict[str, list[Any]]:
-        """Name of the outputs → path, size and time of change of their input; outputs of older states go."""
-        recorded = _read_dict(self.folder / SOURCES)
-        sources: dict[str, list[Any]] = {}
+    def _sources(self, inputs: Sequence[Input], recorded: Sources) -> Sources:
+        """The record with that of the inputs; their outputs of older states go."""
+        sources: Sources = {}
         outdated: list[Path] = []
         for entry in inputs:
             if entry.is_missing:  # for now: a disk that is not mounted takes no predictions with it
                 continue
             now = sources[str(entry.name)] = [os.path.abspath(entry.path), *file_state(entry.path)]
-            before = recorded.get(str(entry.name))
-            if not isinstance(before, list) or len(before) != len(now):
-                before = [f"a file that {SOURCES} does not name", None]
             # Of each kind, asked for this time or not: none may be taken for the new state's later.
             there = [file for file in self.files(entry, KINDS).values() if os.path.exists(file)]
-            if not there or before[1:] == now[1:]:
+            if not there or _is_same(before := recorded[str(entry.name)], now):
                 continue
             if before[0] != now[0] and not self.overwrite:
                 raise DataError(
@@ -107,12 +114,49 @@ class FolderRecord:
 
 
 def recorded_settings(folder: Path) -> dict[str, Any]:
-    """What the outputs in a folder were made with; empty where that is not known."""
-    return _read_dict(folder / SETTINGS)
+    """What the outputs in a folder were made with; empty where that is not known.
+
+    Raises:
+        DataError: the file is another program's.
+    """
+    return _read(folder / SETTINGS, lambda found: {"short_side", "classes"} <= found.keys())
 
 
-def _read_dict(path: Path) -> dict[str, Any]:
+def _recorded_sources(folder: Path) -> Sources:
+    return _read(
+        folder / SOURCES,
+        lambda found: all(isinstance(source, list) and len(source) == 3 for source in found.values()),
+    )
+
+
+def _read(path: Path, is_ours: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+        found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
         return {}
+    except (OSError, ValueError):
+        found = None
+    if isinstance(found, dict) and is_ours(found):
+        return found
+    raise DataError(
+        f"{path}: is not of an earlier prediction; expected what `predict` writes; choose another folder, or "
+        "move it away"
+    )
+
+
+def _difference(before: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """In which settings those of a folder differ, for a message; empty where they do not."""
+    if not before:
+        return f"no {SETTINGS} says which"
+    now = json.loads(json.dumps(settings))  # as they are when they are read
+    changed = [name for name in now if name not in NO_SETTINGS and before.get(name) != now[name]]
+    said = {name: f"{name} is {before.get(name)} there and {now[name]} here" for name in changed}
+    said |= {"classes": "other classes"} if "classes" in said else {}
+    return "; ".join(said.values())
+
+
+def _is_same(before: Sequence[Any], now: Sequence[Any]) -> bool:
+    """Whether an input is what its outputs are of: that very file, which may have moved, or a copy of it."""
+    if before[1:] != now[1:]:
+        return False
+    return before[0] == now[0] or not os.path.exists(before[0]) or cmp(before[0], now[0], shallow=False)

@@ -13,9 +13,9 @@ from PIL import Image
 
 from fornet_keras.data.images import decode_image
 from fornet_keras.errors import ServingError
+from fornet_keras.prediction.artifact import ArtifactPredictor, Found
 from fornet_keras.prediction.files import palette_image
 from fornet_keras.prediction.pictures import importance_map, overlay, palette
-from fornet_keras.serving.artifacts import Artifact, Found
 
 Answer = tuple[bytes | dict[str, Any], str, float]
 """The content, its media type, and the milliseconds that the model took."""
@@ -27,7 +27,7 @@ MAX_SIDE = 65_500
 """Pixels; the JPEG that an overlay is answered with takes no longer side."""
 
 
-def answer(artifact: Artifact, content: bytes, output: str) -> Answer:
+def answer(artifact: ArtifactPredictor, content: bytes, output: str) -> Answer:
     """Answer one request.
 
     Args:
@@ -58,7 +58,7 @@ def answer(artifact: Artifact, content: bytes, output: str) -> Answer:
     if output == "labels":
         return _label_png(artifact, found), "image/png", found.milliseconds
     if output == "overlay":
-        picture = overlay(image, found.labels, artifact.manifest.table())
+        picture = overlay(image, found.label_ids, artifact.table)
     else:
         edge = artifact.manifest.region_size
         seen = tuple(slice(side.start // edge, -(-side.stop // edge)) for side in found.window)
@@ -69,15 +69,23 @@ def answer(artifact: Artifact, content: bytes, output: str) -> Answer:
     return _encoded(Image.fromarray(picture), "JPEG", quality=90), "image/jpeg", found.milliseconds
 
 
-def _as_json(artifact: Artifact, found: Found) -> dict[str, Any]:
+def described(artifact: ArtifactPredictor) -> dict[str, Any]:
+    """What a client may want to know of a model, ready for JSON."""
+    manifest = artifact.manifest
+    outputs = [tensor.name for tensor in manifest.outputs]
+    kept = ("source", "format", "precision", "size", "top_k", "region_size", "classes")
+    return {"name": artifact.name, **manifest.model_dump(include=set(kept)), "outputs": outputs}
+
+
+def _as_json(artifact: ArtifactPredictor, found: Found) -> dict[str, Any]:
     classes = artifact.manifest.classes
-    counts = np.bincount(found.labels.ravel(), minlength=len(classes))
-    shares = counts / found.labels.size
+    counts = np.bincount(found.label_ids.ravel(), minlength=len(classes))
+    shares = counts / found.label_ids.size
     rows, columns = found.window
     result: dict[str, Any] = {
         "model": artifact.name,
         "top_k": artifact.manifest.top_k,
-        "size": list(found.labels.shape),
+        "size": list(found.label_ids.shape),
         "model_size": list(artifact.manifest.size),
         "letterbox": [rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start],
         "milliseconds": round(found.milliseconds, 3),
@@ -98,8 +106,8 @@ def _rows(values: NDArray[Any]) -> list[list[float]]:
     return [[round(value, 4) for value in row] for row in values.tolist()]
 
 
-def _label_png(artifact: Artifact, found: Found) -> bytes:
-    return _encoded(palette_image(found.labels, palette(artifact.manifest.table())), "PNG", compress_level=1)
+def _label_png(artifact: ArtifactPredictor, found: Found) -> bytes:
+    return _encoded(palette_image(found.label_ids, palette(artifact.table)), "PNG", compress_level=1)
 
 
 def _encoded(image: Image.Image, format: str, **options: Any) -> bytes:

@@ -27,8 +27,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fornet_keras.errors import FoRNetError
-from fornet_keras.serving.answers import OUTPUTS, Answer, answer
-from fornet_keras.serving.artifacts import Artifact
+from fornet_keras.prediction.artifact import ArtifactPredictor
+from fornet_keras.serving.answers import OUTPUTS, Answer, answer, described
 
 LOG = logging.getLogger(__name__)
 PAGE = Path(__file__).with_name("page.html")
@@ -56,13 +56,14 @@ class Service:
     """
 
     def __init__(
-        self, artifacts: Mapping[str, Artifact], queue: int, body_seconds: float = BODY_SECONDS
+        self, artifacts: Mapping[str, ArtifactPredictor], queue: int, body_seconds: float = BODY_SECONDS
     ) -> None:
         self.artifacts = artifacts
         self.queue = queue
         self.body_seconds = body_seconds
         self.waiting = 0
         self.worker = ThreadPoolExecutor(1, "predict")  # the runtimes themselves use every core
+        self.turn = asyncio.Lock()
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter("fornet_requests", "Predictions, by status", ["status"], registry=registry)
@@ -78,7 +79,8 @@ class Service:
             self.requests.labels(str(error.status_code)).inc()
             raise
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody reads it
+            self.requests.labels("499").inc()  # as nginx calls it
+            return Response(status_code=499)  # nobody reads it
         self.requests.labels("200").inc()
         return response
 
@@ -89,7 +91,10 @@ class Service:
         self.waiting += 1
         try:
             content = await self._body(request)
-            result, media_type, milliseconds = await self._answer(artifact, content, output)
+            async with self.turn:
+                if await request.is_disconnected():
+                    raise ClientDisconnect
+                result, media_type, milliseconds = await self._answer(artifact, content, output)
         finally:
             self.waiting -= 1
         self.seconds.labels(artifact.name).observe(milliseconds / 1000)
@@ -98,7 +103,7 @@ class Service:
             return JSONResponse(result, headers=headers)
         return Response(result, media_type=media_type, headers=headers)
 
-    async def _answer(self, artifact: Artifact, content: bytes, output: str) -> Answer:
+    async def _answer(self, artifact: ArtifactPredictor, content: bytes, output: str) -> Answer:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self.worker, answer, artifact, content, output)
@@ -108,7 +113,7 @@ class Service:
             LOG.exception("%s could not answer", artifact.name)
             raise HTTPException(500, f"{artifact.name} could not answer; the server's log says why") from None
 
-    def _asked(self, request: Request) -> tuple[Artifact, str]:
+    def _asked(self, request: Request) -> tuple[ArtifactPredictor, str]:
         """The artifact and the output that a request names."""
         name = request.query_params.get("model", next(iter(self.artifacts)))
         if name not in self.artifacts:
@@ -141,7 +146,7 @@ class Service:
 
     async def models(self, request: Request) -> Response:
         """`GET /v1/models`: what there is to ask."""
-        return JSONResponse([artifact.described() for artifact in self.artifacts.values()])
+        return JSONResponse([described(artifact) for artifact in self.artifacts.values()])
 
     async def health(self, request: Request) -> Response:
         """`GET /health`: models are loaded before the first request is answered."""

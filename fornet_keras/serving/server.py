@@ -17,6 +17,8 @@ from fornet_keras.serving.app import Service, make_app
 
 MAX_CONNECTIONS = 512
 WAIT_SECONDS = 10.0
+IDLE_SECONDS = 75
+"""Proxies keep a connection for a minute: one closed before may be what they are just asking through."""
 READ_SECONDS = 60.0
 """An answer that its client has still not taken after so long is given up."""
 LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -112,6 +114,7 @@ def configuration(service: Service) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=30,
     )
 

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 from unittest.mock import MagicMock, Mock
 
@@ -6,11 +5,11 @@ import numpy as np
 import pytest
 
 from fornet_keras.artifacts.manifest import FILES
-from fornet_keras.artifacts.runtimes import open_runtime, openvino_settings
+from fornet_keras.artifacts.runtimes import open_runtime, openvino_settings, usable_cores
 from fornet_keras.errors import ExportError
 
 
-@pytest.mark.parametrize(("threads", "expected"), [(None, len(os.sched_getaffinity(0))), (1, 1)])
+@pytest.mark.parametrize(("threads", "expected"), [(None, usable_cores()), (1, 1)])
 def test_litert_takes_every_core(
     threads: int | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -18,6 +17,22 @@ def test_litert_takes_every_core(
     monkeypatch.setattr("ai_edge_litert.interpreter.Interpreter", opened := Mock())
     open_runtime(tmp_path, "litert", threads)
     assert opened.call_args.kwargs == {"num_threads": expected}
+
+
+@pytest.mark.parametrize(("limit", "threads"), [("150000 100000\n", 2), ("20000 100000\n", 1), ("max", 0)])
+def test_a_container_s_share_of_the_cores(
+    limit: str, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which the runtimes do not look at: they would take all of the machine's, and be held back."""
+    (tmp_path / "cpu.max").write_text(limit)
+    monkeypatch.setattr("fornet_keras.artifacts.runtimes.CPU_MAX", tmp_path / "cpu.max")
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(64))
+    assert usable_cores() == (threads or 64)
+    monkeypatch.setattr("onnxruntime.InferenceSession", session := MagicMock())
+    open_runtime(tmp_path, "onnx")
+    assert session.call_args.args[1].intra_op_num_threads == threads
+    open_runtime(tmp_path, "onnx", threads=5)
+    assert session.call_args.args[1].intra_op_num_threads == 5
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -224,6 +225,15 @@ def test_a_backbone_for_square_images_is_refused() -> None:
     }
     with pytest.raises(ModelError, match="MiTBackbone cannot be a backbone: .*; expected strides 4, 8, 16"):
         LibraryBackbone("keras_hub", "MiTBackbone", arguments, 1.0, 0.0)
+
+
+def test_a_backbone_whose_values_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = SimpleNamespace(
+        FeaturePyramidBackbone=keras.Model, Backbone=type("Backbone", (keras.Model,), {})
+    )
+    monkeypatch.setattr(library, "import_library", lambda name: models)
+    with pytest.raises(ModelError, match="keras_hub's Backbone cannot be built: .*'width'"):
+        LibraryBackbone("keras_hub", "Backbone", {"width": 3}, 1.0, 0.0)
 
 
 @pytest.mark.parametrize("name", ["NoBackbone", "ImageClassifier", "__loader__"])

@@ -61,10 +61,15 @@ def test_a_budget_takes_the_largest_share_that_fits(monkeypatch: pytest.MonkeyPa
 
 
 def test_memory_is_what_the_candidate_adds() -> None:
-    """Not the most that the process has held before."""
+    """Not the most that the process has held before. It knows nothing of the first one's Keras."""
+    import keras
+
     from fornet_keras.benchmark.memory import _added_memory
 
+    keras.config.set_image_data_format("channels_first")  # as a keras.json may say
+
     def make() -> Any:
+        assert keras.config.image_data_format() == "channels_last"
         kept = np.ones(50_000_000, np.uint8)
         return SimpleNamespace(run=lambda image: kept[0])
 

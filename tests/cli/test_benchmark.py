@@ -29,10 +29,30 @@ def test_each_ratio_is_a_row(run: Run, model: Path, tmp_path: Path) -> None:
         assert row["megabytes"] > 0.01
 
 
+def test_a_table_is_shown_though_its_json_cannot_be_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"name": "city", "runtime": "onnx", "precision": "int8", "size": [64, 96], "top_k": 0.25}
+    row |= dict.fromkeys(("median_ms", "p95_ms", "ratio_to_first", "images_per_second", "megabytes"), 1234.5)
+    row |= {"label_agreement": None}
+    monkeypatch.setattr("fornet_keras.benchmark.candidates.candidates", Mock(return_value=["city"]))
+    monkeypatch.setattr("fornet_keras.benchmark.measure.measure", Mock(return_value=[row]))
+    (tmp_path / "file").touch()
+    result = run("benchmark", tmp_path, "--json", tmp_path / "file" / "times.json")
+    assert (result.exit_code, "1234.5" in result.stdout) == (1, True)
+    assert "file" in only_line(result.stderr)
+
+
 def test_a_ratio_outside_its_range(run: Run, tmp_path: Path) -> None:
     result = run("benchmark", tmp_path, "--top-k", "0.5,2")
     assert result.exit_code == 2
-    assert "2 is not a share of the regions" in result.stderr
+    assert "2.0 is not in the range 0<x<=1." in result.stderr
+
+
+def test_a_size_that_is_too_large(run: Run, tmp_path: Path) -> None:
+    result = run("benchmark", tmp_path, "--size", "99999x99999")
+    assert result.exit_code == 1
+    assert only_line(result.stderr).startswith("Error: 99999x99999: too large to be run; expected at most ")
 
 
 def test_a_folder_that_is_neither(run: Run, tmp_path: Path) -> None:
@@ -49,7 +69,7 @@ def test_a_budget_chooses_the_ratio(
     options = ("--config", config, "--data", data, "--json", tmp_path / "scores.json")
     result = run("evaluate", model, *options, "--budget-ms", 60_000)
     assert (result.exit_code, result.stderr) == (0, "top-k 0.25: 1.0 ms at 64x96 here\n")
-    fit.assert_called_once_with(model, (64, 96), 60_000, None)
+    fit.assert_called_once_with(model, (64, 96), 60_000, 0)
     assert json.loads((tmp_path / "scores.json").read_text())["top_k"] == 0.25
 
 

@@ -1,12 +1,18 @@
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from fornet_keras.cli import settings
 from fornet_keras.cli.root import root
+from fornet_keras.data import scan as scan_module
+from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.decoded import decoded_samples
 from fornet_keras.data.images import image_size, read_image
+from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.data.synthetic import write_city
 from fornet_keras.data.synthetic.city import MAX_SCENES
@@ -41,9 +47,10 @@ def test_synthesize_refuses_a_folder_in_use(run: Run, config: Path) -> None:
 
 
 def test_synthesize_refuses_more_scenes_than_there_are(run: Run, tmp_path: Path) -> None:
-    for option in ("--train", "--val"):
-        result = run("data", "synthesize", "--output", tmp_path / "city", option, MAX_SCENES + 1)
-        assert result.exit_code == 2 and "1000001 is not in the range 1<=x<=1000000" in result.stderr
+    for split in ("train", "val"):
+        result = run("data", "synthesize", "--output", tmp_path / "city", f"--{split}", MAX_SCENES + 1)
+        assert result.exit_code == 1
+        assert f"num_{split} must be 1…1,000,000; received 1000001; use" in only_line(result.stderr)
 
 
 def test_describe_drafts_what_check_reads(run: Run, data: Path) -> None:
@@ -53,7 +60,7 @@ def test_describe_drafts_what_check_reads(run: Run, data: Path) -> None:
     first = (
         f"{data}/dataset.yaml: a draft of 4 classes, from the values in 4 of 4 labels; splits: test, train\n"
     )
-    check = f"fornet data check --config folder --data {data} --set data.val_split=test"
+    check = f"fornet data check --config finetune --data {data} --set data.val_split=test"
     assert result.stdout == f"{first}correct it, then: {check}\n"
     assert run(*check.split()[1:]).exit_code == 0
 
@@ -70,7 +77,7 @@ def test_describe_has_flat_folders_validate_too(run: Run, data: Path, tmp_path: 
     result = run(*val.split()[1:], "--json", result_file)
     assert (result.exit_code, result.stderr) == (0, "")
     listed = f"{flat}/train.txt: 1 images; val.txt: 1, the ends of 1 stretch(es) of the names in order\n"
-    check = f"fornet data check --config folder --data {flat}"
+    check = f"fornet data check --config finetune --data {flat}"
     assert result.stdout == f"{listed}correct it, then: {check}\n"
     assert json.loads(result_file.read_text())["images"] == {"train": 1, "val": 1, "unlabelled": 0}
     assert run(*check.split()[1:]).exit_code == 0
@@ -80,7 +87,7 @@ def test_describe_leaves_several_splits_as_they_are(run: Run, data: Path) -> Non
     (data / "dataset.yaml").unlink()
     result = run("data", "describe", data, "--val", 0.2)
     assert (result.exit_code, result.stderr) == (0, "")
-    check = f"fornet data check --config folder --data {data} --set data.val_split=test"
+    check = f"fornet data check --config finetune --data {data} --set data.val_split=test"
     assert result.stdout.endswith(f"correct it, then: {check}\n")
     assert not [*data.glob("*.txt")]
 
@@ -92,7 +99,7 @@ def test_rasterize_makes_what_check_reads(run: Run, config: Path, data: Path, tm
     content = {"images": images, "annotations": [quay, box], "categories": [{"id": 1, "name": "quay"}]}
     (tmp_path / "coco.json").write_text(json.dumps(content))
     output = tmp_path / "drawn"
-    check = f"fornet data check --config folder --data {output} --set data.val_split=test"
+    check = f"fornet data check --config finetune --data {output} --set data.val_split=test"
     val = f"fornet data describe {output} --val 0.2"
     for split, following in (
         ("train", f"next: the other split's file with --split, or a fifth of this one: {val}"),
@@ -135,6 +142,8 @@ def test_check_counts_both_splits(run: Run, config: Path, data: Path, tmp_path: 
 
 def test_check_lists_every_problem_and_fails(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
     (data / "labels" / "train" / "a.png").unlink()
+    (data / "images" / "train" / "day").mkdir()
+    shutil.copy(data / "images" / "train" / "b.png", data / "images" / "train" / "day")
     (data / "images" / "test" / "a.png").write_text("no picture")
     label = data / "labels" / "test" / "b.png"
     Image.open(label).point(lambda value: 5 if value == 7 else value).save(label)
@@ -144,10 +153,55 @@ def test_check_lists_every_problem_and_fails(run: Run, config: Path, data: Path,
         f"  {data}/images/train/a.png: no label; expected labels/train/*.png; add the file or leave "
         in result.stdout
     )
+    shared = "belongs to several images, alike but for their folder or suffix; leave one of them, or put"
+    assert f"  {data}/labels/train/b.png: {shared}" in result.stdout
     assert f"  {data}/images/test/a.png: is not an image" in result.stdout
     assert f"  {label}: value 5; declare it as a class or under ignore" in result.stdout
     splits = json.loads((tmp_path / "check.json").read_text())["splits"]
-    assert [len(split["problems"]) for split in splits] == [1, 2]
+    assert [len(split["problems"]) for split in splits] == [2, 2]
+
+
+def test_check_reads_another_split_alone(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
+    """Masks may lie in it alone; what the configuration leaves out of training is in it too."""
+    shutil.rmtree(data / "images" / "train")
+    chosen = ("--config", config, "--data", data, "--set", 'data.exclude=["a"]', "--split", "test")
+    result = run("data", "check", *chosen, "--json", tmp_path / "check.json")
+    assert result.exit_code == 0 and "test: 2 images" in result.stdout
+    (split,) = json.loads((tmp_path / "check.json").read_text())["splits"]
+    assert (split["split"], split["num_images"]) == ("test", 2)
+    result = run("data", "inspect", *chosen, "--output", tmp_path)
+    assert result.exit_code == 0 and "test: 2 images" in result.stdout
+
+
+def test_images_that_turn_without_another_size_are_noted(
+    run: Run, config: Path, data: Path, tmp_path: Path
+) -> None:
+    image = data / "images" / "train" / "a.png"
+    exif = Image.Exif()
+    exif[0x0112] = 3  # half a turn
+    with Image.open(image) as picture:
+        picture.save(image, exif=exif)
+    result = run("data", "cache", "--config", config, "--data", data, "--output", tmp_path / "decoded")
+    assert result.exit_code == 0
+    line = only_line(result.stderr)
+    assert line.startswith("note: their EXIF orientation turns 1 image of 'train', and no label file;")
+    assert line.endswith("`data inspect --split train` whether they fit")
+
+
+def test_as_many_threads_look_as_are_asked_for(
+    run: Run, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def scan(dataset: Dataset, workers: int, *rest: Any) -> ScanReport:
+        asked.append(workers)
+        return scan_module.scan(dataset, workers, *rest)
+
+    monkeypatch.setattr(settings, "scan", scan)
+    options = ("--config", config, "--data", data, "--set", "training.workers=3")
+    assert run("data", "check", *options).exit_code == 0
+    assert run("data", "inspect", *options, "--output", tmp_path).exit_code == 0
+    assert asked == [3, 3, 3]
 
 
 def test_check_fails_where_training_would(run: Run, config: Path, data: Path, tmp_path: Path) -> None:

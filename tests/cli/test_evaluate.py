@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fornet_keras.cli.models import has_learnt_from
+from fornet_keras.cli.models import training_note
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import dump_config, read_config
 from fornet_keras.data.label_files import read_label
+from fornet_keras.data.sources import open_split
 from tests.cli.conftest import DATASET, Run, only_line
 from tests.model.folders import edit
 from tests.serving.conftest import ratios
@@ -74,7 +75,8 @@ def test_scores_of_images_that_were_trained_on_are_marked(
         of_run = settings.data.model_copy(update={"root": root})
         text = dump_config(settings.model_copy(update={"data": of_run}))
         (tmp_path / "run" / "config.yaml").write_text(text)
-        assert has_learnt_from(trained, here, split) is learnt
+        note = NOTE.format(split) if learnt else None
+        assert training_note(trained, here, open_split(here, split)) == note
 
     for split, marked in (("train", True), ("test", False)):
         options = ("--config", config, "--data", data, "--split", split, "--json", result_file)
@@ -82,6 +84,14 @@ def test_scores_of_images_that_were_trained_on_are_marked(
         assert result.exit_code == 0
         assert (NOTE.format(split) in result.stdout) is marked
         assert json.loads(result_file.read_text())["trained_on_it"] is marked
+
+    shared = data / "images" / "test" / "a.png"
+    shared.unlink()
+    shared.hardlink_to(data / "images" / "train" / "b.png")
+    note = training_note(trained, here, open_split(here, "test"))
+    assert note and note.startswith(f"note: 1 of 2 images of 'test' are in 'train' too, such as {shared}: ")
+    (data / "images" / "train").rename(tmp_path / "elsewhere")
+    assert training_note(trained, here, open_split(here, "test")) is None
 
 
 def test_a_run_brings_its_own_configuration(
@@ -181,6 +191,9 @@ def test_a_submission_is_of_cityscapes(
     assert result.exit_code == 2
     assert "--submission is of data in the layout of Cityscapes" in result.stderr
     assert "data.format folder: --save-predictions DIR writes its label values" in result.stderr
+    result = run("evaluate", model, *options, "--save-predictions", tmp_path / "x" / ".." / "submission")
+    assert result.exit_code == 2
+    assert "--save-predictions and --submission write the same files: two folders" in result.stderr
     assert not (tmp_path / "submission").exists()
 
 
@@ -263,7 +276,7 @@ def test_an_exported_model_is_asked_for_what_it_can(
     options = ("--top-k", 0.5, "--flip", "--short-side", 0, "--curve", "0.1,1")
     result = run("evaluate", artifact, "--config", config, "--data", data, *options)
     assert result.exit_code == 2
-    message = "--top-k, --flip, --curve, --short-side: an exported model has its own runtime, size and top-k"
+    message = "--top-k, --flip, --short-side, --curve: an exported model has its own runtime, size and top-k"
     assert message in result.stderr
     result = run("evaluate", artifact, "--data", data)
     message = f"Missing option '--config': {artifact} has no config.yaml of its own"

@@ -39,6 +39,7 @@ def test_a_list_says_which_images_and_in_which_order(
         ("../outside.png", "leads out of it"),
         ("images/../../outside.png", "leads out of it"),
         ("/etc/passwd", "leads out of it"),
+        (".", "is the folder itself"),
         ("images/link.png", "leads out of it"),
         ("images/folder/outside.png", "leads out of it"),
         ("images/loop.png", ""),  # from Python 3.13 on, it is a file that cannot be read

@@ -136,7 +136,7 @@ def test_photographs_are_brought_down_to_the_size_that_the_model_has_learnt(
         labels.append((tmp_path / name / "a_labels.png").read_bytes())
         assert image_size(tmp_path / name / "a_labels.png") == (96, 160)
     assert [call.args[1:] for call in budget.call_args_list] == [
-        ((96, 160), 9, short_side) for short_side in (32, None, 48)
+        ((96, 160), 9, short_side) for short_side in (32, 0, 48)
     ]
     assert labels[0] != labels[1]
     result = run("predict", learnt, tmp_path / "a.png", "--short-side", 16)

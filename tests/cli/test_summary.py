@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ def test_costs_of_a_configuration_by_part(run: Run, config: Path, tmp_path: Path
     assert costs["parameters"] == sum(part["parameters"] for part in costs["by_part"].values())
     assert costs["macs"] == sum(part["macs"] for part in costs["by_part"].values()) < costs["dense_macs"]
     assert "G multiply-accumulates at 64x96" in result.stdout
+    assert (costs["refined_share"], "note: " in result.stdout) == (0.5, False)
     wider = run("summary", config, *options, "--set", "model.widths=[16, 24, 32, 48]")
     assert wider.exit_code == 0
     assert json.loads((tmp_path / "costs.json").read_text())["parameters"] > costs["parameters"]
@@ -37,6 +39,30 @@ def test_costs_of_a_model_at_its_own_top_k(run: Run, model: Path) -> None:
 def test_a_configuration_that_begins_with_weights_that_are_not_there(run: Run) -> None:
     result = run("summary", "configs/camvid_trainval.yaml", "--size", "64x96")
     assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_a_shipped_configuration_by_its_name(
+    run: Run, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("camvid").mkdir()  # the data's folder may have the name
+    result = run("summary", "camvid", "--size", "64x96")
+    assert (result.exit_code, "camvid, 11 classes" in result.stdout) == (0, True), result.stderr
+    shutil.copytree(model, "camvid", dirs_exist_ok=True)
+    result = run("summary", "camvid", "--size", "64x96")
+    assert (result.exit_code, "camvid, 3 classes" in result.stdout) == (0, True), result.stderr
+
+
+def test_a_size_of_few_regions(run: Run, model: Path) -> None:
+    result = run("summary", model, "--size", "16x32", "--top-k", "0.1")
+    message = "note: 16x32 has so few regions of 16 pixels that 50% are refined: at least one always is"
+    assert (result.exit_code, message in result.stdout) == (0, True), result.stdout
+
+
+def test_how_many_classes_the_data_of_a_configuration_has(run: Run) -> None:
+    result = run("summary", "folder")
+    message = "folder does not say how many classes its data has: add --num-classes N"
+    assert (result.exit_code, message in result.stderr) == (2, True)
 
 
 def test_backbones_of_every_kind_are_counted() -> None:

@@ -26,7 +26,7 @@ def test_train_leaves_a_run_folder_and_says_what_next(
     report = "fornet evaluate runs/harbour --report runs/harbour/report"
     assert report in result.stdout
     assert run(*report.split()[1:]).exit_code == 0 and Path("runs/harbour/report/index.html").is_file()
-    assert "fornet predict runs/harbour IMAGE --output predicted" in result.stdout
+    assert "fornet predict runs/harbour IMAGE --output harbour_predicted" in result.stdout
     found = json.loads(Path("result.json").read_text())
     assert found == json.loads(Path("runs/harbour/result.json").read_text())
     assert {"backend", "epochs", "steps", "best_miou", "seconds", "model"} <= found.keys()
@@ -88,7 +88,7 @@ def test_data_that_cannot_be_used(run: Run, config: Path, data: Path) -> None:
     summary, error = result.stderr.splitlines()
     assert summary == "harbour train: 2 images, 1 missing label, 0 corrupt"
     assert error.startswith("Error: harbour train: 2 images, 1 missing label, 0 corrupt; ")
-    assert error.endswith("see all with `data check --config FILE --data DIR`")
+    assert error.endswith("see all with `data check --config FILE --data DIR --split train`")
     assert not (data.parent / "run").exists()
 
 

@@ -17,7 +17,7 @@ from fornet_keras import shipped
 from fornet_keras.cli.group import Group
 from fornet_keras.cli.root import root
 from fornet_keras.cli.screen import quoted
-from fornet_keras.errors import ModelError
+from fornet_keras.errors import DataError, ModelError
 from fornet_keras.version import __version__
 from tests.cli.conftest import Run, only_line, parse
 
@@ -83,7 +83,7 @@ def test_version(run: Run) -> None:
             ("data", "synthesize", "--output", "x", "--size", "0x64"),
             "0x64 is not a size; expected HEIGHTx",
         ),
-        (("data", "synthesize", "--output", "x", "--train", "0"), "0 is not in the range 1<=x<=1000000"),
+        (("data", "synthesize", "--output", "x", "--train", "0"), "0 is not in the range x>=1"),
         (("summary", ".", "--num-classes", "11"), "--num-classes is for a CONFIG (.yaml)"),
         (("evaluate", ".", "--config", "x.yaml", "--json", "."), "File '.' is a directory"),
         (
@@ -106,11 +106,28 @@ def test_wrong_usage(run: Run, arguments: tuple[str, ...], message: str) -> None
     assert message in result.stderr
 
 
-@pytest.mark.parametrize("value", ["0", "1.01", "-0.5", "nan", "half"])
-def test_top_k_is_a_share(run: Run, value: str) -> None:
-    result = run("evaluate", ".", "--config", "x.yaml", "--top-k", value)
-    assert result.exit_code == 2
-    assert f"{value} is not a share of the regions; expected a number above 0 and up to 1" in result.stderr
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        *(
+            (("evaluate", ".", "--top-k", value), f"'--top-k': {float(value)} is not in the range 0<x<=1.")
+            for value in ("0", "1.01", "-0.5")
+        ),
+        (("evaluate", ".", "--top-k", "nan"), "'nan' is not a valid number."),
+        (("evaluate", ".", "--top-k", "half"), "'half' is not a valid number."),
+        (("evaluate", ".", "--curve", "0.5,nan"), "'nan' is not a valid number."),
+        (("evaluate", ".", "--curve", "0.5;1"), "'0.5;1' is not a valid number."),
+        (("evaluate", ".", "--scales", "0.5,5"), "'--scales': 5.0 is not in the range 0.1<=x<=4."),
+        (("evaluate", ".", "--scales", ""), "'' is not a valid number."),
+        (("predict", ".", "x.png", "--budget-ms", "nan"), "'nan' is not a valid number."),
+        (("predict", ".", "x.png", "--budget-ms", "inf"), "'inf' is not a valid number."),
+        (("data", "describe", ".", "--val", "nan"), "'nan' is not a valid number."),
+        (("data", "describe", ".", "--val", "1"), "1.0 is not in the range 0<x<1."),
+    ],
+)
+def test_numbers_are_in_their_range(run: Run, arguments: tuple[str, ...], message: str) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
 
 
 def test_a_table_in_a_pipe_is_not_broken() -> None:
@@ -162,12 +179,21 @@ def test_model_that_is_a_file(run: Run, config: Path) -> None:
         (ModelError("it is broken"), 1, "Error: it is broken"),
         (PermissionError(13, "Permission denied", "/data"), 1, "Error: /data: Permission denied"),
         (OSError("disk full"), 1, "Error: disk full"),
-        (MemoryError(), 1, "Error: out of memory; close other programs, or take smaller images"),
+        (MemoryError(), 1, "Error: out of memory (MemoryError); take less"),
+        (MemoryError("9 GiB"), 1, "Error: out of memory (9 GiB); take less"),
         (
-            MemoryError("9 GiB"),
+            RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
             1,
-            "Error: out of memory (9 GiB); close other programs, or take smaller images",
+            "Error: out of memory (CUDA out of memory. Tried to allocate 2 GiB); take less",
         ),
+        (
+            ValueError("RESOURCE_EXHAUSTED: Out of memory\n at a line"),
+            1,
+            "Error: out of memory (RESOURCE_EXHAUSTED: Out of memory); take less",
+        ),
+        (click.ClickException("out of memory.png"), 1, "Error: out of memory.png"),
+        (DataError("out of memory.png"), 1, "Error: out of memory.png"),
+        (OSError("out of memory.png"), 1, "Error: out of memory.png"),
         (KeyboardInterrupt(), 130, "Interrupted"),
     ],
 )
@@ -175,7 +201,7 @@ def test_how_a_command_ends(error: BaseException, code: int, line: str) -> None:
     @click.group(cls=Group)
     def group() -> None: ...
 
-    @group.command()
+    @group.command(memory_advice="take less")
     def fail() -> None:
         raise error
 
@@ -193,7 +219,8 @@ def test_mistake_is_one_line_at_once_in_a_process_of_its_own() -> None:
 
 @pytest.mark.parametrize("library", ["libGL.so.1", "libxcb.so.1"])
 def test_without_a_display_library_there_is_one_line(tmp_path: Path, library: str) -> None:
-    (tmp_path / "cv2.py").write_text(f"raise ImportError('{library}: cannot open shared object file')")
+    raised = f"ImportError('{library}: cannot open shared object file', name='cv2', path='cv2.abi3.so')"
+    (tmp_path / "cv2.py").write_text(f"raise {raised}")
     command, environment = [sys.executable, "cli.py", "--help"], {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
@@ -215,7 +242,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path: Path, number: signal.Si
     # A job in the background of a script starts with SIGINT ignored, and hands that down.
     heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:
-        while not list(tmp_path.glob(".city.*/city/leftImg8bit")) and process.poll() is None:
+        while not list(output.glob(".city.*/leftImg8bit")) and process.poll() is None:
             time.sleep(0.05)
         for _ in range(3):  # Python loses one that comes while it destroys an object: a person presses again
             process.send_signal(number)

@@ -37,6 +37,18 @@ def test_an_export_of_cvat(tmp_path: Path) -> None:
     assert scan(dataset).pixels == (3, 1) and not scan(dataset).problems
 
 
+@pytest.mark.parametrize("labels", ["SegmentationClass", "SegmentationClassPNG"])
+def test_what_labelme2voc_makes(tmp_path: Path, labels: str) -> None:
+    """Of several versions; 255 is what it ignores."""
+    (tmp_path / "SegmentationClass").mkdir()
+    (tmp_path / "SegmentationClass/a.npy").touch()
+    save_pair(tmp_path / "JPEGImages/a.jpg", tmp_path / labels / "a.png", [[0, 1], [255, 1]])
+    save(tmp_path / "SegmentationClassVisualization/a.jpg", np.zeros((2, 2, 3)))
+    source, splits, description = write_draft(tmp_path)
+    assert (source, splits, description.labels) == ("the values in 1 of 1 labels", [], labels)
+    assert description.table().train_ids == {0: 0, 1: 1, 255: IGNORE}
+
+
 def test_an_export_of_roboflow(tmp_path: Path) -> None:
     for split in ("train", "valid"):
         save_pair(tmp_path / split / "a.jpg", tmp_path / split / "a_mask.png", [[0, 1], [2, 2]])

@@ -2,6 +2,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -108,10 +109,14 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-def test_damaged_exif_does_not_touch_the_pixels(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    Image.fromarray(COLORS).save(path, exif=b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x09\x00")
-    np.testing.assert_array_equal(read_image(path), COLORS)
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])
+@pytest.mark.parametrize("exif", [b"II*\0\x08\0\0\0\x09\0", b"garbage", b"II*\0"])
+def test_damaged_exif_does_not_touch_the_pixels(tmp_path: Path, suffix: str, exif: bytes) -> None:
+    path, plain = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    Image.fromarray(COLORS).save(path, exif=b"Exif\0\0" + exif)
+    Image.fromarray(COLORS).save(plain)
+    np.testing.assert_array_equal(read_image(path), read_image(plain))
+    assert image_size(path) == verify_image(path) == (5, 7)
 
 
 # === Files that cannot be read ===
@@ -230,3 +235,37 @@ def test_bytes_are_decoded_as_files_are(tmp_path: Path) -> None:
         decode_image(content[:-30], "it")
     with pytest.raises(DataError, match="^it: is not an image"):
         decode_image(b"", "it")
+
+
+def repeated_scans(count: int, behind: bytes = b"") -> bytes:
+    """A progressive JPEG whose last scan is there so often."""
+    file = BytesIO()
+    Image.new("L", (64, 64), 127).save(file, "JPEG", progressive=True)
+    content, end = file.getvalue()[:-2], file.getvalue()[-2:]
+    return content + content[content.rindex(b"\xff\xda") :] * (count - 1) + end + behind
+
+
+@pytest.mark.parametrize("read", [verify_image, read_image])
+def test_a_jpeg_that_would_be_decoded_for_hours_is_refused(
+    tmp_path: Path, read: Callable[[Path], object]
+) -> None:
+    """A motion photo is not: what its video holds is none of its scans."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(repeated_scans(90, behind=bytes(100_000) + b"\xff\xda" * 200))
+    read(path)
+    path.write_bytes(repeated_scans(101))
+    assert image_size(path) == (64, 64)
+    with pytest.raises(DataError, match="a.jpg: a JPEG of more than 100 scans, .*; save it again"):
+        read(path)
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(("bits", "compression"), [(8, 1), (4, 2)])
+def test_a_bmp_that_is_taken_apart_in_python_is_refused(
+    tmp_path: Path, read: Callable[[Path], object], bits: int, compression: int
+) -> None:
+    header = struct.pack("<IiiHHIIiiII", 40, 65_500, 610, 1, bits, compression, 4, 0, 0, 2, 0)
+    start = struct.pack("<2sIHHI", b"BM", 66, 0, 0, 62)
+    (tmp_path / "a.bmp").write_bytes(start + header + bytes(8) + b"\x00\x02\xff\xff")
+    with pytest.raises(DataError, match="a BMP with run-length compression; expected one without; save it"):
+        read(tmp_path / "a.bmp")

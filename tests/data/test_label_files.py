@@ -123,10 +123,13 @@ def test_many_colors_of_no_class_are_a_photo(tmp_path: Path) -> None:
         read_label(write(tmp_path / "a.png", COLORS), CLASSES)
 
 
-def test_sixteen_bits_are_no_colors(tmp_path: Path) -> None:
-    """Pillow would cut them off at white."""
-    with pytest.raises(WrongLabelError, match="16-bit values up to 34000"):
-        read_label(write(tmp_path / "a.png", VALUES.astype(np.uint16) * 1000), {(255, 255, 255): 1})
+@pytest.mark.parametrize("factor", [0, 1, 1000])
+def test_sixteen_bits_are_no_colors(tmp_path: Path, factor: int) -> None:
+    """Nor positions of classes, however small."""
+    path = write(tmp_path / "a.png", VALUES.astype(np.uint16) * factor)
+    message = "a.png: holds one 16-bit channel; expected a picture in the classes' colours; export the"
+    with pytest.raises(WrongLabelError, match=message):
+        read_label(path, {(255, 255, 255): 1, (0, 0, 0): 0})
 
 
 def test_lossy_colors_are_refused(tmp_path: Path) -> None:

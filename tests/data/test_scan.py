@@ -167,7 +167,7 @@ def test_bad_data_is_refused_in_one_line(tmp_path: Path) -> None:
     message = (
         r"^harbour train: 4 images, 2 missing labels, 0 corrupt, 1 wrong label; "
         r"no label in 2 of 4 images; .* \(1.jpg, 2.jpg\) \(3 more\); "
-        r"see all with `data check --config FILE --data DIR`$"
+        r"see all with `data check --config FILE --data DIR --split train`$"
     )
     with pytest.raises(DataError, match=message):
         scan(dataset).raise_if_bad()

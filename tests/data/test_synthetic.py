@@ -1,4 +1,6 @@
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -200,9 +202,18 @@ def test_a_folder_with_files_is_refused_and_untouched(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    (tmp_path / ".city.ab12" / "city" / "gtFine").mkdir(parents=True)
-    write_city(tmp_path, 1, 1, SIZE)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["gtFine", "leftImg8bit"]
+    """In a folder that was there, or that it made itself."""
+    program = (
+        "import os, sys; from fornet_keras.data.synthetic import write_city\n"
+        "write_city(sys.argv[1], 1, 1, (64, 64), on_scene=lambda: os._exit(9))"
+    )
+    (tmp_path / "there").mkdir()
+    for name in ("there", "new"):
+        subprocess.run([sys.executable, "-c", program, tmp_path / name], check=False)
+        assert [*(tmp_path / name).iterdir()]
+        write_city(tmp_path / name, 1, 1, SIZE)
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["gtFine", "leftImg8bit"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "there"]
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
@@ -223,7 +234,7 @@ def test_a_failure_midway_leaves_nothing_behind(tmp_path: Path, failure: type[Ba
     calls: list[int] = []
 
     def fail_at_the_third() -> None:
-        assert not (tmp_path / "city").exists()
+        assert all(path.name.startswith(".") for path in (tmp_path / "city").iterdir())
         calls.append(1)
         if len(calls) == 3:
             raise failure

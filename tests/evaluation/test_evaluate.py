@@ -21,7 +21,7 @@ TABLE = LabelTable(
 class FakePredictor:
     """Called as a `Predictor`, answers with what it is given, and remembers the images' sizes."""
 
-    top_k, num_classes = 0.25, 3
+    top_k, num_classes, region_size = 0.25, 3, 32
 
     def __init__(
         self, answer: Callable[[np.ndarray], dict[str, np.ndarray]], short_side: int | None = None

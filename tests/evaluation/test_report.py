@@ -34,7 +34,7 @@ def test_the_page_shows_scores_charts_and_the_worst_images_first(tmp_path: Path)
     predictor: Any = FakePredictor(answer_halves)
     scores = run(predictor, data, bands=(1,), boundary_radius=3)
     path = save_report(
-        tmp_path / "report", "a <model>", data, predictor, 32, scores, [scores, scores], "known <it>", count=2
+        tmp_path / "report", "a <model>", data, predictor, scores, [scores, scores], "known <it>", count=2
     )
     page = Page(path.read_text("utf-8"))
 
@@ -55,7 +55,7 @@ def test_images_that_were_brought_down_are_shown_as_they_were_predicted(tmp_path
     predictor: Any = FakePredictor(answer_halves, short_side=40)
     data = dataset(tmp_path / "data", np.repeat(np.repeat(halves(), 2, axis=0), 2, axis=1))
     scores = run(predictor, data)
-    path = save_report(tmp_path / "report", "x", data, predictor, 32, scores)
+    path = save_report(tmp_path / "report", "x", data, predictor, scores)
     assert predictor.shapes == [(40, 64, 3)] * 2
     text = "".join(Page(path.read_text("utf-8")).texts)
     assert "40 px" in text and "share of the regions refined0.2500" in text
@@ -65,6 +65,6 @@ def test_images_that_were_brought_down_are_shown_as_they_were_predicted(tmp_path
 def test_without_a_curve_there_is_none(tmp_path: Path) -> None:
     predictor: Any = FakePredictor(answer_halves)
     data = dataset(tmp_path / "data", halves())
-    path = save_report(tmp_path / "report", "x", data, predictor, 32, run(predictor, data))
+    path = save_report(tmp_path / "report", "x", data, predictor, run(predictor, data))
     assert "curve.png" not in {*Page(path.read_text("utf-8")).pictures}
     assert not (path.parent / "curve.png").exists()

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fornet_keras.errors import ExportError
+from fornet_keras.errors import DataError, ExportError
 from tests.export.conftest import SIZE, TABLE, scenes
 
 ARTIFACTS = [
@@ -288,6 +289,37 @@ def test_a_full_disk_is_no_converters_fault(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_documented_code_gives_the_photograph_its_labels(
+    artifact: Callable[..., Any], network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of each other runtime in the place of ONNX Runtime's."""
+    import openvino
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("YOUR.jpg", np.repeat(np.repeat(scenes(1)[0], 2, axis=0), 2, axis=1)[..., ::-1])
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text("utf-8")
+    page = page.replace("(360, 640)", str(SIZE))
+    for name, format in (
+        ("onnx_model", "onnx"),
+        ("openvino_model", "openvino"),
+        ("phone", "litert"),
+        ("deploy/models/city/1", "saved_model"),
+    ):
+        page = page.replace(f'"{name}', f'"{artifact(format, "float32")[0]}')
+    first, *others = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    before, session, after = re.split(r"(session = .*\n.*session.*\n)", first)
+    found = []
+    for lines in (session, *others):
+        names = {"openvino": openvino, "tf": tf, "Interpreter": Interpreter}
+        exec(before + lines + after, names)
+        found.append(names["labels"])
+    assert (len(found), found[0].shape, len(np.unique(found[0])) > 1) == (4, (2 * SIZE[0], 2 * SIZE[1]), True)
+    for labels in found[1:]:
+        assert (labels == found[0]).mean() > 0.999
+
+
 def test_an_artifact_is_timed(artifact: Callable[..., Any]) -> None:
     from fornet_keras.benchmark.candidates import candidates
     from fornet_keras.benchmark.measure import measure
@@ -301,6 +333,17 @@ def test_an_artifact_is_timed(artifact: Callable[..., Any]) -> None:
     )
     assert 0.9 < row["label_agreement"] <= 1 and row["median_ms"] > 0
     assert len(rounds) == 4, "two more to warm up"
+
+
+def test_no_agreement_is_claimed_for_a_device_that_the_proof_was_not_taken_on(
+    artifact: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fornet_keras.benchmark import candidates
+
+    monkeypatch.setattr(candidates, "open_runtime", Mock())
+    for device, runtime in (("cpu", "onnx"), ("gpu", "onnx gpu")):
+        (found,) = candidates.candidates([artifact("onnx", "float32")[0]], (1, 1), (), None, device=device)
+        assert (found.runtime, found.label_agreement is None) == (runtime, device == "gpu")
 
 
 def test_labels_are_those_of_the_upsampled_logits(network: Any) -> None:
@@ -336,9 +379,17 @@ def test_an_artifact_that_is_right_in_one_of_its_two_ways_is_refused(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_another_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fornet_keras.export.export import export_model
+
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    with pytest.raises(ExportError, match="needs the TensorFlow backend; use the command `export`, or KERAS"):
+        export_model(Mock(), TABLE, tmp_path / "out", Mock(), Mock())
+
+
 def test_a_size_that_is_too_large(export: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fornet_keras.export.formats.MAX_PIXELS", 1000)
-    with pytest.raises(ExportError, match="96x160: too large to be run; expected at most 1,000 pixels"):
+    monkeypatch.setattr("fornet_keras.data.sizes.MAX_PIXELS", 1000)
+    with pytest.raises(DataError, match="96x160: too large to be run; expected at most 1,000 pixels"):
         export("onnx")
 
 

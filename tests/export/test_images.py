@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fornet_keras.data.dataset import IGNORE, Dataset, Sample
+from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.errors import ExportError
 from fornet_keras.export.images import export_images
 from tests.export.conftest import SIZE, TABLE, scenes
@@ -42,21 +42,19 @@ def test_int8_is_proven_on_images_that_it_was_not_calibrated_on(
 
 
 def test_images_of_other_proportions_are_letterboxed(tmp_path: Path) -> None:
-    """Nothing is asked of the labels around them."""
+    """Labels stay at their own size, for the artifact's to be brought back to it."""
     for name, value in (("a", 200), ("b", 200), ("label", 1)):
-        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((SIZE[0], SIZE[0]), value, np.uint8))
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((50, 50), value, np.uint8))
     sample = Sample(tmp_path / "a.png", tmp_path / "label.png", label_holds_train_ids=True)
     dataset = Dataset("city", "val", tmp_path, TABLE, (sample,))
     calibration, proof = export_images(tmp_path, dataset, SIZE, calibrates=True)
-    assert proof.labels is not None
-    for values, inside, outside in (
-        (calibration[1], 200, 127),
-        (proof.images[0], 200, 127),
-        (proof.labels[0], 1, IGNORE),
-    ):
+    for values in (calibration[1], proof.images[0]):
         assert values.shape[:2] == SIZE
-        assert (values[:, 32:128] == inside).all()
-        assert (values[:, :32] == outside).all() and (values[:, 128:] == outside).all()
+        assert (values[:, 32:128] == 200).all()
+        assert (values[:, :32] == 127).all() and (values[:, 128:] == 127).all()
+    assert proof.labels is not None
+    [(label, window)] = proof.labels
+    assert (label.shape, window) == ((50, 50), (slice(0, 96), slice(32, 128)))
 
 
 @pytest.mark.parametrize(

@@ -32,20 +32,33 @@ def test_the_labels_of_a_proof_are_the_artifact_s(
 
 
 @pytest.mark.parametrize(
-    ("format", "message"),
+    ("format", "lost", "message"),
     [
-        ("litert", "of the labels agree with Keras; expected at least"),
-        ("onnx", "it has lost its selection; nothing is written"),
+        ("litert", "selection", "of the labels agree with Keras; expected at least"),
+        ("onnx", "selection", "it has lost its selection; nothing is written"),
+        ("onnx", "branch", "it has lost its branch; nothing is written"),
     ],
 )
-def test_a_lost_selection_is_found_and_leaves_nothing(
-    export: Callable[..., Any], format: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_is_lost_is_found_and_leaves_nothing(
+    export: Callable[..., Any],
+    format: str,
+    lost: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The artifact refines every region: more accurate, and not what was asked for."""
+    """The artifact refines every region: more accurate, and not what was asked for. Or it refines none."""
     from fornet_keras.export import formats, proof
 
+    def without(model: Any) -> Any:
+        other = model.with_top_k(1.0 if lost == "selection" else model.top_k)
+        if lost == "branch":
+            project = other.get_layer("branch").project
+            project.set_weights([np.zeros_like(x) for x in project.get_weights()])
+        return other
+
     write = getattr(formats, f"write_{format}")
-    monkeypatch.setattr(formats, f"write_{format}", lambda model, *rest: write(model.with_top_k(1.0), *rest))
+    monkeypatch.setattr(formats, f"write_{format}", lambda model, *rest: write(without(model), *rest))
     if format == "onnx":  # the first check lets all pass, and another finds it
         anything = proof.Tolerance(labels=0, regions=0, logits=None, miou=1)
         monkeypatch.setitem(proof.TOLERANCES, "float32", anything)
@@ -54,20 +67,21 @@ def test_a_lost_selection_is_found_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("lost", [False, True])
-def test_a_lost_selection_is_found_among_the_mistakes_of_eight_bits(lost: bool) -> None:
-    """Four in a thousand pixels tell the two apart, and ten are wrong for another reason."""
+@pytest.mark.parametrize("lost", ["", "selection", "branch"])
+def test_what_is_lost_is_found_among_the_mistakes_of_eight_bits(lost: str) -> None:
+    """Four in a thousand pixels tell it apart, and ten are wrong for another reason."""
     from fornet_keras.export.proof import ProofImages, prove
 
     rng = np.random.default_rng(0)
-    at_top_k = rng.integers(0, 2, (2, 100, 100), np.uint8)
-    at_1 = np.where(rng.random(at_top_k.shape) < 0.004, 1 - at_top_k, at_top_k)
-    truth = at_1 if lost else at_top_k
+    at_top_k = rng.integers(0, 2, (2, 200, 200), np.uint8)
+    at_1, coarse = (np.where(rng.random(at_top_k.shape) < 0.004, 1 - at_top_k, at_top_k) for _ in range(2))
+    truth = {"selection": at_1, "branch": coarse, "": at_top_k}[lost]
     labels = np.where(rng.random(truth.shape) < 0.01, 1 - truth, truth)
     reference = SimpleNamespace(
         images=ProofImages("two", list(np.arange(2, dtype=np.uint8).reshape(2, 1, 1, 1))),
         at_top_k=[{"label_ids": x} for x in at_top_k],
         at_1=[{"label_ids": x} for x in at_1],
+        coarse=[{"label_ids": x} for x in coarse],
         miou=lambda outputs: None,
     )
 
@@ -75,11 +89,44 @@ def test_a_lost_selection_is_found_among_the_mistakes_of_eight_bits(lost: bool) 
         return {"label_ids": labels[images.ravel()]}
 
     if lost:
-        with pytest.raises(ExportError, match="it has lost its selection; nothing is written"):
+        with pytest.raises(ExportError, match=f"it has lost its {lost}; nothing is written"):
             prove(run, reference, (1, 2), "int8")  # type: ignore[arg-type]
     else:
         proof = prove(run, reference, (1, 2), "int8")  # type: ignore[arg-type]
         assert proof.keras_at_1 == (at_top_k == at_1).mean()
+        assert proof.keras_coarse == (at_top_k == coarse).mean()
+
+
+def test_a_few_pixels_tell_nothing() -> None:
+    """All that tell an honest artifact from others lie at one edge, which eight bits have moved."""
+    from fornet_keras.export.proof import ProofImages, prove
+
+    at_top_k = np.zeros((1, 200, 200), np.uint8)
+    other = at_top_k.copy()
+    other[0, 0, :150] = 1
+    outputs = {name: [{"label_ids": x[0]}] for name, x in (("at_1", other), ("coarse", other))}
+    reference = SimpleNamespace(
+        images=ProofImages("one", [np.zeros((1, 1, 1), np.uint8)]),
+        at_top_k=[{"label_ids": at_top_k[0]}],
+        miou=lambda outputs: None,
+        **outputs,
+    )
+    proof = prove(lambda images: {"label_ids": other}, reference, (1,), "int8")  # type: ignore[arg-type]
+    assert (proof.exported_at_1, proof.exported_coarse) == (1, 1)
+
+
+def test_miou_is_of_each_label_at_its_own_size() -> None:
+    """What is found around a photograph does not count, nor do labels lose what is thin."""
+    from fornet_keras.export.proof import ProofImages, Reference
+
+    label = np.zeros((8, 8), np.uint8)
+    label[3] = 1
+    found = np.full((4, 8), 2, np.uint8)
+    found[:, 2:6] = 0
+    reference = Reference.__new__(Reference)
+    reference.num_classes = 3
+    reference.images = ProofImages("one", [], [(label, (slice(0, 4), slice(2, 6)))])
+    assert reference.miou([{"label_ids": found}]) == pytest.approx((56 / 64 + 0) / 2)
 
 
 def test_a_batch_that_is_mixed_up_is_found_with_one_image() -> None:
@@ -88,7 +135,11 @@ def test_a_batch_that_is_mixed_up_is_found_with_one_image() -> None:
     image = np.random.default_rng(0).integers(0, 9, (8, 8, 3), np.uint8)
     outputs = [{"label_ids": image[..., 0]}]
     reference = SimpleNamespace(
-        images=ProofImages("one", [image]), at_top_k=outputs, at_1=outputs, miou=lambda outputs: None
+        images=ProofImages("one", [image]),
+        at_top_k=outputs,
+        at_1=outputs,
+        coarse=outputs,
+        miou=lambda outputs: None,
     )
     with pytest.raises(ExportError, match=r"^float32, batch 2: 0.\d+ of the labels agree with Keras"):
         prove(lambda images: {"label_ids": images[::-1, ..., 0]}, reference, (1, 2), "float32")  # type: ignore[arg-type]

@@ -98,6 +98,17 @@ def test_earlier_outputs_are_no_inputs(here: Path) -> None:
     assert [entry.path.as_posix() for entry in found] == ["in/a.png", "in/out/new.png"]
 
 
+def test_outputs_of_a_run_into_another_folder_are_no_inputs(here: Path) -> None:
+    """Where nothing records that they are outputs, they are photographs that are called alike."""
+    touch("in/a.png", "in/alike/b_labels.png")
+    touch(
+        *(f"in/out1/{name}" for name in ("settings.json", "sources.json", "legend.png", "day/a_labels.png"))
+    )
+    for argument in ("in", "in/**/*.png", "i*"):
+        assert {*names(argument)} == {"in/a.png", "in/alike/b_labels.png"}
+    assert {*names("in/out1/day", "in/out1/legend.png")} == {"in/out1/day/a_labels.png", "in/out1/legend.png"}
+
+
 def test_pictures_that_cannot_be_read_are_not_passed_over(here: Path) -> None:
     touch("in/a.png", "in/b.TIFF", "in/c.heif", "in/notes.txt")
     Path("in/gone.png").symlink_to("nowhere.png")
@@ -146,7 +157,7 @@ def test_videos_are_told_by_their_ending(here: Path) -> None:
     ("argument", "message"),
     [
         ("nowhere.png", "nowhere.png: no such file or folder"),
-        ("no*.png", r"no\*.png: no file matches"),
+        ("no*.png", r"no\*.png: no file matches; expected images, videos or folders; check the spelling"),
         ("empty", "empty: no image or video in it; expected .png, .jpg, "),
         ("@list.txt", "list.txt: names no file; expected one path a line"),
     ],

@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 
 from fornet_keras.data.camvid import TABLE
-from fornet_keras.data.dataset import IGNORE
+from fornet_keras.data.dataset import IGNORE, LabelTable
 from fornet_keras.prediction.pictures import colorize, importance_map, legend, overlay, side_by_side
 
 
@@ -38,6 +39,18 @@ def test_importance_is_lighter_where_it_is_higher() -> None:
 def test_legend_shows_every_colour() -> None:
     shown = {tuple(color) for color in legend(TABLE).reshape(-1, 3).tolist()}
     assert set(TABLE.colors) <= shown
+
+
+def test_legend_has_letters_outside_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that a font does not have all look the same: a box."""
+
+    def pictures() -> set[bytes]:
+        tables = (LabelTable((name,), ((0, 0, 0),), {}) for name in "äßřλЖї")
+        return {legend(table)[:, 30:].tobytes() for table in tables}
+
+    assert len(pictures()) == 6
+    monkeypatch.setattr("fornet_keras.prediction.pictures.find_spec", lambda name: None)
+    assert len(pictures()) < 6, "as a server without Matplotlib shows them"
 
 
 def test_side_by_side_scales_to_the_first_picture() -> None:

@@ -99,17 +99,22 @@ def grpc_server(artifact: Path) -> Iterator[str]:
 def rest_server(artifact: Path) -> Iterator[str]:
     import tensorflow as tf
 
-    signature = tf.saved_model.load(str(artifact)).signatures["serving_encoded"]
+    loaded = tf.saved_model.load(str(artifact))
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             known = self.path in ("/v1/models/city:predict", "/v1/models/city/versions/1:predict")
-            images = [base64.b64decode(instance["encoded"]["b64"]) for instance in content["instances"]]
             answer: dict[str, Any] = {"error": "Servable not found\nfor request"}
             if known:
-                found = signature(encoded=tf.constant(images))["label_ids"].numpy()
-                answer = {"predictions": found.tolist()}
+                signature = loaded.signatures[content.get("signature_name", "serving_default")]
+                [name] = signature.structured_input_signature[1]
+                images = [base64.b64decode(instance[name]["b64"]) for instance in content["instances"]]
+                found = signature(**{name: tf.constant(images)})
+                rows = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+                # By name, for there are several outputs.
+                rows = [{output: x.numpy().tolist() for output, x in row.items()} for row in rows]
+                answer = {"predictions": rows}
             self.send_response(200 if known else 404)
             self.end_headers()
             self.wfile.write(json.dumps(answer).encode())
@@ -192,11 +197,17 @@ def test_the_command_writes_labels_at_the_image_s_own_size(
 def test_the_command_letterboxes(
     run: Any, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that gives each pixel's value as its class: 0 in the photograph, 127 around it."""
+    """A server that gives each pixel's value as its class: 0 in the photograph, 127 around it.
+
+    The client has the manifest alone.
+    """
+    (tmp_path / "city" / "1").mkdir(parents=True)
+    artifact = Path(shutil.copy(artifact / "manifest.json", tmp_path / "city" / "1")).parent
     cv2.imwrite(str(tmp_path / "black.png"), np.zeros((100, 100, 3), np.uint8))
     asked = Mock(side_effect=lambda server, name, images, version: images[..., 0])
     monkeypatch.setattr("fornet_keras.serving.client.request_rest", asked)
-    run("request", artifact, tmp_path / "black.png", "--rest", "--output", tmp_path / "out")
+    result = run("request", artifact, tmp_path / "black.png", "--rest", "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
     np.testing.assert_array_equal(
         asked.call_args.args[2][0, :, [15, 16, 79, 80], 0], [[127] * 64, [0] * 64, [0] * 64, [127] * 64]
     )
@@ -323,6 +334,14 @@ def test_an_answer_of_something_else_through_grpc(grpc_server: str, name: str, f
         request_grpc(grpc_server, name, picture()[None])
 
 
+def test_an_answer_of_label_ids_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One output comes without its name."""
+    reply = io.BytesIO(json.dumps({"predictions": [[[1, 2], [0, 255]]]}).encode())
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: reply)
+    found = request_rest("localhost:1", "city", np.zeros((1, 2, 2, 3), np.uint8))
+    np.testing.assert_array_equal(found, [[[1, 2], [0, 255]]])
+
+
 @pytest.mark.parametrize("predictions", [[{"scores": 1}], [[[300]]], [[[1], [1, 2]]], 3, [[[1]]]])
 def test_an_answer_of_something_else(predictions: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     reply = io.BytesIO(json.dumps({"predictions": predictions}).encode())
@@ -347,10 +366,17 @@ def test_the_settings_fit_what_is_exported() -> None:
     assert most["max_execution_batch_size"] <= most["max_batch_size"]
 
 
+def test_grpc_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fornet_keras.serving.client.find_spec", lambda name: None)
+    with pytest.raises(ServingError, match="gRPC needs tensorflow-serving-api: pip install .*; or --rest"):
+        request_grpc("127.0.0.1:8500", "city", np.zeros((1, *SIZE, 3), np.uint8))
+
+
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_the_documented_curl(rest_server: str, expected: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "street.png"), picture()[..., ::-1])
     [program] = re.findall(r"```\n([^`]*curl .*?)```", DEPLOY, re.DOTALL)
     program = program.replace("localhost:8501", rest_server)
     answer = subprocess.run(["bash", "-c", program], cwd=tmp_path, capture_output=True, check=True).stdout
-    np.testing.assert_array_equal(json.loads(answer)["predictions"], expected)
+    found = [row["label_ids"] for row in json.loads(answer)["predictions"]]
+    np.testing.assert_array_equal(found, expected)

@@ -285,6 +285,7 @@ def ask(
 def test_a_full_queue_and_slow_clients(ratios: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TimeoutProtocol, "wait_seconds", 0.3)
     service = Service(open_artifacts([ratios / "k1"]), queue=1, body_seconds=0.6)
+    assert configuration(service).timeout_keep_alive > 60, "else a proxy asks through what is being closed"
     with listening_here(service) as address:
         with socket.create_connection(address, timeout=30) as slow_head:
             slow_head.sendall(b"POST /v1/pre")
@@ -329,6 +330,31 @@ def test_an_answer_that_nobody_reads_is_given_up(
             while content := client.recv(1 << 20):
                 received += len(content)
         assert received < size
+
+
+def test_what_nobody_waits_for_is_not_computed(ratios: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that give up and ask again would else keep the model busy for nobody."""
+    free = threading.Event()
+    computed = Mock(side_effect=lambda *_: free.wait(30) and ({}, "application/json", 1.0))
+    monkeypatch.setattr("fornet_keras.serving.app.answer", computed)
+    service = Service(open_artifacts([ratios / "k1"]), queue=3)
+
+    def waiting(number: int) -> None:
+        while service.waiting != number:
+            time.sleep(0.01)
+
+    with listening_here(service) as address, ThreadPoolExecutor(2) as clients:
+        first = clients.submit(ask, address, "/v1/predict", b"x")
+        waiting(1)
+        with socket.create_connection(address, timeout=30) as gone:
+            gone.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+            waiting(2)
+        last = clients.submit(ask, address, "/v1/predict", b"x")
+        waiting(3)
+        free.set()
+        assert (first.result()[0], last.result()[0], computed.call_count) == (200, 200, 2)
+    for status, count in (("200", 2), ("499", 1)):
+        assert service.registry.get_sample_value("fornet_requests_total", {"status": status}) == count
 
 
 def test_an_error_of_the_server_is_counted_and_said(

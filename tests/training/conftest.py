@@ -1,6 +1,8 @@
 """A tiny data set in CamVid's layout, and one finished run on it that many tests look at."""
 
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,13 +65,33 @@ def make_config(camvid: Path) -> Callable[..., Config]:
     return make
 
 
+@contextmanager
+def untraced() -> Iterator[None]:
+    """TensorFlow computes operation by operation: to trace a step takes it as long as ten such."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* this option does not apply to tf.data functions")
+            yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="session")
 def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    """`train`, what it remembers of a data set outside the user's home; only `run` has the charts."""
+    """`train`, untraced, what it remembers of a data set outside the user's home; without the charts."""
     from fornet_keras.training import open_data
     from fornet_keras.training import train as module
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "train", untraced()(module.train))
         patch.setattr(module, "save_pictures", lambda *_: None)
         patch.setattr(open_data, "CACHE", tmp_path_factory.mktemp("cache"))
         # The same for the processes that a test starts.
@@ -79,9 +101,9 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., An
 
 @pytest.fixture(scope="session")
 def run(
-    train: Callable[..., Any], make_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
+    train: Any, make_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
 ) -> SimpleNamespace:
-    """A finished run of three epochs, of which the second and the last were validated, with its charts."""
+    """A finished run of three epochs, the second and the last validated, as users have it: traced, charts."""
     import keras
 
     from fornet_keras.training import train as module
@@ -93,5 +115,5 @@ def run(
     folder = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "save_pictures", save_pictures)
-        result, scores = train(config, folder, callbacks=[recorder])
+        result, scores = train.__wrapped__(config, folder, callbacks=[recorder])
     return SimpleNamespace(config=config, folder=folder, result=result, scores=scores, recorded=recorded)

@@ -91,6 +91,7 @@ def test_a_backbone_that_is_freed_after_an_epoch(make_config: MakeConfig) -> Non
     )
     model = build_model(config, 4)
     compile_model(model, config, [1, 1, 1, 1], steps_per_epoch=2)
+    model.run_eagerly = EAGER
     backbone = {weight.path for weight in model.backbone.trainable_weights}
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     labels = np.random.default_rng(1).integers(0, 4, (2, 64, 64), np.uint8)
@@ -122,7 +123,7 @@ def test_accumulated_steps_are_one_with_their_mean_gradient(
         keras.utils.set_random_seed(0)
         model = build_model(config, 4)
         compile_model(model, config, [1, 1, 1, 1], steps_per_epoch=10**6)  # at one rate
-        model.run_eagerly = EAGER and precision == "float32"
+        model.run_eagerly = EAGER
         before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables(model)]
         changes[accumulate] = []
         for batch in batches:

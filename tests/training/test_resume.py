@@ -337,7 +337,12 @@ def test_asked_to_stop(
     assert_stopped(folder, result.stderr, signal.SIGTERM, whole.folder)
 
 
-# === Real processes: on TensorFlow here, on every backend in `make test-faults` ===
+# === Real processes: on PyTorch, where they are ready soonest; on every backend in `make test-faults` ===
+
+real_processes = pytest.mark.skipif(
+    keras.backend.backend() != "torch" and "FORNET_KILLS" not in os.environ,
+    reason="runs in processes of their own: with PyTorch, or `make test-faults`",
+)
 
 
 def start(whole: SimpleNamespace, folder: Path) -> subprocess.Popen[str]:
@@ -359,6 +364,8 @@ def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> No
         time.sleep(0.005)
 
 
+@pytest.mark.backend
+@real_processes
 @pytest.mark.parametrize("kill", range(int(os.environ.get("FORNET_KILLS", "1"))))
 def test_killed_at_a_random_step(kill: int, train: Train, whole: SimpleNamespace, tmp_path: Path) -> None:
     """`kill -9`, FORNET_KILLS times (once in the usual run of the tests)."""
@@ -373,7 +380,8 @@ def test_killed_at_a_random_step(kill: int, train: Train, whole: SimpleNamespace
     assert_same_run(folder, whole.folder)
 
 
-@pytest.mark.skipif("FORNET_KILLS" not in os.environ, reason="two processes: `make test-faults`")
+@pytest.mark.backend
+@real_processes
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_process_that_is_asked_to_stop(
     number: signal.Signals, code: int, train: Train, whole: SimpleNamespace, tmp_path: Path

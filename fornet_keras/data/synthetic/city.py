@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -39,8 +40,7 @@ def write_city(
 ) -> Path:
     """Write a training and a validation split below `root`.
 
-    The files appear under `root` only when all are written; until then they lie in a hidden folder beside it,
-    or in it, where it is there.
+    The files appear under `root` only when all are written; until then they lie in a hidden folder in it.
 
     Args:
         root: folder to create; it must not exist, or be empty but for what a killed process left of a city.
@@ -59,28 +59,30 @@ def write_city(
     root = Path(root)
     counts = {"train": num_train, "val": num_val}
     _check(root, counts, size, seed)
+    made_here = not root.exists()
     try:
-        place = root if root.is_dir() else root.parent
-        place.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
         for left in _unfinished(root):
             shutil.rmtree(left, ignore_errors=True)
-        with TemporaryDirectory(dir=place, prefix=_UNFINISHED) as workshop:
-            city = Path(workshop) / "city"
+        # Not renamed as a whole: `root` may be the current folder, a link or a volume.
+        with TemporaryDirectory(dir=root, prefix=_UNFINISHED) as workshop:
+            city = Path(workshop)
             for split, count in counts.items():
                 for index in range(count):
                     _write_scene(city, split, index, render_scene(_scene_seed(seed, split, index), size))
                     if on_scene:
                         on_scene()
-            if place is root:  # perhaps the current folder, a link or a volume: it cannot be replaced
-                for part in city.iterdir():
-                    part.rename(root / part.name)
-            else:
-                city.rename(root)
+            for part in [*city.iterdir()]:
+                part.rename(root / part.name)
     except OSError as error:
         raise DataError(
             f"{root}: the city cannot be written ({error.strerror or error}); "
             "expected a folder that may be written to, with free space; choose another folder"
         ) from error
+    finally:
+        if made_here:
+            with suppress(OSError):  # it is not empty: there is a city
+                root.rmdir()
     return root
 
 
