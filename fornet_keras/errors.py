@@ -45,6 +45,12 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
 
 
+def memory_reason(error: Exception) -> str:
+    """The line of an error that says so: TensorFlow's comes after those that say where."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(_OUT_OF_MEMORY.search, lines), reason(error))
+
+
 class ConfigError(FoRNetError):
     """A configuration file or a `--set` override cannot be used."""
 

@@ -106,7 +106,7 @@ class FoRNet(keras.Model):
         context = fuse_top_down(pyramid, context_filters, image_pool_dropout)
         context = drop_channels(context, dropout, "context_drop")
         context = CropToRegions(region_size, CONTEXT_STRIDE, name="context_crop")([context, image])
-        # float32, as is all that follows: mixed precision has too few steps to tell close classes apart.
+        # float32, as are logits to the end: mixed precision has too few steps to tell close classes apart.
         coarse = keras.layers.Conv2D(num_classes, 1, dtype="float32", name="coarse_logits")(context)
         importance = selector([context, coarse])
         kept, indices = gate(importance)

@@ -105,8 +105,8 @@ def find_description(folder: Path) -> Path:
 
 
 def config_beside(folder: Path) -> Path | None:
-    """The configuration that a model has learnt with, where it is kept."""
-    places = (folder, folder.parent)  # a run, a shipped model; a run's `best`
+    """The configuration that a model has learnt with: a run's, a shipped model's, or that of its run."""
+    places = (folder, folder.parent) if folder.name in ("best", "last") else (folder,)
     return next((file for place in places if (file := place / CONFIG).is_file()), None)
 
 

@@ -26,11 +26,11 @@ from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import FoRNetError
 from fornet_keras.evaluation.evaluate import evaluate
-from fornet_keras.export.export import versions
 from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.prediction.pictures import colorize, overlay, side_by_side
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.summary import summarize
+from fornet_keras.training.train import versions
 
 FOLDER = Path(__file__).parent
 RATIOS = (0.25, 0.3, 0.5, 1.0)

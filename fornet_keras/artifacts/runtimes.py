@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import FILES
-from fornet_keras.errors import ExportError, reason
+from fornet_keras.errors import ExportError, is_out_of_memory, reason
 
 LITERT_FILE = FILES["litert"][0]
 ONNX_FILE = FILES["onnx"][0]
@@ -93,23 +93,27 @@ def with_version(package: str) -> str:
 
 def of_the_machine(error: Exception) -> bool:
     """Whether memory or a disk is amiss, and no package; TensorFlow's own `OSError`s have no number."""
-    return isinstance(error, MemoryError) or isinstance(error, OSError) and error.errno is not None
+    return is_out_of_memory(error) or isinstance(error, OSError) and error.errno is not None
 
 
 def usable_cores() -> int:
     """The cores that this process may use."""
-    # Not on macOS and Windows.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, allowed_cores() or cores)
+    return allowed_cores() or _cores()
 
 
 def allowed_cores() -> int | None:
-    """How many cores' time a container may take, which no runtime looks at; None without a limit."""
+    """How many cores' time a container may take, which no runtime looks at; None where it limits nothing."""
     try:
         time, period = CPU_MAX.read_text().split()
-        return math.ceil(int(time) / int(period))
+        allowed = math.ceil(int(time) / int(period))
     except (OSError, ValueError):  # none, or "max"
         return None
+    return allowed if allowed < _cores() else None
+
+
+def _cores() -> int:
+    # Not on macOS and Windows.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _saved_model(folder: Path) -> Run:

@@ -13,7 +13,7 @@ BUDGET_ROUNDS = 7
 
 
 def fit_budget(
-    folder: Path, size: tuple[int, int], milliseconds: float, short_side: int | None = 0
+    folder: Path, size: tuple[int, int], milliseconds: float, short_side: int = 0
 ) -> tuple[float, float]:
     """The largest share of the regions that this machine refines within a budget.
 
@@ -22,8 +22,7 @@ def fit_budget(
         size: height and width of the images in pixels.
         milliseconds: most that a prediction may take, bringing the image down and its labels up included;
             the median counts.
-        short_side: pixels to which the shorter side of larger images is brought down; 0 takes their own size,
-            None the model's own.
+        short_side: pixels to which the shorter side of larger images is brought down; 0 takes their own size.
 
     Returns:
         The share, of `BUDGET_RATIOS`, and the milliseconds that a prediction took at it.

@@ -34,8 +34,8 @@ class Candidate:
         top_k: share of the regions that is refined; None for a peer.
         megabytes: what it needs on disk, 10⁶ bytes: of a model description and weights, of an artifact the
             files of its manifest, without the requests that TensorFlow Serving warms up with.
-        label_agreement: with Keras, from the proof of an exported model, which is taken on the CPU; None for
-            Keras itself and on a GPU.
+        label_agreement: with Keras, from the proof of an exported model; None for Keras itself, and where a
+            GPU was asked for, on which no proof was taken.
         classes: names, None for a peer.
         run: from one uint8 image `(height, width, 3)` to label ids `(height, width)`.
         make: the same candidate once more, in another process too; None for a peer, whose conversion would
@@ -72,7 +72,7 @@ def candidates(
     against: Sequence[str] = (),
     backends: Sequence[str] = (),
     device: str = "cpu",
-    short_side: int | None = 0,
+    short_side: int = 0,
 ) -> list[Candidate]:
     """Load what is to be timed.
 
@@ -85,8 +85,7 @@ def candidates(
             in int8 where an artifact is.
         backends: of Keras, that a model is also timed in, each in a process of its own.
         device: that an exported model runs on, of `artifacts.runtimes.DEVICES`.
-        short_side: pixels to which a model brings the shorter side of larger images down; 0 takes their own,
-            None the model's.
+        short_side: pixels to which a model brings the shorter side of larger images down; 0 takes their own.
 
     Raises:
         ExportError, ModelError: a folder is neither, or damaged.
@@ -125,7 +124,7 @@ def _exported(folder: Path, threads: int | None, device: str) -> Candidate:
     )
 
 
-def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None, short_side: int | None) -> Candidate:
+def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None, short_side: int) -> Candidate:
     model, table = load_model(folder, top_k)
     predictor, inside = Predictor(model, short_side), find_description(folder).parent
     return Candidate(

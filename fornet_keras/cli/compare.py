@@ -48,6 +48,14 @@ def compare(runs: tuple[Path, ...], json_file: Path | None) -> None:
     results = [read_result(path) for path in runs]
     first, changes = results[0], [difference(result, results[0]) for result in results[1:]]
     heads, rows = settings_table(results)
+    if rows:
+        show_table("Settings that differ", heads, rows)
+    show_table("Scores", *score_table(results))
+    for names, scores in over_seeds(results):
+        spread = f"{np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}"
+        click.echo(f"{len(names)} seeds ({', '.join(names)}): mIoU {spread} (mean, standard deviation)")
+    for result, change in zip(results[1:], changes, strict=True):
+        _show(result.name, first.name, change)
     write_json(
         json_file,
         {
@@ -60,14 +68,6 @@ def compare(runs: tuple[Path, ...], json_file: Path | None) -> None:
             },
         },
     )
-    if rows:
-        show_table("Settings that differ", heads, rows)
-    show_table("Scores", *score_table(results))
-    for names, scores in over_seeds(results):
-        spread = f"{np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}"
-        click.echo(f"{len(names)} seeds ({', '.join(names)}): mIoU {spread} (mean, standard deviation)")
-    for result, change in zip(results[1:], changes, strict=True):
-        _show(result.name, first.name, change)
 
 
 def _show(name: str, other: str, change: Difference | None) -> None:

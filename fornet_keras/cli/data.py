@@ -15,6 +15,8 @@ from fornet_keras.cli.options import config_option, data_option, json_option, se
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import ERRORS, counting, quoted, show_table
 from fornet_keras.cli.settings import look_through, look_through_to_use, read_settings
+from fornet_keras.config import DataConfig
+from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.scan import usable
 from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_split, shared_note
@@ -24,7 +26,7 @@ MAX_SIZES = 5  # image sizes in a line
 _split_option = click.option(
     "--split",
     metavar="NAME",
-    help="All images of this split, such as test, in the place of those that the configuration names.",
+    help="This split, such as test, in the place of those that the configuration names.",
 )
 
 
@@ -60,10 +62,9 @@ def check(
 ) -> None:
     """Read every label of the splits that train and validate, count the classes, and list what is wrong."""
     config = read_settings(config_file, data_folder, overrides)
-    both = ((config.data.train_split, config.data.exclude), (config.data.val_split, ()))
-    datasets = [open_split(config.data, *chosen) for chosen in ([(split,)] if split else both)]
+    splits = [split] if split else [config.data.train_split, config.data.val_split]
+    datasets = [_open(config.data, name) for name in splits]
     reports = [look_through(dataset, config.training.workers) for dataset in datasets]
-    write_json(json_file, {"splits": [asdict(report) for report in reports]})
     _show(reports)
     if not split:
         crop_note = reports[0].crop_note(config.augment.crop, config.data.short_side)
@@ -72,6 +73,7 @@ def check(
     void = [problem for report in reports if (problem := report.void_problem())]
     for problem in void:
         click.echo(problem)
+    write_json(json_file, {"splits": [asdict(report) for report in reports]})
     if void or any(report.problems for report in reports):
         context.exit(FAILED)
 
@@ -148,10 +150,9 @@ def inspect(
     batches: int,
     json_file: Path | None,
 ) -> None:
-    """Count the training classes, and draw the first augmented training samples with their labels."""
+    """Count a split's classes, and draw its first samples with their labels, augmented as in training."""
     config = read_settings(config_file, data_folder, overrides)
-    chosen = (split,) if split else (config.data.train_split, config.data.exclude)
-    dataset = open_split(config.data, *chosen)
+    dataset = _open(config.data, split or config.data.train_split)
     report = look_through(dataset, config.training.workers)
     dataset = usable(dataset, report, config.data.on_error, ERRORS.print)
     start_backend(None)
@@ -164,8 +165,13 @@ def inspect(
     output.mkdir(parents=True, exist_ok=True)
     picture = output / "training_samples.png"
     save_first_batches(picture, TrainingBatches.of_run(dataset, config), batches)
-    write_json(json_file, {"picture": picture, "train": asdict(report)})
-    click.echo(f"training samples as the network sees them, each above its label: {picture}")
+    write_json(json_file, {"picture": picture, "split": asdict(report)})
+    click.echo(f"samples as the network sees them, each above its label: {picture}")
+
+
+def _open(data: DataConfig, split: str) -> Dataset:
+    """A split as a run has it."""
+    return open_split(data, split, data.exclude if split == data.train_split else ())
 
 
 def _show(reports: Sequence[ScanReport]) -> None:

@@ -56,7 +56,7 @@ BOUNDARY_RADIUS = 3
         "evaluate runs/camvid --config configs/camvid.yaml --data DIR --curve 0.1,0.5,1",
         "evaluate phone_int8 --config configs/camvid.yaml --data DIR",
     ],
-    memory_advice="give a small --window, or a smaller --short-side",
+    memory_advice="give a small --window or a smaller --short-side (an exported model: export it smaller)",
 )
 @model_argument
 @click.option(

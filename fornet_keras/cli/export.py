@@ -136,7 +136,8 @@ def export(
     if len(top_k) > 1 and output.exists():
         raise ExportError(f"{output}: is there already; choose another --output, or remove it")
     network, table = load_model(model, top_k[0] if top_k else None)
-    source = Source(model=model.resolve().name, weights_sha256=read_description(model).sha256)
+    name = next(part for part in reversed(model.resolve().parts) if part not in ("best", "last"))
+    source = Source(model=name, weights_sha256=read_description(model).sha256)
     note_size(model, size)
     if dataset:
         require_classes(model, table, dataset)
@@ -177,7 +178,7 @@ def _tell_next(output: Path, artifacts: Sequence[Path], format_name: Format) -> 
         commands.append(f"{program} serve {' '.join(names)}")
     elif artifacts[0].parent == Path("deploy/models/city"):  # what the settings in deploy/ look for
         commands.append("docker compose --file deploy/compose.yaml up")
-        commands.append(f"{program} request {first} IMAGE --output served")
+        commands.append(f"{program} request {first} IMAGE --output {quoted(Path(f'{which}_served'))}")
     click.echo("\n  ".join(["Next:", *commands]))
 
 

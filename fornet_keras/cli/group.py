@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from fornet_keras.errors import FoRNetError, RunInterrupted, is_out_of_memory, reason
+from fornet_keras.errors import FoRNetError, RunInterrupted, is_out_of_memory, memory_reason
 
 FAILED = 1
 INTERRUPTED = 130
@@ -46,7 +46,7 @@ class Command(click.Command):
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            raise FoRNetError(f"out of memory ({reason(error)}); {self.memory_advice}") from error
+            raise FoRNetError(f"out of memory ({memory_reason(error)}); {self.memory_advice}") from error
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:

@@ -43,7 +43,7 @@ from fornet_keras.shipped import shown
         'predict runs/camvid frames "more/*.png" drive.mp4 camera:0 --output pictures --top-k 0.25',
         "predict exported/onnx @frames.txt --output pictures --engine ray --workers 8",
     ],
-    memory_advice="give a small --window, or a smaller --short-side",
+    memory_advice="give a small --window or a smaller --short-side (an exported model: export it smaller)",
 )
 @model_argument
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")

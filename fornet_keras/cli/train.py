@@ -33,8 +33,7 @@ from fornet_keras.errors import RunInterrupted
         "train --config runs/city/config.yaml --resume",
         "train --config configs/cityscapes.yaml --data DIR --dry-run",
     ],
-    memory_advice="lower training.batch_size (training.accumulate makes up for it), augment.crop or "
-    "data.short_side",
+    memory_advice="lower training.batch_size, augment.crop or data.short_side",
 )
 @config_option
 @backend_option

@@ -111,7 +111,7 @@ class Look:
         from fornet_keras.benchmark.budget import fit_budget
 
         with ERRORS.status("measuring …"):
-            found, milliseconds = fit_budget(model, size, self.budget_ms, self.short_side)
+            found, milliseconds = fit_budget(model, size, self.budget_ms, self.short_side or 0)
         ERRORS.print(f"top-k {found:g}: {milliseconds:.1f} ms at {size[0]}x{size[1]} here")
         return found
 

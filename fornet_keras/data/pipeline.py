@@ -93,7 +93,7 @@ class TrainingBatches:
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
-        if state.get("classes_sha256") != self.state["classes_sha256"]:
+        if state["classes_sha256"] != self.state["classes_sha256"]:
             raise ConfigError(
                 f"{self.dataset.root}: classes or label values are not those that the run has learnt; "
                 "expected the same; put them back, or begin a new run with another --output and model.weights"

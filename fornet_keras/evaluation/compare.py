@@ -14,7 +14,7 @@ import numpy as np
 from fornet_keras.atomic import last_complete
 from fornet_keras.bounded_text import read_text
 from fornet_keras.config.reader import read_config
-from fornet_keras.errors import DataError
+from fornet_keras.errors import ConfigError, DataError
 from fornet_keras.evaluation.tables import Table, number
 from fornet_keras.model_description import config_beside
 
@@ -85,7 +85,10 @@ def read_result(path: Path) -> Result:
         expected = "what `train` or `evaluate --json` has written"
         raise DataError(f"{file}: cannot be read as scores; expected {expected}; write it again") from error
     config = config_beside(folder)
-    settings = read_config(config).by_key() if config else {}
+    try:
+        settings = read_config(config).by_key() if config else {}
+    except ConfigError:  # another program's
+        settings = {}
     split = found.get("split", settings.get("data.val_split"))
     settings |= {f"scored.{key}": scores.get(key) for key in ("top_k", "short_side", "num_images")}
     settings |= {f"scored.{key}": found[key] for key in ("size", "precision") if key in found}

@@ -126,7 +126,8 @@ def evaluate(
     Args:
         predictor: a `Predictor` or a `ViewsPredictor`, which brings larger images down to its `short_side`,
             or an `ArtifactPredictor`; labels are scored at their own size all the same.
-        dataset: a `Dataset` with the model's classes, whose samples all have labels.
+        dataset: a `Dataset` with the model's classes, whose samples all have labels, each its own, as
+            `data check` looks.
         on_image: called after each image as `on_image(sample, image, label, prediction)`, or None. Images
             of one size come after each other, so that a backend compiles once for each size.
         bands: radii in pixels of the bands around label borders that are scored by themselves.

@@ -61,6 +61,7 @@ def export_model(
 
     Raises:
         ExportError: it cannot be written here, or it is not the same model; nothing is left behind.
+        DataError: the size is too large.
     """
     if keras.backend.backend() != "tensorflow":
         raise ExportError(
@@ -107,6 +108,7 @@ def check_target(
 
     Raises:
         ExportError: it cannot be written there, or not in that form.
+        DataError: the size is too large.
     """
     formats.check_format(format, precision, calibrated, size)
     if file := next((path for path in (output, *output.parents) if path.is_file()), None):

@@ -41,7 +41,7 @@ class ArtifactPredictor:
 
     Args:
         folder: what `export` has written; its files must have their SHA-256 sums.
-        threads: threads of the runtime; None takes every core.
+        threads: threads of the runtime; None takes every core, or what a container may have of them.
         device: of `artifacts.runtimes.DEVICES`.
         run: what computes in the place of the runtime, such as a server; of the folder, `manifest.json` is
             then enough.

@@ -117,9 +117,9 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
         yield _Found(Path(stream[1]), PurePath("stream_" + re.sub(r"\W+", "_", stream[1])), argument)
         return
     is_glob = glob.has_magic(argument) and not path.exists()
+    named = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts)) if is_glob else path
     if is_glob:
         matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
-        named = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
         matches = [match for match in matches if not is_output(match, output, named)]
         if "**" in path.parts:  # it matches the folders on the way too, also where a file tells them apart
             matches = [match for match in matches if match.is_file()] or matches
@@ -128,7 +128,7 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
     if not matches:
         finding = "no file matches" if is_glob else "no such file or folder"
         raise DataError(f"{argument}: {finding}; expected images, videos or folders; check the spelling")
-    found = [entry for match in matches for entry in _at(match, output)]
+    found = [entry for match in matches for entry in _at(match, output, named)]
     if not found:
         endings = ", ".join(ENDINGS)
         raise DataError(f"{argument}: no image or video in it; expected {endings} files; check the path")
@@ -141,12 +141,12 @@ def _below(folder: Path, path: Path) -> PurePath:
     return below if ".." not in below.parts else path.resolve().relative_to(folder.resolve())
 
 
-def _at(path: Path, output: Path) -> list[_Found]:
+def _at(path: Path, output: Path, named: Path) -> list[_Found]:
     """A file, or what is in a folder."""
     if not path.is_dir():
         return [_Found(path, PurePath(path.name))]
     files = files_below(path, (*ENDINGS, *OTHER_SUFFIXES))
-    return [_Found(file, file.relative_to(path)) for file in files if not is_output(file, output, path)]
+    return [_Found(file, file.relative_to(path)) for file in files if not is_output(file, output, named)]
 
 
 def _named(found: list[_Found]) -> list[Input]:

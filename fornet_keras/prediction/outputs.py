@@ -23,7 +23,7 @@ def is_output(path: Path, output: Path, named: Path) -> bool:
         output: folder of the outputs, also those of this run.
         named: the folder that a user named, in which the file was found: runs wrote into folders there too.
     """
-    if not (path.name == LEGEND or path.name.endswith(NAME_ENDINGS)):
+    if not (path.name in (LEGEND, SETTINGS, SOURCES) or path.name.endswith(NAME_ENDINGS)):
         return False
     folders = (folder for folder in path.parents if folder.is_relative_to(named))
     return path.resolve().is_relative_to(output.resolve()) or any(map(_has_record, folders))

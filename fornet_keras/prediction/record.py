@@ -134,7 +134,7 @@ def _read(path: Path, is_ours: Callable[[dict[str, Any]], bool]) -> dict[str, An
         found = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError):
+    except (IsADirectoryError, ValueError):
         found = None
     if isinstance(found, dict) and is_ours(found):
         return found

@@ -21,7 +21,7 @@ def open_artifacts(
 
     Args:
         folders: each an artifact, or a folder of artifacts, which `export` writes for several top-k.
-        threads: threads of each runtime; None takes every core.
+        threads: threads of each runtime; None takes every core, or what a container may have of them.
         device: of `artifacts.runtimes.DEVICES`.
 
     Raises:
@@ -40,7 +40,7 @@ def open_artifacts(
 
 
 def _open(folder: Path, threads: int | None, device: str) -> ArtifactPredictor:
-    if read_manifest(folder).format not in FORMATS:
+    if read_manifest(folder, with_files=False).format not in FORMATS:
         raise ServingError(
             f"{folder}: is a SavedModel, which TensorFlow Serving runs (deploy/README.md); "
             f"expected one of {', '.join(FORMATS)}"

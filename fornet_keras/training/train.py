@@ -96,8 +96,11 @@ def train(
     if processes.rank:
         # What it learns and decides is what the first process does: nobody looks at its folder.
         with TemporaryDirectory() as folder:
-            if (best := last_complete(output / "best")).exists():  # of before the run goes on
+            # Of before the run goes on.
+            if (best := last_complete(output / "best")).exists():
                 shutil.copytree(best, Path(folder) / "best")
+            if (output / RESULT).exists():
+                shutil.copy(output / RESULT, folder)
             return _train(config, Path(folder), Console(quiet=True), processes, resumed, callbacks)
     check_run_folder(output, config, resume)
     with only_run(output):
@@ -120,6 +123,7 @@ def _train(
     resumed = find_resumed(console)
     remove_unfinished(output)
     is_new = is_empty(output)
+    ended = _result_at(output, resumed, training)
     pictures = output / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
 
@@ -152,12 +156,23 @@ def _train(
             own = [StopOnNaN(batches), validation, log, line]
             _fit(model, config, batches, [*own, *callbacks, saver], validation, saver)
             _say_who_ended(training, validation, saver, console)
-        if resumed and saver.step == resumed.step and (output / RESULT).exists():
+        if ended and saver.step == ended["steps"]:
             console.print("the run had ended: its best model is scored once more", highlight=False)
-        elif training.selector_epochs:
+            return ended, validation.score_best()
+        if training.selector_epochs:
             fit_selector_of_best(config, batches, validation, saver, line)
         with saver.disk_errors():
             return _conclude(output, device, validation, log, saver, model.count_params())
+
+
+def _result_at(output: Path, resumed: Checkpoint | None, training: TrainingConfig) -> dict[str, Any] | None:
+    """The result of a run that had ended with this checkpoint and as many epochs of its Selector."""
+    file = output / RESULT
+    if not resumed or not file.exists():
+        return None
+    result: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    as_asked = (result["steps"], result["selector_epochs"]) == (resumed.step, training.selector_epochs)
+    return result if as_asked else None
 
 
 @contextmanager
@@ -223,6 +238,18 @@ def _say_who_ended(
     console.print(f"stopped after epoch {epoch} of {training.epochs}: {why}", highlight=False)
 
 
+def versions() -> dict[str, str]:
+    """Of what computes here: name → version."""
+    backend = keras.backend.backend()
+    return {
+        "fornet_keras": __version__,
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        backend: import_module(backend).__version__,
+        "numpy": np.__version__,
+    }
+
+
 def _conclude(
     output: Path,
     device: str,
@@ -235,19 +262,13 @@ def _conclude(
     scores = validation.score_best()
     table = validation.dataset.table
     save_pictures(output / "pictures", table, log.rows, scores, validation.pictures)
-    backend = keras.backend.backend()
     result = {
-        "backend": backend,
+        "backend": keras.backend.backend(),
         "device": device,
-        "versions": {
-            "fornet_keras": __version__,
-            "python": platform.python_version(),
-            "keras": keras.__version__,
-            backend: import_module(backend).__version__,
-            "numpy": np.__version__,
-        },
+        "versions": versions(),
         "epochs": len(log.rows),
         "steps": saver.step,
+        "selector_epochs": validation.training.selector_epochs,
         "stopped_early": saver.step < saver.total_steps,
         "best_miou": scores.matrix.miou,
         "best_epoch": validation.best_epoch,

@@ -78,7 +78,7 @@ class Validation(keras.callbacks.Callback):
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
         ours = images_of(self.dataset)
-        theirs = state.get("data", ours)
+        theirs = state["data"]
         if theirs != ours:
             raise ConfigError(
                 f"{self.dataset.root}: the run was validated on {theirs['images']} images of split "

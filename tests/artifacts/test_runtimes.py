@@ -19,7 +19,9 @@ def test_litert_takes_every_core(
     assert opened.call_args.kwargs == {"num_threads": expected}
 
 
-@pytest.mark.parametrize(("limit", "threads"), [("150000 100000\n", 2), ("20000 100000\n", 1), ("max", 0)])
+@pytest.mark.parametrize(
+    ("limit", "threads"), [("150000 100000", 2), ("20000 100000", 1), ("6500000 100000", 0), ("max", 0)]
+)
 def test_a_container_s_share_of_the_cores(
     limit: str, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

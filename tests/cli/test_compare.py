@@ -77,7 +77,9 @@ def test_seeds_are_put_together(tmp_path: Path, run: Run) -> None:
 
 
 def test_the_same_names_in_another_split_are_other_images(tmp_path: Path, run: Run) -> None:
-    scores = {"model": "m", "data": "/d", "miou": 0.5, "iou": {"road": 0.5}, "top_k": 0.3}
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.yaml").write_text("site_name: another program's")
+    scores = {"model": str(tmp_path / "m"), "data": "/d", "miou": 0.5, "iou": {"road": 0.5}, "top_k": 0.3}
     for split in ("val", "test"):
         image_miou = {f"/d/{split}/{name}": 0.5 for name in IMAGES}
         content = scores | {"split": split, "image_miou": image_miou}

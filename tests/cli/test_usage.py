@@ -191,6 +191,11 @@ def test_model_that_is_a_file(run: Run, config: Path) -> None:
             1,
             "Error: out of memory (RESOURCE_EXHAUSTED: Out of memory); take less",
         ),
+        (
+            RuntimeError("Graph execution error:\n\nDetected at node x\nOOM when allocating a tensor"),
+            1,
+            "Error: out of memory (OOM when allocating a tensor); take less",
+        ),
         (click.ClickException("out of memory.png"), 1, "Error: out of memory.png"),
         (DataError("out of memory.png"), 1, "Error: out of memory.png"),
         (OSError("out of memory.png"), 1, "Error: out of memory.png"),
@@ -227,6 +232,15 @@ def test_without_a_display_library_there_is_one_line(tmp_path: Path, library: st
     line = only_line(done.stderr)
     assert line.startswith(f"Error: OpenCV cannot start ({library}: cannot open")
     assert line.endswith("pip install opencv-python-headless")
+
+
+def test_a_library_of_another_package_is_not_called_opencvs(tmp_path: Path) -> None:
+    raised = "ImportError('libx.so: cannot open shared object file', name='other', path='other.so')"
+    (tmp_path / "cv2.py").write_text(f"raise {raised}")
+    command, environment = [sys.executable, "cli.py", "--help"], {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "libx.so" in done.stderr and "OpenCV" not in done.stderr
 
 
 def test_usage_names_what_was_typed() -> None:

@@ -104,8 +104,9 @@ def test_outputs_of_a_run_into_another_folder_are_no_inputs(here: Path) -> None:
     touch(
         *(f"in/out1/{name}" for name in ("settings.json", "sources.json", "legend.png", "day/a_labels.png"))
     )
-    for argument in ("in", "in/**/*.png", "i*"):
+    for argument in ("in", "in/**/*.png", "in/**", "i*"):
         assert {*names(argument)} == {"in/a.png", "in/alike/b_labels.png"}
+    assert {*names("in/*/*")} == {"in/alike/b_labels.png"}
     assert {*names("in/out1/day", "in/out1/legend.png")} == {"in/out1/day/a_labels.png", "in/out1/legend.png"}
 
 

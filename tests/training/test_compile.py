@@ -35,7 +35,7 @@ def compiled(config: Config) -> Any:
     keras.config.set_dtype_policy(config.training.precision)
     model = small_model()
     compile_model(model, config, PIXELS, steps_per_epoch=3)
-    # To trace a step takes TensorFlow ten times as long; the tests of `train` do.
+    # To trace a step takes TensorFlow ten times as long; `test_build` does, with a loss scale.
     model.run_eagerly = keras.backend.backend() == "tensorflow" and not model.jit_compile
     return model
 

@@ -33,6 +33,7 @@ from fornet_keras.training.checkpoint import Checkpoint, _read, newest
 from fornet_keras.training.devices import Processes
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.report import save_pictures
+from tests.training.conftest import untraced
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -197,7 +198,7 @@ def test_a_nan_in_the_middle_costs_no_step_before_it(
 
     folder = tmp_path / "run"
     command = ["train", "--config", str(whole.folder / "config.yaml"), "--output", str(folder)]
-    with monkeypatch.context() as failing:
+    with monkeypatch.context() as failing, untraced():
         failing.setattr(StopOnNaN, "on_train_batch_begin", lose_a_weight)
         result = CliRunner().invoke(root, command)
     assert result.exit_code == 1
@@ -332,7 +333,8 @@ def test_asked_to_stop(
     cut_off(whole.folder, folder, 3)
     monkeypatch.setattr(StopOnNaN, "on_train_batch_begin", ask)
     command = ["train", "--config", str(whole.folder / "config.yaml"), "--output", str(folder), "--resume"]
-    result = CliRunner().invoke(root, command)
+    with untraced():
+        result = CliRunner().invoke(root, command)
     assert (result.exit_code, last(folder).step) == (143, 5)
     assert_stopped(folder, result.stderr, signal.SIGTERM, whole.folder)
 

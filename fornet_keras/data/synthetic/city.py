@@ -68,6 +68,8 @@ def write_city(
         with TemporaryDirectory(dir=root, prefix=_UNFINISHED) as workshop:
             city = Path(workshop)
             for split, count in counts.items():
+                for kind in ("leftImg8bit", "gtFine"):
+                    (city / kind / split / CITIES[split]).mkdir(parents=True)
                 for index in range(count):
                     _write_scene(city, split, index, render_scene(_scene_seed(seed, split, index), size))
                     if on_scene:
@@ -127,7 +129,6 @@ def _write_scene(city: Path, split: str, index: int, scene: Scene) -> None:
 
 
 def _write_png(path: Path, pixels: NDArray[np.generic]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     # OpenCV's default compression: any level that is asked for takes longer on images with sensor noise.
     _, encoded = cv2.imencode(".png", pixels)
     path.write_bytes(encoded.tobytes())
