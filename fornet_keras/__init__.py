@@ -4,12 +4,31 @@ Keras is imported only when the network is first touched, so that `KERAS_BACKEND
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fornet_keras.version import __version__
 
+if TYPE_CHECKING:  # what `_HOMES` says, for editors
+    from fornet_keras.config import read_config
+    from fornet_keras.data.dataset import LabelTable
+    from fornet_keras.data.images import read_image
+    from fornet_keras.data.sources import open_dataset
+    from fornet_keras.errors import FoRNetError
+    from fornet_keras.evaluation.evaluate import evaluate
+    from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
+    from fornet_keras.layers.selector import Selector
+    from fornet_keras.layers.topk_gate import TopKGate
+    from fornet_keras.losses import FoRNetLoss
+    from fornet_keras.metrics import MeanIoU
+    from fornet_keras.model import FoRNet
+    from fornet_keras.model_folder import load_model, save_model
+    from fornet_keras.prediction.pictures import overlay
+    from fornet_keras.prediction.predictor import Predictor
+    from fornet_keras.training.train import train
+
 _HOMES = {
     "FoRNet": "fornet_keras.model",
+    "FoRNetError": "fornet_keras.errors",
     "FoRNetLoss": "fornet_keras.losses",
     "LabelTable": "fornet_keras.data.dataset",
     "MeanIoU": "fornet_keras.metrics",
@@ -27,7 +46,26 @@ _HOMES = {
     "train": "fornet_keras.training.train",
 }
 
-__all__ = [*_HOMES, "__version__"]
+__all__ = [
+    "FoRNet",
+    "FoRNetError",
+    "FoRNetLoss",
+    "LabelTable",
+    "MeanIoU",
+    "MultiScaleBranch",
+    "Predictor",
+    "Selector",
+    "TopKGate",
+    "__version__",
+    "evaluate",
+    "load_model",
+    "open_dataset",
+    "overlay",
+    "read_config",
+    "read_image",
+    "save_model",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

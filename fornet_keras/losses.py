@@ -193,7 +193,7 @@ class FoRNetLoss(keras.losses.Loss):
         selector_weight=0.2,
         label_smoothing=0.0,
         ohem=None,
-        sum_devices=_here,
+        sum_devices=None,
         teacher_share=0.5,
         name="fornet_loss",
     ):
@@ -208,7 +208,7 @@ class FoRNetLoss(keras.losses.Loss):
         self.selector_weight = selector_weight
         self.label_smoothing = label_smoothing
         self.ohem = ohem
-        self.sum_devices = sum_devices
+        self.sum_devices = sum_devices or _here
         self.teacher_share = teacher_share
         self._require_valid()
 

@@ -36,7 +36,7 @@ class FoRNet(keras.Model):
         num_classes: number of classes, 2…255.
         backbone: a model from an image normalised to -2…2 (`pixel / 63.75 - 2`) to a dict of features at
             `stride_4`, `stride_8`, `stride_16` and `stride_32`; None builds a `ResidualBackbone`. Of a class
-            of your own, `register_keras_serializable` lets `with_top_k` and `export` build it again.
+            of your own, `register_keras_serializable` lets `with_top_k` and `keras.saving` build it again.
         context_filters: channels of the coarse path, and of what the branch sees.
         branch_filters: channels of the branch.
         scales: one scale a parallel convolution of the branch, in cells of stride 4; each divides
@@ -171,6 +171,10 @@ class FoRNet(keras.Model):
     def top_k(self):
         """Share of the regions that is corrected at inference, in (0, 1]."""
         return self.get_layer("gate").ratio
+
+    @top_k.setter
+    def top_k(self, value):
+        raise AttributeError(f"top_k is fixed; model.with_top_k({value}) gives the same weights with it")
 
     def predict_image(self, image, short_side=None):
         """Predict one image of any size.

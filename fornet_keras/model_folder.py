@@ -204,7 +204,8 @@ def _architecture(model: FoRNet, folder: Path) -> Architecture:
         return Architecture(backbone="efficientnet_lite0", **values)
     if not isinstance(backbone, LibraryBackbone):
         raise ModelError(
-            f"{folder}: a {type(backbone).__name__} cannot be saved; use a backbone of fornet_keras.backbones"
+            f"{folder}: a {type(backbone).__name__} cannot be saved in a model folder; use a backbone of "
+            "fornet_keras.backbones, or Keras' own model.save('NAME.keras'), which no command here reads"
         )
     try:
         # Through JSON, which makes lists of tuples, as they are when they are read.

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "fornet_keras"
 # The package itself (`""`) is the shop window: only the command line may look in from inside.
 LEVELS = {
     "": 5,
+    "__main__": 5,
     "config": 0,
     "atomic": 0,
     "bounded_text": 0,

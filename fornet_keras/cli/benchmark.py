@@ -133,7 +133,7 @@ def benchmark(
     if device != "cpu" and against:
         raise click.UsageError("--against is timed on the CPU; leave --device out")
     if device != "cpu" and not any(map(is_artifact, models)):
-        raise click.UsageError("--device is of an exported model; Keras takes what its --backend finds")
+        raise click.UsageError("--device is for exported models; Keras takes what its --backend finds")
     if all(map(is_artifact, models)):
         source = {name: context.get_parameter_source(name) for name in ("backend", "size", "top_k", "also")}
         given = [name.replace("_", "-") for name in source if source[name] is ParameterSource.COMMANDLINE]

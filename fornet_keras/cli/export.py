@@ -124,7 +124,7 @@ def export(
     if find_spec("tensorflow") is None:
         raise ExportError("export needs TensorFlow, whatever trained the model; pip install tensorflow")
     if static and format_name != "onnx":
-        raise click.UsageError("--static is of --format onnx; LiteRT's graph always is, the others' never")
+        raise click.UsageError("--static needs --format onnx; LiteRT's graph always is, the others' never")
     dataset = validation_data(config_file, data_folder, split)
     start_backend("tensorflow")
     from fornet_keras.export.export import as_json, check_target, export_model

@@ -139,7 +139,7 @@ device_option = click.option(
     type=click.Choice(DEVICES),
     default="cpu",
     show_default=True,
-    help="Where an exported model runs; gpu is of ONNX (CUDA) and OpenVINO.",
+    help="Where an exported model runs; gpu works with ONNX (CUDA) and OpenVINO artifacts.",
 )
 
 overwrite_option = click.option(

@@ -117,7 +117,7 @@ def predict(
     if engine == "ray":
         _require_fit_for_ray(model, found, device)
     elif context.get_parameter_source("workers") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("--workers is of --engine ray")
+        raise click.UsageError("--workers needs --engine ray")
     settings = {"model": shown(model), "weights": weights_mark(model), **asdict(look)}
     predictor: Predicts
     if is_artifact(model):
@@ -125,7 +125,7 @@ def predict(
         predictor = open_artifact(model, asked, device)
         table = predictor.table
     elif device != "cpu":
-        raise click.UsageError("--device is of an exported model; Keras takes what its --backend finds")
+        raise click.UsageError("--device is for exported models; Keras takes what its --backend finds")
     else:
         start_backend(backend)
         from fornet_keras.model_folder import load_model

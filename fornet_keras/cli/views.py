@@ -39,16 +39,16 @@ OPTIONS = (
     click.option(
         "--window",
         type=Size(),
-        help="Predict windows of this size, a multiple of the region size, and blend where they overlap: "
-        "for images that are too large for the memory. Images keep their own size then, unless "
+        help="Sliding window: predict windows of this size, a multiple of the region size, and blend where "
+        "they overlap, for images that are too large for the memory. Images keep their own size then, unless "
         "--short-side is given.",
     ),
-    click.option("--flip", is_flag=True, help="Also look at the image mirrored, and average."),
+    click.option("--flip", is_flag=True, help="Average with the prediction of the image mirrored."),
     click.option(
         "--scales",
         type=Numbers("S,S,...", Number(0.1, 4)),
         default=(),
-        help="Also look at the image at these scales, and average. Its own, 1, always counts.",
+        help="Test-time augmentation: average with predictions at these scales. Its own, 1, always counts.",
     ),
     click.option(
         "--short-side",

@@ -148,7 +148,7 @@ def _source(format: str, root: Path) -> _Source:
 def _missing_split(format: str, root: Path, split: str, splits: list[str]) -> DataError:
     fix = "choose it with --set data.train_split=… or --set data.val_split=…, or with --split"
     if format == "folder" and len(splits) == 1:
-        fix = f"have a part of it validate with `data describe {root} --val 0.2`, or {fix}"
+        fix = f"set a part of it apart with `data describe {root} --val 0.2`, or {fix}"
     return DataError(f"{root}: has no split '{split}'; expected one of {', '.join(splits)}; {fix}")
 
 
@@ -158,9 +158,7 @@ def _wrong_layout(format: str, source: _Source, root: Path) -> DataError:
     better = _better_root(source, root)
     fix = f"did you mean {better}?" if better else "check the path and the format"
     if format == "folder" and not better:
-        fix = (
-            f"check the path, or have images that are in no split split with `data describe {root} --val 0.2`"
-        )
+        fix = f"check the path, or split its images with `data describe {root} --val 0.2`"
     if (root / DESCRIPTION_FILE).exists() and format != "folder":
         fix = f"for what has a {DESCRIPTION_FILE} take configs/folder.yaml (data.format: folder)"
     return DataError(

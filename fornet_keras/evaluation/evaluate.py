@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from fornet_keras.errors import ModelError
 from fornet_keras.evaluation.borders import BoundaryScore, border_band
 from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.prediction.predicts import Prediction, Predicts
+
+if TYPE_CHECKING:  # it imports Keras
+    from fornet_keras.model import FoRNet
 
 
 @dataclass
@@ -115,7 +118,7 @@ def _number(value: float) -> float | None:
 
 
 def evaluate(
-    predictor: Predicts,
+    predictor: Predicts | FoRNet,
     dataset: Dataset,
     on_image: Callable[[Sample, NDArray[np.uint8], NDArray[np.uint8], Prediction], None] | None = None,
     bands: Sequence[int] = (),
@@ -124,8 +127,8 @@ def evaluate(
     """Score a model on every sample of a data set.
 
     Args:
-        predictor: a `Predictor` or a `ViewsPredictor`, which brings larger images down to its `short_side`,
-            or an `ArtifactPredictor`; labels are scored at their own size all the same.
+        predictor: a `FoRNet`, a `Predictor` or a `ViewsPredictor`, which bring larger images down to their
+            `short_side`, or an `ArtifactPredictor`; labels are scored at their own size all the same.
         dataset: a `Dataset` with the model's classes, whose samples all have labels, each its own, as
             `data check` looks.
         on_image: called after each image as `on_image(sample, image, label, prediction)`, or None. Images
@@ -140,6 +143,10 @@ def evaluate(
         DataError: a file cannot be used.
         ModelError: the data have another number of classes than the model.
     """
+    if hasattr(predictor, "predict_image"):  # a network, which gives no labels by itself
+        from fornet_keras.prediction.predictor import Predictor
+
+        predictor = Predictor(predictor)
     table = dataset.table
     if predictor.num_classes != table.num_classes:
         raise ModelError(

@@ -73,7 +73,7 @@ def build_model(config: Config, num_classes: int, begins: bool = True) -> FoRNet
     arguments = _given(options, names) | {"short_side": config.data.short_side}
     own = _given(options, ("widths", "depths", "stem_filters", "stem_depth"))
     if options.backbone and own:
-        raise ModelError(f"model.{next(iter(own))} is of the preset's own backbone; leave model.backbone out")
+        raise ModelError(f"model.{next(iter(own))} sizes the preset's own backbone; leave model.backbone out")
     arguments["backbone"] = _open_backbone(options.backbone, begins) if options.backbone else own
     model = FoRNet.from_preset(options.preset, num_classes, **arguments)
     require_savable(model)

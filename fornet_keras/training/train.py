@@ -52,7 +52,7 @@ from fornet_keras.version import __version__
 
 def train(
     config: Config,
-    output: Path,
+    output: str | Path,
     console: Console | None = None,
     resume: bool = False,
     processes: Processes = ALONE,
@@ -91,6 +91,7 @@ def train(
         log = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: wandb.log(logs, epoch + 1))
         train(config, Path("runs/city"), callbacks=[log])
     """
+    output = Path(output)
     config = with_precision(with_absolute_paths(config), output, resume)
     resumed = partial(find_checkpoint, output, resume)
     if processes.rank:

@@ -88,7 +88,7 @@ def test_version(run: Run) -> None:
         (("evaluate", ".", "--config", "x.yaml", "--json", "."), "File '.' is a directory"),
         (
             ("predict", "fornet_nano_camvid", str(ROOT / "docs" / "city.png"), "--device", "gpu"),
-            "--device is of an exported model; Keras takes",
+            "--device is for exported models; Keras",
         ),
         (
             ("benchmark", "fornet_nano_camvid", "--device", "gpu", "--against", "segformer_b0"),
@@ -96,7 +96,7 @@ def test_version(run: Run) -> None:
         ),
         (
             ("export", ".", "--format", "openvino", "--size", "64x96", "--output", "x", "--static"),
-            "--static is of --format onnx; LiteRT's graph always is",
+            "--static needs --format onnx; LiteRT's graph always is",
         ),
     ],
 )

@@ -72,6 +72,8 @@ def test_only_kept_regions_are_corrected(model: FoRNet, dense: dict[str, np.ndar
 
 
 def test_with_top_k_copies_the_weights(model: FoRNet) -> None:
+    with pytest.raises(AttributeError, match=r"top_k is fixed; model.with_top_k\(0.2\) gives"):
+        model.top_k = 0.2
     other = model.with_top_k(0.2)
     assert (model.top_k, other.top_k) == (0.5, 0.2)
     assert other.get_config() == {**model.get_config(), "top_k": 0.2}

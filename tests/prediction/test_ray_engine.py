@@ -142,7 +142,7 @@ def test_what_an_exported_model_cannot_do(
         assert result.exit_code == 2
         assert f"{option[0]}: an exported model has its own runtime, size and top-k, " in result.stderr
     result = run_command("predict", artifact, frames, "--output", tmp_path / "out", "--workers", 2)
-    assert (result.exit_code, "--workers is of --engine ray" in result.stderr) == (2, True)
+    assert (result.exit_code, "--workers needs --engine ray" in result.stderr) == (2, True)
     on_a_gpu = ("--engine", "ray", "--device", "gpu")
     result = run_command("predict", artifact, frames, "--output", tmp_path / "out", *on_a_gpu)
     assert (result.exit_code, "--engine ray predicts on the CPU" in result.stderr) == (2, True)

@@ -39,7 +39,7 @@ def test_sizes_in_the_place_of_the_presets(make_config: MakeConfig) -> None:
 def test_sizes_of_the_presets_own_backbone_beside_another(make_config: MakeConfig) -> None:
     config = make_config(model={"backbone": "efficientnet_lite0", "depths": [0, 1, 1, 1]})
     with pytest.raises(
-        ModelError, match=r"model\.depths is of the preset's own backbone; leave model\.backbone"
+        ModelError, match=r"model\.depths sizes the preset's own backbone; leave model\.backbone"
     ):
         build_model(config, 2)
 

@@ -23,6 +23,7 @@ from fornet_keras.model_folder import load_model, named_weights, save_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training import fit_selector as module
 from fornet_keras.training.fit_selector import fit_selector
+from fornet_keras.training.run_folder import write_config
 from tests.model.tiny import randomize, tiny_model
 from tests.training.conftest import untraced
 from tests.training.test_resume import cut_off
@@ -174,7 +175,9 @@ def test_a_run_that_had_ended_keeps_its_selector(
     training = whole.config.training.model_copy(update={"selector_epochs": 2})
     monkeypatch.setattr(module, "fit_selector", lambda *_: begun.append(1))
     begun: list[int] = []
-    train(whole.config.model_copy(update={"training": training}), tmp_path / "run", said, resume=True)
+    changed = whole.config.model_copy(update={"training": training})
+    write_config(tmp_path / "run", changed)
+    train(changed, tmp_path / "run", said, resume=True)
     assert begun
 
 

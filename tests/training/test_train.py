@@ -1,3 +1,4 @@
+import ast
 import csv
 import json
 import subprocess
@@ -45,6 +46,11 @@ def test_all_public_names_are_seen_and_found() -> None:
     assert {"train", "evaluate", "load_model", "LabelTable"} < {*dir(fornet_keras)}
     for name in dir(fornet_keras):
         assert isinstance(getattr(fornet_keras, name), str) == (name == "__version__")
+    tree = ast.parse(Path(fornet_keras.__file__).read_text("utf-8"))
+    (for_editors,) = (node for node in tree.body if isinstance(node, ast.If))
+    homes = {name.name: line.module for line in for_editors.body for name in line.names}
+    assert homes == fornet_keras._HOMES
+    assert {*fornet_keras.__all__} == {*homes, "__version__"}
 
 
 # === A finished run ===
