@@ -32,7 +32,7 @@ from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.artifact import ArtifactPredictor
-from fornet_keras.prediction.predicts import Predicts
+from fornet_keras.prediction.protocol import Predicts
 from fornet_keras.prediction.submission import require_own_places, save_label_values
 from fornet_keras.shipped import shown
 

@@ -18,8 +18,8 @@ from fornet_keras.cli.predict import end_prediction
 from fornet_keras.cli.screen import tracking
 from fornet_keras.errors import DataError, ServingError
 from fornet_keras.prediction.artifact import ArtifactPredictor
+from fornet_keras.prediction.folder import FolderPrediction
 from fornet_keras.prediction.inputs import find_inputs
-from fornet_keras.prediction.predict import FolderPrediction
 from fornet_keras.shipped import shown
 
 

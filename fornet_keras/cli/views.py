@@ -15,7 +15,7 @@ from fornet_keras.cli.models import short_side_of
 from fornet_keras.cli.options import Number, Numbers, Size, top_k_option
 from fornet_keras.cli.screen import ERRORS
 from fornet_keras.prediction.artifact import ArtifactPredictor
-from fornet_keras.prediction.predicts import Predicts
+from fornet_keras.prediction.protocol import Predicts
 
 if TYPE_CHECKING:  # it imports Keras
     from fornet_keras.model import FoRNet

@@ -18,7 +18,7 @@ from fornet_keras.data.sizes import brought_back, shrunk_size
 from fornet_keras.errors import ModelError
 from fornet_keras.evaluation.borders import BoundaryScore, border_band
 from fornet_keras.metrics import ConfusionMatrix
-from fornet_keras.prediction.predicts import Prediction, Predicts
+from fornet_keras.prediction.protocol import Prediction, Predicts
 
 if TYPE_CHECKING:  # it imports Keras
     from fornet_keras.model import FoRNet

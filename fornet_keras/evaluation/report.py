@@ -19,7 +19,7 @@ from fornet_keras.evaluation.charts import save_class_bars, save_confusion_matri
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.evaluation.tables import class_table, curve_table, number, official_table
 from fornet_keras.prediction.pictures import compared, legend
-from fornet_keras.prediction.predicts import Predicts
+from fornet_keras.prediction.protocol import Predicts
 
 PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>$title</title>

@@ -13,8 +13,8 @@ from typing import Any
 from fornet_keras.artifacts.runtimes import usable_cores
 from fornet_keras.errors import FoRNetError
 from fornet_keras.prediction.artifact import ArtifactPredictor
+from fornet_keras.prediction.folder import FolderPrediction, Outcome, Track
 from fornet_keras.prediction.inputs import Input
-from fornet_keras.prediction.predict import FolderPrediction, Outcome, Track
 
 
 class _Worker:

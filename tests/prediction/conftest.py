@@ -5,8 +5,8 @@ from PIL import Image
 
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.model import FoRNet
+from fornet_keras.prediction.folder import FolderPrediction, Outcome
 from fornet_keras.prediction.inputs import find_inputs
-from fornet_keras.prediction.predict import FolderPrediction, Outcome
 from fornet_keras.prediction.predictor import Predictor
 from tests.model.tiny import images, randomize, tiny_model
 

@@ -14,8 +14,8 @@ from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.images import image_size
 from fornet_keras.errors import DataError
 from fornet_keras.prediction import record
+from fornet_keras.prediction.folder import FolderPrediction
 from fornet_keras.prediction.inputs import find_inputs
-from fornet_keras.prediction.predict import FolderPrediction
 from fornet_keras.prediction.predictor import Predictor
 from tests.model.tiny import images
 from tests.prediction.conftest import SHARED, TABLE, run

@@ -13,9 +13,9 @@ from fornet_keras.data.images import image_size, read_image
 from fornet_keras.data.label_files import read_label
 from fornet_keras.errors import ServingError
 from fornet_keras.model import FoRNet
+from fornet_keras.prediction.folder import FolderPrediction, Outcome
 from fornet_keras.prediction.inputs import find_inputs
 from fornet_keras.prediction.outputs import KINDS
-from fornet_keras.prediction.predict import FolderPrediction, Outcome
 from fornet_keras.prediction.predictor import Predictor
 from tests.model.tiny import images
 from tests.prediction.conftest import SHARED, SIZE, TABLE, run
@@ -199,6 +199,6 @@ def test_a_full_disk_ends_the_run(predict: Predictor, picture: Path, monkeypatch
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("fornet_keras.prediction.predict.write_labels", full)
+    monkeypatch.setattr("fornet_keras.prediction.folder.write_labels", full)
     with pytest.raises(OSError, match="No space left"):
         run(predict, picture)

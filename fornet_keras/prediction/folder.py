@@ -18,7 +18,7 @@ from fornet_keras.prediction.files import write_labels, write_picture
 from fornet_keras.prediction.inputs import ENDINGS, Input
 from fornet_keras.prediction.outputs import KINDS, LEGEND
 from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
-from fornet_keras.prediction.predicts import Prediction, Predicts
+from fornet_keras.prediction.protocol import Prediction, Predicts
 from fornet_keras.prediction.record import FolderRecord
 from fornet_keras.prediction.video import first_size, transform_video
 
