@@ -140,7 +140,7 @@ def test_an_image_too_large_for_the_memory_does_not_stop_the_others(
     assert "b.png: 96x160 pixels are too many for the memory; predict it with a" in str(failed.error)
 
 
-@pytest.mark.parametrize("step", ["predict.read_image", "predictor.shrunk", "predict.overlay"])
+@pytest.mark.parametrize("step", ["folder.read_image", "predictor.shrunk", "folder.overlay"])
 @pytest.mark.parametrize(
     "error",
     [MemoryError(), cv2.error("(-4:Insufficient memory) Failed to allocate 9 bytes in 'OutOfMemory'")],
