@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from fornet_keras.cli.root import root
+from tests.untraced import traced, untraced_once  # noqa: F401
 
 Run = Callable[..., Result]
 

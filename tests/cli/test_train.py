@@ -9,6 +9,7 @@ import pytest
 from fornet_keras.cli.train import _run_folder
 from fornet_keras.errors import TrainingError
 from tests.cli.conftest import Run, only_line
+from tests.untraced import untraced
 
 
 def test_train_leaves_a_run_folder_and_says_what_next(
@@ -16,7 +17,8 @@ def test_train_leaves_a_run_folder_and_says_what_next(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     joined = ("--set", "data.train_split=train+test")
-    result = run("train", "--config", config, "--data", data, "--json", "result.json", *joined)
+    with untraced():
+        result = run("train", "--config", config, "--data", data, "--json", "result.json", *joined)
     assert result.exit_code == 0
     assert "harbour train+test: 4 images, 0 missing labels, 0 corrupt\n" in result.stderr
     assert re.search(r"^(TensorFlow|JAX|PyTorch) on .+$", result.stderr, re.MULTILINE)
@@ -96,7 +98,8 @@ def test_data_that_cannot_be_used(run: Run, config: Path, data: Path) -> None:
 def test_a_dry_run_estimates_and_leaves_nothing(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
     output, result_file = tmp_path / "run", tmp_path / "estimate.json"
     options = ("--output", output, "--dry-run", "--json", result_file, "--set", "training.selector_epochs=2")
-    result = run("train", "--config", config, "--data", data, *options)
+    with untraced():
+        result = run("train", "--config", config, "--data", data, *options)
     assert result.exit_code == 0, result.stderr
     assert "time of the whole run" in result.stdout and not output.exists()
     found = json.loads(result_file.read_text())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.data.dataset import LabelTable
+from tests.untraced import untraced
 
 SIZE = (96, 160)  # 6×10 regions
 TABLE = LabelTable(("water", "quay", "sky"), ((0, 0, 200), (90, 90, 90), (130, 180, 230)), {})
@@ -36,7 +37,8 @@ def reference(model: Any) -> Any:
     """What Keras finds: once for all exports of a network."""
     from fornet_keras.export.proof import ProofImages, Reference
 
-    return Reference(model, SIZE, ProofImages("scenes", scenes(3)))
+    with untraced():
+        return Reference(model, SIZE, ProofImages("scenes", scenes(3)))
 
 
 def export_to(output: Path, model: Any, format: Any, precision: Any = "float32", **options: Any) -> Any:

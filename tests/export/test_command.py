@@ -15,6 +15,7 @@ from fornet_keras.errors import ExportError
 from tests.cli.conftest import config, data, model, only_line, run
 from tests.export.conftest import TABLE, scenes
 from tests.model.folders import edit
+from tests.untraced import untraced_reference
 
 __all__ = ["config", "data", "model", "run"]
 
@@ -59,6 +60,7 @@ def test_the_command_from_any_backend(network: Any, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-4:] == ["Next:", *lines]
 
 
+@untraced_reference()
 def test_the_command_writes_an_artifact_for_each_ratio(run: Any, network: Any, tmp_path: Path) -> None:
     from fornet_keras.artifacts.manifest import read_manifest
     from fornet_keras.model_folder import save_model
@@ -120,6 +122,7 @@ def test_eight_bits_are_calibrated_on_the_users_images(
     assert [image.shape for image in spec.calibration] == [(64, 96, 3)]
 
 
+@untraced_reference()
 def test_labels_give_the_change_in_miou(
     run: Any, model: Path, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

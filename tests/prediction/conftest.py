@@ -9,6 +9,7 @@ from fornet_keras.prediction.folder import FolderPrediction, Outcome
 from fornet_keras.prediction.inputs import find_inputs
 from fornet_keras.prediction.predictor import Predictor
 from tests.model.tiny import images, randomize, tiny_model
+from tests.untraced import traced, untraced_once  # noqa: F401
 
 SIZE = (70, 100)
 SHARED = [".lock", "legend.png", "settings.json", "sources.json"]

@@ -124,6 +124,7 @@ def test_more_classes_than_opencv_takes_channels() -> None:
     assert {*np.unique(found["label_ids"])} == {149}
 
 
+@pytest.mark.usefixtures("traced")
 def test_memory_does_not_grow_with_the_height(model: FoRNet) -> None:
     predict = ViewsPredictor(model, (64, 128))
     peaks = []

@@ -18,6 +18,7 @@ import pytest
 from filelock import FileLock
 
 from fornet_keras.data.dataset import LabelTable
+from tests.untraced import untraced_reference
 
 ROOT = Path(__file__).parents[2]
 SIZE = (64, 96)
@@ -82,6 +83,7 @@ def ratios(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "artifacts"
 
 
+@untraced_reference()
 def _export_ratios(folder: Path) -> None:
     from fornet_keras.export.export import export_model
     from fornet_keras.export.formats import ExportSpec

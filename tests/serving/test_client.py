@@ -23,6 +23,7 @@ from fornet_keras.errors import ServingError
 from fornet_keras.serving.client import request_grpc, request_rest
 from tests.cli.conftest import only_line, run
 from tests.serving.conftest import ROOT, SIZE, TABLE, picture
+from tests.untraced import untraced_reference
 
 __all__ = ["run"]
 
@@ -37,6 +38,7 @@ OTHER_ANSWERS = {
 
 
 @pytest.fixture(scope="module")
+@untraced_reference()
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fornet_keras.artifacts.manifest import write_manifest
     from fornet_keras.export.deployment import OUTPUTS

@@ -1,9 +1,6 @@
 """A tiny data set in CamVid's layout, and one finished run on it that many tests look at."""
 
-import os
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.config import Config, config_from_mapping
+from tests.untraced import untraced
 
 COLORS = np.random.default_rng(0).integers(0, 256, (12, 3)).astype(np.uint8)  # of the label values 0…11
 
@@ -64,25 +62,6 @@ def make_config(camvid: Path) -> Callable[..., Config]:
         return config_from_mapping(content, source="test")
 
     return make
-
-
-@contextmanager
-def untraced() -> Iterator[None]:
-    """TensorFlow computes operation by operation: to trace a step takes it as long as ten such."""
-    import keras
-
-    if keras.backend.backend() != "tensorflow" or "FORNET_KILLS" in os.environ:  # bits are of real processes
-        yield
-        return
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".* this option does not apply to tf.data functions")
-            yield
-    finally:
-        tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ from fornet_keras.training.checkpoint import Checkpoint, _read, newest
 from fornet_keras.training.devices import Processes
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.report import save_pictures
-from tests.training.conftest import untraced
+from tests.untraced import untraced
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
