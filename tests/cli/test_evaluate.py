@@ -168,7 +168,6 @@ def test_problems_are_skipped_where_asked_for(run: Run, model: Path, config: Pat
     assert "no image of split 'test' is without a problem" in only_line(result.stderr)
 
 
-@pytest.mark.backend
 def test_report_and_curve(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:
     report, result_file = tmp_path / "report", tmp_path / "scores.json"
     options = ("--config", config, "--data", data, "--top-k", 0.5)
@@ -197,6 +196,7 @@ def test_a_submission_is_of_cityscapes(
     assert not (tmp_path / "submission").exists()
 
 
+@pytest.mark.usefixtures("traced")
 def test_windows_and_views(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:
     options = ("--config", config, "--data", data, "--json", tmp_path / "scores.json", "--top-k", 0.25)
     scores, shares = [], []

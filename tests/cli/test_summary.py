@@ -10,7 +10,6 @@ from fornet_keras.summary import count_macs
 from tests.cli.conftest import Run, only_line
 
 
-@pytest.mark.backend
 def test_costs_of_a_configuration_by_part(run: Run, config: Path, tmp_path: Path) -> None:
     options = ("--size", "64x96", "--top-k", 0.5, "--num-classes", 3, "--json", tmp_path / "costs.json")
     result = run("summary", config, *options)
@@ -93,7 +92,6 @@ def test_neither_model_nor_configuration(run: Run, name: str) -> None:
     assert only_line(result.stderr).startswith(f"Error: {name}: ")
 
 
-@pytest.mark.backend
 def test_nothing_is_saved_where_the_dense_form_is_quicker(run: Run, config: Path, tmp_path: Path) -> None:
     options = ("--size", "128x128", "--top-k", 0.9, "--num-classes", 3, "--json", tmp_path / "costs.json")
     assert run("summary", config, *options).exit_code == 0

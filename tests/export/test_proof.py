@@ -35,7 +35,6 @@ def test_the_labels_of_a_proof_are_the_artifact_s(
     ("format", "lost", "message"),
     [
         ("litert", "selection", "of the labels agree with Keras; expected at least"),
-        ("onnx", "selection", "it has lost its selection; nothing is written"),
         ("onnx", "branch", "it has lost its branch; nothing is written"),
     ],
 )

@@ -238,5 +238,5 @@ def test_dropout_changes_what_is_learnt_from(option: str) -> None:
     image = images(64, 96)
     for rate, changes in ((0.0, False), (0.5, True)):
         dropping = randomize(tiny_model(**{option: rate}))
-        seen = [keras.ops.convert_to_numpy(dropping(image, training=True)["coarse_logits"]) for _ in range(9)]
+        seen = [keras.ops.convert_to_numpy(dropping(image, training=True)["coarse_logits"]) for _ in range(4)]
         assert any(not np.array_equal(seen[0], other) for other in seen[1:]) == changes

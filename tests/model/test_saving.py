@@ -20,8 +20,6 @@ from fornet_keras.model_folder import load_model, save_model
 from tests.model.folders import TABLE, content
 from tests.model.tiny import randomize, tiny_model
 
-pytestmark = pytest.mark.backend
-
 
 def test_a_table_of_other_classes_is_refused(model: FoRNet, folder: Path) -> None:
     before = content(folder)
@@ -31,6 +29,7 @@ def test_a_table_of_other_classes_is_refused(model: FoRNet, folder: Path) -> Non
     assert content(folder) == before
 
 
+@pytest.mark.backend
 def test_saving_replaces_the_old_model(folder: Path) -> None:
     (folder / ".DS_Store").write_text("of a file browser, which must not end a training")
     save_model(randomize(tiny_model(top_k=0.3), seed=9), TABLE, folder)
@@ -64,6 +63,7 @@ def test_a_link_stays_one(model: FoRNet, tmp_path: Path) -> None:
     assert load_model(link)[0].top_k == 0.4
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("backbone", [EfficientNetLite0, ResidualBackbone])
 def test_what_has_no_description_is_not_saved(tmp_path: Path, backbone: Callable[[], Any]) -> None:
     with empty_build():
@@ -79,6 +79,7 @@ def test_a_class_of_a_long_name_is_refused(model: FoRNet, tmp_path: Path) -> Non
         save_model(model, table, tmp_path / "model")
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("half", [False, True])
 def test_a_network_of_nan_is_not_saved(model: FoRNet, tmp_path: Path, half: bool) -> None:
     broken = model.with_top_k(0.5)
@@ -178,6 +179,7 @@ def test_a_kill_between_the_two_renames_loses_no_model(model: FoRNet, tmp_path: 
     assert [path.name for path in run.iterdir()] == ["best"]
 
 
+@pytest.mark.backend
 def test_an_error_names_the_folder_that_was_asked_for(model: FoRNet, tmp_path: Path) -> None:
     large = model.with_top_k(0.5)
     large.set_weights([weight * 0 + 1e6 for weight in model.get_weights()])

@@ -20,8 +20,6 @@ from fornet_keras.training.begin_with import begin_with
 from fornet_keras.training.build import build_model, make_model
 from tests.model.tiny import images, numpy_outputs, randomize, tiny_model
 
-pytestmark = pytest.mark.backend
-
 OF_CLASSES = {
     "coarse_logits/kernel": -1,
     "coarse_logits/bias": -1,
@@ -48,6 +46,7 @@ def by_path(model: FoRNet) -> dict[str, np.ndarray]:
     return {weight.path: np.array(keras.ops.convert_to_numpy(weight)) for weight in model.weights}
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("names", ["abc", "cab"])
 def test_the_same_classes_in_any_order_are_the_same_network(names: str, other: tuple[FoRNet, Path]) -> None:
     model = tiny_model()
@@ -62,6 +61,7 @@ def test_the_same_classes_in_any_order_are_the_same_network(names: str, other: t
         np.testing.assert_allclose(ours[name], theirs[name], atol=1e-5)
 
 
+@pytest.mark.backend
 def test_of_other_classes_the_known_ones_are_taken(other: tuple[FoRNet, Path]) -> None:
     """Of a selector of 8 features that are rows 0…7, then a row a class, then the entropy's."""
     model = randomize(tiny_model(num_classes=4), seed=1)
@@ -84,6 +84,7 @@ def test_of_other_classes_the_known_ones_are_taken(other: tuple[FoRNet, Path]) -
             np.testing.assert_array_equal(ours[first + place], source, err_msg=path)
 
 
+@pytest.mark.backend
 def test_of_no_known_class_the_rest_is_taken(other: tuple[FoRNet, Path]) -> None:
     model = randomize(tiny_model(), seed=1)
     before, theirs = by_path(model), by_path(other[0])
@@ -108,6 +109,7 @@ def test_another_size_at_which_it_has_learnt_is_said(tmp_path: Path) -> None:
     assert lines[1] == f"{lines[0]}; it has learnt at a shorter side of 360 pixels (data.short_side)"
 
 
+@pytest.mark.backend
 def test_a_deeper_network(tmp_path: Path) -> None:
     deeper = randomize(tiny_model(backbone={"depths": (1, 2, 1, 1)}))
     save_model(deeper, table("abc"), tmp_path / "deeper")
@@ -120,7 +122,7 @@ def test_a_deeper_network(tmp_path: Path) -> None:
 
 
 def test_another_network_is_refused(other: tuple[FoRNet, Path]) -> None:
-    for model in (FoRNet.from_preset("s", 3), tiny_model(backbone={"depths": (1, 2, 1, 1)})):
+    for model in (tiny_model(context_filters=16), tiny_model(backbone={"depths": (1, 2, 1, 1)})):
         with pytest.raises(ModelError, match=r"other: '.*; expected \(.*; set model.preset, its sizes"):
             begin_with(model, table("abc"), other[1])
 

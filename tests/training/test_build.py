@@ -16,8 +16,6 @@ from fornet_keras.model import FoRNet
 from fornet_keras.training.accelerator import dtype_policy
 from fornet_keras.training.build import _make_optimizer, build_model, compile_model
 
-pytestmark = pytest.mark.backend
-
 MakeConfig = Callable[..., Config]
 # To trace a step takes TensorFlow ten times as long.
 EAGER = keras.backend.backend() == "tensorflow"
@@ -72,6 +70,7 @@ def test_the_configured_dropout_is_in_the_network(make_config: MakeConfig) -> No
     assert rates == {"context_drop": 0.1, "detail_drop": 0.1, "image_pool_drop": 0.4}
 
 
+@pytest.mark.backend
 def test_a_frozen_backbone_stays(make_config: MakeConfig) -> None:
     config = make_config(model={"freeze_backbone": True}, training={"warmup_steps": 0})
     model = build_model(config, 4)
@@ -84,6 +83,7 @@ def test_a_frozen_backbone_stays(make_config: MakeConfig) -> None:
     assert moved and not moved & {weight.path for weight in model.backbone.weights}
 
 
+@pytest.mark.backend
 def test_a_backbone_that_is_freed_after_an_epoch(make_config: MakeConfig) -> None:
     """An epoch of two steps, after each of which the weights change: the backbone's do from the second on."""
     config = make_config(
@@ -104,6 +104,7 @@ def test_a_backbone_that_is_freed_after_an_epoch(make_config: MakeConfig) -> Non
     assert ["coarse_logits/kernel" in of_step for of_step in moved] == [False, True, False, True]
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-3), ("mixed_float16", 0.05)])
 def test_accumulated_steps_are_one_with_their_mean_gradient(
     make_config: MakeConfig, precision: str, tolerance: float, monkeypatch: pytest.MonkeyPatch
@@ -123,7 +124,7 @@ def test_accumulated_steps_are_one_with_their_mean_gradient(
         keras.utils.set_random_seed(0)
         model = build_model(config, 4)
         compile_model(model, config, [1, 1, 1, 1], steps_per_epoch=10**6)  # at one rate
-        model.run_eagerly = EAGER and precision == "float32"
+        model.run_eagerly = EAGER and (precision == "float32" or accumulate == 1)
         before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables(model)]
         changes[accumulate] = []
         for batch in batches:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fornet_keras.data.camvid import TABLE as CAMVID
 from fornet_keras.data.pipeline import TrainingBatches
@@ -25,8 +26,9 @@ from fornet_keras.training import fit_selector as module
 from fornet_keras.training.fit_selector import fit_selector
 from fornet_keras.training.run_folder import write_config
 from tests.model.tiny import randomize, tiny_model
-from tests.training.conftest import untraced
 from tests.training.test_resume import cut_off
+from tests.training.test_train import val_labels
+from tests.untraced import untraced
 
 pytestmark = pytest.mark.backend
 
@@ -89,9 +91,10 @@ def evaluate_less(shares: list[int]) -> Callable[..., Scores]:
 def whole(
     make_config: Callable[..., Any], train: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> SimpleNamespace:
-    """A run whose new Selector is better than the one before, which finds nothing."""
-    config = make_config(training={"selector_epochs": 1})
+    """A run on images brought down, whose new Selector is better than the one before, which finds nothing."""
     folder = tmp_path_factory.mktemp("whole") / "run"
+    data = {"short_side": 64, "cache": str(folder.with_name("cache"))}
+    config = make_config(data=data, training={"selector_epochs": 1})
     said = Console(file=io.StringIO(), width=200)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fornet_keras.training.validation.evaluate", evaluate_less([1, 0, 1, 1]))
@@ -112,6 +115,20 @@ def test_a_run_ends_with_the_selector_alone(whole: SimpleNamespace) -> None:
     assert whole.result["val"]["error_coverage"] == pytest.approx(coverages[0])
     line = f"Selector alone: error coverage {coverages[0]:.3f}, and 0.000 before; the new Selector is kept\n"
     assert line in whole.said
+
+
+def test_a_run_learns_validates_and_is_used_at_one_size(whole: SimpleNamespace) -> None:
+    """The larger validation images are brought down, their labels scored at their own size."""
+    val = whole.result["val"]
+    assert val["short_side"] == 64
+    labels = val_labels(whole.config)
+    assert np.sum(val["confusion_matrix"]) == sum(int((label != 255).sum()) for label in labels)
+    for name in ("best", "last"):
+        assert load_model(whole.folder / name)[0].short_side == 64
+    scores = evaluate(Predictor(load_model(whole.folder)[0]), open_split(whole.config.data, "val"))
+    assert scores.matrix.counts.tolist() == val["confusion_matrix"]
+    found = EventAccumulator(str(whole.folder / "tensorboard")).Reload().Images("val/0")[-1]
+    assert found.height == 64, "shown as it was predicted"
 
 
 def test_a_selector_that_is_worse_than_before_is_not_kept(
