@@ -1,15 +1,20 @@
 """What the README and the pages it leads to show is true of the code."""
 
+import ast
 import re
+import shutil
 import tomllib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 from fornet_keras.data.description import FolderDescription, read_description
+from fornet_keras.data.images import image_size
 from tests.cli.conftest import parse
+from tests.untraced import untraced
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -33,6 +38,25 @@ def test_the_description_of_a_folder_is_read(tmp_path: Path) -> None:
     assert complete.model_fields_set == {*FolderDescription.model_fields}, "every key"
     required = FolderDescription(name=complete.name, classes=complete.classes)
     assert complete == required, "and its default"
+
+
+def test_what_is_shown_for_a_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `docs/python.md`, where it would train, what it imports."""
+    [shown] = python(ROOT / "README.md")
+    shutil.copy(ROOT / "docs" / "city.png", tmp_path / "street.jpg")
+    monkeypatch.chdir(tmp_path)
+    known: dict[str, Any] = {}
+    with untraced():
+        exec(shown, known)
+    height, width = image_size(Path("street.jpg"))
+    assert known["seen"]["label_ids"].shape == (height, width)
+    for block in python(ROOT / "docs" / "python.md"):
+        lines = [line for line in ast.parse(block).body if isinstance(line, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(lines, type_ignores=[]), "python.md", "exec"), {})
+
+
+def python(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def test_what_the_presets_cost() -> None:

@@ -1,11 +1,15 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
+import cv2
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,6 +20,7 @@ from tests.cli.conftest import Run, only_line
 from tests.cli.test_usage import ROOT
 from tests.model.folders import edit
 from tests.model.tiny import randomize
+from tests.prediction.test_video import Camera
 
 
 def files(folder: Path) -> list[str]:
@@ -161,6 +166,42 @@ def test_input_that_names_nothing_ends_before_anything_is_written(
     assert result.exit_code == 1
     assert only_line(result.stderr).startswith(f"Error: {tmp_path}/nowhere.png: no such file or folder")
     assert not (tmp_path / "out").exists()
+
+
+def ctrl_c() -> None:
+    raise KeyboardInterrupt
+
+
+def terminate() -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("stop", "code", "left"), [(ctrl_c, 0, 1), (terminate, 143, 0)])
+def test_a_camera_ends_with_ctrl_c(
+    stop: Callable[[], None],
+    code: int,
+    left: int,
+    run: Run,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which keeps what was recorded; SIGTERM ends the whole command, and keeps nothing half-written."""
+
+    class Stopped(Camera):
+        reads = 0
+
+        def read(self) -> tuple[bool, np.ndarray]:
+            self.reads += 1
+            if self.reads == 3:
+                stop()
+            return super().read()
+
+    files = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda what: Stopped(what) if what == 7 else files(what))
+    result = run("predict", model, "camera:7", "--output", tmp_path / "out", "--overlay")
+    assert result.exit_code == code, result.stderr
+    assert len([*tmp_path.glob("out/camera_7_overlay.mp4")]) == left
 
 
 @pytest.mark.backend

@@ -64,6 +64,26 @@ def test_a_table_that_is_open_elsewhere_is_written_with_the_next_epoch(
     assert (tmp_path / "log.csv").read_text().splitlines()[1].startswith("1,,0.5,")
 
 
+def test_the_share_of_the_time_in_which_batches_were_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of two batches comes 3 s after the epoch's begin, the second while the first is learnt."""
+    batches = Mock(batch_size=2, steps_per_epoch=2, ready={4: 103.0, 5: 104.0})
+    log = RunLog(tmp_path, Mock(class_iou={}, pictures=[]), batches)
+    log.set_params({"steps": 2})
+    log.set_model(Mock(optimizer=Mock(learning_rate=0.1)))
+    now = iter([100.0, 106.0, 112.0, 120.0])
+    monkeypatch.setattr(run_log, "time", Mock(perf_counter=lambda: next(now)))
+    log.on_epoch_begin(2)
+    for batch in range(2):
+        log.on_train_batch_end(batch, {})
+    log.on_epoch_end(2, {"loss": 0.5})
+    log.close()
+    (row,) = log.rows
+    assert (row["data_wait"], row["seconds"], row["images_per_second"]) == (3 / 12, 20, 4 / 12)
+    assert not batches.ready
+
+
 def test_a_run_folder_in_use(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("epoch")
     with pytest.raises(

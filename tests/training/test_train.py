@@ -24,13 +24,11 @@ from fornet_keras.data.images import image_size
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import ConfigError, DataError
-from fornet_keras.evaluation.evaluate import evaluate
-from fornet_keras.model_folder import load_model
-from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training import open_data
 from fornet_keras.training.report import save_curves
 from fornet_keras.training.train import _fit
 from tests.training.conftest import write_split
+from tests.training.test_resume import TIMES, cut_off
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -179,29 +177,6 @@ def test_curves_of_few_epochs_have_ticks_that_are_epochs(
             assert {tick for tick in axes.get_xticks() if epochs[0] <= tick <= epochs[-1]} == {*epochs}
 
 
-@pytest.mark.backend
-def test_a_run_learns_validates_and_is_used_at_one_size(
-    train: Train, make_config: MakeConfig, own_camvid: Path, tmp_path: Path
-) -> None:
-    """The larger validation images are brought down, their labels scored at their own size."""
-    config = make_config(
-        data={"root": str(own_camvid), "short_side": 64, "cache": str(tmp_path / "cache")},
-        training={"selector_epochs": 1},
-    )
-    result, _ = train(config, tmp_path / "run")
-    assert result["val"]["short_side"] == 64
-    labels = val_labels(config)
-    assert np.sum(result["val"]["confusion_matrix"]) == sum(int((label != 255).sum()) for label in labels)
-    for name in ("best", "last"):
-        model, _ = load_model(tmp_path / "run" / name)
-        assert model.short_side == 64
-    dataset = open_dataset("camvid", own_camvid, "val")
-    scores = evaluate(Predictor(load_model(tmp_path / "run")[0]), dataset)
-    assert scores.matrix.counts.tolist() == result["val"]["confusion_matrix"]
-    found = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload().Images("val/0")[-1]
-    assert found.height == 64, "shown as it was predicted"
-
-
 def test_validation_images_of_many_sizes_are_noted(
     make_config: MakeConfig, own_camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +193,20 @@ def test_validation_images_of_many_sizes_are_noted(
 
 
 # === The same once more ===
+
+
+@pytest.mark.backend
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="test_resume.py has it")
+def test_a_traced_run_goes_on_to_the_same_bits(train: Train, run: SimpleNamespace, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    cut_off(run.folder, folder, 6)
+    train.__wrapped__(run.config, folder, resume=True)
+    for model in ("best", "last"):
+        path = Path(model) / "weights.safetensors"
+        assert (folder / path).read_bytes() == (run.folder / path).read_bytes(), model
+    rows = [[{**row, **dict.fromkeys(TIMES)} for row in read_log(x)] for x in (folder, run.folder)]
+    assert rows[0] == rows[1]
+
 
 AGAIN = """
 import importlib.machinery, sys
