@@ -22,6 +22,9 @@ os.environ["KERAS_HOME"] = _KERAS_HOME.name
 os.environ["XDG_CACHE_HOME"] = _KERAS_HOME.name
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# What the tests compare is computed on the CPU, where there is a GPU too.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # The tests run each compiled function once or twice: XLA's optimisation takes longer than it saves.
 _QUICK_TO_COMPILE = (
     "backend_optimization_level=0",

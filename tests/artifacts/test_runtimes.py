@@ -76,6 +76,7 @@ class Session:
 
 def test_onnx_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxruntime.InferenceSession", session := Session(working=True))
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     open_runtime(tmp_path, "onnx")
     assert session.asked == ["CPUExecutionProvider"]
     without = (

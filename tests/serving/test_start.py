@@ -97,7 +97,10 @@ def test_a_changed_artifact_a_saved_model_and_a_taken_port(run, ratios: Path, tm
     assert "cannot listen there (Address already in use); choose another" in only_line(result.stderr)
 
 
-def test_a_gpu_that_is_not_there(run, ratios: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_gpu_that_is_not_there(  # type: ignore[no-untyped-def]
+    run, ratios: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     predict = ("predict", ratios / "k1", ROOT / "docs" / "city.png", "--output", tmp_path / "out")
     for command in (("serve", ratios, "--port", 0), predict, ("benchmark", ratios / "k1")):
         result = run(*command, "--device", "gpu")

@@ -156,7 +156,9 @@ from pathlib import Path
 from tests.training.test_checkpoint import assert_same, checkpoint
 from fornet_keras.training.checkpoint import newest, save_checkpoint
 folder, chance = Path(sys.argv[1]), random.Random(0)
+started = time.monotonic()
 save_checkpoint(checkpoint(0, size=200_000), folder, keep=2)
+longest = max(0.1, 3 * (time.monotonic() - started))  # on a slow disk too some are written
 half_written = 0
 for _ in range(25):
     first = newest(folder)[0].step + 1
@@ -164,7 +166,7 @@ for _ in range(25):
     if not writer:
         for number in range(first, first + 10_000):
             save_checkpoint(checkpoint(number, size=200_000), folder, keep=2)
-    time.sleep(chance.uniform(0, 0.1))
+    time.sleep(chance.uniform(0, longest))
     os.kill(writer, signal.SIGKILL)
     os.waitpid(writer, 0)
     half_written += any(path.name.startswith(".") for path in folder.iterdir())
