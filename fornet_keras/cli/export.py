@@ -171,7 +171,7 @@ def _tell_next(output: Path, artifacts: Sequence[Path], format_name: Format) -> 
     # A folder of pictures holds one model's: with the number of a SavedModel's version, or a ratio, below.
     which = "_".join((output.absolute().name, *artifacts[0].relative_to(output).parts))
     commands = [
-        f"{program} predict {first} IMAGE --output {quoted(Path(f'{which}_predicted'))}",
+        f"{program} predict {first} IMAGE --output {quoted(Path(f'{which}_predicted'))} --overlay",
         f"{program} benchmark {' '.join(names)}",
     ]
     if format_name != "saved_model":

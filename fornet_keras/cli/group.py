@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from fornet_keras.config.schema import SECTIONS
 from fornet_keras.errors import FoRNetError, RunInterrupted, is_out_of_memory, memory_reason
 
 FAILED = 1
@@ -51,9 +52,20 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if settings := self._settings(error.option_name):
+                raise click.NoSuchOption(error.option_name, None, settings, ctx) from None
+            raise
         except click.MissingParameter as error:
             example = f"\nFor example: {ctx.find_root().command_path} {self.examples[0]}"
             raise click.UsageError(error.format_message().rstrip(".") + "." + example, ctx) from None
+
+    def _settings(self, option: str) -> list[str]:
+        """How a setting of that name is changed, for who types it as an option of its own."""
+        if not any(parameter.name == "overrides" for parameter in self.params):
+            return []
+        key = option.lstrip("-").replace("-", "_")
+        return [f"--set {name}.{key}=VALUE" for name, keys in SECTIONS.items() if key in keys.model_fields]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         program = ctx.find_root().command_path

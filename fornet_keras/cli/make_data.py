@@ -105,10 +105,8 @@ def describe(folder: Path, share: float | None, json_file: Path | None) -> None:
     if share is None or not path.exists():
         with ERRORS.status("reading labels …"):
             source, result["splits"], description = write_draft(folder)
-        click.echo(
-            f"{path}: a draft of {len(description.classes)} classes, from {source}; "
-            f"splits: {', '.join(result['splits']) or 'none'}"
-        )
+        splits = f"; splits: {', '.join(result['splits'])}" if result["splits"] else ""
+        click.echo(f"{path}: a draft of {len(description.classes)} classes, from {source}{splits}")
     if share is not None and len(result.get("splits", ())) < 2:
         counts = split_off(folder, share)
         result |= {"splits": ["train", "val"], "images": counts}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from itertools import zip_longest
 from pathlib import Path
 
 import click
@@ -100,10 +101,12 @@ def require_classes(folder: Path, table: LabelTable, dataset: Dataset) -> None:
     """
     ours, theirs = table.names, dataset.table.names
     if ours != theirs:
+        pairs = enumerate(zip_longest(ours, theirs, fillvalue="missing"))
+        at, (mine, yours) = next((at, pair) for at, pair in pairs if pair[0] != pair[1])
         raise ModelError(
             f"{folder}: the model's {len(ours)} classes ({', '.join(ours)}) are not the {len(theirs)} of "
-            f"{dataset.name} ({', '.join(theirs)}); expected the same, in the same order; "
-            "use the configuration of the data that the model was trained on"
+            f"{dataset.name} ({', '.join(theirs)}): class {at} is {mine} there and {yours} here; expected "
+            "the same, in the same order; use the configuration of the data that the model was trained on"
         )
 
 

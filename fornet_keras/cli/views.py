@@ -34,7 +34,8 @@ OPTIONS = (
         "--budget-ms",
         type=Number(0, min_open=True),
         metavar="MS",
-        help="Measure here, and refine as many regions as a prediction of so many milliseconds allows.",
+        help="Measure here, for up to a minute, and refine as many regions as a prediction of so many "
+        "milliseconds allows.",
     ),
     click.option(
         "--window",
@@ -110,7 +111,7 @@ class Look:
             return self.top_k
         from fornet_keras.benchmark.budget import fit_budget
 
-        with ERRORS.status("measuring …"):
+        with ERRORS.status("measuring ten shares of the regions, up to a minute …"):
             found, milliseconds = fit_budget(model, size, self.budget_ms, self.short_side or 0)
         ERRORS.print(f"top-k {found:g}: {milliseconds:.1f} ms at {size[0]}x{size[1]} here")
         return found
@@ -157,8 +158,8 @@ def open_artifact(model: Path, asked: Mapping[str, object], device: str = "cpu")
     """
     if given := [f"--{name.replace('_', '-')}" for name, value in asked.items() if value]:
         raise click.UsageError(
-            f"{', '.join(given)}: an exported model has its own runtime, size and top-k, and gives labels "
-            "alone"
+            f"{', '.join(given)}: an exported model has its own runtime, size and top-k, and predicts labels "
+            "alone (`serve` shows the importance of one that gives it)"
         )
     with native_messages_dropped():
         predictor = ArtifactPredictor(model, device=device)

@@ -7,7 +7,7 @@ A complete one; only `name` and `classes` are required, the rest are the default
       - {name: water, color: [0, 0, 200]}                            # value 0, its position
       - {name: mooring, color: [200, 200, 0], value: 7, thin: true}
       - {name: boat, value: [8, 11, 12]}                             # several values, 8 where one is written
-      - sky                                                          # value 3; the color of its position
+      - sky                                                          # value 3; the a color that is free
     ignore: []                     # further label values that are neither trained on nor scored
     label_colors: false            # true: label files are pictures in the classes' colours and hold no values
     ignore_colors: []              # then instead of ignore, such as [[0, 0, 0]]
@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -45,12 +46,19 @@ from pydantic_core import ErrorDetails
 from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.config.section import Section
 from fornet_keras.config.yaml_text import parse_yaml
+from fornet_keras.data import camvid, cityscapes
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE, Color, LabelTable
 from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import ConfigError, DataError
 
 DESCRIPTION_FILE = "dataset.yaml"
 MAX_BYTES = 1_000_000
+STREETS = {
+    name: color
+    for table in (cityscapes.TABLE, camvid.TABLE)
+    for name, color in zip(table.names, table.colors, strict=True)
+}
+"""Colors of classes that a file gives none: CamVid's, whose models are shipped, before Cityscapes'."""
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
 _Color = Annotated[list[_Byte], Field(min_length=3, max_length=3)]
@@ -71,9 +79,9 @@ def _colors(lists: list[list[int]]) -> list[Color]:
     return [(red, green, blue) for red, green, blue in lists]
 
 
-def _default_color(position: int) -> Color:
-    """The color that PASCAL VOC gives to the class after background and `position` others: all differ."""
-    index, color = position + 1, [0, 0, 0]
+def _voc_color(index: int) -> Color:
+    """The color that PASCAL VOC gives to a class; 0 is its background. All differ."""
+    color = [0, 0, 0]
     for bit in range(7, -1, -1):
         for channel in range(3):
             color[channel] |= (index >> channel & 1) << bit
@@ -122,7 +130,10 @@ class FolderDescription(Section):
         # Without {split} the same images would train and validate, but where lists say which.
         counts = (0, 1) if info.data.get("lists") else (1,)
         if pattern.count("{split}") not in counts or PurePosixPath(pattern).is_absolute():
-            raise ValueError("must be a relative path that contains {split} once, for example images/{split}")
+            raise ValueError(
+                "must be a relative path that contains {split} once, for example images/{split}; where all "
+                "images are in one folder, remove this file and draft another: `data describe --val 0.2`"
+            )
         return PurePosixPath(pattern).as_posix()
 
     @model_validator(mode="after")
@@ -169,12 +180,11 @@ class FolderDescription(Section):
         """The label table that the rest of the package works with."""
         train_ids = {value: train_id for train_id, values in enumerate(self._values()) for value in values}
         ignored = [IGNORE] if self.ignore_colors else self.ignore
-        colors = [
-            (*entry.all_colors(), _default_color(position))[0] for position, entry in enumerate(self.classes)
-        ]
+        colors = [(*entry.all_colors(), STREETS.get(entry.name))[0] for entry in self.classes]
+        free = (color for color in map(_voc_color, count(1)) if color not in colors)
         return LabelTable(
             names=tuple(entry.name for entry in self.classes),
-            colors=tuple(colors),
+            colors=tuple(color or next(free) for color in colors),
             train_ids=train_ids | dict.fromkeys(ignored, IGNORE),
             thin=tuple(entry.name for entry in self.classes if entry.thin),
             label_colors=dict(self._label_colors()) if self.label_colors else {},

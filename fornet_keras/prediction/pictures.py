@@ -50,7 +50,7 @@ def overlay(image: Picture, label_ids: NDArray[np.uint8], table: LabelTable) -> 
 def importance_map(
     image: Picture, importance: NDArray[np.floating], kept: NDArray[np.bool_], region_size: int
 ) -> Picture:
-    """The photograph under a heat map of importance, with the kept regions framed and the others dimmed.
+    """The photograph under a heat map of importance, with the kept regions framed.
 
     Args:
         image: uint8 `(height, width, 3)`.
@@ -61,9 +61,8 @@ def importance_map(
     height, width = image.shape[:2]
     scaled = importance / max(float(importance.max()), 1e-6)
     heat = cv2.applyColorMap((255 * scaled).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    heat, mask = (_paint(values, region_size)[:height, :width] for values in (heat, kept))
-    picture = cv2.addWeighted(image, 0.5, np.ascontiguousarray(heat), 0.5, 0)
-    picture = np.where(mask[..., None], picture, picture // 2)
+    heat = _paint(heat, region_size)[:height, :width]
+    picture = cv2.addWeighted(image, 0.6, np.ascontiguousarray(heat), 0.6, 0)
     for row, column in np.argwhere(kept):
         corner = (int(column) * region_size, int(row) * region_size)
         opposite = (corner[0] + region_size - 1, corner[1] + region_size - 1)

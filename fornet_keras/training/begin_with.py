@@ -40,7 +40,7 @@ def begin_with(model: FoRNet, table: LabelTable, folder: str | Path) -> str:
         >>> table = LabelTable(("road", "tram"), ((128, 64, 128), (0, 80, 100)), {0: 0, 1: 1})
         >>> model = FoRNet.from_preset("nano", num_classes=2, short_side=360)
         >>> begin_with(model, table, "fornet_nano_camvid")
-        'begins with fornet_nano_camvid: 1 of 2 classes known (road), new: tram'
+        'begins with fornet_nano_camvid: 1 of 2 classes known (road), new: tram (it also knows sky, ...)'
     """
     source, known = load_model(folder)
     shared = [name for name in table.names if name in known.names]
@@ -62,6 +62,8 @@ def begin_with(model: FoRNet, table: LabelTable, folder: str | Path) -> str:
     new = [name for name in table.names if name not in shared]
     line = f"begins with {where}: {len(shared)} of {table.num_classes} classes known"
     line += (f" ({_listed(shared)})" if shared else "") + (f", new: {_listed(new)}" if new else "")
+    if new and (others := [name for name in known.names if name not in shared]):
+        line += f" (it also knows {_listed(others)})"
     if source.short_side in (None, model.short_side):
         return line
     return f"{line}; it has learnt at a shorter side of {source.short_side} pixels (data.short_side)"

@@ -113,7 +113,7 @@ def test_other_classes_are_refused(run: Run, model: Path, config: Path, data: Pa
     assert result.exit_code == 1
     finding, expected, fix = only_line(result.stderr).split("; ")
     classes = "the model's 3 classes (water, quay, sky) are not the 3 of harbour (water, pier, sky)"
-    assert finding == f"Error: {model}: {classes}"
+    assert finding == f"Error: {model}: {classes}: class 1 is quay there and pier here"
     assert expected == "expected the same, in the same order"
     assert fix == "use the configuration of the data that the model was trained on"
 

@@ -69,6 +69,8 @@ def test_version(run: Run) -> None:
         (("evalute",), "No such command 'evalute'. Did you mean 'evaluate'?"),
         (("data", "chek"), "No such command 'chek'. (Did you mean one of: 'cache', 'check'?)"),
         (("train", "--ouput", "x"), "No such option '--ouput'. Did you mean '--output'?"),
+        (("train", "--learning-rate", "1e-3"), "Did you mean '--set training.learning_rate=VALUE'?"),
+        (("evaluate", ".", "--epochs", "1"), "No such option '--epochs'."),
         (("train",), "Missing option '--config'.\nFor example: fornet train --config configs/"),
         (("predict", ".", "--output", "x"), "Missing argument 'INPUT...'"),
         (

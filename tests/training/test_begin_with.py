@@ -67,7 +67,7 @@ def test_of_other_classes_the_known_ones_are_taken(other: tuple[FoRNet, Path]) -
     model = randomize(tiny_model(num_classes=4), seed=1)
     before, theirs = by_path(model), by_path(other[0])
     line = begin_with(model, table("xcya"), other[1])
-    assert line == f"begins with {other[1]}: 2 of 4 classes known (c, a), new: x, y"
+    assert line == f"begins with {other[1]}: 2 of 4 classes known (c, a), new: x, y (it also knows b)"
     for path, ours in by_path(model).items():
         if path not in OF_CLASSES:
             np.testing.assert_array_equal(ours, theirs[path], err_msg=path)
@@ -88,7 +88,9 @@ def test_of_other_classes_the_known_ones_are_taken(other: tuple[FoRNet, Path]) -
 def test_of_no_known_class_the_rest_is_taken(other: tuple[FoRNet, Path]) -> None:
     model = randomize(tiny_model(), seed=1)
     before, theirs = by_path(model), by_path(other[0])
-    assert begin_with(model, table("xyz"), other[1]).endswith(": 0 of 3 classes known, new: x, y, z")
+    assert begin_with(model, table("xyz"), other[1]).endswith(
+        ": 0 of 3 classes known, new: x, y, z (it also knows a, b, c)"
+    )
     for path, ours in by_path(model).items():
         if OF_CLASSES.get(path) == -1:
             np.testing.assert_array_equal(ours, before[path], err_msg=path)
@@ -131,7 +133,10 @@ def test_the_shipped_configuration_begins_with_the_shipped_model() -> None:
     config = read_config(Path(__file__).parents[2] / "configs" / "finetune.yaml")
     assert config.model.weights is not None
     line = begin_with(build_model(config, 2), table(("tram", "road")), config.model.weights)
-    assert line == "begins with fornet_s_camvid: 1 of 2 classes known (road), new: tram"
+    assert (
+        line == "begins with fornet_s_camvid: 1 of 2 classes known (road), new: tram "
+        "(it also knows sky, building, pole, pavement, tree, sign_symbol, fence, car, …)"
+    )
 
 
 def test_a_run_says_what_it_begins_with(make_config: Callable[..., Config], tmp_path: Path) -> None:
