@@ -53,19 +53,20 @@ class Command(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            if settings := self._settings(error.option_name):
-                raise click.NoSuchOption(error.option_name, None, settings, ctx) from None
+            if setting := self._setting(error.option_name):
+                message = f"{error.message} Did you mean '--set {setting}=VALUE'?"
+                raise click.NoSuchOption(error.option_name, message, ctx=ctx) from None
             raise
         except click.MissingParameter as error:
             example = f"\nFor example: {ctx.find_root().command_path} {self.examples[0]}"
             raise click.UsageError(error.format_message().rstrip(".") + "." + example, ctx) from None
 
-    def _settings(self, option: str) -> list[str]:
-        """How a setting of that name is changed, for who types it as an option of its own."""
+    def _setting(self, option: str) -> str | None:
+        """The setting that is called like an option which a command does not have."""
         if not any(parameter.name == "overrides" for parameter in self.params):
-            return []
+            return None
         key = option.lstrip("-").replace("-", "_")
-        return [f"--set {name}.{key}=VALUE" for name, keys in SECTIONS.items() if key in keys.model_fields]
+        return next((f"{name}.{key}" for name, keys in SECTIONS.items() if key in keys.model_fields), None)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         program = ctx.find_root().command_path

@@ -62,7 +62,7 @@ def importance_map(
     scaled = importance / max(float(importance.max()), 1e-6)
     heat = cv2.applyColorMap((255 * scaled).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     heat = _paint(heat, region_size)[:height, :width]
-    picture = cv2.addWeighted(image, 0.6, np.ascontiguousarray(heat), 0.6, 0)
+    picture = cv2.addWeighted(image, 0.55, np.ascontiguousarray(heat), 0.45, 0)
     for row, column in np.argwhere(kept):
         corner = (int(column) * region_size, int(row) * region_size)
         opposite = (corner[0] + region_size - 1, corner[1] + region_size - 1)
