@@ -55,7 +55,7 @@ def test_the_command_from_any_backend(network: Any, tmp_path: Path) -> None:
     assert manifest["source"] == {"model": "model", "weights_sha256": weights}
     assert manifest["proof"]["images"] == "3 images, of images"
     assert "100.0000%" in done.stdout
-    commands = ("predict {} IMAGE --output phone_predicted", "benchmark {}", "serve {}")
+    commands = ("predict {} IMAGE --output phone_predicted --overlay", "benchmark {}", "serve {}")
     lines = [f"  python cli.py {command}".format(tmp_path / "phone") for command in commands]
     assert done.stdout.splitlines()[-4:] == ["Next:", *lines]
 
@@ -72,7 +72,7 @@ def test_the_command_writes_an_artifact_for_each_ratio(run: Any, network: Any, t
     result = run("export", tmp_path / "model", *options, *paths)
     assert (result.exit_code, "--size 64x112 fits" in only_line(result.stderr)) == (0, True)
     folders = [tmp_path / "ratios" / name for name in ("top_k_0.5", "top_k_1")]
-    assert f"predict {folders[0]} IMAGE --output ratios_top_k_0.5_predicted\n" in result.stdout
+    assert f"predict {folders[0]} IMAGE --output ratios_top_k_0.5_predicted --overlay\n" in result.stdout
     assert sorted((tmp_path / "ratios").iterdir()) == folders
     manifests = [read_manifest(folder) for folder in folders]
     assert [(manifest.top_k, manifest.short_side) for manifest in manifests] == [(0.5, 64), (1, 64)]
