@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import Timeout
 
 from fornet_keras.atomic import locked, write_text
-from fornet_keras.config import Config, dump_config, read_config
+from fornet_keras.config import Config, TrainingConfig, dump_config, read_config
 from fornet_keras.errors import ConfigError
 from fornet_keras.model_description import CONFIG
 from fornet_keras.training.accelerator import dtype_policy
@@ -120,3 +122,12 @@ def clear(folder: Path) -> None:
 def write_config(folder: Path, config: Config) -> None:
     """Write the run's own configuration."""
     write_text(folder / CONFIG, dump_config(config))
+
+
+def result_at(folder: Path, step: int, training: TrainingConfig) -> dict[str, Any] | None:
+    """The result of a run that had ended after this step and as many epochs of its Selector; else None."""
+    if not (folder / RESULT).exists():
+        return None
+    result: dict[str, Any] = json.loads((folder / RESULT).read_text("utf-8"))
+    as_asked = (result["steps"], result["selector_epochs"]) == (step, training.selector_epochs)
+    return result if as_asked else None

@@ -40,6 +40,7 @@ from fornet_keras.training.run_folder import (
     clear,
     is_empty,
     only_run,
+    result_at,
     with_precision,
     write_config,
 )
@@ -124,7 +125,7 @@ def _train(
     resumed = find_resumed(console)
     remove_unfinished(output)
     is_new = is_empty(output)
-    ended = _result_at(output, resumed, training)
+    ended = result_at(output, resumed.step, training) if resumed else None
     pictures = output / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
 
@@ -164,16 +165,6 @@ def _train(
             fit_selector_of_best(config, batches, validation, saver, line)
         with saver.disk_errors():
             return _conclude(output, device, validation, log, saver, model.count_params())
-
-
-def _result_at(output: Path, resumed: Checkpoint | None, training: TrainingConfig) -> dict[str, Any] | None:
-    """The result of a run that had ended with this checkpoint and as many epochs of its Selector."""
-    file = output / RESULT
-    if not resumed or not file.exists():
-        return None
-    result: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    as_asked = (result["steps"], result["selector_epochs"]) == (resumed.step, training.selector_epochs)
-    return result if as_asked else None
 
 
 @contextmanager
