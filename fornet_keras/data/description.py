@@ -7,7 +7,7 @@ A complete one; only `name` and `classes` are required, the rest are the default
       - {name: water, color: [0, 0, 200]}                            # value 0, its position
       - {name: mooring, color: [200, 200, 0], value: 7, thin: true}
       - {name: boat, value: [8, 11, 12]}                             # several values, 8 where one is written
-      - sky                                                          # value 3; the a color that is free
+      - sky                                                          # value 3; the color of CamVid's sky
     ignore: []                     # further label values that are neither trained on nor scored
     label_colors: false            # true: label files are pictures in the classes' colours and hold no values
     ignore_colors: []              # then instead of ignore, such as [[0, 0, 0]]
@@ -180,7 +180,9 @@ class FolderDescription(Section):
         """The label table that the rest of the package works with."""
         train_ids = {value: train_id for train_id, values in enumerate(self._values()) for value in values}
         ignored = [IGNORE] if self.ignore_colors else self.ignore
-        colors = [(*entry.all_colors(), STREETS.get(entry.name))[0] for entry in self.classes]
+        own = [(*entry.all_colors(), None)[0] for entry in self.classes]
+        streets = {name: color for name, color in STREETS.items() if color not in own}
+        colors = [color or streets.get(entry.name) for color, entry in zip(own, self.classes, strict=True)]
         free = (color for color in map(_voc_color, count(1)) if color not in colors)
         return LabelTable(
             names=tuple(entry.name for entry in self.classes),

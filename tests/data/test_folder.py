@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.bounded_text import TooLargeError, read_text
+from fornet_keras.data import camvid, cityscapes
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.description import read_description
 from fornet_keras.data.file_list import read_list
@@ -306,6 +307,15 @@ def test_several_values_of_a_class_and_colors_that_nobody_chose(tmp_path: Path) 
     assert label_values(table).tolist() == [0, 8, 2]
     many = "name: x\nclasses: [" + ", ".join(f"c{number}" for number in range(255)) + "]"
     assert len({*read_description(describe(tmp_path, many)).table().colors}) == 255
+
+
+def test_classes_without_a_color_get_those_of_streets_which_none_has_yet(tmp_path: Path) -> None:
+    classes = ["{name: tram, color: [128, 0, 0]}", "car", "building", "quay", "rider"]
+    text = f"name: x\nclasses: [{', '.join(classes)}]\n"
+    colors = read_description(describe(tmp_path, text)).table().colors
+    assert colors[1] == camvid.TABLE.colors[camvid.TABLE.names.index("car")]
+    assert colors[4] == cityscapes.TABLE.colors[cityscapes.TABLE.names.index("rider")]
+    assert len({*colors}) == 5, "building's in CamVid is the tram's here"
 
 
 def test_a_list_of_names_as_in_pascal_voc(tmp_path: Path) -> None:
