@@ -119,9 +119,14 @@ def test_the_backbone_learns_at_its_share_of_the_rate(make_config: MakeConfig) -
 
 def test_mixed_precision_trains_as_float32_does(make_config: MakeConfig) -> None:
     """The same falling curve of losses, each of which is float32 whatever the layers compute in."""
+    import keras
+
     labels = np.kron(np.array([[0, 1, 2], [3, 2, 1]], np.uint8), np.ones((32, 32), np.uint8))
     labels, curves = np.stack([labels, labels]), {}
-    for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
+    precisions = ("mixed_bfloat16", "mixed_float16")
+    if keras.backend.backend() == "jax":  # to compile a step takes it ten seconds; float16 learns above
+        precisions = precisions[:1]
+    for precision in ("float32", *precisions):
         training = {"precision": precision, "learning_rate": 0.005, "epochs": 9, "warmup_steps": 0}
         model = compiled(make_config(training=training))
         curves[precision] = [step(model, labels) for _ in range(6)]
@@ -130,7 +135,7 @@ def test_mixed_precision_trains_as_float32_does(make_config: MakeConfig) -> None
         assert model.compute_dtype == precision.removeprefix("mixed_")
     exact = np.array(curves["float32"])
     assert exact[-1] < 0.8 * exact[0]
-    for precision in ("mixed_bfloat16", "mixed_float16"):
+    for precision in precisions:
         np.testing.assert_allclose(curves[precision], exact, rtol=0.1, err_msg=precision)
 
 

@@ -91,11 +91,17 @@ def free_port() -> int:
 
 @pytest.fixture
 def config_file(train: Callable[..., Any], make_config: Callable[..., Config], tmp_path: Path) -> Path:
-    """A run of two steps with a teacher, the backbone frozen in the first; `train` sets the environment."""
-    save_model(randomize(tiny_model(num_classes=11)), CAMVID, tmp_path / "teacher")
+    """A run of two steps, the backbone frozen in the first; `train` sets the environment.
+
+    With a teacher, but where that is traced and compiled once more for each number of devices.
+    """
+    teacher = None
+    if BACKEND == "torch" or "FORNET_KILLS" in os.environ:
+        teacher = str(tmp_path / "teacher")
+        save_model(randomize(tiny_model(num_classes=11)), CAMVID, tmp_path / "teacher")
     config = make_config(
         model={"freeze_epochs": 1},
-        loss={"dice_weight": 0.5, "teacher": str(tmp_path / "teacher")},
+        loss={"dice_weight": 0.5, "teacher": teacher},
         training={
             "epochs": 2,
             "batch_size": 4,
@@ -130,7 +136,9 @@ def start_several(config_file: Path, folder: Path, launch: str) -> list[subproce
 def test_several_learn_what_one_does_and_either_goes_on(
     config_file: Path, train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launches = {"tensorflow": ["devices"], "jax": ["devices", "processes"], "torch": ["torchrun"]}[BACKEND]
+    launches = ["torchrun" if BACKEND == "torch" else "devices"]
+    if BACKEND == "jax" and "FORNET_KILLS" in os.environ:  # two more processes that compile
+        launches.append("processes")
     one, *others = (tmp_path / name for name in ("one", *launches))
     running = [start_several(config_file, tmp_path / launch, launch) for launch in launches]
     monkeypatch.setattr(TopKGate, "_explore", lambda self, order, kept: order)  # as in SCRIPT
