@@ -73,6 +73,18 @@ def test_what_the_presets_cost() -> None:
             assert f"{summarize(model, (1024, 2048), top_k)['macs'] / 1e9:.1f}" == expected
 
 
+def test_what_an_export_must_keep() -> None:
+    from fornet_keras.export.proof import TOLERANCES
+
+    page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| `(\w+)` \| ([\d.]+) % \| ([\d.]+) % \| ([\d.]*) ?\| ([\d.]+) \|$", page)
+    assert [precision for precision, *_ in rows] == [*TOLERANCES]
+    for precision, labels, regions, logits, miou in rows:
+        tolerance = TOLERANCES[precision]
+        assert (float(labels), float(regions)) == (100 * tolerance.labels, 100 * tolerance.regions)
+        assert (float(logits) if logits else None, float(miou)) == (tolerance.logits, tolerance.miou)
+
+
 def test_what_is_installed_without_tensorflow_is_what_the_package_needs() -> None:
     page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
     [listed] = re.findall(r"other packages, `pip install ([^`]*)`", page)
