@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # the last is macOS's
 """How a disk says that it knows no locks."""
 _UNFINISHED = ".writing"
 
@@ -39,7 +39,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file in UTF-8; it is on the disk, and not only in the system's memory, when this returns.
+    """Write a file in UTF-8, its line ends as they are; it is on the disk, and not only in the system's memory, when this returns.
 
     Args:
         path: the file.
@@ -49,7 +49,7 @@ def write_text(path: Path, text: str) -> None:
         OSError: it could not be written; an older file is as it was.
     """
     with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode())  # as text, Windows would end lines otherwise
         _sync(temporary)
     _sync(path.parent)
 

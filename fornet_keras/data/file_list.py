@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +14,9 @@ from fornet_keras.errors import DataError
 MAX_BYTES = 1_000_000_000
 """Some ten million lines."""
 
+_BY_NAME = attrgetter("parts")
+"""Sorts alike everywhere: Windows compares paths themselves without their case, and a seed means an order."""
+
 
 def visible(folder: Path) -> list[Path]:
     """What is in a folder, sorted, without hidden files and folders.
@@ -21,7 +25,7 @@ def visible(folder: Path) -> list[Path]:
         DataError: the folder cannot be listed.
     """
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=_BY_NAME)
     except OSError as error:
         refuse_to_list(error)
 
@@ -49,14 +53,14 @@ def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse_to_list):
         inside = [Path(place, name) for name in folders if not name.startswith(".")]
         folders.clear()
-        for path in sorted(inside, key=lambda path: (path.is_symlink(), path)):
+        for path in sorted(inside, key=lambda path: (path.is_symlink(), _BY_NAME(path))):
             if (real := os.path.realpath(path)) not in entered:
                 entered.add(real)
                 folders.append(path.name)
         paths = (Path(place, name) for name in files if not name.startswith("."))
         meant = (path for path in paths if path.name.lower().endswith(endings))
         found += [path for path in meant if path.is_symlink() or path.is_file()]
-    return sorted(found)
+    return sorted(found, key=_BY_NAME)
 
 
 def read_list(path: Path, root: Path) -> list[Path]:

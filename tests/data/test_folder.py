@@ -1,4 +1,4 @@
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.data import camvid, cityscapes
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.description import read_description
-from fornet_keras.data.file_list import read_list
+from fornet_keras.data.file_list import files_below, read_list, visible
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.scan import scan
 from fornet_keras.data.sources import open_dataset
@@ -107,6 +107,15 @@ def test_images_in_folders_of_a_split(tmp_path: Path, monkeypatch: pytest.Monkey
     refuse_to_list(monkeypatch, tmp_path / "train/d1")
     with pytest.raises(DataError, match=r"train/d1: cannot be listed \(Permission denied\)"):
         open_dataset("folder", tmp_path, "train")
+
+
+def test_the_order_is_that_of_linux_on_windows_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which compares paths without their case: the same seed would take other samples."""
+    monkeypatch.setattr(PurePath, "__lt__", lambda one, other: str(one).lower() < str(other).lower())
+    for name in ("a.png", "B.png", "d/C.png"):
+        write(tmp_path / name)
+    assert [path.name for path in files_below(tmp_path, [".png"])] == ["B.png", "a.png", "C.png"]
+    assert [path.name for path in visible(tmp_path)] == ["B.png", "a.png", "d"]
 
 
 @pytest.mark.parametrize("label_name", ["trainids/{stem}.png", "{stem}/mask.png"])
