@@ -144,7 +144,7 @@ def no_table(root: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (photo, "a.png: with it more than 200 values or colours; expected class labels; write dataset.yaml by"),
+        (photo, "a.png: with it more than 200 values or colours; expected class labels; write"),
         (
             one_class,
             "1 classes, from the values in 1 of 1 labels; expected two or more; write dataset.yaml by hand",
