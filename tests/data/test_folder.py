@@ -1,3 +1,4 @@
+import os
 from pathlib import Path, PurePath
 
 import cv2
@@ -325,6 +326,28 @@ def test_classes_without_a_color_get_those_of_streets_which_none_has_yet(tmp_pat
     assert colors[1] == camvid.TABLE.colors[camvid.TABLE.names.index("car")]
     assert colors[4] == cityscapes.TABLE.colors[cityscapes.TABLE.names.index("rider")]
     assert len({*colors}) == 5, "building's in CamVid is the tram's here"
+
+
+def test_a_list_of_many_files_follows_their_folders_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each asks the disk again: how often is counted, here for a folder that is a link."""
+    (tmp_path / "disk/images").mkdir(parents=True)
+    (tmp_path / "data").symlink_to("disk")
+    root = describe(tmp_path / "data", f'{MINIMAL}\nimages: images\nlabels: labels\nlists: "{{split}}.txt"')
+    for number in range(20):
+        write(root / f"images/{number}.png")
+        write(root / f"labels/{number}.png")
+    (root / "images/19.png").unlink()
+    (root / "images/19.png").symlink_to("18.png")
+    lines = [f"images/{number}.png" for number in range(18)] + [str(root / "images/18.png"), "images/19.png"]
+    (root / "train.txt").write_text("\n".join(lines))
+    asked: list[Path] = []
+    lstat = os.lstat
+    monkeypatch.setattr(os, "lstat", lambda path, **_: asked.append(path) or lstat(path))
+    samples = open_dataset("folder", root, "train").samples
+    assert [sample.image for sample in samples] == [root / f"images/{number}.png" for number in range(20)]
+    assert len(asked) < 60, "once for each line would be 300"
 
 
 def test_a_list_of_names_as_in_pascal_voc(tmp_path: Path) -> None:
