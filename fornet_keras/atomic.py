@@ -7,13 +7,13 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # the last is macOS's
 """How a disk says that it knows no locks."""
 _UNFINISHED = ".writing"
 
@@ -43,13 +43,13 @@ def write_text(path: Path, text: str) -> None:
 
     Args:
         path: the file.
-        text: the whole content.
+        text: the whole content, whose lines end as they do here on all systems.
 
     Raises:
         OSError: it could not be written; an older file is as it was.
     """
     with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode())  # as text, Windows would end lines otherwise
         _sync(temporary)
     _sync(path.parent)
 
@@ -120,7 +120,7 @@ def remove_unfinished(parent: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, blocking: bool = True) -> Iterator[None]:
+def locked(path: Path, blocking: bool = True, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
     """In the block, no other process is in one with the same lock file, which stays.
 
     The system takes the lock from a process that ends, however it does. On a disk that knows no locks, nobody
@@ -129,6 +129,7 @@ def locked(path: Path, blocking: bool = True) -> Iterator[None]:
     Args:
         path: the lock file; its folder is made where it is missing.
         blocking: wait until the lock is free.
+        on_wait: called once before that, where it is not.
 
     Raises:
         filelock.Timeout: another process has it, and `blocking` is False.
@@ -137,7 +138,13 @@ def locked(path: Path, blocking: bool = True) -> Iterator[None]:
     # Its other kind of lock would outlive a process that is killed.
     lock = FileLock(path, fallback_to_soft=False)
     try:
-        lock.acquire(blocking=blocking)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            if not blocking:
+                raise
+            on_wait()
+            lock.acquire()
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise

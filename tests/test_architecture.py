@@ -47,6 +47,7 @@ LEVELS = {
     "data.decoded": 1,
     "data.scan": 1,
     "data.scan_report": 1,
+    "data.scan_sample": 1,
     "backbones": 2,
     "data.pipeline": 2,
     "model": 3,

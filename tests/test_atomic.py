@@ -1,5 +1,7 @@
+import _pyio
 import errno
 import fcntl
+import io
 import os
 import stat
 from pathlib import Path
@@ -45,6 +47,14 @@ def test_text_takes_the_place_of_older_text(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "né")
     assert (tmp_path / "a.txt").read_bytes() == "né".encode()
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_lines_end_as_they_are_on_windows_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own files, unlike those in C, take the system's line end from `os`."""
+    monkeypatch.setattr(os, "linesep", "\r\n")
+    monkeypatch.setattr(io, "open", _pyio.open)
+    write_text(tmp_path / "a.txt", "a\nb\r\n")
+    assert (tmp_path / "a.txt").read_bytes() == b"a\nb\r\n"
 
 
 def test_files_are_synced_as_windows_demands_and_folders_where_they_can_be(

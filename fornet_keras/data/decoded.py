@@ -78,7 +78,8 @@ def decoded_samples(
         dataset: a `Dataset` whose samples all have labels.
         folder: where decoded data sets are kept; those of an earlier state of these samples are removed.
         workers: threads that decode.
-        tell: called with a line that says how large they will be, before they are written.
+        tell: called with a line that says how large they will be, before they are written, or that another
+            run is waited for.
         on_sample: called with (samples written, samples in all) after each.
         short_side: pixels to which the shorter side of larger samples is brought down first.
 
@@ -92,13 +93,14 @@ def decoded_samples(
     stem = re.sub(r"[^\w+-]", "_", f"{dataset.name}-{dataset.split}-{digest}-")
     path = folder / f"{stem}{fingerprint(dataset, _VERSION)}"
     if not path.exists():
-        sizes = [shrunk_size(image_size(sample.image), short_side) for sample in dataset.samples]
-        size = 4 * sum(map(math.prod, sizes))
+        room = "the decoded samples"
         try:
-            with locked(folder / ".lock"):
+            waiting = f"waiting for another run, which decodes into {folder}"
+            with locked(folder / ".lock", on_wait=lambda: tell(waiting)):
                 if not path.exists():
-                    gigabytes = f"{size / 1e9:.2f} GB in {folder}"
-                    tell(f"decoding {len(dataset)} samples of {dataset.split} once: {gigabytes}")
+                    sizes = _sizes(dataset, workers, short_side)
+                    room = f"{_bytes(sizes) / 1e9:.2f} GB"
+                    tell(f"decoding {len(dataset)} samples of {dataset.split} once: {room} in {folder}")
                     remove_unfinished(folder)
                     outdated = [old for old in folder.glob(f"{stem}*") if old.is_dir()]
                     _write(dataset, path, sizes, workers, on_sample, short_side)
@@ -106,10 +108,21 @@ def decoded_samples(
                         shutil.rmtree(old, ignore_errors=True)  # another run may hold it
         except OSError as error:
             raise DataError(
-                f"{folder}: cannot be written ({error.strerror or error}); expected room for "
-                f"{size / 1e9:.2f} GB; name another folder, or leave data.cache out"
+                f"{folder}: cannot be written ({error.strerror or error}); expected room for {room}; "
+                "name another folder, or leave data.cache out"
             ) from error
     return DecodedSamples(path)
+
+
+def _sizes(dataset: Dataset, workers: int, short_side: int | None) -> list[tuple[int, int]]:
+    with ThreadPoolExecutor(workers) as pool:
+        sizes = pool.map(image_size, [sample.image for sample in dataset.samples])
+        return [shrunk_size(size, short_side) for size in sizes]
+
+
+def _bytes(sizes: list[tuple[int, int]]) -> int:
+    """Of images and labels."""
+    return 4 * sum(map(math.prod, sizes))
 
 
 def _write(
@@ -120,10 +133,9 @@ def _write(
     on_sample: Callable[[int, int], None],
     short_side: int | None,
 ) -> None:
-    size = 4 * sum(map(math.prod, sizes))
     with new_folder(path) as writing:
         free = shutil.disk_usage(writing).free
-        if free < size:
+        if free < _bytes(sizes):
             raise OSError(f"{free / 1e9:.2f} GB are free")
         with (writing / _IMAGES).open("wb") as images, (writing / _LABELS).open("wb") as labels:
             for done, (image, label) in enumerate(_decode(dataset, workers, short_side), 1):

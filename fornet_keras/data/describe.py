@@ -22,8 +22,8 @@ from fornet_keras.errors import DataError, one_line
 MAX_LABELS = 100
 """Labels that are read for the values in them, evenly picked."""
 
-MAX_CLASSES = 64
-"""More values than this are not classes."""
+MAX_CLASSES = 200
+"""More values than this are not classes: ADE20K has 150, COCO-Stuff 182."""
 
 _LABEL_FOLDERS = ("labels", "masks", "annotations")
 _LAYOUTS: tuple[dict[str, Any], ...] = (
@@ -177,7 +177,8 @@ def _found(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str,
             colors |= {int(color) for color in np.unique(packed)}
         if len(values | colors) > MAX_CLASSES:
             raise DataError(
-                f"{label}: with it more than {MAX_CLASSES} values or colours; expected class labels"
+                f"{label}: with it more than {MAX_CLASSES} values or colours; expected class labels; "
+                f"write {DESCRIPTION_FILE} by hand if they are"
             )
     source = f"the {'colours' if colors else 'values'} in {len(picked)} of {len(labels)} labels"
     if colors:

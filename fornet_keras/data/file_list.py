@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Callable, Sequence
+from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +16,9 @@ from fornet_keras.errors import DataError
 MAX_BYTES = 1_000_000_000
 """Some ten million lines."""
 
+_BY_NAME = attrgetter("parts")
+"""Sorts alike everywhere: Windows compares paths themselves without their case, and a seed means an order."""
+
 
 def visible(folder: Path) -> list[Path]:
     """What is in a folder, sorted, without hidden files and folders.
@@ -21,7 +27,7 @@ def visible(folder: Path) -> list[Path]:
         DataError: the folder cannot be listed.
     """
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=_BY_NAME)
     except OSError as error:
         refuse_to_list(error)
 
@@ -49,22 +55,40 @@ def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse_to_list):
         inside = [Path(place, name) for name in folders if not name.startswith(".")]
         folders.clear()
-        for path in sorted(inside, key=lambda path: (path.is_symlink(), path)):
+        for path in sorted(inside, key=lambda path: (path.is_symlink(), _BY_NAME(path))):
             if (real := os.path.realpath(path)) not in entered:
                 entered.add(real)
                 folders.append(path.name)
         paths = (Path(place, name) for name in files if not name.startswith("."))
         meant = (path for path in paths if path.name.lower().endswith(endings))
         found += [path for path in meant if path.is_symlink() or path.is_file()]
-    return sorted(found)
+    return sorted(found, key=_BY_NAME)
 
 
-def read_list(path: Path, root: Path) -> list[Path]:
+Resolve = Callable[[Path], Path]
+
+
+def resolver() -> Resolve:
+    """`Path.resolve` for many files: each is looked at, the folders on its way once, for slow disks."""
+    resolved = cache(Path.resolve)
+
+    def resolve(path: Path) -> Path:
+        try:
+            follow = path.name == ".." or stat.S_ISLNK(path.lstat().st_mode)
+        except OSError:  # not there
+            follow = True
+        return resolved(path) if follow else resolved(path.parent) / path.name
+
+    return resolve
+
+
+def read_list(path: Path, root: Path, resolve: Resolve | None = None) -> list[Path]:
     """The files that a list names, whether they exist or not; empty lines are passed over.
 
     Args:
         path: a text file in UTF-8.
         root: what its lines are relative to, and where all files must be, links followed.
+        resolve: a `resolver`, where more than the list needs one.
 
     Raises:
         DataError: the list cannot be read, or a line leads out of `root`.
@@ -81,24 +105,25 @@ def read_list(path: Path, root: Path) -> list[Path]:
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text; expected one path a line; save it as UTF-8") from error
+    resolve = resolve or resolver()
     named = ((number, line.removesuffix("\r")) for number, line in enumerate(lines, 1))
-    return [_named(root, line, f"{path}:{number}") for number, line in named if line.strip()]
+    return [_named(root, line, f"{path}:{number}", resolve) for number, line in named if line.strip()]
 
 
-def _named(root: Path, line: str, where: str) -> Path:
+def _named(root: Path, line: str, where: str, resolve: Resolve) -> Path:
     """What a line names, as a path below `root` also where it is written as an absolute one."""
-    file = require_inside(root, root / line, where)
-    return root / file.resolve().relative_to(root.resolve()) if Path(line).is_absolute() else file
+    file = require_inside(root, root / line, where, resolve)
+    return root / resolve(file).relative_to(resolve(root)) if Path(line).is_absolute() else file
 
 
-def require_inside(root: Path, file: Path, where: str) -> Path:
+def require_inside(root: Path, file: Path, where: str, resolve: Resolve = Path.resolve) -> Path:
     """`file` itself, where it lies in `root` after all links and `..` are followed.
 
     Raises:
         DataError: it does not, or is `root` itself; the message begins with `where`.
     """
     try:
-        found, folder = file.resolve(), root.resolve()
+        found, folder = resolve(file), resolve(root)
         if folder in found.parents:
             return file
         finding = "is the folder itself" if found == folder else "leads out of it"

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from fornet_keras.data.dataset import Sample
 from fornet_keras.data.description import FolderDescription
-from fornet_keras.data.file_list import files_below, read_list, require_inside
+from fornet_keras.data.file_list import Resolve, files_below, read_list, require_inside, resolver
 from fornet_keras.errors import DataError
 
 
@@ -32,9 +32,12 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
         root / (pattern or "").replace("{split}", split)
         for pattern in (description.images, description.labels, description.lists)
     )
+    resolve = resolver()
     if description.lists:
-        named = read_list(list_file, root)
-        images = [_image(root, path, image_folder, description.image_suffixes, list_file) for path in named]
+        named = read_list(list_file, root, resolve)
+        images = [
+            _image(root, path, image_folder, description.image_suffixes, list_file, resolve) for path in named
+        ]
     else:
         images = files_below(image_folder, description.image_suffixes)
         if image_folder in label_folder.parents:
@@ -49,7 +52,7 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
                 below = label_folder / image.parent.relative_to(image_folder) / name
                 label = below if below.is_file() else label
             if description.lists:
-                require_inside(root, label, str(list_file))
+                require_inside(root, label, str(list_file), resolve)
             samples.append(Sample(image, label if label.is_file() else None))
     labels = {sample.label for sample in samples}  # they may lie below the images
     return [sample for sample in samples if sample.image not in labels]
@@ -76,7 +79,8 @@ def _is_list(root: Path, split: str, description: FolderDescription) -> bool:
     list_file, images = (root / place.replace("{split}", split) for place in (pattern, description.images))
     with suppress(DataError):
         first = read_list(list_file, root)[:1]
-        return any(_image(root, path, images, description.image_suffixes, list_file) for path in first)
+        suffixes = description.image_suffixes
+        return any(_image(root, path, images, suffixes, list_file, Path.resolve) for path in first)
     return False
 
 
@@ -98,7 +102,9 @@ def places_of(description: FolderDescription, split: str) -> tuple[str, str]:
     return images, labels
 
 
-def _image(root: Path, named: Path, image_folder: Path, suffixes: list[str], list_file: Path) -> Path:
+def _image(
+    root: Path, named: Path, image_folder: Path, suffixes: list[str], list_file: Path, resolve: Resolve
+) -> Path:
     """What a line of a list names: an image, or that of this name in the folder of all, as in PASCAL VOC."""
     if _stem(named.name, suffixes) is not None:
         return named
@@ -107,7 +113,7 @@ def _image(root: Path, named: Path, image_folder: Path, suffixes: list[str], lis
         for ending in (suffix, suffix.upper()):
             image = image_folder / f"{name}{ending}"
             if os.path.isfile(image):
-                return require_inside(root, image, str(list_file))
+                return require_inside(root, image, str(list_file), resolve)
     raise DataError(
         f"{list_file}: {named} ends otherwise, and {image_folder} has no image of that name; expected "
         f"{', '.join(suffixes)}; correct the line"

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -84,12 +85,16 @@ class TrainingBatches:
         """Number of batches in an epoch, at least 1."""
         return max(1, len(self.dataset) // self.batch_size)
 
+    @cached_property
+    def _images(self) -> dict[str, Any]:
+        return images_of(self.dataset)
+
     @property
     def state(self) -> dict[str, Any]:
         """Which samples, in which order, with which meaning of their labels, a run has learnt from."""
         table = self.dataset.table
         meaning = hashlib.sha256(repr((table.names, *table.meaning())).encode())
-        return {**images_of(self.dataset), "classes_sha256": meaning.hexdigest()}
+        return {**self._images, "classes_sha256": meaning.hexdigest()}
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:

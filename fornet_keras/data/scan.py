@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
-from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
+from fornet_keras.atomic import locked
+from fornet_keras.data.dataset import IGNORE, Dataset
 from fornet_keras.data.fingerprint import fingerprint
-from fornet_keras.data.images import turns_unseen, verify_image
-from fornet_keras.data.label_files import WrongLabelError, read_label, train_id_lookup
 from fornet_keras.data.scan_report import (
     OF_LABELS,
     Kind,
@@ -28,18 +26,10 @@ from fornet_keras.data.scan_report import (
     skipping,
     store_report,
 )
-from fornet_keras.errors import DataError, one_line
+from fornet_keras.data.scan_sample import Finding, Record, read_record
+from fornet_keras.errors import DataError
 
 _VERSION = 5  # of what a scan finds: raise it when that changes, so that older cached reports are not used
-_VALUES_APART = 8  # up to so many undeclared values get a line each; more are a photo taken for a label
-_TRAIN_IDS = (
-    "train ids where label ids are expected; use the original label files "
-    "(for Cityscapes *_labelIds.png; train ids belong in *_labelTrainIds.png)"
-)
-_LABEL_IDS = (
-    "label ids where train ids are expected; write the file again from the label ids "
-    "(for Cityscapes with csCreateTrainIdLabelImgs), or delete it where *_labelIds.png is beside it"
-)
 
 _CACHES = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
 CACHE = None if _CACHES.startswith("~") else Path(_CACHES) / "fornet_keras"
@@ -55,21 +45,30 @@ def scan(
 ) -> ScanReport:
     """Read every image and label, count the classes and collect the problems.
 
+    Of several processes that begin at once, one reads and the others wait for the report that it keeps.
+
     Args:
         dataset: the samples to look at.
         workers: threads that read; decoding releases Python's lock.
         on_sample: called with (samples done, samples in all) after each, for a progress bar. Not called
             where the report comes from the cache.
-        cache: a folder that keeps reports. One is used again while no file's name, size and time of change
-            and no class differs; a folder that cannot be written is no error.
+        cache: a folder that keeps reports: this one, and that of what is `usable` of the data set. One is
+            used again while no file's name, size and time of change and no class differs, and what had a
+            problem still has it; a folder that cannot be written is no error.
     """
-    cached = cache and cache / f"scan-{fingerprint(dataset, _VERSION)}.json"
-    report = load_report(cached) if cached else None
-    if report is None:
-        report = _report(dataset, _read_all(dataset, workers, on_sample))
-        if cached and not report.problems:
-            # A problem may go without a trace in a file's size or time of change: a mode, a disk that failed.
-            store_report(report, cached)
+    if cache is None:
+        return _read(dataset, workers, on_sample)[0]
+    kept = _kept_at(cache, dataset)
+    with ExitStack() as stack:
+        with suppress(OSError):
+            stack.enter_context(locked(kept.with_suffix(".lock")))
+        if (report := load_report(kept)) and _still_holds(report, dataset, workers):
+            return report
+        report, of_sound = _read(dataset, workers, on_sample)
+        store_report(report, kept)
+        sound = _apart(dataset, report.problems)[1]
+        if 0 < len(sound) < len(dataset) and kept == _kept_at(cache, dataset):  # unchanged meanwhile
+            store_report(of_sound, _kept_at(cache, sound))
     return report
 
 
@@ -90,144 +89,111 @@ def usable(
     if on_error == "fail" or not report.problems:
         report.raise_if_bad()
         return dataset
-    bad = {path for problem in report.problems for path in problem.paths}
-    samples = tuple(sample for sample in dataset.samples if not {sample.image, sample.label} & bad)
-    if not samples:
+    sound = _apart(dataset, report.problems)[1]
+    if not sound.samples:
         raise DataError(
             f"{dataset.root}: no image of split '{dataset.split}' is without a problem: {report.summary()}"
         )
-    tell(skipping(report, len(dataset) - len(samples)))
-    return replace(dataset, samples=samples)
+    tell(skipping(report, len(dataset) - len(sound)))
+    return sound
 
 
-# === One sample ===
-
-_Finding = tuple[Kind, Path, str]  # the text is "finding; fix", without the path
-
-
-@dataclass(frozen=True)
-class _Record:
-    """The image's `(height, width)`, the pixels of each train id 0…255, what is wrong, `turns_unseen`."""
-
-    size: tuple[int, int] | None
-    pixels: NDArray[np.int64]
-    findings: tuple[_Finding, ...]
-    turned: bool
+def _kept_at(cache: Path, dataset: Dataset) -> Path:
+    return cache / f"scan-{fingerprint(dataset, _VERSION)}.json"
 
 
-def _read_all(dataset: Dataset, workers: int, on_sample: Callable[[int, int], None] | None) -> list[_Record]:
-    records = []
-    executor = ThreadPoolExecutor(workers)
-    try:
-        for record in executor.map(partial(_read, dataset=dataset), dataset.samples):
-            records.append(record)
-            if on_sample:
-                on_sample(len(records), len(dataset))
-    finally:
-        # After Ctrl-C the samples that have not been started must not be waited for.
-        executor.shutdown(cancel_futures=True)
-    return records
+def _apart(dataset: Dataset, problems: Sequence[Problem]) -> tuple[Dataset, Dataset]:
+    """The samples with a problem, and those without."""
+    paths = {path for problem in problems for path in problem.paths}
+    bad = [not paths.isdisjoint((sample.image, sample.label)) for sample in dataset.samples]
+    with_problem, without = (
+        tuple(sample for sample, is_bad in zip(dataset.samples, bad, strict=True) if is_bad == wanted)
+        for wanted in (True, False)
+    )
+    return replace(dataset, samples=with_problem), replace(dataset, samples=without)
 
 
-def _read(sample: Sample, dataset: Dataset) -> _Record:
-    table = dataset.table
-    findings: list[_Finding] = []
-    size, turned = None, False
-    pixels = np.zeros(256, np.int64)
-    try:
-        size = verify_image(sample.image)
-        turned = sample.label is not None and turns_unseen(sample.image)
-    except DataError as error:
-        findings.append(("corrupt image", sample.image, _without_path(error, sample.image)))
-    if sample.label is None:
-        text = f"no label; expected {dataset.labels}; add the file or leave the image out"
-        findings.append(("missing label", sample.image, text))
-        return _Record(size, pixels, tuple(findings), turned)
-    try:
-        label = read_label(sample.label, table.label_colors)
-        if size and label.shape != size:
-            found, wanted = (f"{height}×{width}" for height, width in (label.shape, size))
-            fix = "export them again"
-            if label.shape == size[::-1]:
-                fix = "turn the label too if the image has an EXIF orientation, or export them again"
-            text = f"label of {found} for an image of {wanted}; expected equal sizes; {fix}"
-            findings.append(("wrong label", sample.label, text))
-        histogram = np.bincount(label.ravel(), minlength=256)
-        lookup, undeclared = train_id_lookup(table, sample.label_holds_train_ids)
-        np.add.at(pixels, lookup, np.where(undeclared, 0, histogram))
-        if sample.label_holds_train_ids and _looks_like_label_ids(histogram, undeclared, table):
-            findings.append(("wrong label", sample.label, _LABEL_IDS))
-        else:
-            texts = _undeclared_values(histogram * undeclared)
-            findings += [("wrong label", sample.label, text) for text in texts]
-        if not sample.label_holds_train_ids and _looks_like_train_ids(histogram, pixels, table):
-            findings.append(("wrong label", sample.label, _TRAIN_IDS))
-    except WrongLabelError as error:
-        findings.append(("wrong label", sample.label, _without_path(error, sample.label)))
-    except DataError as error:
-        findings.append(("corrupt label", sample.label, _without_path(error, sample.label)))
-    return _Record(size, pixels, tuple(findings), turned)
+def _still_holds(report: ScanReport, dataset: Dataset, workers: int) -> bool:
+    """Whether the samples with a problem, read again, have the same ones.
 
-
-def _without_path(error: DataError, path: Path) -> str:
-    return str(error).removeprefix(one_line(f"{path}: "))
-
-
-def _undeclared_values(histogram: NDArray[np.int64]) -> list[str]:
-    values = np.flatnonzero(histogram)
-    if len(values) > _VALUES_APART:
-        return [
-            f"more than {_VALUES_APART} values that are not in the label table; "
-            "use the class labels, not a photo or a score map"
-        ]
-    return [f"value {value}; declare it as a class or under ignore" for value in values]
-
-
-def _looks_like_train_ids(histogram: NDArray[np.int64], pixels: NDArray[np.int64], table: LabelTable) -> bool:
-    """Whether label-file values are train ids by mistake, told by what the table makes of them.
-
-    Of Cityscapes alone, whose data comes with both kinds of files and most of whose classes have values
-    beyond the train ids: a true label holds some such value, or it is all void, as in its test split.
+    A problem may go without a trace in a file's size or time of change: a mode, a disk that failed.
     """
-    if table != CITYSCAPES or histogram[table.num_classes : IGNORE].any():
-        return False
-    return bool(0 < pixels[: table.num_classes].sum() < pixels[IGNORE])
-
-
-def _looks_like_label_ids(
-    histogram: NDArray[np.int64], undeclared: NDArray[np.uint8], table: LabelTable
-) -> bool:
-    """Whether a file of train ids holds label-file values by mistake: all are, and some are no train ids."""
-    values = np.flatnonzero(histogram)
-    return bool(undeclared[values].any()) and set(values.tolist()) <= table.train_ids.keys()
+    bad = _apart(dataset, report.problems)[0]
+    findings = [finding for record in _records(bad, workers) for finding in record.findings]
+    problems = _problems([*findings, *_shared(dataset)], report.num_images, report.num_labels)
+    return problems == report.problems
 
 
 # === All samples ===
 
 
-def _report(dataset: Dataset, records: list[_Record]) -> ScanReport:
-    num_classes = dataset.table.num_classes
-    pixels = sum((record.pixels for record in records), start=np.zeros(256, np.int64))
-    images = sum((record.pixels > 0 for record in records), start=np.zeros(256, np.int64))
-    sizes = Counter(record.size for record in records if record.size)
-    num_labels = sum(sample.label is not None for sample in dataset.samples)
-    findings = [finding for record in records for finding in record.findings] + _shared(dataset)
-    return ScanReport(
-        name=dataset.name,
-        split=dataset.split,
-        num_images=len(dataset),
-        num_labels=num_labels,
-        classes=dataset.table.names,
-        pixels=tuple(pixels[:num_classes].tolist()),
-        ignored_pixels=int(pixels[IGNORE]),
-        images_with_class=tuple(images[:num_classes].tolist()),
-        sizes=tuple((height, width, count) for (height, width), count in sizes.most_common()),
-        problems=_problems(findings, len(dataset), num_labels),
-        turned=sum(record.turned for record in records),
-    )
+class _Tally:
+    """What is counted in samples. Of one more nothing else is kept: there may be hundreds of thousands."""
+
+    def __init__(self) -> None:
+        self.pixels = np.zeros(256, np.int64)
+        self.images = np.zeros(256, np.int64)
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self.turned = 0
+        self.findings: list[Finding] = []
+
+    def add(self, record: Record) -> None:
+        self.pixels += record.pixels
+        self.images += record.pixels > 0
+        self.sizes.update([record.size] if record.size else [])
+        self.turned += record.turned
+        self.findings += record.findings
+
+    def report(self, dataset: Dataset, shared: Sequence[Finding] = ()) -> ScanReport:
+        """On the samples that were added, which are those of a data set."""
+        num_classes = dataset.table.num_classes
+        num_labels = sum(sample.label is not None for sample in dataset.samples)
+        return ScanReport(
+            name=dataset.name,
+            split=dataset.split,
+            num_images=len(dataset),
+            num_labels=num_labels,
+            classes=dataset.table.names,
+            pixels=tuple(self.pixels[:num_classes].tolist()),
+            ignored_pixels=int(self.pixels[IGNORE]),
+            images_with_class=tuple(self.images[:num_classes].tolist()),
+            sizes=tuple((height, width, count) for (height, width), count in self.sizes.most_common()),
+            problems=_problems([*self.findings, *shared], len(dataset), num_labels),
+            turned=self.turned,
+        )
 
 
-def _shared(dataset: Dataset) -> list[_Finding]:
+def _read(
+    dataset: Dataset, workers: int, on_sample: Callable[[int, int], None] | None
+) -> tuple[ScanReport, ScanReport]:
+    """The reports on a data set and on its samples without a problem."""
+    shared = _shared(dataset)
+    shared_labels = {label for _, label, _ in shared}
+    whole, sound = _Tally(), _Tally()
+    for sample, record in zip(dataset.samples, _records(dataset, workers, on_sample), strict=True):
+        whole.add(record)
+        if not record.findings and sample.label not in shared_labels:
+            sound.add(record)
+    report = whole.report(dataset, shared)
+    return report, sound.report(_apart(dataset, report.problems)[1])
+
+
+def _records(
+    dataset: Dataset, workers: int, on_sample: Callable[[int, int], None] | None = None
+) -> Iterator[Record]:
+    executor = ThreadPoolExecutor(workers)
+    try:
+        records = executor.map(partial(read_record, dataset=dataset), dataset.samples)
+        for done, record in enumerate(records, 1):
+            yield record
+            if on_sample:
+                on_sample(done, len(dataset))
+    finally:
+        # After Ctrl-C the samples that have not been started must not be waited for.
+        executor.shutdown(cancel_futures=True)
+
+
+def _shared(dataset: Dataset) -> list[Finding]:
     images: dict[Path, set[Path]] = {}
     for sample in dataset.samples:
         if sample.label:
@@ -239,7 +205,7 @@ def _shared(dataset: Dataset) -> list[_Finding]:
     return [("wrong label", label, text) for label, owners in images.items() if len(owners) > 1]
 
 
-def _problems(findings: Iterable[_Finding], num_images: int, num_labels: int) -> tuple[Problem, ...]:
+def _problems(findings: Iterable[Finding], num_images: int, num_labels: int) -> tuple[Problem, ...]:
     """One problem for each text, whatever the number of files that have it."""
     grouped: dict[tuple[Kind, str], list[Path]] = {}
     for kind, path, text in findings:

@@ -113,7 +113,8 @@ def _completed(root: Path, description: FolderDescription, keys: dict[str, str])
     """The text of `dataset.yaml` with other values of some keys; what a person wrote beside them stays."""
     path = root / DESCRIPTION_FILE
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
-    text = re.sub(rf"(?m)^({'|'.join(keys)}):.*\n?", "", read_text(path, MAX_BYTES)).rstrip()
+    text = read_text(path, MAX_BYTES).replace("\r\n", "\n")
+    text = re.sub(rf"(?m)^({'|'.join(keys)}):.*\n?", "", text).rstrip()
     text = "\n".join([text, *lines, ""])
     try:
         content, _ = parse_yaml(text, lambda _: str(path))

@@ -71,9 +71,14 @@ class _Found:
     source: int | str | None = None
 
     @property
+    def absolute(self) -> PurePath:
+        return Path(os.path.abspath(self.path))
+
+    @property
     def whole(self) -> PurePath:
-        absolute = Path(os.path.abspath(self.path))
-        return absolute.relative_to(absolute.anchor)
+        """The absolute path below the folder of the outputs: Windows' drive or share becomes a folder."""
+        drive = re.sub(r"\W+", "_", self.absolute.drive).strip("_")
+        return PurePath(drive, *self.absolute.parts[1:])
 
     def spellings(self) -> tuple[PurePath, PurePath, PurePath]:
         """Names of the outputs, from the shortest on."""
@@ -97,7 +102,7 @@ def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
     found: dict[PurePath, _Found] = {}
     for argument in arguments:
         for entry in _expand(argument, output):
-            found.setdefault(entry.whole, entry)
+            found.setdefault(entry.absolute, entry)
     return _named(list(found.values()))
 
 

@@ -14,10 +14,12 @@ from rich.console import Console
 
 from fornet_keras.config import Config
 from fornet_keras.data.dataset import Dataset
+from fornet_keras.data.images import image_size
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.data.samples import read_sample
+from fornet_keras.data.sizes import shrunk_size
 from fornet_keras.model_folder import save_model
-from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.prediction.predictor import MAX_SIZES, Predictor
 from fornet_keras.training.accelerator import announce_device, device_memory
 from fornet_keras.training.build import make_model
 from fornet_keras.training.checkpoint import capture, save_checkpoint
@@ -87,7 +89,9 @@ def _measure(
             fit_selector(alone(model), batches, config, [clock_alone])
         seconds += clock_alone.total(training.selector_epochs * steps)
     others = 3 if training.selector_epochs else 1  # before and after the Selector's epochs, and at the end
-    seconds += (passes + others) * len(val_set) * val_seconds + (1 + others) * first
+    seconds += (passes + others) * len(val_set) * val_seconds
+    compiled = _compiled_sizes(val_set, config.data.short_side, passes, others)
+    seconds += compiled * max(0.0, first - val_seconds)
     return {
         "steps": training.epochs * steps,
         "seconds_per_step": clock.seconds,
@@ -98,6 +102,14 @@ def _measure(
         "device_memory_bytes": device_memory(),
         "checkpoint_bytes": checkpoint_bytes,
     }
+
+
+def _compiled_sizes(val_set: Dataset, short_side: int | None, passes: int, others: int) -> int:
+    """How often a size is compiled: `passes` validations are of one network, `others` of one each."""
+    if keras.backend.backend() == "torch":  # which compiles nothing: its first image alone takes longer
+        return 1 + others
+    sizes = {shrunk_size(image_size(sample.image), short_side) for sample in val_set.samples}
+    return len(sizes) * (1 + others if len(sizes) <= MAX_SIZES else passes + others)
 
 
 class _Clock(keras.callbacks.Callback):

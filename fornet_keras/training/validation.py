@@ -60,6 +60,7 @@ class Validation(keras.callbacks.Callback):
         self.since_best = 0
         self.pictures: list[Array] = []
         self.class_iou: dict[str, float] = {}
+        self._images = images_of(dataset)  # once: each checkpoint asks
         self._predictor: Predictor | None = None
         self._scored: keras.Model | None = None
         spread = np.linspace(0, len(dataset) - 1, PICTURES).astype(int)
@@ -72,12 +73,12 @@ class Validation(keras.callbacks.Callback):
             "best_miou": self.best_miou,
             "best_epoch": self.best_epoch,
             "since_best": self.since_best,
-            "data": images_of(self.dataset),
+            "data": self._images,
         }
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
-        ours = images_of(self.dataset)
+        ours = self._images
         theirs = state["data"]
         if theirs != ours:
             raise ConfigError(

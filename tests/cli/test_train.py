@@ -5,8 +5,11 @@ from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
+from PIL import Image
 
 from fornet_keras.cli.train import _run_folder
+from fornet_keras.data.camvid import TABLE
+from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.errors import TrainingError
 from tests.cli.conftest import Run, only_line
 from tests.untraced import untraced
@@ -123,6 +126,25 @@ def test_an_estimate_counts_the_first_step_with_what_comes_before(monkeypatch: p
         steps += 1
     assert (steps, clock.first, clock.seconds) == (1 + dry_run.TIMED_STEPS, 30, 2)
     assert clock.total(11) == 30 + 10 * 2
+
+
+def test_an_estimate_counts_the_sizes_that_are_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten validations with one network and one with another; at a short side two sizes are one."""
+    from fornet_keras.training import dry_run
+
+    samples = []
+    for height in (64, 64, 128, 100):
+        samples.append(Sample(tmp_path / f"{height}.png"))
+        Image.new("RGB", (height * 2, height)).save(samples[-1].image)
+    val_set = Dataset("harbour", "val", tmp_path, TABLE, tuple(samples))
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    for most, short_side, compiled in ((8, None, 3 * 2), (2, None, 3 * 11), (2, 100, 2 * 2), (1, 64, 2)):
+        monkeypatch.setattr(dry_run, "MAX_SIZES", most)
+        assert dry_run._compiled_sizes(val_set, short_side, passes=10, others=1) == compiled
+    monkeypatch.setattr("keras.backend.backend", lambda: "torch")
+    assert dry_run._compiled_sizes(val_set, None, passes=10, others=1) == 2
 
 
 def test_devices_are_a_setting(

@@ -2,11 +2,13 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from queue import Queue
 
 import cv2
 import numpy as np
 import pytest
 
+from fornet_keras.atomic import locked
 from fornet_keras.config import AugmentConfig
 from fornet_keras.data import decoded as decoded_module
 from fornet_keras.data.dataset import Dataset, LabelTable, Sample
@@ -104,7 +106,21 @@ def test_runs_that_begin_at_once_decode_once(dataset: Dataset, tmp_path: Path) -
         found = [pool.submit(decoded_samples, dataset, tmp_path / "cache", 2, said.append) for _ in range(8)]
     for decoded in found:
         np.testing.assert_array_equal(decoded.result().read(4)[1], read_sample(dataset.samples[4], TABLE)[1])
-    assert len(said) == 1
+    assert sum(line.startswith("decoding 5 samples") for line in said) == 1
+
+
+def test_a_run_that_waits_says_so_and_reads_nothing(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    said: Queue[str] = Queue()
+    with ThreadPoolExecutor(1) as pool:
+        with locked(cache / ".lock"), monkeypatch.context() as patch:
+            patch.setattr(decoded_module, "image_size", None)
+            decoded = pool.submit(decoded_samples, dataset, cache, 2, said.put)
+            assert said.get(timeout=30) == f"waiting for another run, which decodes into {cache}"
+        assert decoded.result().read(4)[1].shape == (64, 64)
+    assert said.get(timeout=30).startswith("decoding 5 samples")
 
 
 def test_runs_that_leave_out_other_samples_share_a_folder(dataset: Dataset, tmp_path: Path) -> None:

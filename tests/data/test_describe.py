@@ -114,7 +114,7 @@ def test_a_description_that_is_there_stays(tmp_path: Path) -> None:
 
 
 def photo(root: Path) -> None:
-    label = np.arange(65 * 3).reshape(1, 65, 3)
+    label = np.arange(201 * 3).reshape(1, 201, 3) % 256
     save_pair(root / "images/train/a.png", root / "labels/train/a.png", label)
 
 
@@ -144,7 +144,7 @@ def no_table(root: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (photo, "a.png: with it more than 64 values or colours; expected class labels"),
+        (photo, "a.png: with it more than 200 values or colours; expected class labels; write"),
         (
             one_class,
             "1 classes, from the values in 1 of 1 labels; expected two or more; write dataset.yaml by hand",

@@ -1,4 +1,5 @@
-from pathlib import Path
+import os
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.data import camvid, cityscapes
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.description import read_description
-from fornet_keras.data.file_list import read_list
+from fornet_keras.data.file_list import files_below, read_list, visible
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.scan import scan
 from fornet_keras.data.sources import open_dataset
@@ -107,6 +108,15 @@ def test_images_in_folders_of_a_split(tmp_path: Path, monkeypatch: pytest.Monkey
     refuse_to_list(monkeypatch, tmp_path / "train/d1")
     with pytest.raises(DataError, match=r"train/d1: cannot be listed \(Permission denied\)"):
         open_dataset("folder", tmp_path, "train")
+
+
+def test_the_order_is_that_of_linux_on_windows_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which compares paths without their case: the same seed would take other samples."""
+    monkeypatch.setattr(PurePath, "__lt__", lambda one, other: str(one).lower() < str(other).lower())
+    for name in ("a.png", "B.png", "d/C.png"):
+        write(tmp_path / name)
+    assert [path.name for path in files_below(tmp_path, [".png"])] == ["B.png", "a.png", "C.png"]
+    assert [path.name for path in visible(tmp_path)] == ["B.png", "a.png", "d"]
 
 
 @pytest.mark.parametrize("label_name", ["trainids/{stem}.png", "{stem}/mask.png"])
@@ -316,6 +326,28 @@ def test_classes_without_a_color_get_those_of_streets_which_none_has_yet(tmp_pat
     assert colors[1] == camvid.TABLE.colors[camvid.TABLE.names.index("car")]
     assert colors[4] == cityscapes.TABLE.colors[cityscapes.TABLE.names.index("rider")]
     assert len({*colors}) == 5, "building's in CamVid is the tram's here"
+
+
+def test_a_list_of_many_files_follows_their_folders_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How often the disk is asked for what is on the way to them, here through a link."""
+    (tmp_path / "disk/images").mkdir(parents=True)
+    (tmp_path / "data").symlink_to("disk")
+    root = describe(tmp_path / "data", f'{MINIMAL}\nimages: images\nlabels: labels\nlists: "{{split}}.txt"')
+    for number in range(20):
+        write(root / f"images/{number}.png")
+        write(root / f"labels/{number}.png")
+    (root / "images/19.png").unlink()
+    (root / "images/19.png").symlink_to("18.png")
+    lines = [f"images/{number}.png" for number in range(18)] + [str(root / "images/18.png"), "images/19.png"]
+    (root / "train.txt").write_text("\n".join(lines))
+    asked: list[str] = []
+    lstat = os.lstat
+    monkeypatch.setattr(os, "lstat", lambda path, **_: asked.append(str(path)) or lstat(path))
+    samples = open_dataset("folder", root, "train").samples
+    assert [sample.image for sample in samples] == [root / f"images/{number}.png" for number in range(20)]
+    assert sum(path.startswith(str(tmp_path)) for path in asked) < 40, "two for each line and each label"
 
 
 def test_a_list_of_names_as_in_pascal_voc(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fornet_keras.data import scan as scan_module
+from fornet_keras.data import scan_sample
 from fornet_keras.data.camvid import TABLE
 from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import Dataset, LabelTable, Sample
-from fornet_keras.data.scan import scan
+from fornet_keras.data.images import verify_image
+from fornet_keras.data.scan import scan, usable
 from fornet_keras.errors import DataError
 
 LABEL = np.array([[0, 0, 3], [3, 3, 11]], np.uint8)  # 2 sky, 3 road, 1 void
@@ -31,6 +34,18 @@ def make_dataset(root: Path, labels: list[np.ndarray | None], table: LabelTable 
 
 def lines(dataset: Dataset) -> list[str]:
     return [str(problem) for problem in scan(dataset).problems]
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The images that are read from now on."""
+
+    def verify(path: Path) -> tuple[int, int]:
+        read.append(path)
+        return verify_image(path)
+
+    read: list[Path] = []
+    monkeypatch.setattr(scan_sample, "verify_image", verify)
+    return read
 
 
 def test_a_clean_data_set_is_counted(tmp_path: Path) -> None:
@@ -129,7 +144,7 @@ def test_an_interrupt_leaves_the_rest_unread(tmp_path: Path, monkeypatch: pytest
         raise KeyboardInterrupt
 
     read: list[Path] = []
-    monkeypatch.setattr(scan_module, "verify_image", read_slowly)
+    monkeypatch.setattr(scan_sample, "verify_image", read_slowly)
     with pytest.raises(KeyboardInterrupt):
         scan(make_dataset(tmp_path, [LABEL] * 100), on_sample=interrupt)
     assert len(read) < 100
@@ -241,12 +256,43 @@ def test_a_report_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     dataset = make_dataset(tmp_path, [LABEL, LABEL])
     cache = tmp_path / "new" / "cache"
     report = scan(dataset, cache=cache)
-    assert len(list(cache.iterdir())) == 1
-    monkeypatch.setattr(scan_module, "verify_image", None)
+    assert len(list(cache.glob("*.json"))) == 1
+    monkeypatch.setattr(scan_sample, "verify_image", None)
     assert scan(dataset, cache=cache) == report
 
 
-def test_a_report_of_problems_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_what_is_kept_only_bad_samples_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the first time each is read once, also for the report on what may be used."""
+    found = make_dataset(tmp_path, [LABEL, LABEL + 1, LABEL, np.zeros((4, 4), np.uint8), LABEL])
+    (tmp_path / "2.jpg").write_bytes(b"no image")
+    twin = Sample(tmp_path / "0.jpeg", found.samples[0].label)
+    cv2.imwrite(str(twin.image), np.zeros((2, 3, 3), np.uint8))
+    dataset = replace(found, samples=(*found.samples, twin))
+    read = count_reads(monkeypatch)
+    report = scan(dataset, cache=tmp_path / "cache")
+    sound = usable(dataset, report, "skip", print)
+    assert [sample.image.name for sample in sound.samples] == ["3.jpg", "4.jpg"]
+    kept = scan(sound, cache=tmp_path / "cache")
+    assert len(read) == 6
+    assert kept == scan(sound) and kept.pixels[0] == 18
+    read.clear()
+    assert scan(dataset, cache=tmp_path / "cache") == report
+    assert sorted(path.name for path in read) == ["0.jpeg", "0.jpg", "1.jpg", "2.jpg"]
+
+
+def test_what_is_looked_through_at_once_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by the processes that train together."""
+    dataset = make_dataset(tmp_path, [LABEL] * 5)
+    read = count_reads(monkeypatch)
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(scan, dataset, cache=tmp_path / "cache") for _ in range(4)]
+    assert {report.result() for report in found} == {scan(dataset)}
+    assert len(read) == 2 * 5
+
+
+def test_problems_that_are_gone_are_not_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mending may leave a file's size and time of change as they were: a mode, a disk that failed."""
     dataset = make_dataset(tmp_path, [LABEL])
 
@@ -254,7 +300,7 @@ def test_a_report_of_problems_is_not_kept(tmp_path: Path, monkeypatch: pytest.Mo
         raise DataError(f"{path}: no permission to read it; change its mode")
 
     with monkeypatch.context() as patch:
-        patch.setattr(scan_module, "verify_image", unreadable)
+        patch.setattr(scan_sample, "verify_image", unreadable)
         assert len(scan(dataset, cache=tmp_path / "cache").problems) == 1
     assert not scan(dataset, cache=tmp_path / "cache").problems
 
@@ -276,10 +322,10 @@ def test_a_damaged_or_unwritable_cache_is_no_error(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, [LABEL])
     cache = tmp_path / "cache"
     report = scan(dataset, cache=cache)
-    [kept] = cache.iterdir()
+    [kept] = cache.glob("*.json")
     kept.write_text("{")
     assert scan(dataset, cache=cache) == report
-    assert list(cache.iterdir()) == [kept]
+    assert list(cache.glob("*.json")) == [kept]
     assert scan(dataset, cache=tmp_path / "0.png") == report
 
 

@@ -116,12 +116,14 @@ def test_only_what_a_list_of_the_only_split_names(tmp_path: Path) -> None:
     assert sorted(numbers(tmp_path, "train+val")) == [1, 2, 3]
 
 
-def test_what_a_person_wrote_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_what_a_person_wrote_stays(tmp_path: Path, line_end: str) -> None:
     write(tmp_path, "photos/train", "labels/train", 5)
-    (tmp_path / "dataset.yaml").write_text(f"images: photos/{{split}}  # moved\n{CLASSES}")
+    text = f"images: photos/{{split}}  # moved\n{CLASSES}"
+    (tmp_path / "dataset.yaml").write_text(text, newline=line_end)
     split_off(tmp_path, 0.2)
     lines = 'lists: "{split}.txt"\nimages: "photos/train"\nlabels: "labels/train"\n'
-    assert (tmp_path / "dataset.yaml").read_text() == CLASSES + lines
+    assert (tmp_path / "dataset.yaml").read_bytes().decode() == CLASSES + lines
 
 
 def test_what_cannot_be_split(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
 from fornet_keras.errors import DataError
+from fornet_keras.prediction import inputs
 from fornet_keras.prediction.inputs import find_inputs
 from tests.data.unlisted import refuse_to_list
 
@@ -90,6 +91,16 @@ def test_whole_path_where_nothing_shorter_tells_apart(here: Path) -> None:
     touch("x/in/a.png", "y/in/a.png")
     whole = here.relative_to(here.anchor).as_posix()
     assert set(names("x/in", "y/in").values()) == {f"{whole}/x/in/a.png", f"{whole}/y/in/a.png"}
+
+
+def test_drives_of_windows_tell_apart(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its shares."""
+    places = {"c": "C:/in/a.png", "d": "D:/in/a.png", "share": "//host/my share/in/a.png"}
+    touch(*(f"{folder}/in/a.png" for folder in places))
+    absolute = property(lambda found: PureWindowsPath(places[found.path.parts[0]]))
+    monkeypatch.setattr(inputs._Found, "absolute", absolute)
+    found = names("c/in", "d/in", "share/in", "c/in/a.png")
+    assert [*found.values()] == ["C/in/a.png", "D/in/a.png", "host_my_share/in/a.png"]
 
 
 def test_earlier_outputs_are_no_inputs(here: Path) -> None:

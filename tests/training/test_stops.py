@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fornet_keras.config import Config, TrainingConfig
+from fornet_keras.config import AugmentConfig, Config, TrainingConfig
+from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import RunInterrupted, TrainingError
 from fornet_keras.training.checkpointing import Checkpointing
@@ -165,3 +166,16 @@ def test_the_best_model_stays_and_patience_ends_the_run(
     with pytest.raises(TrainingError, match="a weight is not a finite number after epoch 10; "):
         validation.on_epoch_end(9, {})
     assert len(saved) == 7
+
+
+def test_what_checkpoints_say_of_the_images_is_found_once(
+    camvid: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_dataset("camvid", camvid, "val")
+    settings = TrainingConfig(epochs=1, batch_size=1)
+    validation = Validation(dataset, Path(), settings, on_image=lambda *_: None)
+    for part in (validation, TrainingBatches(dataset, AugmentConfig(crop=(64, 96)), batch_size=1, seed=0)):
+        before = part.state
+        monkeypatch.setattr(f"{type(part).__module__}.images_of", None)
+        part.state = before
+        assert part.state == before

@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import fornet_keras
 from fornet_keras.config import Config, read_config
-from fornet_keras.data.images import image_size
+from fornet_keras.data.images import image_size, verify_image
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import ConfigError, DataError
@@ -281,7 +281,14 @@ def test_a_wrong_label_is_found_before_training(
 def test_what_is_excluded_or_damaged_is_left_out(
     make_config: MakeConfig, own_camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is excluded, of training alone; the validation set has a 0.png too."""
+    """What is excluded, of training alone: validation has a 0.png too. The next run reads what is bad."""
+
+    def verify(path: Path) -> tuple[int, int]:
+        read.append(path.name)
+        return verify_image(path)
+
+    read: list[str] = []
+    monkeypatch.setattr("fornet_keras.data.scan_sample.verify_image", verify)
     monkeypatch.setattr("fornet_keras.training.open_data.CACHE", tmp_path / "cache")
     (own_camvid / "train" / "images" / "3.png").write_bytes(b"")
     said = Console(file=StringIO(), width=1000)
@@ -292,6 +299,9 @@ def test_what_is_excluded_or_damaged_is_left_out(
     labels = [read_sample(sample, train_set.table)[1] for sample in train_set.samples]
     assert [*pixels] == [np.sum(np.equal(labels, number)) for number in range(11)]
     assert "camvid train: skipped 1 of 5 images: " in said.file.getvalue()
+    assert len(read) == 5 + 2
+    read.clear()
+    assert open_data.open_data(config, said) == (train_set, val_set, pixels) and read == ["3.png"]
 
 
 def write_label(path: Path, label: np.ndarray) -> None:
@@ -310,7 +320,7 @@ def test_damage_that_is_found_while_training_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A disk that fails after the data was looked through, which is as if only the headers had been read."""
-    monkeypatch.setattr("fornet_keras.data.scan.verify_image", image_size)
+    monkeypatch.setattr("fornet_keras.data.scan_sample.verify_image", image_size)
     for path in (own_camvid / "train" / "images").iterdir():
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 0xFF

@@ -1,0 +1,113 @@
+"""A look at one image and its label before training: its size, its classes, and what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
+from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
+from fornet_keras.data.images import turns_unseen, verify_image
+from fornet_keras.data.label_files import WrongLabelError, read_label, train_id_lookup
+from fornet_keras.data.scan_report import Kind
+from fornet_keras.errors import DataError, one_line
+
+_VALUES_APART = 8  # up to so many undeclared values get a line each; more are a photo taken for a label
+_TRAIN_IDS = (
+    "train ids where label ids are expected; use the original label files "
+    "(for Cityscapes *_labelIds.png; train ids belong in *_labelTrainIds.png)"
+)
+_LABEL_IDS = (
+    "label ids where train ids are expected; write the file again from the label ids "
+    "(for Cityscapes with csCreateTrainIdLabelImgs), or delete it where *_labelIds.png is beside it"
+)
+
+Finding = tuple[Kind, Path, str]
+"""What is wrong with a file; the text is "finding; fix", without the path."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """The image's `(height, width)`, the pixels of each train id 0…255, what is wrong, `turns_unseen`."""
+
+    size: tuple[int, int] | None
+    pixels: NDArray[np.int64]
+    findings: tuple[Finding, ...]
+    turned: bool
+
+
+def read_record(sample: Sample, dataset: Dataset) -> Record:
+    """Read an image of a data set and its label."""
+    table = dataset.table
+    findings: list[Finding] = []
+    size, turned = None, False
+    pixels = np.zeros(256, np.int64)
+    try:
+        size = verify_image(sample.image)
+        turned = sample.label is not None and turns_unseen(sample.image)
+    except DataError as error:
+        findings.append(("corrupt image", sample.image, _without_path(error, sample.image)))
+    if sample.label is None:
+        text = f"no label; expected {dataset.labels}; add the file or leave the image out"
+        findings.append(("missing label", sample.image, text))
+        return Record(size, pixels, tuple(findings), turned)
+    try:
+        label = read_label(sample.label, table.label_colors)
+        if size and label.shape != size:
+            found, wanted = (f"{height}×{width}" for height, width in (label.shape, size))
+            fix = "export them again"
+            if label.shape == size[::-1]:
+                fix = "turn the label too if the image has an EXIF orientation, or export them again"
+            text = f"label of {found} for an image of {wanted}; expected equal sizes; {fix}"
+            findings.append(("wrong label", sample.label, text))
+        histogram = np.bincount(label.ravel(), minlength=256)
+        lookup, undeclared = train_id_lookup(table, sample.label_holds_train_ids)
+        np.add.at(pixels, lookup, np.where(undeclared, 0, histogram))
+        if sample.label_holds_train_ids and _looks_like_label_ids(histogram, undeclared, table):
+            findings.append(("wrong label", sample.label, _LABEL_IDS))
+        else:
+            texts = _undeclared_values(histogram * undeclared)
+            findings += [("wrong label", sample.label, text) for text in texts]
+        if not sample.label_holds_train_ids and _looks_like_train_ids(histogram, pixels, table):
+            findings.append(("wrong label", sample.label, _TRAIN_IDS))
+    except WrongLabelError as error:
+        findings.append(("wrong label", sample.label, _without_path(error, sample.label)))
+    except DataError as error:
+        findings.append(("corrupt label", sample.label, _without_path(error, sample.label)))
+    return Record(size, pixels, tuple(findings), turned)
+
+
+def _without_path(error: DataError, path: Path) -> str:
+    return str(error).removeprefix(one_line(f"{path}: "))
+
+
+def _undeclared_values(histogram: NDArray[np.int64]) -> list[str]:
+    values = np.flatnonzero(histogram)
+    if len(values) > _VALUES_APART:
+        return [
+            f"more than {_VALUES_APART} values that are not in the label table; "
+            "use the class labels, not a photo or a score map"
+        ]
+    return [f"value {value}; declare it as a class or under ignore" for value in values]
+
+
+def _looks_like_train_ids(histogram: NDArray[np.int64], pixels: NDArray[np.int64], table: LabelTable) -> bool:
+    """Whether label-file values are train ids by mistake, told by what the table makes of them.
+
+    Of Cityscapes alone, whose data comes with both kinds of files and most of whose classes have values
+    beyond the train ids: a true label holds some such value, or it is all void, as in its test split.
+    """
+    if table != CITYSCAPES or histogram[table.num_classes : IGNORE].any():
+        return False
+    return bool(0 < pixels[: table.num_classes].sum() < pixels[IGNORE])
+
+
+def _looks_like_label_ids(
+    histogram: NDArray[np.int64], undeclared: NDArray[np.uint8], table: LabelTable
+) -> bool:
+    """Whether a file of train ids holds label-file values by mistake: all are, and some are no train ids."""
+    values = np.flatnonzero(histogram)
+    return bool(undeclared[values].any()) and set(values.tolist()) <= table.train_ids.keys()
