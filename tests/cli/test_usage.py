@@ -198,6 +198,11 @@ def test_model_that_is_a_file(run: Run, config: Path) -> None:
             1,
             "Error: out of memory (OOM when allocating a tensor); take less",
         ),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublas"),
+            1,
+            "Error: out of memory (CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublas); take less",
+        ),
         (click.ClickException("out of memory.png"), 1, "Error: out of memory.png"),
         (DataError("out of memory.png"), 1, "Error: out of memory.png"),
         (OSError("out of memory.png"), 1, "Error: out of memory.png"),
