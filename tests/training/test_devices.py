@@ -165,7 +165,7 @@ def test_what_cannot_be_is_refused() -> None:
 def test_a_gpu_that_stays_idle_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fornet_keras.doctor._has_nvidia_gpu", lambda: True)
     for found, device in ((None, r"\d+ CPU cores?"), ("NVIDIA H200", "2 x NVIDIA H200")):
-        monkeypatch.setattr("fornet_keras.training.accelerator._accelerator", lambda _, found=found: found)
+        monkeypatch.setattr("fornet_keras.training.accelerator.find_accelerator", lambda found=found: found)
         console = Console(file=io.StringIO(), width=1000)
         assert re.fullmatch(device, announce_device(2, console))
         lines = console.file.getvalue().splitlines()
