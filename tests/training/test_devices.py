@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -181,6 +182,37 @@ def test_a_launcher_of_another_backend_is_refused(monkeypatch: pytest.MonkeyPatc
         join_processes()
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="of torchrun")
+def test_what_torchrun_gives_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number, by which it finds its GPU; NCCL's group is taken apart at the end."""
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    missing = "^WORLD_SIZE is set without RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT; .*; start with torchrun"
+    with pytest.raises(ConfigError, match=missing):
+        join_processes()
+    for name, value in {
+        "RANK": "1",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": "1",
+        "LOCAL_RANK": "2",
+    }.items():
+        monkeypatch.setenv(name, value)
+    answers = {"is_available": True, "device_count": 2, "set_device": None}
+    answers |= {"init_process_group": None, "get_rank": 1, "get_world_size": 3}
+    calls = {name: Mock(return_value=value) for name, value in answers.items()}
+    for name, call in calls.items():
+        owner = "distributed" if "_process" in name or "get_" in name else "cuda"
+        monkeypatch.setattr(f"torch.{owner}.{name}", call)
+    monkeypatch.setattr("atexit.register", at_exit := Mock())
+    with pytest.raises(
+        ConfigError, match="^process 2 .* no GPU, for it has 2; .* torchrun --nproc-per-node 2$"
+    ):
+        join_processes()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert join_processes() == Processes(1, 3)
+    calls["set_device"].assert_called_once_with(1)
+    at_exit.assert_called_once()
+
+
 @pytest.mark.skipif(
     BACKEND != "torch", reason="on JAX the processes' devices count, TensorFlow has one process"
 )
@@ -200,6 +232,7 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
             ("training.clip_norm=1.0", "null"),
             ("training.accumulate=2", "1"),
             ("training.precision=mixed_float16", "mixed_bfloat16"),
+            ("training.jit_compile=true", "null"),
         ]
         * (BACKEND == "tensorflow"),
     ],
