@@ -179,8 +179,8 @@ def _require_parts_suffice(model: keras.Model, backend: str) -> None:
     for setting, (value, without) in unable.items():
         if value:
             raise ConfigError(
-                f"{setting} is {value}, which on several devices, each with its part of a batch, {backend} "
-                f"cannot do; use --backend jax, or --set {setting}={without}"
+                f"{setting} is {value}, which {backend} cannot do on several devices, each with its part of "
+                f"a batch; use --backend jax, or --set {setting}={without}"
             )
 
 

@@ -16,7 +16,6 @@ from fornet_keras.errors import ConfigError
 
 Tensor = Any
 
-
 LAUNCHED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What `torchrun` sets beside `WORLD_SIZE`."""
 
@@ -37,8 +36,8 @@ def join() -> tuple[int, int]:
         number, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if number >= gpus:
             raise ConfigError(
-                f"process {number} of this machine has no GPU, for it has {gpus}; expected one for each, the "
-                f"first for process 0; start with torchrun --nproc-per-node {gpus}"
+                f"LOCAL_RANK is {number}, and here are {gpus} GPUs; expected one for each process, 0 taking "
+                f"the first; start with torchrun --nproc-per-node {gpus}"
             )
         torch.cuda.set_device(number)
     if not torch.distributed.is_initialized():

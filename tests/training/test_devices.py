@@ -189,27 +189,21 @@ def test_what_torchrun_gives_each_process(monkeypatch: pytest.MonkeyPatch) -> No
     missing = "^WORLD_SIZE is set without RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT; .*; start with torchrun"
     with pytest.raises(ConfigError, match=missing):
         join_processes()
-    for name, value in {
-        "RANK": "1",
-        "MASTER_ADDR": "localhost",
-        "MASTER_PORT": "1",
-        "LOCAL_RANK": "2",
-    }.items():
+    launched = {"RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1", "LOCAL_RANK": "2"}
+    for name, value in launched.items():
         monkeypatch.setenv(name, value)
-    answers = {"is_available": True, "device_count": 2, "set_device": None}
-    answers |= {"init_process_group": None, "get_rank": 1, "get_world_size": 3}
-    calls = {name: Mock(return_value=value) for name, value in answers.items()}
-    for name, call in calls.items():
-        owner = "distributed" if "_process" in name or "get_" in name else "cuda"
-        monkeypatch.setattr(f"torch.{owner}.{name}", call)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", set_device := Mock())
+    monkeypatch.setattr("torch.distributed.init_process_group", Mock())
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 3)
     monkeypatch.setattr("atexit.register", at_exit := Mock())
-    with pytest.raises(
-        ConfigError, match="^process 2 .* no GPU, for it has 2; .* torchrun --nproc-per-node 2$"
-    ):
+    with pytest.raises(ConfigError, match="^LOCAL_RANK is 2, and here are 2 GPUs; .*--nproc-per-node 2$"):
         join_processes()
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert join_processes() == Processes(1, 3)
-    calls["set_device"].assert_called_once_with(1)
+    set_device.assert_called_once_with(1)
     at_exit.assert_called_once()
 
 
