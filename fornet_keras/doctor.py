@@ -24,6 +24,9 @@ BACKENDS = tuple(NAMES)
 
 PACKAGES = ("keras", *BACKENDS, "numpy", "opencv", "tensorboard")
 
+SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+"""Environment of processes side by side on a GPU: else JAX takes most of its memory, and TensorFlow all."""
+
 TIME_LIMIT = 120.0
 """Seconds: on a busy machine with a cold disk TensorFlow takes more than one minute."""
 
@@ -159,8 +162,7 @@ def probe(backend: str, time_limit: float = TIME_LIMIT) -> Health:
     """Start a backend in a process of its own and let it compute a sum."""
     if not is_installed(backend):
         return Health(backend, works=False, problem=f"not installed; {_remedy(backend)}")
-    # JAX would take three quarters of a GPU's memory.
-    environment = {**os.environ, "KERAS_BACKEND": backend, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    environment = {**os.environ, **SHARED_GPU, "KERAS_BACKEND": backend}
     try:
         run = subprocess.run(
             [sys.executable, "-P", "-c", _PROBE],  # no keras.py of the current folder

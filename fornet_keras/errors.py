@@ -2,8 +2,10 @@
 
 import re
 
-_OUT_OF_MEMORY = re.compile("out of memory|resource_exhausted|OOM when|(can't|failed to) allocate", re.I)
-"""How TensorFlow, JAX, PyTorch, ONNX Runtime and OpenCV say it, each in an error of its own."""
+_OUT_OF_MEMORY = re.compile(
+    "out of memory|resource_exhausted|OOM when|(can't|failed to) allocate|STATUS_ALLOC_FAILED", re.I
+)
+"""How TensorFlow, JAX, PyTorch, CUDA, ONNX Runtime and OpenCV say it, each in an error of its own."""
 
 
 class FoRNetError(Exception):

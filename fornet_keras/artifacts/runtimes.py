@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -175,6 +176,8 @@ def open_onnx(path: Path, threads: int | None, device: str = "cpu") -> Run:
     options.intra_op_num_threads = threads or 0
     providers: list[Any] = ["CPUExecutionProvider"]
     if device == "gpu":
+        with redirect_stdout(io.StringIO()):  # what it does not find it prints
+            onnxruntime.preload_dlls()  # pip's CUDA and cuDNN, where it would not look by itself
         _require_gpu("ONNX Runtime", onnxruntime.get_available_providers(), CUDA, "onnxruntime-gpu")
         providers.insert(0, (CUDA, {"use_tf32": "0"}))  # as below: else not the float32 that was proven
     session = onnxruntime.InferenceSession(str(path), options, providers=providers)

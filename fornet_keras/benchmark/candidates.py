@@ -17,9 +17,11 @@ from fornet_keras.artifacts.manifest import is_artifact, read_manifest
 from fornet_keras.artifacts.runtimes import open_runtime
 from fornet_keras.benchmark.other_backend import OtherBackend
 from fornet_keras.benchmark.peers import open_peer, peer_runtimes
+from fornet_keras.errors import PeerError
 from fornet_keras.model_description import DESCRIPTION, find_description
 from fornet_keras.model_folder import WEIGHTS, load_model
 from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.training.accelerator import find_accelerator, tensorflow_gpu
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,14 @@ class Candidate:
         top_k: share of the regions that is refined; None for a peer.
         megabytes: what it needs on disk, 10⁶ bytes: of a model description and weights, of an artifact the
             files of its manifest, without the requests that TensorFlow Serving warms up with.
-        label_agreement: with Keras, from the proof of an exported model; None for Keras itself, and where a
-            GPU was asked for, on which no proof was taken.
+        label_agreement: with Keras, from the proof of an exported model; None for Keras itself, and on a GPU,
+            where float32 is rounded otherwise than in the proof.
         classes: names, None for a peer.
         run: from one uint8 image `(height, width, 3)` to label ids `(height, width)`.
         make: the same candidate once more, in another process too; None for a peer, whose conversion would
             count as its own memory, and for another backend, which is in another process already.
         timed: seconds that a run takes, where it runs in another process.
+        device: the GPU or TPU that it runs on; None for the CPU.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Candidate:
     run: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
     make: Callable[[], Candidate] | None
     timed: Callable[[NDArray[np.uint8]], float] | None = None
+    device: str | None = None
 
     def seconds(self, image: NDArray[np.uint8]) -> float:
         """What one run takes."""
@@ -89,7 +93,7 @@ def candidates(
 
     Raises:
         ExportError, ModelError: a folder is neither, or damaged.
-        PeerError: a peer cannot be had here.
+        PeerError: a peer cannot be had here, or would run on the CPU beside something on a GPU.
     """
     found: list[Candidate] = []
     for folder in folders:
@@ -99,6 +103,12 @@ def candidates(
             for share in top_k or (None,):
                 here = _in_keras(folder, size, share, short_side)
                 found += [here, *(_in_backend(here, backend, folder, share) for backend in backends)]
+    on_gpu = next((candidate for candidate in found if candidate.device), None)
+    if against and on_gpu:
+        raise PeerError(
+            f"--against is timed on the CPU, and {on_gpu.name} runs on {on_gpu.device}; expected both on the "
+            "CPU; set the environment variable CUDA_VISIBLE_DEVICES to -1, or leave --against out"
+        )
     sizes = list(dict.fromkeys(candidate.size for candidate in found))
     kinds = [(runtime, "float32") for runtime in (peer_runtimes() if against else ())]
     int8 = {candidate.runtime for candidate in found if candidate.precision == "int8"}
@@ -110,17 +120,21 @@ def candidates(
 def _exported(folder: Path, threads: int | None, device: str) -> Candidate:
     manifest = read_manifest(folder)
     run = open_runtime(folder, manifest.format, threads, device)
+    gpu = "GPU" if device == "gpu" else None
+    if manifest.format == "saved_model":
+        gpu = tensorflow_gpu()
     return Candidate(
         str(folder),
-        manifest.format if device == "cpu" else f"{manifest.format} {device}",
+        manifest.format,
         manifest.precision,
         manifest.size,
         manifest.top_k,
         _megabytes(folder / name for name in manifest.sha256 if not name.startswith("assets.extra/")),
-        manifest.proof.at_top_k[0].label_agreement if device == "cpu" else None,
+        manifest.proof.at_top_k[0].label_agreement if gpu is None else None,
         manifest.table().names,
         lambda image: run(image[None])["label_ids"][0],
         partial(_exported, folder, threads, device),
+        device=gpu,
     )
 
 
@@ -138,12 +152,14 @@ def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None, short_si
         table.names,
         lambda image: predictor(image)["label_ids"],
         partial(_in_keras, folder, size, top_k, short_side),
+        device=find_accelerator(),
     )
 
 
 def _in_backend(here: Candidate, backend: str, folder: Path, top_k: float | None) -> Candidate:
     there = OtherBackend(backend, folder, top_k)
-    return replace(here, runtime=f"keras {backend}", run=there, make=None, timed=there.seconds)
+    runtime = f"keras {backend}"
+    return replace(here, runtime=runtime, run=there, make=None, timed=there.seconds, device=there.device)
 
 
 def _peer(name: str, runtime: str, precision: str, size: tuple[int, int], threads: int | None) -> Candidate:

@@ -20,6 +20,7 @@ from fornet_keras.metrics import ConfusionMatrix
 WARM_UP = 2
 MAX_DRAWN = 1024
 """Pixels of the shorter side that a scene is drawn at: a larger one takes seconds."""
+CPU = "CPU"
 PAUSE = 0.1
 """Seconds before a candidate runs, in which the threads of the one before fall asleep."""
 
@@ -62,6 +63,7 @@ def _row(candidate: Candidate, milliseconds: Sequence[float], first: float) -> d
     return {
         "name": candidate.name,
         "runtime": candidate.runtime,
+        "device": candidate.device or CPU,
         "precision": candidate.precision,
         "size": list(candidate.size),
         "top_k": candidate.top_k,

@@ -27,6 +27,9 @@ class OtherBackend:
         folder: a model.
         top_k: share of the regions that is refined; None takes the model's own.
 
+    Attributes:
+        device: the GPU or TPU that it computes on there; None for the CPU.
+
     Raises:
         ModelError: the folder is no model, or the process came to an end.
     """
@@ -37,7 +40,7 @@ class OtherBackend:
         self._pool = ProcessPoolExecutor(
             1, mp_context=get_context("spawn"), initializer=_choose, initargs=(backend,)
         )
-        self._ask(_open, folder, top_k)
+        self.device: str | None = self._ask(_open, folder, top_k)
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Label ids `(height, width)` of an image, uint8 `(height, width, 3)`."""
@@ -67,16 +70,18 @@ def _choose(backend: str) -> None:
     os.environ["KERAS_BACKEND"] = backend
 
 
-def _open(folder: Path, top_k: float | None) -> None:
+def _open(folder: Path, top_k: float | None) -> str | None:
     import keras
 
     from fornet_keras.model_folder import load_model
     from fornet_keras.prediction.predictor import Predictor
+    from fornet_keras.training.accelerator import find_accelerator
 
     keras.config.set_image_data_format("channels_last")  # as `start_backend` does in the first process
     global _predictor
     model, _ = load_model(folder, top_k)
     _predictor = Predictor(model, short_side=0)  # at the size that is timed
+    return find_accelerator()
 
 
 def _predict(image: NDArray[np.uint8]) -> Any:

@@ -16,6 +16,7 @@ from fornet_keras.cli.backend import native_messages_dropped, start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import note_size
 from fornet_keras.cli.options import (
+    NO_DEVICE,
     SHARES,
     Configuration,
     Model,
@@ -30,7 +31,7 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, counting, show_table
 from fornet_keras.cli.settings import validation_data
 from fornet_keras.data.sizes import require_runnable
-from fornet_keras.doctor import BACKENDS, choose_backend
+from fornet_keras.doctor import BACKENDS, SHARED_GPU, choose_backend
 from fornet_keras.shipped import shown
 
 NAME_WIDTH = 10  # with it and the short words, none is broken on a terminal of 80 columns
@@ -93,7 +94,8 @@ SHORT = {
 @click.option(
     "--memory",
     is_flag=True,
-    help="Also measure peak memory, each in a process of its own; not of --also and --against.",
+    help="Also measure peak memory, the machine's and not a GPU's, each in a process of its own; not of "
+    "--also and --against.",
 )
 @click.option(
     "--config",
@@ -128,12 +130,12 @@ def benchmark(
     All are timed in turn, so that what else the machine does falls on all of them alike. The artifact's
     files are checked against its manifest first. In the table, ms is the median and p95 what 95 % of the
     calls stay below, ratio is to the first row of the same size, MB is on disk, and same is the share of
-    pixels with Keras' label in the export's proof.
+    pixels with Keras' label in the export's proof. Where anything runs on a GPU, each row says on what.
     """
     if device != "cpu" and against:
         raise click.UsageError("--against is timed on the CPU; leave --device out")
     if device != "cpu" and not any(map(is_artifact, models)):
-        raise click.UsageError("--device is for exported models; Keras takes what its --backend finds")
+        raise click.UsageError(NO_DEVICE)
     if all(map(is_artifact, models)):
         source = {name: context.get_parameter_source(name) for name in ("backend", "size", "top_k", "also")}
         given = [name.replace("_", "-") for name in source if source[name] is ParameterSource.COMMANDLINE]
@@ -146,9 +148,11 @@ def benchmark(
     for model in models:
         if dataset and not is_artifact(model):
             note_size(model, size)
+    for name, value in SHARED_GPU.items():  # several may be timed on it, some in processes of their own
+        os.environ.setdefault(name, value)
     start_backend(backend)
     from fornet_keras.benchmark.candidates import candidates
-    from fornet_keras.benchmark.measure import WARM_UP, measure, score
+    from fornet_keras.benchmark.measure import CPU, WARM_UP, measure, score
     from fornet_keras.benchmark.memory import peak_megabytes
 
     others = [choose_backend(name).backend for name in dict.fromkeys(also)]
@@ -163,22 +167,23 @@ def benchmark(
                 row["peak_megabytes"] = peak_megabytes(candidate) if memory else None
             row["miou"] = score(candidate, dataset) if dataset else None
             advance()
-    heads = ["", "runtime", "top-k", "ms", "p95", "ratio", "img/s", "MB", "same"]
+    devices = any(row["device"] != CPU for row in rows)
+    heads = ["", "runtime", *["device"] * devices, "top-k", "ms", "p95", "ratio", "img/s", "MB", "same"]
     heads += ["peak MB"] * memory + ["mIoU"] * bool(dataset)
     for size in dict.fromkeys(tuple(row["size"]) for row in rows):
         title = f"One image of {size[0]}x{size[1]} a call, median of {repeats}"
-        show_table(
-            title, heads, (_cells(row, memory, bool(dataset)) for row in rows if tuple(row["size"]) == size)
-        )
+        shown_rows = (row for row in rows if tuple(row["size"]) == size)
+        show_table(title, heads, (_cells(row, devices, memory, bool(dataset)) for row in shown_rows))
     write_json(json_file, rows)
 
 
-def _cells(row: dict[str, Any], memory: bool, scored: bool) -> list[str]:
+def _cells(row: dict[str, Any], devices: bool, memory: bool, scored: bool) -> list[str]:
     name = shown(Path(row["name"]))
     narrow = OUTPUT.is_terminal and OUTPUT.width < 100 and len(name) > NAME_WIDTH
     return [
         f"…{name[1 - NAME_WIDTH :]}" if narrow else name,
         " ".join(SHORT.get(word, word) for word in (row["runtime"], row["precision"])),
+        *[row["device"]] * devices,
         _or_dash(row["top_k"], "g"),
         _milliseconds(row["median_ms"]),
         _milliseconds(row["p95_ms"]),

@@ -142,6 +142,12 @@ device_option = click.option(
     help="Where an exported model runs; gpu works with ONNX (CUDA) and OpenVINO artifacts.",
 )
 
+NO_DEVICE = (
+    "--device is for exported models; leave it out: Keras takes the GPU that its --backend finds, of several "
+    "the first in the environment variable CUDA_VISIBLE_DEVICES, and the CPU where that is -1"
+)
+"""What is said where a model in Keras is given a device."""
+
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Write again what is there, also with other settings."
 )

@@ -16,6 +16,7 @@ from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import FAILED, Command
 from fornet_keras.cli.models import weights_mark
 from fornet_keras.cli.options import (
+    NO_DEVICE,
     backend_option,
     device_option,
     json_option,
@@ -125,7 +126,7 @@ def predict(
         predictor = open_artifact(model, asked, device)
         table = predictor.table
     elif device != "cpu":
-        raise click.UsageError("--device is for exported models; Keras takes what its --backend finds")
+        raise click.UsageError(NO_DEVICE)
     else:
         start_backend(backend)
         from fornet_keras.model_folder import load_model

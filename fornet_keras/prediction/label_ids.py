@@ -37,7 +37,7 @@ class UpsampledLabelIds(keras.layers.Layer):
     Four cells next to each other with the same class on top have it on top of every pixel between them, so
     only pixels whose four cells differ are computed: a tenth of a street scene. How many there are depends on
     the image, and so do shapes inside; on JAX, whose shapes are fixed, every pixel is computed, one block of
-    pixels after another. The labels are the same to float32 rounding.
+    pixels after another. The labels are the same to float32 rounding; TensorFlow's on a GPU, to that of TF32.
 
     Args:
         scale: pixels of the image a cell of the logits, in each direction.

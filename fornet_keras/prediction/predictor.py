@@ -1,5 +1,7 @@
 """Predictor: label ids of whole images, at the image's own size, without full-size logits leaving Keras."""
 
+from __future__ import annotations
+
 import threading
 from typing import Any
 
@@ -36,16 +38,19 @@ class PerSize:
     Args:
         model: a functional model of one image input.
         max_sizes: sizes whose functions are kept; of one more, the one that was used longest ago goes.
+        turn: the lock of the others with the same weights, which JAX takes away while it predicts.
     """
 
-    def __init__(self, model: keras.Model, max_sizes: int = MAX_SIZES) -> None:
+    def __init__(
+        self, model: keras.Model, max_sizes: int = MAX_SIZES, turn: threading.Lock | None = None
+    ) -> None:
         self._model = model
         self._max_sizes = max_sizes
         # XLA takes twice the time of TensorFlow's own kernels on a CPU, and JAX is nothing without it.
         self._model.compile(jit_compile=keras.backend.backend() == "jax")
         self._functions: dict[tuple[int, ...], Any] = {}
         self.compiled = 0
-        self._turn = threading.Lock()
+        self._turn = turn or threading.Lock()
 
     def __call__(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The outputs by name, for images `(batch, height, width, 3)`."""
@@ -105,10 +110,12 @@ class Predictor:
             "importance": model.output["importance"],
             "kept": model.output["kept"],
         }
-        upsample = model.get_layer("logits")
+        upsample, turn = model.get_layer("logits"), threading.Lock()
         self._stride = upsample.scale
-        self._predict = PerSize(keras.Model(model.input, {"label_ids": label_ids(model), **outputs}))
-        self._to_enlarge = PerSize(keras.Model(model.input, {"cells": upsample.input[0], **outputs}))
+        self._predict, self._to_enlarge = (
+            PerSize(keras.Model(model.input, labels | outputs), turn=turn)
+            for labels in ({"label_ids": label_ids(model)}, {"cells": upsample.input[0]})
+        )
 
     @property
     def compiled(self) -> int:

@@ -106,7 +106,9 @@ def _start(workers: int) -> Any:
         ) from None
     here = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
-    options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": path}}}
+    # No GPU: TensorFlow would take it for a SavedModel, in each worker all of its memory.
+    variables = {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1"}
+    options: dict[str, Any] = {"runtime_env": {"env_vars": variables}}
     if not os.environ.get("RAY_ADDRESS"):
         options |= {"num_cpus": workers + 1, "include_dashboard": False}
     logging.getLogger("ray.data").setLevel(logging.ERROR)

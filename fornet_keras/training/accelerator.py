@@ -20,7 +20,7 @@ def announce_device(count: int, console: Console) -> str:
         For example "NVIDIA H200", "4 x NVIDIA H200" or "2 CPU cores".
     """
     backend = keras.backend.backend()
-    accelerator = _accelerator(backend)
+    accelerator = find_accelerator()
     device = _device_name(accelerator, count)
     console.print(f"{NAMES[backend]} on {device}", highlight=False)
     if not accelerator and (note := unseen_gpu_note(backend)):
@@ -37,8 +37,9 @@ def _device_name(accelerator: str | None, count: int) -> str:
     return "1 CPU core" if cores == 1 else f"{cores} CPU cores"
 
 
-def _accelerator(backend: str) -> str | None:
-    """The name of the first GPU or TPU."""
+def find_accelerator() -> str | None:
+    """The name of the first GPU or TPU; None without one."""
+    backend = keras.backend.backend()
     if backend == "torch":
         import torch
 
@@ -50,9 +51,14 @@ def _accelerator(backend: str) -> str | None:
 
         device = jax.devices()[0]
         return None if device.platform == "cpu" else device.device_kind
+    return tensorflow_gpu()
+
+
+def tensorflow_gpu() -> str | None:
+    """The name of the first GPU that TensorFlow may use, whatever Keras' backend is; None without one."""
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else None
 
 

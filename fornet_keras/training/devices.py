@@ -46,7 +46,8 @@ def join_processes() -> Processes:
     `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `…_NUM_PROCESSES` and `…_PROCESS_ID`.
 
     Raises:
-        ConfigError: TensorFlow, or the other backend's launcher.
+        ConfigError: TensorFlow, or the other backend's launcher; on PyTorch a variable of the launcher is
+            missing, or there are more processes than GPUs.
     """
     backend = keras.backend.backend()
     if "TF_CONFIG" in os.environ and backend == "tensorflow":
@@ -139,7 +140,8 @@ def synchronize(model: keras.Model, processes: Processes) -> None:
         processes: those that train together.
 
     Raises:
-        ConfigError: the loss or the optimizer needs the whole batch, of which each device has a part.
+        ConfigError: the loss or the optimizer needs the whole batch, of which each device has a part, or
+            TensorFlow is to compile the step.
     """
     backend = keras.backend.backend()
     count = processes.count
@@ -164,7 +166,7 @@ def synchronize(model: keras.Model, processes: Processes) -> None:
 
 def _require_parts_suffice(model: keras.Model, backend: str) -> None:
     """Refuse what a device cannot compute from its part of a batch, neither by itself nor with the others."""
-    unable = {"loss.ohem": (model.loss.ohem, "null")}
+    unable: dict[str, tuple[Any, str]] = {"loss.ohem": (model.loss.ohem, "null")}
     if backend == "tensorflow":
         # There the optimizer clips, adds up and looks for an overflow before the devices meet.
         optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
@@ -172,11 +174,13 @@ def _require_parts_suffice(model: keras.Model, backend: str) -> None:
         unable["training.precision"] = ("mixed_float16" if scaled else None, "mixed_bfloat16")
         unable["training.clip_norm"] = (optimizer.global_clipnorm, "null")
         unable["training.accumulate"] = (optimizer.gradient_accumulation_steps, "1")
+        # XLA finds no variable that lies on another device (keras-team/keras#19005).
+        unable["training.jit_compile"] = ("true" if model.jit_compile else None, "null")
     for setting, (value, without) in unable.items():
         if value:
             raise ConfigError(
-                f"{setting} is {value}, which needs the whole batch, and on several devices {backend} has it "
-                f"only in parts; use --backend jax, or --set {setting}={without}"
+                f"{setting} is {value}, which {backend} cannot do on several devices, each with its part of "
+                f"a batch; use --backend jax, or --set {setting}={without}"
             )
 
 

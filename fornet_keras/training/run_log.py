@@ -85,8 +85,8 @@ class RunLog(keras.callbacks.Callback):
         self._waited = 0.0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        # A batch is asked for when the step before has ended.
-        ready = self.batches.ready.pop(self._position + batch, 0.0)
+        # A batch is asked for when the step before has ended, and where Keras reads ahead the next one.
+        ready = self.batches.ready.pop(self._position + batch + _reads_ahead(), 0.0)
         self._waited += max(0.0, ready - self._trained)
         self._trained = time.perf_counter()
 
@@ -128,6 +128,15 @@ class RunLog(keras.callbacks.Callback):
         if self.rows:
             with suppress(OSError):
                 self._write()  # once more, where the last epoch's could not be
+
+
+def _reads_ahead() -> bool:
+    """Whether Keras asks for a batch before it hands out the one before: JAX, on one GPU or TPU."""
+    if keras.backend.backend() != "jax" or keras.distribution.distribution():
+        return False
+    import jax
+
+    return bool(jax.default_backend() != "cpu")
 
 
 def _short(value: float) -> str | int:

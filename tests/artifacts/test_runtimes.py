@@ -74,11 +74,15 @@ class Session:
         return []
 
 
-def test_onnx_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_onnx_on_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preload = Mock(side_effect=lambda: print("Failed to load libcudnn.so.9"))
+    monkeypatch.setattr("onnxruntime.preload_dlls", preload)
     monkeypatch.setattr("onnxruntime.InferenceSession", session := Session(working=True))
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     open_runtime(tmp_path, "onnx")
-    assert session.asked == ["CPUExecutionProvider"]
+    assert (session.asked, preload.called) == (["CPUExecutionProvider"], False)
     without = (
         "^--device gpu: ONNX Runtime has .*CPUExecutionProvider; expected CUDAExecutionProvider; install "
     )
@@ -91,6 +95,7 @@ def test_onnx_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
     with pytest.raises(ExportError, match=without + "CUDA and cuDNN as it wants them"):
         open_runtime(tmp_path, "onnx", device="gpu")
+    assert (preload.call_count, capsys.readouterr().out) == (3, "")
 
 
 def test_openvino_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

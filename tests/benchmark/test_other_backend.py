@@ -23,6 +23,7 @@ def test_it_is_another_backend_in_another_process(model: Path) -> None:
 
     there = OtherBackend("jax", model, None)
     assert there._pool.submit(backend_there).result() == "jax"
+    assert there.device is None
     there._pool.submit(os._exit, 1)
     with pytest.raises(ModelError, match="its process came to an end; expected one more copy of the model"):
         there(np.zeros((64, 96, 3), np.uint8))

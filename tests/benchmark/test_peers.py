@@ -32,6 +32,16 @@ def test_without_torch_there_is_no_peer(run: Any, model: Path, monkeypatch: pyte
     assert line == "Error: --against needs the package torch: pip install 'fornet_keras[peers]'"
 
 
+def test_a_peer_on_the_cpu_is_not_timed_beside_a_model_on_a_gpu(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fornet_keras.benchmark import candidates
+
+    monkeypatch.setattr(candidates, "find_accelerator", lambda: "NVIDIA H200")
+    with pytest.raises(PeerError, match="timed on the CPU, and .* runs on NVIDIA H200; .*VISIBLE_DEVICES to"):
+        candidates.candidates([model], (64, 96), (), None, against=["segformer_b0"])
+
+
 def test_a_package_that_does_not_import(monkeypatch: pytest.MonkeyPatch) -> None:
     """As torchvision beside a torch of another build."""
 

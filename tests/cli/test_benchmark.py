@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 from unittest.mock import Mock
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from fornet_keras.cli.models import note_size
+from fornet_keras.doctor import SHARED_GPU
 from fornet_keras.errors import FoRNetError
 from tests.cli.conftest import Run, only_line
 from tests.model.folders import edit
@@ -22,6 +24,7 @@ def test_each_ratio_is_a_row(run: Run, model: Path, tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "times.json").read_text())
     assert [row["top_k"] for row in rows] == [0.25, 1]
     for row in rows:
+        assert row["device"] == "CPU"
         assert {"name", "runtime", "precision", "size", "top_k", "median_ms", "p95_ms"} <= set(row)
         assert (row["runtime"], row["size"]) == (f"keras {keras.backend.backend()}", [64, 96])
         assert 0 < row["min_ms"] <= row["median_ms"] <= row["p95_ms"]
@@ -32,15 +35,34 @@ def test_each_ratio_is_a_row(run: Run, model: Path, tmp_path: Path) -> None:
 def test_a_table_is_shown_though_its_json_cannot_be_written(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = {"name": "city", "runtime": "onnx", "precision": "int8", "size": [64, 96], "top_k": 0.25}
-    row |= dict.fromkeys(("median_ms", "p95_ms", "ratio_to_first", "images_per_second", "megabytes"), 1234.5)
-    row |= {"label_agreement": None}
-    monkeypatch.setattr("fornet_keras.benchmark.candidates.candidates", Mock(return_value=["city"]))
-    monkeypatch.setattr("fornet_keras.benchmark.measure.measure", Mock(return_value=[row]))
+    timed(monkeypatch, "CPU")
     (tmp_path / "file").touch()
     result = run("benchmark", tmp_path, "--json", tmp_path / "file" / "times.json")
     assert (result.exit_code, "1234.5" in result.stdout) == (1, True)
     assert "file" in only_line(result.stderr)
+
+
+def timed(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
+    """A benchmark of a row for each of the devices."""
+    row = {"name": "city", "runtime": "onnx", "precision": "int8", "size": [64, 96], "top_k": 0.25}
+    row |= dict.fromkeys(("median_ms", "p95_ms", "ratio_to_first", "images_per_second", "megabytes"), 1234.5)
+    rows = [row | {"label_agreement": None, "device": device} for device in devices]
+    found = Mock(return_value=["city"] * len(rows))
+    monkeypatch.setattr("fornet_keras.benchmark.candidates.candidates", found)
+    monkeypatch.setattr("fornet_keras.benchmark.measure.measure", Mock(return_value=rows))
+
+
+def test_devices_are_named_where_one_is_a_gpu(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose memory no process takes for itself alone."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    for devices, named in ((("CPU", "CPU"), False), (("CPU", "NVIDIA H200"), True)):
+        timed(monkeypatch, *devices)
+        result = run("benchmark", tmp_path)
+        assert result.exit_code == 0
+        assert ["device" in result.stdout, "NVIDIA H200" in result.stdout] == [named, named]
+    assert {name: os.environ[name] for name in SHARED_GPU} == SHARED_GPU
 
 
 def test_a_ratio_outside_its_range(run: Run, tmp_path: Path) -> None:

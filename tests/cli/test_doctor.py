@@ -89,10 +89,10 @@ def test_what_the_probe_finds_on_this_backend(capsys: pytest.CaptureFixture[str]
 
 
 def test_the_probe_of_a_backend_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = "os.environ['KERAS_BACKEND'], os.environ['XLA_PYTHON_CLIENT_PREALLOCATE']"
-    program = f"import json, os; print('a message'); print(json.dumps([{environment}]))"
+    names = ["KERAS_BACKEND", *doctor.SHARED_GPU]
+    program = f"import json, os; print('a message'); print(json.dumps([*map(os.environ.get, {names})]))"
     monkeypatch.setattr(doctor, "_PROBE", program)
-    assert probe("jax") == Health("jax", works=True, devices=("jax", "false"))
+    assert probe("jax") == Health("jax", works=True, devices=("jax", "false", "true"))
 
 
 def healthy(backend: str) -> Health:

@@ -90,7 +90,7 @@ def test_version(run: Run) -> None:
         (("evaluate", ".", "--config", "x.yaml", "--json", "."), "File '.' is a directory"),
         (
             ("predict", "fornet_nano_camvid", str(ROOT / "docs" / "city.png"), "--device", "gpu"),
-            "--device is for exported models; Keras",
+            "--device is for exported models; leave it out: Keras",
         ),
         (
             ("benchmark", "fornet_nano_camvid", "--device", "gpu", "--against", "segformer_b0"),
@@ -197,6 +197,11 @@ def test_model_that_is_a_file(run: Run, config: Path) -> None:
             RuntimeError("Graph execution error:\n\nDetected at node x\nOOM when allocating a tensor"),
             1,
             "Error: out of memory (OOM when allocating a tensor); take less",
+        ),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublas"),
+            1,
+            "Error: out of memory (CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublas); take less",
         ),
         (click.ClickException("out of memory.png"), 1, "Error: out of memory.png"),
         (DataError("out of memory.png"), 1, "Error: out of memory.png"),

@@ -246,9 +246,12 @@ def test_no_agreement_is_claimed_for_a_device_that_the_proof_was_not_taken_on(
     from fornet_keras.benchmark import candidates
 
     monkeypatch.setattr(candidates, "open_runtime", Mock())
-    for device, runtime in (("cpu", "onnx"), ("gpu", "onnx gpu")):
-        (found,) = candidates.candidates([artifact("onnx", "float32")[0]], (1, 1), (), None, device=device)
-        assert (found.runtime, found.label_agreement is None) == (runtime, device == "gpu")
+    monkeypatch.setattr(candidates, "tensorflow_gpu", lambda: next(gpus))
+    gpus = iter([None, "NVIDIA H200"])
+    kinds = [("onnx", "cpu", None), ("onnx", "gpu", "GPU")]
+    for format, device, gpu in [*kinds, ("saved_model", "cpu", None), ("saved_model", "cpu", "NVIDIA H200")]:
+        (found,) = candidates.candidates([artifact(format, "float32")[0]], (1, 1), (), None, device=device)
+        assert (found.runtime, found.device, found.label_agreement is None) == (format, gpu, bool(gpu))
 
 
 def test_labels_are_those_of_the_upsampled_logits(network: Any) -> None:

@@ -64,11 +64,13 @@ def test_the_size_that_was_used_longest_ago_is_compiled_again() -> None:
 
 @pytest.mark.backend
 def test_threads_predict_as_one_after_the_other(predict: Predictor) -> None:
-    sizes = [SIZE, (64, 96), (33, 130)]
-    pictures = [np.roll(images(*sizes[index % 3])[0], index) for index in range(32)]
-    expected = [predict(picture) for picture in pictures]
+    """Also where some images are brought down and others are not."""
+    sizes = [SIZE, (64, 96), (33, 130), (140, 200)]
+    pictures = [np.roll(images(*sizes[index % 4])[0], index) for index in range(32)]
+    short_sides = [SIZE[0]] * len(pictures)
+    expected = list(map(predict, pictures, short_sides))
     with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(predict, pictures))
+        found = list(pool.map(predict, pictures, short_sides))
     for ours, theirs in zip(found, expected, strict=True):
         for name in theirs:
             np.testing.assert_array_equal(ours[name], theirs[name])

@@ -166,6 +166,15 @@ def test_the_cores_of_this_process_are_shared(tmp_path: Path, monkeypatch: pytes
     assert rows.map.call_args.kwargs["fn_constructor_args"][1] == 3
 
 
+def test_the_workers_see_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    ray = MagicMock()
+    for name, module in (("ray", ray), ("ray.data", ray.data)):
+        monkeypatch.setitem(sys.modules, name, module)
+    ray_engine._start(2)
+    assert ray.init.call_args.kwargs["runtime_env"]["env_vars"]["CUDA_VISIBLE_DEVICES"] == "-1"
+
+
 def test_without_ray(
     run_command: Run, artifact: Path, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -165,7 +166,7 @@ def test_what_cannot_be_is_refused() -> None:
 def test_a_gpu_that_stays_idle_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fornet_keras.doctor._has_nvidia_gpu", lambda: True)
     for found, device in ((None, r"\d+ CPU cores?"), ("NVIDIA H200", "2 x NVIDIA H200")):
-        monkeypatch.setattr("fornet_keras.training.accelerator._accelerator", lambda _, found=found: found)
+        monkeypatch.setattr("fornet_keras.training.accelerator.find_accelerator", lambda found=found: found)
         console = Console(file=io.StringIO(), width=1000)
         assert re.fullmatch(device, announce_device(2, console))
         lines = console.file.getvalue().splitlines()
@@ -179,6 +180,31 @@ def test_a_launcher_of_another_backend_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(foreign[BACKEND], "2")
     with pytest.raises(ConfigError, match=f"{foreign[BACKEND]} is set.*use --backend"):
         join_processes()
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="of torchrun")
+def test_what_torchrun_gives_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number, by which it finds its GPU; NCCL's group is taken apart at the end."""
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    missing = "^WORLD_SIZE is set without RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT; .*; start with torchrun"
+    with pytest.raises(ConfigError, match=missing):
+        join_processes()
+    launched = {"RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1", "LOCAL_RANK": "2"}
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", set_device := Mock())
+    monkeypatch.setattr("torch.distributed.init_process_group", Mock())
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 3)
+    monkeypatch.setattr("atexit.register", at_exit := Mock())
+    with pytest.raises(ConfigError, match="^LOCAL_RANK is 2, and here are 2 GPUs; .*--nproc-per-node 2$"):
+        join_processes()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert join_processes() == Processes(1, 3)
+    set_device.assert_called_once_with(1)
+    at_exit.assert_called_once()
 
 
 @pytest.mark.skipif(
@@ -200,6 +226,7 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
             ("training.clip_norm=1.0", "null"),
             ("training.accumulate=2", "1"),
             ("training.precision=mixed_float16", "mixed_bfloat16"),
+            ("training.jit_compile=true", "null"),
         ]
         * (BACKEND == "tensorflow"),
     ],

@@ -64,11 +64,18 @@ def test_a_table_that_is_open_elsewhere_is_written_with_the_next_epoch(
     assert (tmp_path / "log.csv").read_text().splitlines()[1].startswith("1,,0.5,")
 
 
+@pytest.mark.parametrize("ahead", [0, 1])
 def test_the_share_of_the_time_in_which_batches_were_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ahead: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first of two batches comes 3 s after the epoch's begin, the second while the first is learnt."""
-    batches = Mock(batch_size=2, steps_per_epoch=2, ready={4: 103.0, 5: 104.0})
+    """The first of two batches comes 3 s after the epoch's begin, the second while the first is learnt.
+
+    On a GPU, Keras on JAX waits for the batch after each.
+    """
+    if ahead:
+        monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+        monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    batches = Mock(batch_size=2, steps_per_epoch=2, ready={4 + ahead: 103.0, 5 + ahead: 104.0})
     log = RunLog(tmp_path, Mock(class_iou={}, pictures=[]), batches)
     log.set_params({"steps": 2})
     log.set_model(Mock(optimizer=Mock(learning_rate=0.1)))
