@@ -14,8 +14,8 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Put the optimizer's moving average into the model, and the trained weights back at the end.
 
     Batch normalisation's statistics are averages already and stay as they are. They are the trained weights':
-    while the learning rate is high they fit the average badly, and its scores are low. A model whose optimizer
-    keeps no average stays as it is altogether.
+    while the learning rate is high they fit the average badly, and its scores are low. A model whose
+    optimizer keeps no average stays as it is altogether.
 
     Args:
         model: compiled and built.
