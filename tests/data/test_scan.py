@@ -127,10 +127,12 @@ def test_images_far_larger_than_the_crops(
 
 def test_more_sizes_than_are_kept_compiled(tmp_path: Path) -> None:
     labels = [np.zeros((2 * side, 3 * side), np.uint8) for side in (20, 30, 40, 50)]
-    report = scan(make_dataset(tmp_path, labels))
-    note = report.sizes_note(None, 3)
-    assert note is not None and "'train' has images of 4 sizes, each compiled for in every validation" in note
-    assert report.sizes_note(None, 4) is report.sizes_note(60, 3) is None, "two of them brought down to one"
+    report = scan(make_dataset(tmp_path, [*labels, np.zeros((100, 120), np.uint8)]))
+    note = report.sizes_note(None, 4)
+    assert note is not None and "'train' has images of 5 sizes, each compiled for in every validation" in note
+    assert report.sizes_note(None, 5) is report.sizes_note(60, 2) is None, "two as they are, three to two"
+    note = report.sizes_note(80, 2)
+    assert note is not None and "'train' has images of 3 sizes, each" in note, "and two that are kept"
 
 
 def test_progress_counts_up(tmp_path: Path) -> None:
