@@ -82,7 +82,7 @@ def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = Fals
         absent: dict[str, Any] = {"architecture": {name for name, value in architecture if value is None}}
         absent |= {} if model.short_side else {"short_side": True}
         text = description.model_dump_json(indent=2, exclude=absent)
-        (writing / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+        (writing / DESCRIPTION).write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def require_savable(model: FoRNet) -> None:

@@ -1,6 +1,8 @@
 """What all tests share: the backend, and a Keras unchanged by a user's settings or an earlier test."""
 
+import _pyio
 import atexit
+import io
 import os
 import sys
 import tempfile
@@ -54,6 +56,13 @@ def pytest_report_header() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The rooms with the longest files first: no worker is left alone with one at the end."""
     items.sort(key=lambda item: item.path.parent.name not in ("export", "training"))
+
+
+@pytest.fixture
+def windows_line_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text that is written with the system's line ends has those of Windows."""
+    monkeypatch.setattr(os, "linesep", "\r\n")
+    monkeypatch.setattr(io, "open", _pyio.open)  # unlike C's it looks at that
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,5 @@
-import _pyio
 import errno
 import fcntl
-import io
 import os
 import stat
 from pathlib import Path
@@ -49,10 +47,8 @@ def test_text_takes_the_place_of_older_text(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_lines_end_as_they_are_on_windows_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python's own files, unlike those in C, take the system's line end from `os`."""
-    monkeypatch.setattr(os, "linesep", "\r\n")
-    monkeypatch.setattr(io, "open", _pyio.open)
+@pytest.mark.usefixtures("windows_line_ends")
+def test_lines_end_as_they_are_on_windows_too(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "a\nb\r\n")
     assert (tmp_path / "a.txt").read_bytes() == b"a\nb\r\n"
 

@@ -16,8 +16,9 @@ def write_json(path: Path | None, result: Mapping[str, Any] | Sequence[Any]) -> 
     if path is None:
         return
     text = json.dumps(result, indent=2, allow_nan=False, default=os.fspath) + "\n"
+    content = text.encode()  # as text, Windows would end lines otherwise
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        path.write_text(text, encoding="utf-8")  # /dev/stdout, a pipe: nothing may take its place
+        path.write_bytes(content)  # /dev/stdout, a pipe: nothing may take its place
         return
     with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)

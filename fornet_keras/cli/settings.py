@@ -45,7 +45,7 @@ def validation_data(config_file: Path | None, data_folder: Path | None, split: s
 def look_through(dataset: Dataset, workers: int, cache: Path | None = None) -> ScanReport:
     """Scan a data set behind a progress bar."""
     with counting(f"looking through {dataset.split}", len(dataset)) as advance:
-        return scan(dataset, workers, advance, cache)
+        return scan(dataset, workers, advance, cache, ERRORS.print)
 
 
 def look_through_to_use(dataset: Dataset, config: Config) -> Dataset:

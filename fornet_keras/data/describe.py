@@ -25,6 +25,9 @@ MAX_LABELS = 100
 MAX_CLASSES = 200
 """More values than this are not classes: ADE20K has 150, COCO-Stuff 182."""
 
+_MAX_BLENDS = 64
+"""More colours than this, or values up to near 255, are smoothed edges or photos."""
+
 _LABEL_FOLDERS = ("labels", "masks", "annotations")
 _LAYOUTS: tuple[dict[str, Any], ...] = (
     # Pascal VOC, what CVAT exports, and what labelme2voc.py makes of LabelMe's files, in older versions *PNG.
@@ -95,7 +98,7 @@ def write_description(
     for entry in classes:
         lines.append("  - {" + ", ".join(f"{key}: {_plain(value)}" for key, value in entry.items()) + "}")
     lines += [f"{key}: {_plain(value)}" for key, value in others.items()]
-    with (root / DESCRIPTION_FILE).open("x", encoding="utf-8") as file:
+    with (root / DESCRIPTION_FILE).open("x", encoding="utf-8", newline="\n") as file:
         file.write("\n".join(lines) + "\n")
 
 
@@ -175,10 +178,12 @@ def _found(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str,
         except WrongLabelError:
             packed = read_image(label).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
             colors |= {int(color) for color in np.unique(packed)}
-        if len(values | colors) > MAX_CLASSES:
+        may_blend = colors or any(MAX_CLASSES < value < IGNORE for value in values)
+        most = _MAX_BLENDS if may_blend else MAX_CLASSES
+        if len(values | colors) > most:
             raise DataError(
-                f"{label}: with it more than {MAX_CLASSES} values or colours; expected class labels; "
-                f"write {DESCRIPTION_FILE} by hand if they are"
+                f"{label}: with it more than {most} values or colours; expected class labels, no smoothed "
+                f"edges; write {DESCRIPTION_FILE} by hand if they are"
             )
     source = f"the {'colours' if colors else 'values'} in {len(picked)} of {len(labels)} labels"
     if colors:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
-from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn
@@ -70,14 +69,19 @@ Resolve = Callable[[Path], Path]
 
 def resolver() -> Resolve:
     """`Path.resolve` for many files: each is looked at, the folders on its way once, for slow disks."""
-    resolved = cache(Path.resolve)
+    followed: dict[Path, Path] = {}
 
     def resolve(path: Path) -> Path:
+        if path in followed:
+            return followed[path]
         try:
-            follow = path.name == ".." or stat.S_ISLNK(path.lstat().st_mode)
+            is_file = stat.S_ISREG(path.lstat().st_mode)
         except OSError:  # not there
-            follow = True
-        return resolved(path) if follow else resolved(path.parent) / path.name
+            return path.resolve()
+        if is_file:
+            return resolve(path.parent) / path.name
+        # All folders, not links alone: on Windows some lead elsewhere, or have a second, short name.
+        return followed.setdefault(path, path.resolve())
 
     return resolve
 

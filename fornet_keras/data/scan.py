@@ -42,33 +42,43 @@ def scan(
     workers: int = 2,
     on_sample: Callable[[int, int], None] | None = None,
     cache: Path | None = None,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> ScanReport:
     """Read every image and label, count the classes and collect the problems.
 
-    Of several processes that begin at once, one reads and the others wait for the report that it keeps.
+    Of several processes that look for the first time at once, one reads and the others wait for its report.
 
     Args:
         dataset: the samples to look at.
         workers: threads that read; decoding releases Python's lock.
-        on_sample: called with (samples done, samples in all) after each, for a progress bar. Not called
-            where the report comes from the cache.
+        on_sample: called with (samples done, samples to read) after each, for a progress bar; of what is
+            cached only those with a problem are read.
         cache: a folder that keeps reports: this one, and that of what is `usable` of the data set. One is
             used again while no file's name, size and time of change and no class differs, and what had a
             problem still has it; a folder that cannot be written is no error.
+        tell: called with a line where another process is waited for.
     """
     if cache is None:
         return _read(dataset, workers, on_sample)[0]
     kept = _kept_at(cache, dataset)
+    waited: list[object] = []
+    waiting = f"waiting for another run, which looks through {dataset.split}"
     with ExitStack() as stack:
-        with suppress(OSError):
-            stack.enter_context(locked(kept.with_suffix(".lock")))
-        if (report := load_report(kept)) and _still_holds(report, dataset, workers):
+        if not (report := load_report(kept)):
+            with suppress(OSError):
+                lock = locked(kept.with_suffix(".lock"), on_wait=lambda: waited.append(tell(waiting)))
+                stack.enter_context(lock)
+            report = load_report(kept)
+        if report or waited:  # only bad ones are read, or none is kept: no reason to go one by one
+            stack.close()
+        if report and _still_holds(report, dataset, workers, on_sample):
             return report
         report, of_sound = _read(dataset, workers, on_sample)
-        store_report(report, kept)
-        sound = _apart(dataset, report.problems)[1]
-        if 0 < len(sound) < len(dataset) and kept == _kept_at(cache, dataset):  # unchanged meanwhile
-            store_report(of_sound, _kept_at(cache, sound))
+        if kept == _kept_at(cache, dataset):  # unchanged meanwhile
+            store_report(report, kept)
+            sound = _apart(dataset, report.problems)[1]
+            if 0 < len(sound) < len(dataset):
+                store_report(of_sound, _kept_at(cache, sound))
     return report
 
 
@@ -113,13 +123,15 @@ def _apart(dataset: Dataset, problems: Sequence[Problem]) -> tuple[Dataset, Data
     return replace(dataset, samples=with_problem), replace(dataset, samples=without)
 
 
-def _still_holds(report: ScanReport, dataset: Dataset, workers: int) -> bool:
+def _still_holds(
+    report: ScanReport, dataset: Dataset, workers: int, on_sample: Callable[[int, int], None] | None
+) -> bool:
     """Whether the samples with a problem, read again, have the same ones.
 
     A problem may go without a trace in a file's size or time of change: a mode, a disk that failed.
     """
     bad = _apart(dataset, report.problems)[0]
-    findings = [finding for record in _records(bad, workers) for finding in record.findings]
+    findings = [finding for record in _records(bad, workers, on_sample) for finding in record.findings]
     problems = _problems([*findings, *_shared(dataset)], report.num_images, report.num_labels)
     return problems == report.problems
 
@@ -179,7 +191,7 @@ def _read(
 
 
 def _records(
-    dataset: Dataset, workers: int, on_sample: Callable[[int, int], None] | None = None
+    dataset: Dataset, workers: int, on_sample: Callable[[int, int], None] | None
 ) -> Iterator[Record]:
     executor = ThreadPoolExecutor(workers)
     try:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fornet_keras.atomic import write_text
 from fornet_keras.config.data import MIN_CROP
-from fornet_keras.data.sizes import shrunk_size
+from fornet_keras.data.sizes import predicted_sizes, shrunk_size
 from fornet_keras.errors import DataError, one_line
 
 _FAR_LARGER = 3  # times a crop's shorter side
@@ -113,13 +113,14 @@ class ScanReport:
 
         Args:
             short_side: `data.short_side`, to which larger images are brought down first.
-            most: sizes that are kept.
+            most: sizes that are kept, of images as they are and of those brought down.
         """
-        sizes = {shrunk_size((height, width), short_side) for height, width, _ in self.sizes}
-        if len(sizes) <= most:
+        kinds = predicted_sizes(((height, width) for height, width, _ in self.sizes), short_side)
+        compiled = sum(len(kind) for kind in kinds if len(kind) > most)
+        if not compiled:
             return None
         return (
-            f"note: '{self.split}' has images of {len(sizes)} sizes, each compiled for in every validation; "
+            f"note: '{self.split}' has images of {compiled} sizes, each compiled for in every validation; "
             f"up to {most} would be once; crop them to fewer, or raise training.validate_every"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import cv2
@@ -39,6 +40,18 @@ def shrunk_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int
         return size
     height, width = (round(length * short_side / min(size)) for length in size)
     return height, width
+
+
+def predicted_sizes(
+    sizes: Iterable[tuple[int, int]], short_side: int | None
+) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
+    """The sizes at which a `Predictor` runs images that are taken as they are, and those brought down.
+
+    Apart, as it compiles and keeps functions for each kind.
+    """
+    found = set(sizes)
+    own = {size for size in found if shrunk_size(size, short_side) == size}
+    return own, {shrunk_size(size, short_side) for size in found - own}
 
 
 def shrunk(image: NDArray[Any], short_side: int | None) -> NDArray[Any]:

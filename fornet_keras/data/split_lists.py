@@ -81,8 +81,9 @@ def _only_split(root: Path, description: FolderDescription) -> tuple[str, list[S
 
 
 def _in_order(sample: Sample) -> list[str | int]:
-    """Sorts frame_9 before frame_10."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(sample.image))]
+    """Sorts frame_9 before frame_10, and folders alike on Windows."""
+    parts = re.split(r"(\d+)", sample.image.as_posix())
+    return [int(part) if part.isdecimal() else part for part in parts]
 
 
 def _line(root: Path, sample: Sample) -> str:

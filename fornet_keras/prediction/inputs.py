@@ -102,7 +102,8 @@ def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
     found: dict[PurePath, _Found] = {}
     for argument in arguments:
         for entry in _expand(argument, output):
-            found.setdefault(entry.absolute, entry)
+            # Not of `absolute`: `//a` is `/a`, but for the shares of Windows.
+            found.setdefault(Path(entry.absolute.drive, entry.whole), entry)
     return _named(list(found.values()))
 
 

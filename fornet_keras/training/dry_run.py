@@ -17,7 +17,7 @@ from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.images import image_size
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.data.samples import read_sample
-from fornet_keras.data.sizes import shrunk_size
+from fornet_keras.data.sizes import predicted_sizes
 from fornet_keras.model_folder import save_model
 from fornet_keras.prediction.predictor import MAX_SIZES, Predictor
 from fornet_keras.training.accelerator import announce_device, device_memory
@@ -108,8 +108,11 @@ def _compiled_sizes(val_set: Dataset, short_side: int | None, passes: int, other
     """How often a size is compiled: `passes` validations are of one network, `others` of one each."""
     if keras.backend.backend() == "torch":  # which compiles nothing: its first image alone takes longer
         return 1 + others
-    sizes = {shrunk_size(image_size(sample.image), short_side) for sample in val_set.samples}
-    return len(sizes) * (1 + others if len(sizes) <= MAX_SIZES else passes + others)
+    sizes = (image_size(sample.image) for sample in val_set.samples)
+    return sum(
+        len(kind) * (1 + others if len(kind) <= MAX_SIZES else passes + others)
+        for kind in predicted_sizes(sizes, short_side)
+    )
 
 
 class _Clock(keras.callbacks.Callback):

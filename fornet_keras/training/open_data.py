@@ -64,12 +64,13 @@ def _counting(console: Console, description: str) -> Iterator[Callable[[int, int
 
 def _look_through(dataset: Dataset, config: Config, console: Console) -> tuple[Dataset, ScanReport]:
     """Refuse a data set with problems, or leave them out; return it with what is in it."""
+    tell = partial(console.print, highlight=False)
     with _counting(console, f"looking through {dataset.split}") as on_sample:
-        report = scan(dataset, config.training.workers, on_sample, cache=CACHE)
+        report = scan(dataset, config.training.workers, on_sample, CACHE, tell)
     console.print(f"{dataset.name} {dataset.split}: {report.summary()}", highlight=False)
     if note := report.turned_note():
         console.print(note, highlight=False)
-    kept = usable(dataset, report, config.data.on_error, partial(console.print, highlight=False))
+    kept = usable(dataset, report, config.data.on_error, tell)
     if len(kept) < len(dataset):
         return _look_through(kept, config, console)
     if problem := report.void_problem():

@@ -131,7 +131,7 @@ def test_an_estimate_counts_the_first_step_with_what_comes_before(monkeypatch: p
 def test_an_estimate_counts_the_sizes_that_are_compiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of ten validations with one network and one with another; at a short side two sizes are one."""
+    """Of ten validations with one network and one with another; images brought down are one kind of two."""
     from fornet_keras.training import dry_run
 
     samples = []
@@ -140,7 +140,7 @@ def test_an_estimate_counts_the_sizes_that_are_compiled(
         Image.new("RGB", (height * 2, height)).save(samples[-1].image)
     val_set = Dataset("harbour", "val", tmp_path, TABLE, tuple(samples))
     monkeypatch.setattr("keras.backend.backend", lambda: "jax")
-    for most, short_side, compiled in ((8, None, 3 * 2), (2, None, 3 * 11), (2, 100, 2 * 2), (1, 64, 2)):
+    for most, short_side, compiled in ((8, None, 3 * 2), (2, None, 3 * 11), (2, 100, 3 * 2), (1, 64, 2 * 2)):
         monkeypatch.setattr(dry_run, "MAX_SIZES", most)
         assert dry_run._compiled_sizes(val_set, short_side, passes=10, others=1) == compiled
     monkeypatch.setattr("keras.backend.backend", lambda: "torch")

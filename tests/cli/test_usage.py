@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from fornet_keras import shipped
 from fornet_keras.cli.group import Group
+from fornet_keras.cli.result import write_json
 from fornet_keras.cli.root import root
 from fornet_keras.cli.screen import quoted
 from fornet_keras.errors import DataError, ModelError
@@ -47,6 +48,15 @@ def test_help_ends_with_an_example_that_can_be_pasted(run: Run, path: tuple[str,
     assert f"  fornet {' '.join(path)}".rstrip() in examples
     for example in COMMANDS[path].examples:
         parse(example)
+
+
+@pytest.mark.usefixtures("windows_line_ends")
+def test_the_lines_of_json_end_as_they_do_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    (tmp_path / "link.json").symlink_to(path)
+    for place in (path, tmp_path / "link.json"):
+        write_json(place, {"a": 1})
+        assert path.read_bytes() == b'{\n  "a": 1\n}\n'
 
 
 def test_every_command_can_write_json() -> None:

@@ -99,6 +99,20 @@ def test_a_mask_of_0_and_255_has_two_classes(tmp_path: Path) -> None:
     assert read_description(tmp_path).table().train_ids == {0: 0, 255: 1}
 
 
+def test_as_many_classes_as_are_common(tmp_path: Path) -> None:
+    """ADE20K's 150."""
+    values = [[*range(150), 255]]
+    save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", values)
+    assert len(write_draft(tmp_path)[2].classes) == 150
+
+
+@pytest.mark.usefixtures("windows_line_ends")
+def test_a_drafts_lines_end_as_they_do_elsewhere(tmp_path: Path) -> None:
+    save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", [[0, 1]])
+    write_draft(tmp_path)
+    assert b"\r" not in (tmp_path / "dataset.yaml").read_bytes()
+
+
 def test_classes_from_colors(tmp_path: Path) -> None:
     label = [[(9, 0, 200), (1, 2, 3)]]
     save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", label)
@@ -116,6 +130,14 @@ def test_a_description_that_is_there_stays(tmp_path: Path) -> None:
 def photo(root: Path) -> None:
     label = np.arange(201 * 3).reshape(1, 201, 3) % 256
     save_pair(root / "images/train/a.png", root / "labels/train/a.png", label)
+
+
+def many_values(root: Path) -> None:
+    save_pair(root / "images/train/a.png", root / "labels/train/a.png", np.arange(201)[None])
+
+
+def smoothed(root: Path) -> None:
+    save_pair(root / "images/train/a.png", root / "labels/train/a.png", np.linspace(0, 255, 78)[None])
 
 
 def one_class(root: Path) -> None:
@@ -144,7 +166,9 @@ def no_table(root: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (photo, "a.png: with it more than 200 values or colours; expected class labels; write"),
+        (photo, "a.png: with it more than 64 values or colours; expected class labels, no smoothed edges;"),
+        (smoothed, "a.png: with it more than 64 values .* write dataset.yaml by hand if they are"),
+        (many_values, "a.png: with it more than 200 values"),
         (
             one_class,
             "1 classes, from the values in 1 of 1 labels; expected two or more; write dataset.yaml by hand",

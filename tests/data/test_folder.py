@@ -1,5 +1,7 @@
 import os
+from collections import Counter
 from pathlib import Path, PurePath
+from typing import Any
 
 import cv2
 import numpy as np
@@ -343,11 +345,32 @@ def test_a_list_of_many_files_follows_their_folders_once(
     lines = [f"images/{number}.png" for number in range(18)] + [str(root / "images/18.png"), "images/19.png"]
     (root / "train.txt").write_text("\n".join(lines))
     asked: list[str] = []
-    lstat = os.lstat
-    monkeypatch.setattr(os, "lstat", lambda path, **_: asked.append(str(path)) or lstat(path))
+    lstat, os_stat = os.lstat, os.stat
+
+    def ask(path: Any, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
+        asked.extend([] if follow_symlinks else [os.fspath(path)])  # as Path.lstat does
+        return os_stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(os, "lstat", lambda path, **_: asked.append(os.fspath(path)) or lstat(path))
+    monkeypatch.setattr(os, "stat", ask)
     samples = open_dataset("folder", root, "train").samples
+    monkeypatch.undo()
     assert [sample.image for sample in samples] == [root / f"images/{number}.png" for number in range(20)]
-    assert sum(path.startswith(str(tmp_path)) for path in asked) < 40, "two for each line and each label"
+    folders = Counter(path for path in asked if path.startswith(str(tmp_path)) and os.path.isdir(path))
+    assert max(folders.values()) < 10, "not for each of 20 lines and 20 labels"
+
+
+def test_a_list_in_a_folder_that_windows_leads_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a junction, which is followed and is no link, or by the short form of a long name."""
+    write(tmp_path / "disk/images/a.png")
+    root = tmp_path / "data"
+    root.symlink_to("disk")
+    (root / "train.txt").write_text("images/a.png")
+    lstat = Path.lstat
+    monkeypatch.setattr(Path, "lstat", lambda path: path.stat() if path == root else lstat(path))
+    assert read_list(root / "train.txt", root) == [root / "images/a.png"]
 
 
 def test_a_list_of_names_as_in_pascal_voc(tmp_path: Path) -> None:

@@ -3,18 +3,23 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from queue import Queue
+from threading import Barrier
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from fornet_keras.atomic import locked
+from fornet_keras.data import scan as scan_module
 from fornet_keras.data import scan_sample
 from fornet_keras.data.camvid import TABLE
 from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import Dataset, LabelTable, Sample
 from fornet_keras.data.images import verify_image
 from fornet_keras.data.scan import scan, usable
+from fornet_keras.data.scan_report import load_report
 from fornet_keras.errors import DataError
 
 LABEL = np.array([[0, 0, 3], [3, 3, 11]], np.uint8)  # 2 sky, 3 road, 1 void
@@ -122,10 +127,12 @@ def test_images_far_larger_than_the_crops(
 
 def test_more_sizes_than_are_kept_compiled(tmp_path: Path) -> None:
     labels = [np.zeros((2 * side, 3 * side), np.uint8) for side in (20, 30, 40, 50)]
-    report = scan(make_dataset(tmp_path, labels))
-    note = report.sizes_note(None, 3)
-    assert note is not None and "'train' has images of 4 sizes, each compiled for in every validation" in note
-    assert report.sizes_note(None, 4) is report.sizes_note(60, 3) is None, "two of them brought down to one"
+    report = scan(make_dataset(tmp_path, [*labels, np.zeros((100, 120), np.uint8)]))
+    note = report.sizes_note(None, 4)
+    assert note is not None and "'train' has images of 5 sizes, each compiled for in every validation" in note
+    assert report.sizes_note(None, 5) is report.sizes_note(60, 2) is None, "two as they are, three to two"
+    note = report.sizes_note(80, 2)
+    assert note is not None and "'train' has images of 3 sizes, each" in note, "and two that are kept"
 
 
 def test_progress_counts_up(tmp_path: Path) -> None:
@@ -278,7 +285,9 @@ def test_of_what_is_kept_only_bad_samples_are_read_again(
     assert len(read) == 6
     assert kept == scan(sound) and kept.pixels[0] == 18
     read.clear()
-    assert scan(dataset, cache=tmp_path / "cache") == report
+    done: list[tuple[int, int]] = []
+    again = scan(dataset, on_sample=lambda *counts: done.append(counts), cache=tmp_path / "cache")
+    assert again == report and done == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert sorted(path.name for path in read) == ["0.jpeg", "0.jpg", "1.jpg", "2.jpg"]
 
 
@@ -290,6 +299,52 @@ def test_what_is_looked_through_at_once_is_read_once(tmp_path: Path, monkeypatch
         found = [pool.submit(scan, dataset, cache=tmp_path / "cache") for _ in range(4)]
     assert {report.result() for report in found} == {scan(dataset)}
     assert len(read) == 2 * 5
+
+
+def test_a_run_that_waits_says_so_and_none_waits_for_what_is_kept(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, [LABEL, None])
+    cache = tmp_path / "cache"
+    report = scan(dataset, cache=cache)
+    [kept] = [path for path in cache.glob("*.json") if load_report(path) == report]
+    said: Queue[str] = Queue()
+    with ThreadPoolExecutor(1) as pool, locked(kept.with_suffix(".lock")):
+        assert pool.submit(scan, dataset, cache=cache, tell=said.put).result(timeout=30) == report
+        kept.unlink()
+        waiting = pool.submit(scan, dataset, cache=cache, tell=said.put)
+        assert said.get(timeout=30) == "waiting for another run, which looks through train"
+        assert not waiting.done()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["bad ones again", "nothing can be kept"])
+def test_many_read_at_once_what_nobody_has_to_wait_for(
+    known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the first report cannot be kept, one reads alone, and then the others together."""
+    dataset = make_dataset(tmp_path, [None])
+    report = scan(dataset, cache=tmp_path / "cache" if known else None)
+    together, said = Barrier(3, timeout=30), Queue[str]()
+    alone = iter([] if known else [True])
+
+    def verify(path: Path) -> tuple[int, int]:
+        if next(alone, False):
+            for _ in range(3):
+                said.get(timeout=30)
+        else:
+            together.wait()
+        return verify_image(path)
+
+    monkeypatch.setattr(scan_sample, "verify_image", verify)
+    monkeypatch.setattr(scan_module, "store_report", lambda *_: None)
+    with ThreadPoolExecutor(4) as pool:
+        number = 3 if known else 4
+        found = [pool.submit(scan, dataset, cache=tmp_path / "cache", tell=said.put) for _ in range(number)]
+    assert {each.result() for each in found} == {report}
+
+
+def test_a_report_on_what_changes_meanwhile_is_not_kept(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, [LABEL, None])
+    scan(dataset, on_sample=lambda *_: (tmp_path / "0.png").touch(), cache=tmp_path / "cache")
+    assert not [*(tmp_path / "cache").glob("*.json")]
 
 
 def test_problems_that_are_gone_are_not_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,15 @@
 import shutil
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fornet_keras.data.dataset import Sample
 from fornet_keras.data.describe import write_draft
 from fornet_keras.data.description import read_description
 from fornet_keras.data.sources import open_dataset
-from fornet_keras.data.split_lists import split_off
+from fornet_keras.data.split_lists import _in_order, split_off
 from fornet_keras.errors import DataError
 
 CLASSES = "name: mine\nclasses: [road, car]  # mine\n"
@@ -28,6 +29,13 @@ def numbers(root: Path, split: str) -> list[int]:
     samples = open_dataset("folder", root, split).samples
     assert all(sample.label for sample in samples)
     return [int(sample.image.stem.removeprefix("frame_")) for sample in samples]
+
+
+def test_the_order_is_that_of_linux_on_windows_too() -> None:
+    """Whose `\\` sorts after capitals: other images would validate."""
+    names = ["street/9.png", "street/10.png", "streetB/1.png"]
+    samples = [Sample(PureWindowsPath(name)) for name in reversed(names)]
+    assert [sample.image.as_posix() for sample in sorted(samples, key=_in_order)] == names
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,12 @@ def test_round_trip(model: FoRNet, saved: Path) -> None:
     assert sorted(content(saved)) == ["saved/model.json", "saved/weights.safetensors"]
 
 
+@pytest.mark.usefixtures("windows_line_ends")
+def test_lines_end_as_they_do_elsewhere(model: FoRNet, tmp_path: Path) -> None:
+    save_model(model, TABLE, tmp_path / "model")
+    assert b"\r" not in (tmp_path / "model/model.json").read_bytes()
+
+
 @pytest.mark.backend
 def test_a_longer_stem_comes_back(tmp_path: Path) -> None:
     backbone = ResidualBackbone((8, 8, 8, 8), (0, 1, 1, 1), stem_filters=6, stem_depth=2, name="backbone")

@@ -103,6 +103,11 @@ def test_drives_of_windows_tell_apart(here: Path, monkeypatch: pytest.MonkeyPatc
     assert [*found.values()] == ["C/in/a.png", "D/in/a.png", "host_my_share/in/a.png"]
 
 
+def test_two_slashes_are_one(here: Path) -> None:
+    touch("a.png")
+    assert names(f"{here}/a.png", f"/{here}/a.png") == {f"{here}/a.png": "a"}
+
+
 def test_earlier_outputs_are_no_inputs(here: Path) -> None:
     touch("in/a.png", "in/out/a_labels.png", "in/out/a_overlay.png", "in/out/legend.png", "in/out/new.png")
     found = find_inputs(["in", "in/**/*.png"], Path("in/out"))
