@@ -32,6 +32,7 @@ from fornet_keras.training.devices import (
     ALONE,
     Processes,
     join_processes,
+    leave_processes,
     on_devices,
     sum_over_devices,
     synchronize,
@@ -184,27 +185,43 @@ def test_a_launcher_of_another_backend_is_refused(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.skipif(BACKEND != "torch", reason="of torchrun")
 def test_what_torchrun_gives_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number, by which it finds its GPU; NCCL's group is taken apart at the end."""
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    missing = "^WORLD_SIZE is set without RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT; .*; start with torchrun"
-    with pytest.raises(ConfigError, match=missing):
-        join_processes()
-    launched = {"RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1", "LOCAL_RANK": "2"}
-    for name, value in launched.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.setattr("torch.cuda.set_device", set_device := Mock())
-    monkeypatch.setattr("torch.distributed.init_process_group", Mock())
+    """A number, by which it finds its GPU where there are any; the others' address, unless they have met."""
+    monkeypatch.setattr("torch.distributed.init_process_group", begin := Mock())
     monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 3)
-    monkeypatch.setattr("atexit.register", at_exit := Mock())
-    with pytest.raises(ConfigError, match="^LOCAL_RANK is 2, and here are 2 GPUs; .*--nproc-per-node 2$"):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    missing = "^WORLD_SIZE is set without RANK, MASTER_ADDR, MASTER_PORT; .*; start with torchrun"
+    with pytest.raises(ConfigError, match=missing):
+        join_processes()
+    for name, value in {"RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert join_processes() == Processes(1, 3)
+    begin.assert_called_once_with("gloo")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with pytest.raises(ConfigError, match="^WORLD_SIZE is set without LOCAL_RANK; "):
+        join_processes()
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", set_device := Mock())
+    with pytest.raises(ConfigError, match=r"^LOCAL_RANK is 2, and .* 2 GPU\(s\); .*--nproc-per-node 2, or"):
         join_processes()
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert join_processes() == Processes(1, 3)
     set_device.assert_called_once_with(1)
-    at_exit.assert_called_once()
+    assert begin.call_args.args == ("nccl",)
+    monkeypatch.delenv("RANK")
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    assert join_processes() == Processes(1, 3)
+    assert begin.call_count == 2
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="of torchrun")
+def test_processes_part_where_there_are_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.distributed.destroy_process_group", end := Mock())
+    leave_processes(ALONE)
+    assert not end.called
+    leave_processes(Processes(1, 2))
+    end.assert_called_once_with()
 
 
 @pytest.mark.skipif(
