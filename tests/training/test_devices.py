@@ -22,11 +22,12 @@ from safetensors.numpy import load_file
 
 from fornet_keras.config import Config, dump_config, read_config
 from fornet_keras.data.camvid import TABLE as CAMVID
+from fornet_keras.doctor import unseen_gpu_note
 from fornet_keras.errors import ConfigError
 from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import save_model
-from fornet_keras.training.accelerator import announce_device
+from fornet_keras.training.accelerator import announce_device, device_memory, dtype_policy, find_accelerator
 from fornet_keras.training.build import compile_model
 from fornet_keras.training.devices import (
     ALONE,
@@ -173,6 +174,36 @@ def test_a_gpu_that_stays_idle_is_noted(monkeypatch: pytest.MonkeyPatch) -> None
         lines = console.file.getvalue().splitlines()
         assert re.search(f"(TensorFlow|JAX|PyTorch) on {device}$", lines[0])
         assert ["an NVIDIA GPU that" in line for line in lines[1:]] == ([] if found else [True])
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="JAX and TensorFlow compute on what they see")
+def test_the_device_that_keras_takes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a GPU that PyTorch has and Keras, told so by KERAS_TORCH_DEVICE, leaves alone."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "NVIDIA H200")
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda: 7)
+    assert (find_accelerator(), dtype_policy("auto"), device_memory()) == (None, "float32", None)
+    monkeypatch.setattr("fornet_keras.doctor._has_nvidia_gpu", lambda: True)
+    monkeypatch.setenv("KERAS_TORCH_DEVICE", "cpu")
+    assert unseen_gpu_note("torch") is None
+    for device, name in (("cuda", "NVIDIA H200"), ("mps", "Apple GPU"), ("xpu", "xpu")):
+        x = SimpleNamespace(device=SimpleNamespace(type=device))
+        monkeypatch.setattr("keras.ops.zeros", lambda shape, x=x: x)
+        assert find_accelerator() == name
+        assert dtype_policy("auto") == ("mixed_bfloat16" if device == "cuda" else "float32")
+        assert device_memory() == (7 if device == "cuda" else None)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow")
+def test_a_hidden_gpu_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: ["GPU:0"])
+    monkeypatch.setattr(
+        "tensorflow.config.experimental.get_device_details", lambda gpu: {"compute_capability": (9, 0)}
+    )
+    assert dtype_policy("auto") == "float32"
+    monkeypatch.setattr("tensorflow.config.get_visible_devices", lambda kind: ["GPU:0"])
+    assert dtype_policy("auto") == "mixed_bfloat16"
 
 
 def test_a_launcher_of_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
