@@ -184,7 +184,7 @@ def unseen_gpu_note(backend: str) -> str | None:
 
     `pip install tensorflow` is one for CPUs, and comes first where no backend is chosen.
     """
-    if not _has_nvidia_gpu():
+    if not _has_nvidia_gpu() or (backend == "torch" and "KERAS_TORCH_DEVICE" in os.environ):
         return None
     others = [other for other in reversed(BACKENDS) if other != backend and is_installed(other)]
     fix = f"--backend {' or '.join(others)} may" if others else "docs/install.md says what to install"

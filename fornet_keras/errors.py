@@ -3,7 +3,7 @@
 import re
 
 _OUT_OF_MEMORY = re.compile(
-    "out of memory|resource_exhausted|OOM when|(can't|failed to) allocate|STATUS_ALLOC_FAILED", re.I
+    "out of memory|resource_exhausted|OOM when|(can't|failed to) allocate|ALLOC(ATION)?_FAILED", re.I
 )
 """How TensorFlow, JAX, PyTorch, CUDA, ONNX Runtime and OpenCV say it, each in an error of its own."""
 

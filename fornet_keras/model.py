@@ -1,6 +1,7 @@
 """FoRNet: the whole network, from the image to the logits, and what it learns from."""
 
 import math
+import threading
 import warnings
 from pathlib import Path
 
@@ -132,6 +133,7 @@ class FoRNet(keras.Model):
         self.image_pool_dropout = image_pool_dropout
         self.short_side = short_side
         self._predictor = None
+        self._turn = threading.Lock()  # of all predictors of it: JAX takes the weights away meanwhile
         self.loss_parts = [
             keras.metrics.Mean(name=name) for name in ("logits_loss", "coarse_loss", "selector_loss")
         ]

@@ -176,13 +176,15 @@ def open_onnx(path: Path, threads: int | None, device: str = "cpu") -> Run:
     options.intra_op_num_threads = threads or 0
     providers: list[Any] = ["CPUExecutionProvider"]
     if device == "gpu":
-        with redirect_stdout(io.StringIO()):  # what it does not find it prints
+        with redirect_stdout(io.StringIO()) as printed:
             onnxruntime.preload_dlls()  # pip's CUDA and cuDNN, where it would not look by itself
         _require_gpu("ONNX Runtime", onnxruntime.get_available_providers(), CUDA, "onnxruntime-gpu")
         providers.insert(0, (CUDA, {"use_tf32": "0"}))  # as below: else not the float32 that was proven
     session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     if device == "gpu":  # without CUDA's libraries it says so in its log, and takes the CPU
-        _require_gpu("ONNX Runtime", session.get_providers(), CUDA, "CUDA and cuDNN as it wants them")
+        missing = printed.getvalue().partition("\n")[0]
+        needs = "CUDA and cuDNN as it wants them" + f" ({missing})" * bool(missing)
+        _require_gpu("ONNX Runtime", session.get_providers(), CUDA, needs)
         session.disable_fallback()  # nor may it go on with the CPU later
     names = [output.name for output in session.get_outputs()]
     return lambda images: dict(zip(names, session.run(names, {"image": images}), strict=True))

@@ -107,7 +107,8 @@ def candidates(
     if against and on_gpu:
         raise PeerError(
             f"--against is timed on the CPU, and {on_gpu.name} runs on {on_gpu.device}; expected both on the "
-            "CPU; set the environment variable CUDA_VISIBLE_DEVICES to -1, or leave --against out"
+            "CPU; set the environment variable CUDA_VISIBLE_DEVICES to -1, for an Apple GPU "
+            "KERAS_TORCH_DEVICE to cpu, or leave --against out"
         )
     sizes = list(dict.fromkeys(candidate.size for candidate in found))
     kinds = [(runtime, "float32") for runtime in (peer_runtimes() if against else ())]

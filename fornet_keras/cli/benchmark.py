@@ -179,11 +179,11 @@ def benchmark(
 
 def _cells(row: dict[str, Any], devices: bool, memory: bool, scored: bool) -> list[str]:
     name = shown(Path(row["name"]))
-    narrow = OUTPUT.is_terminal and OUTPUT.width < 100 and len(name) > NAME_WIDTH
+    narrow = OUTPUT.is_terminal and OUTPUT.width < 100
     return [
-        f"…{name[1 - NAME_WIDTH :]}" if narrow else name,
+        f"…{name[1 - NAME_WIDTH :]}" if narrow and len(name) > NAME_WIDTH else name,
         " ".join(SHORT.get(word, word) for word in (row["runtime"], row["precision"])),
-        *[row["device"]] * devices,
+        *[row["device"].split()[0] if narrow else row["device"]] * devices,
         _or_dash(row["top_k"], "g"),
         _milliseconds(row["median_ms"]),
         _milliseconds(row["p95_ms"]),

@@ -89,7 +89,7 @@ def train(
     start_backend(backend, reads_batches=True)
     import keras
 
-    from fornet_keras.training.devices import join_processes
+    from fornet_keras.training.devices import join_processes, leave_processes
     from fornet_keras.training.train import train as run
 
     processes = join_processes()
@@ -106,6 +106,7 @@ def train(
         raise RunInterrupted(
             f"{stopped}; continue with: {command} --backend {keras.backend.backend()}", stopped.signal_number
         ) from None
+    leave_processes(processes)
     if processes.rank:
         return
     show_scores(scores, f"Best model (epoch {result['best_epoch']}) on {config.data.val_split}")

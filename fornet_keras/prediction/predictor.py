@@ -37,20 +37,18 @@ class PerSize:
 
     Args:
         model: a functional model of one image input.
+        turn: the lock of all that predict with the same weights, which JAX takes away meanwhile.
         max_sizes: sizes whose functions are kept; of one more, the one that was used longest ago goes.
-        turn: the lock of the others with the same weights, which JAX takes away while it predicts.
     """
 
-    def __init__(
-        self, model: keras.Model, max_sizes: int = MAX_SIZES, turn: threading.Lock | None = None
-    ) -> None:
+    def __init__(self, model: keras.Model, turn: threading.Lock, max_sizes: int = MAX_SIZES) -> None:
         self._model = model
         self._max_sizes = max_sizes
         # XLA takes twice the time of TensorFlow's own kernels on a CPU, and JAX is nothing without it.
         self._model.compile(jit_compile=keras.backend.backend() == "jax")
         self._functions: dict[tuple[int, ...], Any] = {}
         self.compiled = 0
-        self._turn = turn or threading.Lock()
+        self._turn = turn
 
     def __call__(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The outputs by name, for images `(batch, height, width, 3)`."""
@@ -110,10 +108,10 @@ class Predictor:
             "importance": model.output["importance"],
             "kept": model.output["kept"],
         }
-        upsample, turn = model.get_layer("logits"), threading.Lock()
+        upsample = model.get_layer("logits")
         self._stride = upsample.scale
         self._predict, self._to_enlarge = (
-            PerSize(keras.Model(model.input, labels | outputs), turn=turn)
+            PerSize(keras.Model(model.input, labels | outputs), model._turn)
             for labels in ({"label_ids": label_ids(model)}, {"cells": upsample.input[0]})
         )
 

@@ -74,7 +74,7 @@ class ViewsPredictor:
             "importance": model.output["importance"],
             "kept": model.output["kept"],
         }
-        self._predict = PerSize(keras.Model(model.input, outputs), MAX_SIZES * len(self.scales))
+        self._predict = PerSize(keras.Model(model.input, outputs), model._turn, MAX_SIZES * len(self.scales))
 
     @property
     def compiled(self) -> int:

@@ -43,15 +43,21 @@ def find_accelerator() -> str | None:
     if backend == "torch":
         import torch
 
-        if torch.cuda.is_available():
+        device = _torch_device()
+        if device == "cuda":
             return torch.cuda.get_device_name()
-        return "Apple GPU" if torch.backends.mps.is_available() else None
+        return {"cpu": None, "mps": "Apple GPU"}.get(device, device)
     if backend == "jax":
         import jax
 
         device = jax.devices()[0]
         return None if device.platform == "cpu" else device.device_kind
     return tensorflow_gpu()
+
+
+def _torch_device() -> str:
+    """What Keras computes on, which need not be a GPU that PyTorch has: `KERAS_TORCH_DEVICE=cpu`."""
+    return str(keras.ops.zeros(0).device.type)
 
 
 def tensorflow_gpu() -> str | None:
@@ -83,7 +89,7 @@ def _accelerator_has_bfloat16() -> bool:
     if backend == "torch":
         import torch
 
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+        return _torch_device() == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if backend == "jax":
         import jax
 
@@ -94,7 +100,7 @@ def _accelerator_has_bfloat16() -> bool:
 
     if tf.config.list_logical_devices("TPU"):
         return True
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
     return details.get("compute_capability", (0, 0)) >= (8, 0)
 
@@ -105,7 +111,7 @@ def device_memory() -> int | None:
     if backend == "torch":
         import torch
 
-        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+        return torch.cuda.max_memory_allocated() if _torch_device() == "cuda" else None
     if backend == "jax":
         import jax
 

@@ -73,6 +73,17 @@ def join_processes() -> Processes:
     return Processes(*join())
 
 
+def leave_processes(processes: Processes) -> None:
+    """Part from the others after a run that came to its end; else NCCL warns.
+
+    Not after an error: it waits for the others, and they may wait for this one.
+    """
+    if processes.count > 1 and keras.backend.backend() == "torch":
+        import torch
+
+        torch.distributed.destroy_process_group()
+
+
 @contextmanager
 def on_devices(count: int, batch_size: int, processes: Processes) -> Iterator[None]:
     """In the block, a model that is made and trained has its batches spread over devices.

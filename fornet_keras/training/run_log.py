@@ -80,13 +80,14 @@ class RunLog(keras.callbacks.Callback):
         steps = self.batches.steps_per_epoch
         if self.params["steps"] == steps:  # else the epoch was begun before an interruption
             self._learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        self._ahead = _reads_ahead()
         self._position = (epoch + 1) * steps - self.params["steps"]
         self._started = self._trained = time.perf_counter()
         self._waited = 0.0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         # A batch is asked for when the step before has ended, and where Keras reads ahead the next one.
-        ready = self.batches.ready.pop(self._position + batch + _reads_ahead(), 0.0)
+        ready = self.batches.ready.pop(self._position + batch + self._ahead, 0.0)
         self._waited += max(0.0, ready - self._trained)
         self._trained = time.perf_counter()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import warnings
 from collections.abc import Sequence
@@ -16,9 +15,6 @@ from fornet_keras.errors import ConfigError
 
 Tensor = Any
 
-LAUNCHED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-"""What `torchrun` sets beside `WORLD_SIZE`."""
-
 
 def join() -> tuple[int, int]:
     """Meet the other processes; return the number of this one and how many there are.
@@ -26,23 +22,24 @@ def join() -> tuple[int, int]:
     Raises:
         ConfigError: a variable of the launcher is missing, or a GPU for this process.
     """
-    if missing := [name for name in LAUNCHED if name not in os.environ]:
+    started, on_gpu = torch.distributed.is_initialized(), torch.cuda.is_available()
+    needed = () if started else ("RANK", "MASTER_ADDR", "MASTER_PORT")
+    needed += ("LOCAL_RANK",) * on_gpu
+    if missing := [name for name in needed if name not in os.environ]:
         raise ConfigError(
             f"WORLD_SIZE is set without {', '.join(missing)}; expected all of them; start with torchrun, "
             "which sets them, or unset WORLD_SIZE"
         )
-    on_gpu = torch.cuda.is_available()
     if on_gpu:
         number, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if number >= gpus:
             raise ConfigError(
-                f"LOCAL_RANK is {number}, and here are {gpus} GPUs; expected one for each process, 0 taking "
-                f"the first; start with torchrun --nproc-per-node {gpus}"
+                f"LOCAL_RANK is {number}, and this process sees {gpus} GPU(s); expected less; start with "
+                f"torchrun --nproc-per-node {gpus}, or set LOCAL_RANK=0 where each process sees its GPU alone"
             )
         torch.cuda.set_device(number)
-    if not torch.distributed.is_initialized():
+    if not started:
         torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
-        atexit.register(torch.distributed.destroy_process_group)  # else NCCL warns
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 

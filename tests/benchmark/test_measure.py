@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,8 +32,10 @@ def test_a_ratio_is_to_the_first_of_the_same_size(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(measure, "PAUSE", 0)
     found = [candidate(64, 1), candidate(96, 4), candidate(64, 3), candidate(96, 2)]
+    found[1] = replace(found[1], device="NVIDIA H200")
     rows = measure.measure(found, 1, lambda: None)
     assert [row["ratio_to_first"] for row in rows] == [1, 1, 3, 0.5]
+    assert [row["device"] for row in rows] == ["CPU", "NVIDIA H200", "CPU", "CPU"]
 
 
 def test_the_median_counts_without_the_runs_that_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:

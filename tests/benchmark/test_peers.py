@@ -38,7 +38,7 @@ def test_a_peer_on_the_cpu_is_not_timed_beside_a_model_on_a_gpu(
     from fornet_keras.benchmark import candidates
 
     monkeypatch.setattr(candidates, "find_accelerator", lambda: "NVIDIA H200")
-    with pytest.raises(PeerError, match="timed on the CPU, and .* runs on NVIDIA H200; .*VISIBLE_DEVICES to"):
+    with pytest.raises(PeerError, match="timed on the CPU, and .* runs on NVIDIA H200; .*TORCH_DEVICE to"):
         candidates.candidates([model], (64, 96), (), None, against=["segformer_b0"])
 
 

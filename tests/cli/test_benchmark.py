@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import shutil
@@ -6,6 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from fornet_keras.cli.models import note_size
 from fornet_keras.doctor import SHARED_GPU
@@ -63,6 +65,19 @@ def test_devices_are_named_where_one_is_a_gpu(
         assert result.exit_code == 0
         assert ["device" in result.stdout, "NVIDIA H200" in result.stdout] == [named, named]
     assert {name: os.environ[name] for name in SHARED_GPU} == SHARED_GPU
+
+
+def test_a_device_is_a_word_on_a_narrow_terminal(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    for room in ("benchmark", "screen"):
+        monkeypatch.setattr(f"fornet_keras.cli.{room}.OUTPUT", console)
+    timed(monkeypatch, "CPU", "NVIDIA H200")
+    assert run("benchmark", tmp_path).exit_code == 0
+    text = console.file.getvalue()
+    assert ["NVIDIA" in text, "H200" in text] == [True, False]
+    assert len(text.splitlines()) == 3 + 1 + 2 + 1, "title, head, a line, two rows, and an empty one"
 
 
 def test_a_ratio_outside_its_range(run: Run, tmp_path: Path) -> None:

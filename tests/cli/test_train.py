@@ -164,3 +164,20 @@ def test_a_dry_run_of_several_processes(run: Run, config: Path, monkeypatch: pyt
     result = run("train", "--config", config, "--dry-run")
     assert result.exit_code == 2
     assert "--dry-run measures one process; start it without the launcher" in result.stderr
+
+
+def test_processes_part_after_a_run_but_not_after_an_error(
+    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whom the others wait for must end, and not wait for them."""
+    from fornet_keras.training import devices
+
+    here = devices.Processes(1, 2)
+    train = Mock(side_effect=[TrainingError("enough"), ({}, None)])
+    monkeypatch.setattr(devices, "join_processes", lambda: here)
+    monkeypatch.setattr(devices, "leave_processes", leave := Mock())
+    monkeypatch.setattr("fornet_keras.training.train.train", train)
+    assert only_line(run("train", "--config", config).stderr) == "Error: enough"
+    assert not leave.called
+    assert run("train", "--config", config).exit_code == 0
+    leave.assert_called_once_with(here)

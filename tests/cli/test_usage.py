@@ -213,6 +213,12 @@ def test_model_that_is_a_file(run: Run, config: Path) -> None:
             1,
             "Error: out of memory (CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublas); take less",
         ),
+        (
+            RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+            1,
+            "Error: out of memory (cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED); "
+            "take less",
+        ),
         (click.ClickException("out of memory.png"), 1, "Error: out of memory.png"),
         (DataError("out of memory.png"), 1, "Error: out of memory.png"),
         (OSError("out of memory.png"), 1, "Error: out of memory.png"),

@@ -1,3 +1,4 @@
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def test_labels_of_a_larger_image_are_decided_at_its_size(
 @pytest.mark.backend
 def test_the_size_that_was_used_longest_ago_is_compiled_again() -> None:
     image = keras.Input((None, None, 3))
-    outputs = PerSize(keras.Model(image, {"means": keras.layers.AveragePooling2D(16)(image)}), max_sizes=2)
+    means = keras.Model(image, {"means": keras.layers.AveragePooling2D(16)(image)})
+    outputs = PerSize(means, threading.Lock(), max_sizes=2)
     compiled = []
     for height in (64, 32, 64, 96, 64, 32):
         assert outputs(images(height, 64))["means"].shape[1:3] == (height // 16, 4)
@@ -63,14 +65,15 @@ def test_the_size_that_was_used_longest_ago_is_compiled_again() -> None:
 
 
 @pytest.mark.backend
-def test_threads_predict_as_one_after_the_other(predict: Predictor) -> None:
-    """Also where some images are brought down and others are not."""
+def test_threads_predict_as_one_after_the_other(model: FoRNet, predict: Predictor) -> None:
+    """Also where some images are brought down and others are not, and with two predictors of a model."""
+    ways = [model.predict_image, predict, predict, predict]
     sizes = [SIZE, (64, 96), (33, 130), (140, 200)]
     pictures = [np.roll(images(*sizes[index % 4])[0], index) for index in range(32)]
     short_sides = [SIZE[0]] * len(pictures)
     expected = list(map(predict, pictures, short_sides))
     with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(predict, pictures, short_sides))
+        found = list(pool.map(lambda way, *image: way(*image), ways * 8, pictures, short_sides))
     for ours, theirs in zip(found, expected, strict=True):
         for name in theirs:
             np.testing.assert_array_equal(ours[name], theirs[name])

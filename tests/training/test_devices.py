@@ -22,16 +22,18 @@ from safetensors.numpy import load_file
 
 from fornet_keras.config import Config, dump_config, read_config
 from fornet_keras.data.camvid import TABLE as CAMVID
+from fornet_keras.doctor import unseen_gpu_note
 from fornet_keras.errors import ConfigError
 from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import save_model
-from fornet_keras.training.accelerator import announce_device
+from fornet_keras.training.accelerator import announce_device, device_memory, dtype_policy, find_accelerator
 from fornet_keras.training.build import compile_model
 from fornet_keras.training.devices import (
     ALONE,
     Processes,
     join_processes,
+    leave_processes,
     on_devices,
     sum_over_devices,
     synchronize,
@@ -174,6 +176,36 @@ def test_a_gpu_that_stays_idle_is_noted(monkeypatch: pytest.MonkeyPatch) -> None
         assert ["an NVIDIA GPU that" in line for line in lines[1:]] == ([] if found else [True])
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="JAX and TensorFlow compute on what they see")
+def test_the_device_that_keras_takes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a GPU that PyTorch has and Keras, told so by KERAS_TORCH_DEVICE, leaves alone."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "NVIDIA H200")
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda: 7)
+    assert (find_accelerator(), dtype_policy("auto"), device_memory()) == (None, "float32", None)
+    monkeypatch.setattr("fornet_keras.doctor._has_nvidia_gpu", lambda: True)
+    monkeypatch.setenv("KERAS_TORCH_DEVICE", "cpu")
+    assert unseen_gpu_note("torch") is None
+    for device, name in (("cuda", "NVIDIA H200"), ("mps", "Apple GPU"), ("xpu", "xpu")):
+        x = SimpleNamespace(device=SimpleNamespace(type=device))
+        monkeypatch.setattr("keras.ops.zeros", lambda shape, x=x: x)
+        assert find_accelerator() == name
+        assert dtype_policy("auto") == ("mixed_bfloat16" if device == "cuda" else "float32")
+        assert device_memory() == (7 if device == "cuda" else None)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow")
+def test_a_hidden_gpu_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: ["GPU:0"])
+    monkeypatch.setattr(
+        "tensorflow.config.experimental.get_device_details", lambda gpu: {"compute_capability": (9, 0)}
+    )
+    assert dtype_policy("auto") == "float32"
+    monkeypatch.setattr("tensorflow.config.get_visible_devices", lambda kind: ["GPU:0"])
+    assert dtype_policy("auto") == "mixed_bfloat16"
+
+
 def test_a_launcher_of_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert join_processes() is ALONE
     foreign = {"tensorflow": "TF_CONFIG", "jax": "WORLD_SIZE", "torch": "KERAS_DISTRIBUTION_NUM_PROCESSES"}
@@ -184,27 +216,43 @@ def test_a_launcher_of_another_backend_is_refused(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.skipif(BACKEND != "torch", reason="of torchrun")
 def test_what_torchrun_gives_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number, by which it finds its GPU; NCCL's group is taken apart at the end."""
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    missing = "^WORLD_SIZE is set without RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT; .*; start with torchrun"
-    with pytest.raises(ConfigError, match=missing):
-        join_processes()
-    launched = {"RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1", "LOCAL_RANK": "2"}
-    for name, value in launched.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.setattr("torch.cuda.set_device", set_device := Mock())
-    monkeypatch.setattr("torch.distributed.init_process_group", Mock())
+    """A number, by which it finds its GPU where there are any; the others' address, unless they have met."""
+    monkeypatch.setattr("torch.distributed.init_process_group", begin := Mock())
     monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 3)
-    monkeypatch.setattr("atexit.register", at_exit := Mock())
-    with pytest.raises(ConfigError, match="^LOCAL_RANK is 2, and here are 2 GPUs; .*--nproc-per-node 2$"):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    missing = "^WORLD_SIZE is set without RANK, MASTER_ADDR, MASTER_PORT; .*; start with torchrun"
+    with pytest.raises(ConfigError, match=missing):
+        join_processes()
+    for name, value in {"RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert join_processes() == Processes(1, 3)
+    begin.assert_called_once_with("gloo")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with pytest.raises(ConfigError, match="^WORLD_SIZE is set without LOCAL_RANK; "):
+        join_processes()
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", set_device := Mock())
+    with pytest.raises(ConfigError, match=r"^LOCAL_RANK is 2, and .* 2 GPU\(s\); .*--nproc-per-node 2, or"):
         join_processes()
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert join_processes() == Processes(1, 3)
     set_device.assert_called_once_with(1)
-    at_exit.assert_called_once()
+    assert begin.call_args.args == ("nccl",)
+    monkeypatch.delenv("RANK")
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    assert join_processes() == Processes(1, 3)
+    assert begin.call_count == 2
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="of torchrun")
+def test_processes_part_where_there_are_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.distributed.destroy_process_group", end := Mock())
+    leave_processes(ALONE)
+    assert not end.called
+    leave_processes(Processes(1, 2))
+    end.assert_called_once_with()
 
 
 @pytest.mark.skipif(
