@@ -14,6 +14,7 @@ which costs it a third more at 3:4. Its attention's products of queries, keys an
 import argparse
 import json
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -68,8 +69,9 @@ class PeerPredictor:
 
     def __init__(self, model, short_side):
         self.num_classes, self.short_side = model.output.shape[-1], short_side
-        self.predict = PerSize(keras.Model(model.input, {"label_ids": LabelIds()(model.output)}))
-        self.to_enlarge = PerSize(keras.Model(model.input, {"logits": model.output}))
+        turn = threading.Lock()
+        self.predict = PerSize(keras.Model(model.input, {"label_ids": LabelIds()(model.output)}), turn)
+        self.to_enlarge = PerSize(keras.Model(model.input, {"logits": model.output}), turn)
 
     @property
     def compiled(self):

@@ -66,16 +66,16 @@ def show_table(
 @contextmanager
 def tracking() -> Iterator[Callable[[Iterable[Any], int | None, str], Iterable[Any]]]:
     """Hand out `track(items, total, description)`, which yields the items and shows a bar while it does."""
-    with _progress() as progress:
+    with progress() as bar:
 
         def track(items: Iterable[Any], total: int | None, description: str) -> Iterator[Any]:
-            task = progress.add_task(description, total=total)
+            task = bar.add_task(description, total=total)
             try:
                 for item in items:
                     yield item
-                    progress.advance(task)
+                    bar.advance(task)
             finally:
-                progress.remove_task(task)
+                bar.remove_task(task)
 
         yield track
 
@@ -83,17 +83,17 @@ def tracking() -> Iterator[Callable[[Iterable[Any], int | None, str], Iterable[A
 @contextmanager
 def counting(description: str, total: int) -> Iterator[Callable[..., None]]:
     """Hand out `advance(…)`, to be called after each of `total` steps with anything."""
-    with _progress() as progress:
-        task = progress.add_task(description, total=total)
+    with progress() as bar:
+        task = bar.add_task(description, total=total)
 
         def advance(*_: Any) -> None:
-            progress.advance(task)
+            bar.advance(task)
 
         yield advance
 
 
-def _progress() -> Progress:
-    # Transient: what lasts is the result.
+def progress() -> Progress:
+    """Bars on standard error, where that is a terminal; transient: what lasts is the result."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),

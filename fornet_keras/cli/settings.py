@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fornet_keras.cli.screen import ERRORS, counting
+from fornet_keras.cli.screen import ERRORS, progress
 from fornet_keras.config import Config, read_config
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.scan import CACHE, scan, usable
@@ -44,8 +44,13 @@ def validation_data(config_file: Path | None, data_folder: Path | None, split: s
 
 def look_through(dataset: Dataset, workers: int, cache: Path | None = None) -> ScanReport:
     """Scan a data set behind a progress bar."""
-    with counting(f"looking through {dataset.split}", len(dataset)) as advance:
-        return scan(dataset, workers, advance, cache, ERRORS.print)
+    with progress() as bar:
+        task = bar.add_task(f"looking through {dataset.split}", total=None)
+
+        def show(done: int, total: int) -> None:  # of the bad samples of a kept report, or of all
+            bar.update(task, completed=done, total=total)
+
+        return scan(dataset, workers, show, cache, ERRORS.print)
 
 
 def look_through_to_use(dataset: Dataset, config: Config) -> Dataset:

@@ -26,7 +26,8 @@ MAX_CLASSES = 200
 """More values than this are not classes: ADE20K has 150, COCO-Stuff 182."""
 
 _MAX_BLENDS = 64
-"""More colours than this, or values up to near 255, are smoothed edges or photos."""
+"""More colours than this, or values up to near 255, are smoothed edges or photos. What is smoothed between
+values up to `MAX_CLASSES` is not told from classes."""
 
 _LABEL_FOLDERS = ("labels", "masks", "annotations")
 _LAYOUTS: tuple[dict[str, Any], ...] = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from rich.console import Console
 
@@ -44,9 +46,9 @@ def find_accelerator() -> str | None:
         import torch
 
         device = _torch_device()
-        if device == "cuda":
-            return torch.cuda.get_device_name()
-        return {"cpu": None, "mps": "Apple GPU"}.get(device, device)
+        if device.type == "cuda":
+            return torch.cuda.get_device_name(device)
+        return {"cpu": None, "mps": "Apple GPU"}.get(device.type, device.type)
     if backend == "jax":
         import jax
 
@@ -55,9 +57,9 @@ def find_accelerator() -> str | None:
     return tensorflow_gpu()
 
 
-def _torch_device() -> str:
-    """What Keras computes on, which need not be a GPU that PyTorch has: `KERAS_TORCH_DEVICE=cpu`."""
-    return str(keras.ops.zeros(0).device.type)
+def _torch_device() -> Any:
+    """What Keras computes on, which need not be PyTorch's first GPU: `KERAS_TORCH_DEVICE=cpu`."""
+    return keras.ops.zeros(0).device
 
 
 def tensorflow_gpu() -> str | None:
@@ -89,7 +91,8 @@ def _accelerator_has_bfloat16() -> bool:
     if backend == "torch":
         import torch
 
-        return _torch_device() == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        device = _torch_device()
+        return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     if backend == "jax":
         import jax
 
@@ -111,7 +114,8 @@ def device_memory() -> int | None:
     if backend == "torch":
         import torch
 
-        return torch.cuda.max_memory_allocated() if _torch_device() == "cuda" else None
+        device = _torch_device()
+        return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     if backend == "jax":
         import jax
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -90,7 +91,7 @@ def _measure(
         seconds += clock_alone.total(training.selector_epochs * steps)
     others = 3 if training.selector_epochs else 1  # before and after the Selector's epochs, and at the end
     seconds += (passes + others) * len(val_set) * val_seconds
-    compiled = _compiled_sizes(val_set, config.data.short_side, passes, others)
+    compiled = _compiled_sizes(val_set, config, passes, others)
     seconds += compiled * max(0.0, first - val_seconds)
     return {
         "steps": training.epochs * steps,
@@ -104,14 +105,15 @@ def _measure(
     }
 
 
-def _compiled_sizes(val_set: Dataset, short_side: int | None, passes: int, others: int) -> int:
+def _compiled_sizes(val_set: Dataset, config: Config, passes: int, others: int) -> int:
     """How often a size is compiled: `passes` validations are of one network, `others` of one each."""
     if keras.backend.backend() == "torch":  # which compiles nothing: its first image alone takes longer
         return 1 + others
-    sizes = (image_size(sample.image) for sample in val_set.samples)
+    with ThreadPoolExecutor(config.training.workers) as pool:
+        sizes = list(pool.map(image_size, [sample.image for sample in val_set.samples]))
     return sum(
         len(kind) * (1 + others if len(kind) <= MAX_SIZES else passes + others)
-        for kind in predicted_sizes(sizes, short_side)
+        for kind in predicted_sizes(sizes, config.data.short_side)
     )
 
 

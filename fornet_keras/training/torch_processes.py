@@ -22,8 +22,10 @@ def join() -> tuple[int, int]:
     Raises:
         ConfigError: a variable of the launcher is missing, or a GPU for this process.
     """
-    started, on_gpu = torch.distributed.is_initialized(), torch.cuda.is_available()
-    needed = () if started else ("RANK", "MASTER_ADDR", "MASTER_PORT")
+    started = torch.distributed.is_initialized()
+    # What Keras computes on would tell too, but only after it has taken the first GPU's memory.
+    on_gpu = torch.cuda.is_available() and not os.environ.get("KERAS_TORCH_DEVICE", "").startswith("cpu")
+    needed: tuple[str, ...] = () if started else ("RANK", "MASTER_ADDR", "MASTER_PORT")
     needed += ("LOCAL_RANK",) * on_gpu
     if missing := [name for name in needed if name not in os.environ]:
         raise ConfigError(

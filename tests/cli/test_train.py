@@ -139,12 +139,18 @@ def test_an_estimate_counts_the_sizes_that_are_compiled(
         samples.append(Sample(tmp_path / f"{height}.png"))
         Image.new("RGB", (height * 2, height)).save(samples[-1].image)
     val_set = Dataset("harbour", "val", tmp_path, TABLE, tuple(samples))
+
+    def config(short_side: int | None) -> SimpleNamespace:
+        return SimpleNamespace(
+            data=SimpleNamespace(short_side=short_side), training=SimpleNamespace(workers=2)
+        )
+
     monkeypatch.setattr("keras.backend.backend", lambda: "jax")
     for most, short_side, compiled in ((8, None, 3 * 2), (2, None, 3 * 11), (2, 100, 3 * 2), (1, 64, 2 * 2)):
         monkeypatch.setattr(dry_run, "MAX_SIZES", most)
-        assert dry_run._compiled_sizes(val_set, short_side, passes=10, others=1) == compiled
+        assert dry_run._compiled_sizes(val_set, config(short_side), passes=10, others=1) == compiled
     monkeypatch.setattr("keras.backend.backend", lambda: "torch")
-    assert dry_run._compiled_sizes(val_set, None, passes=10, others=1) == 2
+    assert dry_run._compiled_sizes(val_set, config(None), passes=10, others=1) == 2
 
 
 def test_devices_are_a_setting(

@@ -180,15 +180,15 @@ def test_a_gpu_that_stays_idle_is_noted(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_device_that_keras_takes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a GPU that PyTorch has and Keras, told so by KERAS_TORCH_DEVICE, leaves alone."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "NVIDIA H200")
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
-    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda: 7)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: f"NVIDIA H200 {device.index}")
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda device: 7)
     assert (find_accelerator(), dtype_policy("auto"), device_memory()) == (None, "float32", None)
     monkeypatch.setattr("fornet_keras.doctor._has_nvidia_gpu", lambda: True)
     monkeypatch.setenv("KERAS_TORCH_DEVICE", "cpu")
     assert unseen_gpu_note("torch") is None
-    for device, name in (("cuda", "NVIDIA H200"), ("mps", "Apple GPU"), ("xpu", "xpu")):
-        x = SimpleNamespace(device=SimpleNamespace(type=device))
+    for device, name in (("cuda", "NVIDIA H200 1"), ("mps", "Apple GPU"), ("xpu", "xpu")):
+        x = SimpleNamespace(device=SimpleNamespace(type=device, index=1))
         monkeypatch.setattr("keras.ops.zeros", lambda shape, x=x: x)
         assert find_accelerator() == name
         assert dtype_policy("auto") == ("mixed_bfloat16" if device == "cuda" else "float32")
@@ -229,6 +229,10 @@ def test_what_torchrun_gives_each_process(monkeypatch: pytest.MonkeyPatch) -> No
     assert join_processes() == Processes(1, 3)
     begin.assert_called_once_with("gloo")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with monkeypatch.context() as patch:
+        patch.setenv("KERAS_TORCH_DEVICE", "cpu")
+        assert join_processes() == Processes(1, 3)
+    assert begin.call_args.args == ("gloo",)
     with pytest.raises(ConfigError, match="^WORLD_SIZE is set without LOCAL_RANK; "):
         join_processes()
     monkeypatch.setenv("LOCAL_RANK", "2")
@@ -243,7 +247,7 @@ def test_what_torchrun_gives_each_process(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("RANK")
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
     assert join_processes() == Processes(1, 3)
-    assert begin.call_count == 2
+    assert begin.call_count == 3
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="of torchrun")
