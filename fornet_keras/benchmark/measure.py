@@ -21,6 +21,7 @@ WARM_UP = 2
 MAX_DRAWN = 1024
 """Pixels of the shorter side that a scene is drawn at: a larger one takes seconds."""
 CPU = "CPU"
+"""What a row without a GPU runs on."""
 PAUSE = 0.1
 """Seconds before a candidate runs, in which the threads of the one before fall asleep."""
 
