@@ -150,7 +150,7 @@ def inspect(
     batches: int,
     json_file: Path | None,
 ) -> None:
-    """Count a split's classes, and draw its first samples with their labels, augmented as in training."""
+    """Count a split's classes, and draw a first few batches with their labels, as training picks them."""
     config = read_settings(config_file, data_folder, overrides)
     dataset = _open(config.data, split or config.data.train_split)
     report = look_through(dataset, config.training.workers)
