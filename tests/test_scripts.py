@@ -1,0 +1,285 @@
+"""The scripts that nothing imports: each as its command, in this process, on frames in CamVid's layout."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from fornet_keras.cli.root import root
+from fornet_keras.config import read_config
+from fornet_keras.data.camvid import TABLE
+from fornet_keras.data.images import read_image
+from fornet_keras.data.sources import open_dataset
+from fornet_keras.errors import ConfigError
+from fornet_keras.evaluation.evaluate import evaluate
+from fornet_keras.model import FoRNet
+from fornet_keras.model_folder import load_model, save_model
+from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.training.build import build_model
+from tests.model.tiny import randomize, tiny_model
+from tests.training.conftest import write_split
+
+# Once, and there: PyTorch alone neither traces nor compiles each of a dozen networks.
+pytestmark = [
+    pytest.mark.backend,
+    pytest.mark.skipif(keras.backend.backend() != "torch", reason="runs on PyTorch alone"),
+]
+
+ROOT = Path(__file__).parents[1]
+CONFIG = """
+data: {format: camvid}
+augment: {crop: [64, 96]}
+model: {preset: pico}
+training: {epochs: 1, batch_size: 2, workers: 1}
+"""
+
+Run = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three frames to train on and two to validate on, void among their labels; no name is there twice."""
+    folder = tmp_path_factory.mktemp("camvid")
+    for split, count in (("train", 3), ("val", 2)):
+        write_split(folder, split, count, 64, 96)
+        for file in [*(folder / split).glob("*/*.png")]:
+            file.rename(file.with_name(f"{split}_{file.name}"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("config") / "config.yaml"
+    file.write_text(CONFIG)
+    return file
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of random weights: what the branch corrects is seen."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(randomize(tiny_model(num_classes=TABLE.num_classes)), TABLE, folder)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _importable() -> Iterator[None]:
+    """And without two charts of each training, which take longer than it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for folder in ("benchmarks", "saved_models"):
+            patch.syspath_prepend(ROOT / folder)
+        for chart in ("save_confusion_matrix", "save_class_bars"):
+            patch.setattr(f"fornet_keras.training.report.{chart}", lambda *_: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, config: Path) -> Run:
+    """Call a script's `main` with arguments, `--config` and `--data`; `changes` are of its own names."""
+
+    def run(name: str, *arguments: object, on_data: bool = True, **changes: object) -> None:
+        script = import_module(name)
+        given = [*arguments, "--config", config, "--data", data] if on_data else [*arguments]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [f"{name}.py", *map(str, given)])
+            for changed, value in changes.items():
+                patch.setattr(script, changed, value)
+            script.main()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def ablation(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three rows of two trainings."""
+    folder = tmp_path_factory.mktemp("ablation") / "rows"
+    rows = ("coarse only", "branch everywhere", "entropy")
+    quick = partial(import_module("ablation").time_labels, repeats=1)
+    run("ablation", "--output", folder, "--rows", *rows, time_labels=quick)
+    return folder
+
+
+@cache
+def scores(model: Path, ratio: float, data: Path) -> dict[str, Any]:
+    """What the package itself finds."""
+    network, _ = load_model(model, ratio)
+    return evaluate(Predictor(network), open_dataset("camvid", data, "val")).as_json()
+
+
+def test_ablation(ablation: Path, data: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads((ablation / "table.json").read_text())
+    coarse, everywhere, entropy = rows.values()
+    assert everywhere["miou"] == scores(ablation / "base", 1.0, data)["miou"]
+    assert coarse["error_coverage"] is None and everywhere["error_coverage"] == 1
+    assert 0 < entropy["error_coverage"] < 1
+    assert coarse["gmacs"] < entropy["gmacs"] < everywhere["gmacs"]
+    assert all(row["ms"] > 0 for row in rows.values())
+    frozen = load_model(ablation / "coarse_only" / "best")[0].get_layer("branch").project
+    assert not any(np.any(weight) for weight in frozen.get_weights())
+    capsys.readouterr()
+    run("ablation", "--output", ablation, "--rows", "coarse only", train=None)  # which is there
+    assert f"{coarse['miou']:.3f}" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="made for model.preset s"):
+        run("ablation", "--output", ablation)
+
+
+def test_every_training_of_the_ablation_can_be_built(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, built = import_module("ablation"), {}
+
+    def build(config: Any, folder: Path, *_: object, **__: object) -> None:
+        built[folder.name] = build_model(config, TABLE.num_classes).count_params()
+
+    monkeypatch.setattr(script, "train", build)
+    for name in script.TRAININGS:
+        script.trained(name, read_config(config), tmp_path / name)
+    assert built["coarse_only"] < built["base"] < built["dense"]
+    assert {training for training, _, _ in script.ROWS.values()} == {*built}
+
+
+def test_ship(ablation: Path, model: Path, data: Path, config: Path, run: Run, tmp_path: Path) -> None:
+    source, folder = shutil.copytree(ablation / "base", tmp_path / "run"), tmp_path / "shipped"
+    shutil.copytree(model, source / "best", dirs_exist_ok=True)  # whose labels are of many classes
+    run("ship", source, "--name", "shipped", FOLDER=tmp_path, RATIOS=(0.25, 1.0))
+    assert load_model(folder)[1].names == TABLE.names
+    half, whole = (path / "weights.safetensors" for path in (folder, source / "best"))
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert (metrics["trained_on"], metrics["split"], metrics["num_images"]) == ("train", "val", 2)
+    assert [*metrics["by_top_k"]] == ["0.25", "1.0"]
+    for ratio, found in metrics["by_top_k"].items():
+        assert found["miou"] == scores(folder, float(ratio), data)["miou"], "of what is shipped"
+        assert {*found["band_miou"]} == {"1", "3", "5"}
+        assert "image_miou" not in found
+    assert (folder / "log.csv").read_bytes() == (source / "log.csv").read_bytes()
+    assert str(ablation.parent) not in (folder / "config.yaml").read_text()
+    assert str(data) not in (folder / "config.yaml").read_text()
+    shown = np.unique(read_image(folder / "worst.png").reshape(-1, 3), axis=0).tolist()
+    assert [0, 0, 0] in shown and [230, 40, 40] in shown, "void and mistakes"
+    photograph = read_image(data / "val" / "images" / "val_0.png")
+    assert np.isin(photograph, read_image(source / "pictures" / "worst.png")).all()
+    named = read_config(config, ["model.weights=/home/me/before", "loss.teacher=/home/me/teacher"])
+    kept = import_module("ship").without_paths(named)
+    assert (kept.model.weights, kept.loss.teacher) == ("before", "teacher")
+
+
+def test_hard_regions(model: Path, data: Path, run: Run, tmp_path: Path) -> None:
+    time_dial, file = import_module("hard_regions").time_dial, tmp_path / "found.json"
+
+    def once_and_small(network: FoRNet, image: np.ndarray) -> Any:
+        return time_dial(network, image[:64, :96], repeats=1)
+
+    run("hard_regions", model, "--json", file, RATIOS=(0.25, 1.0), time_dial=once_and_small)
+    found = json.loads(file.read_text())
+    rows = {(row["choice"], row["ratio"]): row for row in found["scores"]}
+    assert {choice for choice, _ in rows} == {"selector", "entropy", "random", "oracle"}
+    for ratio in (0.25, 1.0):
+        expected = scores(model, ratio, data)
+        for key in ("miou", "error_coverage"):
+            assert rows["selector", ratio][key] == pytest.approx(expected[key]), "the network's own regions"
+    coverage = {choice: rows[choice, 0.25]["error_coverage"] for choice, _ in rows}
+    assert 0 < coverage["random"] < coverage["oracle"] == max(coverage.values()) < 1
+    assert {rows[choice, 1.0]["error_coverage"] for choice in coverage} == {1.0}
+    few, every, *_ = found["times"]
+    assert few["size"] == [64, 96] and few["median_ms"] > 0 and every["speedup"] == 1
+    assert few["macs"] < every["macs"] and few["macs_saved"] > 0
+
+
+def test_region_size(model: Path, data: Path, run: Run, tmp_path: Path) -> None:
+    run("region_size", model, "--json", tmp_path / "found.json")
+    every, *rows = json.loads((tmp_path / "found.json").read_text())
+    assert every["coverage"] == 1 and every["miou"] == pytest.approx(scores(model, 1.0, data)["miou"])
+    by_cell = {(row["size"], row["ratio"], row["ranking"]): row["coverage"] for row in rows}
+    assert {(size, ranking) for size, _, ranking in by_cell} == {
+        (size, ranking) for size in (8, 16, 32) for ranking in ("entropy", "weighted", "oracle")
+    }
+    for (size, ratio, _), coverage in by_cell.items():
+        assert 0 < coverage <= by_cell[size, ratio, "oracle"] < 1
+
+
+def test_left_out(data: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def train(command: list[object]) -> SimpleNamespace:
+        assert command[:2] == [sys.executable, ROOT / "cli.py"]
+        result = CliRunner().invoke(root, [*map(str, command[2:])])
+        return SimpleNamespace(returncode=result.exit_code)
+
+    def refuse(command: list[object]) -> None:
+        raise AssertionError(command)
+
+    output = tmp_path / "left_out"
+    arguments = ("--output", output, "--set", "training.epochs=1")
+    for start in (train, refuse):  # the second time it is there
+        run("left_out", "train_1", *arguments, subprocess=SimpleNamespace(run=start))
+    frames = {path.relative_to(output / "data").as_posix() for path in output.glob("data/*/labels/*")}
+    trained = {f"train/labels/{name}.png" for name in ("train_0", "train_2", "val_0", "val_1")}
+    assert frames == trained | {"val/labels/train_1.png"}
+    found = json.loads((output / "scores.json").read_text())
+    assert found["settings"]["arguments"] == ["--set", "training.epochs=1"]
+    [of_seed] = found["by_seed"]
+    assert 0 <= of_seed["miou"] <= 1 and {*of_seed["iou"]} == {*TABLE.names}
+    assert f"train_1, left out, seed 0: mIoU {of_seed['miou']:.4f}" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="holds other frames"):
+        run("left_out", "train_2", *arguments)
+
+
+def test_side_by_side(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A convolution in the place of KerasHub's nets, whose names and arguments this does not try."""
+
+    def peer(models: object, num_classes: int, size: tuple[int, int]) -> keras.Model:
+        return keras.Sequential([keras.Input((*size, 3)), keras.layers.Conv2D(num_classes, 1)])
+
+    nets = ("fornet_pico", "deeplab_v3_plus_resnet18")
+    file = tmp_path / "rows.json"
+    asked = ("--output", file, "--epochs", 1, "--size", 64, 96)
+    changes = {"NETS": nets, "import_library": lambda name: None, "deeplab": peer}
+    run("side_by_side", *asked, "--nets", *nets, **changes)
+    rows = json.loads(file.read_text())["rows"]
+    assert [*rows] == [*nets]
+    for row in rows.values():
+        assert 0 <= row["miou"] <= 1 and 0 <= row["band_miou"] <= 1 and 0 <= row["thin_miou"] <= 1
+        assert row["ms"] > 0 and row["train_seconds"] > 0 and row["epochs"] == 1
+    assert rows[nets[0]]["parameters"] == tiny_model(num_classes=TABLE.num_classes).count_params()
+    assert rows[nets[1]]["parameters"] == 4 * TABLE.num_classes
+    assert rows[nets[1]]["macs"] >= 3 * TABLE.num_classes * 64 * 96
+    run("side_by_side", *asked, "--nets", nets[0], train_and_score=None, **changes)  # which is there
+    with pytest.raises(ConfigError, match="holds rows of other settings"):
+        run("side_by_side", *asked, "--set", "training.seed=1", **changes)
+
+
+def test_proportions(model: Path, data: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run("proportions", model, PROPORTIONS={"3:2": 3 / 2, "3:4": 3 / 4})
+    head, _, *rows = (line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines())
+    assert head == ["width:height", "stretched", "letterboxed", "own size"]
+    assert [row[0] for row in rows] == ["3:2", "3:4"]
+    assert rows[0][3] == f"{scores(model, 0.5, data)['miou']:.3f}", "3:2 is the whole image"
+    assert all(0 <= float(score) <= 1 for row in rows for score in row[1:])
+
+
+def test_input_pipeline(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--workers", 2, "--batches", 2, "--rounds", 1, "--json", tmp_path / "found.json")
+    run("input_pipeline", *options)
+    rows = json.loads((tmp_path / "found.json").read_text())
+    assert len({row["name"] for row in rows}) == 6 and rows[0]["ratio"] == 1
+    assert all(row["images_per_second"] > 0 and row["cpu_ms_per_image"] > 0 for row in rows)
+    assert "camvid, batches of 2 crops of 64x96" in capsys.readouterr().out
+
+
+def test_branch_time(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--filters", 8, "--channels", 4)
+    for more in ((), ("--plain",)):
+        sizes = {"HEIGHT": 16, "WIDTH": 32, "REPEATS": 1, "CASES": [(4, 1.0), (4, 0.3), (8, 1.0), (8, 0.3)]}
+        run("branch_time", *options, *more, on_data=False, **sizes)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 * 4
+    assert lines[0].startswith("regions of  16 pixels, ratio 1.0 ") and lines[0].endswith(" 1.00x")
