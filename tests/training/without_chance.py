@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.config import read_config
+from tests.untraced import untraced
 
 
 def main(devices: int, config_file: str, output: str) -> None:
@@ -24,19 +25,24 @@ def main(devices: int, config_file: str, output: str) -> None:
         (cpu,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration()] * devices
         tf.config.set_logical_device_configuration(cpu, parts)
+        # It takes longer than it saves two steps.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     from fornet_keras.layers.topk_gate import TopKGate
+    from fornet_keras.training import train, validation
     from fornet_keras.training.devices import join_processes
     from fornet_keras.training.dry_run import dry_run
-    from fornet_keras.training.train import train
 
     TopKGate._explore = lambda self, order, kept: order
+    # On one device as ever, and what is compared is not of them.
+    validation.evaluate = untraced()(validation.evaluate)
+    train.save_pictures = lambda *_: None
     config = read_config(config_file)
     training = config.training.model_copy(update={"devices": devices})
     config = config.model_copy(update={"training": training})
     if devices > 1 and os.environ["KERAS_BACKEND"] == "jax":  # whose arrays know where they lie
         training = training.model_copy(update={"selector_epochs": 1})
         dry_run(config.model_copy(update={"training": training}), Console(quiet=True))
-    train(config, Path(output), resume=True, processes=join_processes())
+    train.train(config, Path(output), resume=True, processes=join_processes())
 
 
 if __name__ == "__main__":
