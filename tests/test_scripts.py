@@ -233,7 +233,7 @@ def test_left_out(data: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFi
         run("left_out", "train_2", *arguments)
 
 
-def test_side_by_side(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_side_by_side(run: Run, tmp_path: Path) -> None:
     """A convolution in the place of KerasHub's nets, whose names and arguments this does not try."""
 
     def peer(models: object, num_classes: int, size: tuple[int, int]) -> keras.Model:
@@ -283,3 +283,9 @@ def test_branch_time(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 * 4
     assert lines[0].startswith("regions of  16 pixels, ratio 1.0 ") and lines[0].endswith(" 1.00x")
+
+
+def test_serve_load_says_what_it_takes() -> None:
+    """It starts a server over exported models, which only TensorFlow makes."""
+    result = CliRunner().invoke(import_module("serve_load").main, ["--help"])
+    assert (result.exit_code, "--clients" in result.output) == (0, True)
