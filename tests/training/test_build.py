@@ -142,6 +142,13 @@ def test_accumulated_steps_are_one_with_their_mean_gradient(
     assert np.linalg.norm(changes[1][0] - mean) > 0.1 * np.linalg.norm(mean), "the batches differ"
 
 
+def test_sgd_is_as_configured(make_config: MakeConfig) -> None:
+    model: Any = None  # whose backbone learns as the rest does
+    config = make_config(training={"optimizer": "sgd", "momentum": 0.8, "clip_norm": 2.0})
+    optimizer = _make_optimizer(model, config, steps_per_epoch=2)
+    assert (optimizer.momentum, optimizer.nesterov, optimizer.global_clipnorm) == (0.8, True, 2.0)
+
+
 def test_an_average_is_of_changes_not_of_batches(make_config: MakeConfig) -> None:
     """Two steps that change the weights once let the average forget as much as one."""
     model: Any = None  # whose backbone learns as the rest does
