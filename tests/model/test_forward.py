@@ -40,6 +40,19 @@ def test_float_and_integer_images_are_the_same(model: FoRNet) -> None:
     np.testing.assert_allclose(whole, image / 63.75 - 2, atol=1e-6)  # 0…255 becomes -2…2
 
 
+def test_weights_go_on_meaning_what_they_meant(model: FoRNet) -> None:
+    """What they gave once, written down: a saved model, of another version, is still the same."""
+    outputs = numpy_outputs(model, images(64, 96))
+    for name, means, deviations in (
+        ("logits", [0.83733, -0.59009, -1.81492], [1.29066, 3.49671, 1.59043]),
+        ("coarse_logits", [1.37902, -3.60528, -2.51270], [0.66669, 0.75369, 1.36347]),
+    ):
+        np.testing.assert_allclose(outputs[name].mean((0, 1, 2)), means, rtol=1e-3, err_msg=name)
+        np.testing.assert_allclose(outputs[name].std((0, 1, 2)), deviations, rtol=1e-3, err_msg=name)
+    first_row = [-0.31509, 0.14853, 0.40174, 0.48618, 0.27951, -0.05616]
+    np.testing.assert_allclose(outputs["importance"][0, 0], first_row, atol=1e-3)
+
+
 def test_the_most_important_half_is_kept(model: FoRNet) -> None:
     outputs = numpy_outputs(model, images(64, 96))
     for importance, kept in zip(outputs["importance"], outputs["kept"], strict=True):
