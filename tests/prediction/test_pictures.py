@@ -18,6 +18,24 @@ def test_overlay_mixes_colours_and_leaves_void_as_it_is() -> None:
     assert overlay(image, label_ids, TABLE).tolist() == [[[115, 45, 45], [100, 100, 100]]]
 
 
+def test_overlay_of_another_image_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the image's height and width \(2, 2\); received \(1, 2\): give"):
+        overlay(np.zeros((2, 2, 3), np.uint8), np.zeros((1, 2), np.uint8), TABLE)
+
+
+def test_importance_of_an_image_that_was_brought_down() -> None:
+    """The map has the size of the image, of which a region covers more pixels."""
+    image = np.full((80, 120, 3), 200, np.uint8)
+    importance, kept = np.array([[0.1, 0.5], [0.1, 0.5]]), np.zeros((2, 2), bool)
+    small = importance_map(image[:40, :60], importance, kept, region_size=32)
+    large = importance_map(image, importance, kept, region_size=32, short_side=40)
+    np.testing.assert_array_equal(large, small.repeat(2, 0).repeat(2, 1))
+    with pytest.raises(
+        ValueError, match=r"of the \(3, 4\) regions of 32 pixels in 80x120; received \(2, 2\)"
+    ):
+        importance_map(image, importance, kept, region_size=32)
+
+
 def test_importance_frames_kept_regions() -> None:
     image = np.full((40, 60, 3), 200, np.uint8)  # the last row and column of regions are cut off
     importance = np.array([[0.5, 0.5], [0.5, 0.5]])
