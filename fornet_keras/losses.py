@@ -5,6 +5,9 @@ from keras import ops
 
 from fornet_keras.data.dataset import IGNORE
 
+STRIDE = 4
+"""Pixels across a cell of the coarse logits."""
+
 
 def _here(x):
     """The sum over the devices of a batch that is all on one."""
@@ -170,9 +173,9 @@ def class_ids(labels, logits):
     return labels
 
 
-def subsample_labels(labels, height, width, stride):
-    """Every `stride`-th label, from the middle of each cell, padded with `IGNORE` to `(height, width)`."""
-    labels = labels[:, stride // 2 :: stride, stride // 2 :: stride]
+def subsample_labels(labels, height, width):
+    """The label in the middle of each cell of the logits, padded with `IGNORE` to `(height, width)` cells."""
+    labels = labels[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
     _, rows, columns = labels.shape
     return ops.pad(labels, [[0, 0], [0, height - rows], [0, width - columns]], constant_values=IGNORE)
 
@@ -252,7 +255,7 @@ class FoRNetLoss(keras.losses.Loss):
         labels = class_ids(labels, outputs["logits"])
         coarse, importance = outputs["coarse_logits"], outputs["importance"]
         _, height, width, _ = coarse.shape
-        sampled = subsample_labels(labels, height, width, stride=4)
+        sampled = subsample_labels(labels, height, width)
         errors, valid = region_error_share(sampled, coarse, *importance.shape[1:])
         soft_targets = outputs.get("soft_targets")
         return {

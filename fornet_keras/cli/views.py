@@ -105,7 +105,7 @@ class Look:
         """The top-k asked for, or the one that the budget allows for images of this height and width.
 
         Raises:
-            BudgetError: the budget is too small.
+            FoRNetError: the budget is too small.
         """
         if self.budget_ms is None:
             return self.top_k

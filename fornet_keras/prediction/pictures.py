@@ -95,6 +95,10 @@ def importance_map(
     return brought_back(picture, image.shape[:2])
 
 
+COMPARED = ("label", "prediction", "importance, kept regions")
+"""The columns of `compared`."""
+
+
 def compared(
     image: Picture,
     label: Picture,
@@ -146,6 +150,18 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
         except OSError:
             continue
     return ImageFont.load_default(size)
+
+
+def headed(picture: Picture, names: Sequence[str]) -> Picture:
+    """A picture of columns of one width, with a name above each."""
+    height, width = picture.shape[:2]
+    sheet = Image.new("RGB", (width, height + ROW_HEIGHT), "white")
+    sheet.paste(Image.fromarray(picture), (0, ROW_HEIGHT))
+    draw, font = ImageDraw.Draw(sheet), _font(15)
+    for index, name in enumerate(names):
+        middle = (width * (index + 0.5) / len(names), ROW_HEIGHT / 2)
+        draw.text(middle, name, fill="black", font=font, anchor="mm")
+    return np.asarray(sheet)
 
 
 def side_by_side(rows: Sequence[Sequence[Picture]], gap: int = 4) -> Picture:

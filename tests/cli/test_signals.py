@@ -48,6 +48,26 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path: Path, number: signal.Si
     assert not list(tmp_path.iterdir())
 
 
+def test_what_jax_still_computes_does_not_crash_the_end() -> None:
+    """It did while Python took down what such threads use; here what runs at Python's end does."""
+    code = """if True:
+        import atexit, os, sys
+        from fornet_keras.cli import root
+
+        @root.root.command()
+        def stopped():
+            print("shown")
+            raise KeyboardInterrupt
+
+        atexit.register(os.abort)
+        sys.modules["jax"] = sys
+        sys.argv[1:] = ["stopped"]
+        root.main()
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr.strip()) == (130, "shown", "Interrupted")
+
+
 @pytest.mark.parametrize(("number", "code"), CODES)
 def test_one_that_python_loses_is_sent_again(number: signal.Signals, code: int) -> None:
     """Which it does where an object is destroyed, or JAX calls back while garbage is collected."""

@@ -3,7 +3,7 @@ import pytest
 
 from fornet_keras.data.camvid import TABLE
 from fornet_keras.data.dataset import IGNORE, LabelTable
-from fornet_keras.prediction.pictures import colorize, importance_map, legend, overlay, side_by_side
+from fornet_keras.prediction.pictures import colorize, headed, importance_map, legend, overlay, side_by_side
 
 
 def test_each_class_has_its_colour_and_void_is_black() -> None:
@@ -70,6 +70,14 @@ def test_legend_has_letters_outside_ascii(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(pictures()) == 6
     monkeypatch.setattr("fornet_keras.prediction.pictures.find_spec", lambda name: None)
     assert len(pictures()) < 6, "as a server without Matplotlib shows them"
+
+
+def test_headings_are_above_their_columns() -> None:
+    picture = np.zeros((10, 300, 3), np.uint8)
+    found = headed(picture, ("label", "", "importance"))
+    assert (found[-10:] == 0).all() and found.shape[1] == 300
+    dark = (found[:-10] < 128).all(-1).any(0)
+    assert [dark[column : column + 100].any() for column in (0, 100, 200)] == [True, False, True]
 
 
 def test_side_by_side_scales_to_the_first_picture() -> None:
