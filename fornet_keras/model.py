@@ -2,7 +2,6 @@
 
 import math
 import threading
-import warnings
 from pathlib import Path
 
 import keras
@@ -20,7 +19,12 @@ from fornet_keras.layers.resize import CropToRegions, PadToMultiple, UpsampleToI
 from fornet_keras.layers.selector import Selector
 from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.losses import FoRNetLoss
-from fornet_keras.model_arguments import features_by_stride, require_learnable, require_valid
+from fornet_keras.model_arguments import (
+    features_by_stride,
+    require_learnable,
+    require_valid,
+    warn_of_nearly_black,
+)
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.presets import PRESETS
 
@@ -206,8 +210,7 @@ class FoRNet(keras.Model):
             image = image.astype(np.float32)
         if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
             raise ValueError(f"image must be an RGB array (height, width, 3); received shape {image.shape}")
-        if image.dtype == np.float32 and image.max() <= 1:
-            warnings.warn("image: float values up to 1 only, nearly black; expected 0…255", stacklevel=2)
+        warn_of_nearly_black(image)
         self._predictor = self._predictor or Predictor(self)
         short_side = self.short_side if short_side is None else short_side  # which may have been set since
         return self._predictor(image, short_side or 0)
@@ -248,8 +251,10 @@ class FoRNet(keras.Model):
         # Keras would trace the network once more before each `fit` to build it, though it is not called.
         self._compile_loss.built = True
 
-    def fit(self, *args, class_weight=None, **options):
+    def fit(self, x=None, *args, class_weight=None, **options):
         """As `keras.Model.fit`, but without `class_weight`: Keras weights whole images by it.
+
+        Warns of an array whose first images are 0…1, not 0…255.
 
         Raises:
             ValueError: classes are weighted here.
@@ -258,7 +263,9 @@ class FoRNet(keras.Model):
             raise ValueError(
                 "class_weight is not taken; use compile(loss=FoRNetLoss(class_weights=…)), one weight a class"
             )
-        return super().fit(*args, **options)
+        if isinstance(x, np.ndarray) and len(x):
+            warn_of_nearly_black(x[:8])
+        return super().fit(x, *args, **options)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

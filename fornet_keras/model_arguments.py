@@ -1,5 +1,7 @@
 """What a `FoRNet` is built and learns with, refused where it would fail or mislead only later."""
 
+import warnings
+
 import numpy as np
 
 from fornet_keras.backbones.strides import PROBE, STRIDES, probe_size
@@ -51,6 +53,12 @@ def features_by_stride(backbone, x):
                 f"{PROBE[1]}x{PROBE[2]} pixels; expected {expected[0]}x{expected[1]}"
             )
     return features
+
+
+def warn_of_nearly_black(images):
+    """Warn where the values of float images, a NumPy array, are at most 1: what others normalise to."""
+    if images.dtype.kind == "f" and images.max() <= 1:
+        warnings.warn("image: float values up to 1 only, nearly black; expected 0…255", stacklevel=3)
 
 
 def require_learnable(loss, loss_weights, metrics):

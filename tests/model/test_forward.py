@@ -266,8 +266,11 @@ def test_a_copy_has_the_precision_of_the_original(tmp_path: Path) -> None:
 
 
 def test_values_up_to_1_are_suspect(model: FoRNet) -> None:
+    dark = images(64, 96) / 255.0
     with pytest.warns(UserWarning, match="float values up to 1 only, nearly black; expected 0…255"):
-        model.predict_image(images(64, 96)[0] / 255.0)
+        model.predict_image(dark[0])
+    with pytest.warns(UserWarning, match="nearly black"), pytest.raises(ValueError, match="compile"):
+        model.fit(dark)
 
 
 def test_dropout_is_of_training_alone(model: FoRNet) -> None:
