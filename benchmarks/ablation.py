@@ -4,8 +4,8 @@
 
 Each training is a run of the package's own `train`, in a folder of its own; rows are added to `table.json`.
 Started again after an interruption, it goes on where it stopped: a changed package wants a new folder. Rows
-that differ only in which regions are refined share one training. What a configuration has no key for (layers
-that stay, one scale) is set here: of `coarse_only`, `dense` and `single_scale`, `config.yaml` tells the rest.
+that differ only in which regions are refined share one training. What a configuration has no key for, layers
+that stay, is set here: of `coarse_only` and `dense`, `config.yaml` tells the rest.
 """
 
 import argparse
@@ -36,7 +36,6 @@ from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.model_folder import load_model
 from fornet_keras.prediction.label_ids import UpsampledLabelIds, enlarged_label_ids
 from fornet_keras.prediction.predictor import Predictor, label_ids
-from fornet_keras.presets import PRESETS
 from fornet_keras.summary import summarize
 from fornet_keras.training.build import build_model
 from fornet_keras.training.train import train
@@ -47,10 +46,9 @@ BAND = 3
 
 @dataclass(frozen=True)
 class Training:
-    """What is changed: settings, arguments of the preset, and layers that stay as they were made."""
+    """What is changed: settings, and layers that stay as they were made."""
 
     settings: dict = field(default_factory=dict)
-    preset: dict = field(default_factory=dict)
     frozen: tuple = ()
 
 
@@ -68,7 +66,7 @@ TRAININGS = {
         frozen=("branch",),
     ),
     "no_selector_loss": Training(NO_SELECTOR),
-    "single_scale": Training(preset={"scales": (1,)}),
+    "single_scale": Training({"model": {"scales": (1,)}}),
     "regions_32": Training({"model": {"region_size": 32}}),
     "regions_64": Training({"model": {"region_size": 64}}),
 }
@@ -141,11 +139,7 @@ def trained(name, config, folder):
                 model.get_layer(layer).trainable = False
             return model
 
-        preset = config.model.preset
-        with (
-            patch.dict(PRESETS, {preset: {**PRESETS[preset], **training.preset}}),
-            patch("fornet_keras.training.build.build_model", build),
-        ):
+        with patch("fornet_keras.training.build.build_model", build):
             train(changed, folder, Console(), resume=True)
     return folder / "best"
 

@@ -10,13 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from fornet_keras.errors import FoRNetError
-from fornet_keras.version import __version__
+from fornet_keras.version import __version__, installed
 
 NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 BACKENDS = tuple(NAMES)
@@ -199,9 +198,5 @@ def _has_nvidia_gpu() -> bool:
 
 
 def _version(package: str) -> str | None:
-    for distribution in _DISTRIBUTIONS.get(package, (package,)):
-        try:
-            return version(distribution)
-        except PackageNotFoundError:
-            continue
-    return None
+    found = map(installed, _DISTRIBUTIONS.get(package, (package,)))
+    return next(filter(None, found), None)

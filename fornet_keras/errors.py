@@ -1,6 +1,7 @@
 """Errors that a user sees: one clear line with the finding, the expectation and the fix."""
 
 import re
+from collections.abc import Sequence
 
 _OUT_OF_MEMORY = re.compile(
     "out of memory|resource_exhausted|OOM when|(can't|failed to) allocate|ALLOC(ATION)?_FAILED", re.I
@@ -29,6 +30,16 @@ def one_line(text: str) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
         for letter in text
     )
+
+
+def listed(entries: Sequence[object], most: int = 5) -> str:
+    """The first of some entries, with commas between them, and an ellipsis where there are more.
+
+    Example:
+        >>> listed(["pole", "car", "sky"], 2)
+        'pole, car, …'
+    """
+    return ", ".join(map(str, entries[:most])) + (", …" if len(entries) > most else "")
 
 
 def reason(error: Exception) -> str:
@@ -88,11 +99,3 @@ class ExportError(FoRNetError):
 
 class ServingError(FoRNetError):
     """A server does not answer as it should."""
-
-
-class PeerError(FoRNetError):
-    """A network of another package cannot be had here."""
-
-
-class BudgetError(FoRNetError):
-    """A prediction cannot be had in the time that it may take."""

@@ -5,6 +5,9 @@ from keras import ops
 
 from fornet_keras.data.dataset import IGNORE
 
+STRIDE = 4
+"""Pixels across a cell of the coarse logits."""
+
 
 def _here(x):
     """The sum over the devices of a batch that is all on one."""
@@ -150,9 +153,29 @@ def selector_loss(error_share, valid, importance, sum_devices=_here):
     return total / ops.maximum(count, 1.0)
 
 
-def subsample_labels(labels, height, width, stride):
-    """Every `stride`-th label, from the middle of each cell, padded with `IGNORE` to `(height, width)`."""
-    labels = labels[:, stride // 2 :: stride, stride // 2 :: stride]
+def class_ids(labels, logits):
+    """The labels as int32 `(batch, height, width)`, with or without a last axis of 1.
+
+    Raises:
+        ValueError: they are one-hot, or of another size than the logits.
+    """
+    labels = ops.cast(labels, "int32")
+    if len(labels.shape) == 4:
+        if labels.shape[-1] not in (1, None):
+            raise ValueError(
+                "labels must be class ids (batch, height, width); "
+                f"received shape {tuple(labels.shape)}; of one-hot labels take the argmax"
+            )
+        labels = ops.squeeze(labels, -1)
+    size, expected = tuple(labels.shape[1:]), tuple(logits.shape[1:3])
+    if size != expected:
+        raise ValueError(f"labels must be of the images' size {expected}; received {size}")
+    return labels
+
+
+def subsample_labels(labels, height, width):
+    """The label in the middle of each cell of the logits, padded with `IGNORE` to `(height, width)` cells."""
+    labels = labels[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
     _, rows, columns = labels.shape
     return ops.pad(labels, [[0, 0], [0, height - rows], [0, width - columns]], constant_values=IGNORE)
 
@@ -229,20 +252,10 @@ class FoRNetLoss(keras.losses.Loss):
         """The weighted terms, as a dict of float32 scalars: `logits_loss`, `coarse_loss`, `selector_loss`."""
         if sample_weight is not None:
             raise ValueError("samples cannot be weighted; weight classes with FoRNetLoss(class_weights=…)")
-        labels = ops.cast(labels, "int32")
-        if len(labels.shape) == 4:
-            if labels.shape[-1] not in (1, None):
-                raise ValueError(
-                    "labels must be class ids (batch, height, width); "
-                    f"received shape {tuple(labels.shape)}; of one-hot labels take the argmax"
-                )
-            labels = ops.squeeze(labels, -1)
-        size, expected = tuple(labels.shape[1:]), tuple(outputs["logits"].shape[1:3])
-        if size != expected:
-            raise ValueError(f"labels must be of the images' size {expected}; received {size}")
+        labels = class_ids(labels, outputs["logits"])
         coarse, importance = outputs["coarse_logits"], outputs["importance"]
         _, height, width, _ = coarse.shape
-        sampled = subsample_labels(labels, height, width, stride=4)
+        sampled = subsample_labels(labels, height, width)
         errors, valid = region_error_share(sampled, coarse, *importance.shape[1:])
         soft_targets = outputs.get("soft_targets")
         return {

@@ -48,7 +48,7 @@ def score(folder, dataset):
         del results[str(ratio)]["image_miou"]  # by path, which is nobody else's
     ranked = sorted(dataset.samples, key=lambda sample: np.nan_to_num(scores.image_miou[sample.image], nan=1))
     photographs, kept = [], []
-    for image, label in (read_sample(sample, table, model.short_side) for sample in ranked[:3]):
+    for image, label in (read_sample(sample, dataset.table, model.short_side) for sample in ranked[:3]):
         found = predict(image)["label_ids"]
         photographs.append([image, colorize(label, table), overlay(image, found, table)])
         kept.append([colorize(found, table), mistakes(label, found)])

@@ -133,7 +133,7 @@ def test_the_loss_adds_dice_at_both_resolutions(dice_weight: float) -> None:
     outputs = {name: ops.convert_to_tensor(array) for name, array in arrays.items()}
     truth = labels(64, 64)
     parts = FoRNetLoss(coarse_weight=0.4, dice_weight=dice_weight).parts(*tensors(truth), outputs)
-    sampled = subsample_labels(*tensors(truth), 16, 16, 4)
+    sampled = subsample_labels(*tensors(truth), 16, 16)
     fine = cross_entropy(truth, outputs["logits"]) + dice_weight * dice_loss(truth, outputs["logits"])
     coarse = [loss(sampled, outputs["coarse_logits"]) for loss in (cross_entropy, dice_loss)]
     assert number(parts["logits_loss"]) == pytest.approx(number(fine))
@@ -214,13 +214,13 @@ def test_selector_loss_is_the_mean_over_valid_regions() -> None:
 def test_subsampled_labels_lie_in_the_middle_of_their_cells() -> None:
     """A label that says where it is: `100 * row + column`."""
     places = np.add.outer(100 * np.arange(8), np.arange(12))[None]
-    sampled = ops.convert_to_numpy(subsample_labels(places, 2, 3, stride=4))
+    sampled = ops.convert_to_numpy(subsample_labels(places, 2, 3))
     assert sampled.tolist() == [[[202, 206, 210], [602, 606, 610]]]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 9), (6, 7), (8, 12)])
 def test_cells_beyond_the_image_are_ignored(size: tuple[int, int]) -> None:
-    sampled = ops.convert_to_numpy(subsample_labels(np.ones((2, *size), "int32"), 8, 8, stride=4))
+    sampled = ops.convert_to_numpy(subsample_labels(np.ones((2, *size), "int32"), 8, 8))
     # The middle of cell i is pixel 4 i + 2.
     expected = np.full((2, 8, 8), IGNORE)
     expected[:, : (size[0] + 1) // 4, : (size[1] + 1) // 4] = 1

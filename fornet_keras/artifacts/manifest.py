@@ -89,7 +89,7 @@ class Proof(_Strict):
         exported_at_1: label agreement of Keras at a top-k of 1 with the exported model: one that had lost
             its mask would refine every region, and be nearer to this one than to `at_top_k`.
         keras_coarse, exported_coarse: the same with Keras' coarse path alone, which one that had lost its
-            branch would be nearer to; None in artifacts of before.
+            branch would be nearer to.
     """
 
     tolerance: Tolerance
@@ -97,8 +97,8 @@ class Proof(_Strict):
     at_top_k: tuple[Check, ...] = Field(min_length=1)
     keras_at_1: float
     exported_at_1: float
-    keras_coarse: float | None = None
-    exported_coarse: float | None = None
+    keras_coarse: float
+    exported_coarse: float
 
     def with_unseen(self, twin: Proof) -> Proof:
         """This proof, with what only a twin that has every output can show: its regions and logits."""

@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import FILES
 from fornet_keras.errors import ExportError, is_out_of_memory, reason
+from fornet_keras.version import installed
 
 LITERT_FILE = FILES["litert"][0]
 ONNX_FILE = FILES["onnx"][0]
@@ -86,10 +86,7 @@ def open_runtime(folder: Path, format: str, threads: int | None = None, device: 
 
 def with_version(package: str) -> str:
     """The name of a package, and its version where it is installed under that name."""
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:  # as onnxruntime-gpu is not
-        return package
+    return f"{package} {installed(package) or ''}".strip()  # onnxruntime-gpu is not
 
 
 def of_the_machine(error: Exception) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fornet_keras.benchmark.candidates import candidates
 from fornet_keras.benchmark.measure import measure
-from fornet_keras.errors import BudgetError
+from fornet_keras.errors import FoRNetError
 
 BUDGET_RATIOS = (0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 1.0)
 BUDGET_ROUNDS = 7
@@ -28,12 +28,12 @@ def fit_budget(
         The share, of `BUDGET_RATIOS`, and the milliseconds that a prediction took at it.
 
     Raises:
-        BudgetError: even the smallest share takes longer.
+        FoRNetError: even the smallest share takes longer.
     """
     found = candidates([folder], size, BUDGET_RATIOS, None, short_side=short_side)
     [least] = measure(found[:1], BUDGET_ROUNDS, lambda: None)
     if least["median_ms"] > milliseconds:
-        raise BudgetError(
+        raise FoRNetError(
             f"a budget of {milliseconds:g} ms is too small: at {size[0]}x{size[1]} this model takes "
             f"{least['median_ms']:.1f} ms here with {BUDGET_RATIOS[0]:.0%} of the regions; "
             "allow more, or take smaller images or a smaller preset"

@@ -17,7 +17,7 @@ from fornet_keras.artifacts.manifest import is_artifact, read_manifest
 from fornet_keras.artifacts.runtimes import open_runtime
 from fornet_keras.benchmark.other_backend import OtherBackend
 from fornet_keras.benchmark.peers import open_peer, peer_runtimes
-from fornet_keras.errors import PeerError
+from fornet_keras.errors import FoRNetError
 from fornet_keras.model_description import DESCRIPTION, find_description
 from fornet_keras.model_folder import WEIGHTS, load_model
 from fornet_keras.prediction.predictor import Predictor
@@ -93,7 +93,7 @@ def candidates(
 
     Raises:
         ExportError, ModelError: a folder is neither, or damaged.
-        PeerError: a peer cannot be had here, or would run on the CPU beside something on a GPU.
+        FoRNetError: a peer cannot be had here, or would run on the CPU beside something on a GPU.
     """
     found: list[Candidate] = []
     for folder in folders:
@@ -105,7 +105,7 @@ def candidates(
                 found += [here, *(_in_backend(here, backend, folder, share) for backend in backends)]
     on_gpu = next((candidate for candidate in found if candidate.device), None)
     if against and on_gpu:
-        raise PeerError(
+        raise FoRNetError(
             f"--against is timed on the CPU, and {on_gpu.name} runs on {on_gpu.device}; expected both on the "
             "CPU; set the environment variable CUDA_VISIBLE_DEVICES to -1, for an Apple GPU "
             "KERAS_TORCH_DEVICE to cpu, or leave --against out"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.artifacts.runtimes import OPENVINO_FILE, allowed_cores, open_onnx, openvino_settings
-from fornet_keras.errors import PeerError, reason
+from fornet_keras.errors import FoRNetError, reason
 
 PEERS = {"deeplabv3plus_mobilenetv3": "segmentation_models_pytorch", "segformer_b0": "transformers"}
 """Network → the package that has it."""
@@ -32,10 +32,10 @@ def peer_runtimes() -> list[str]:
     """Where a peer can be run here, in float32.
 
     Raises:
-        PeerError: nowhere, for every peer is made with PyTorch.
+        FoRNetError: nowhere, for every peer is made with PyTorch.
     """
     if find_spec("torch") is None:
-        raise PeerError("--against needs the package torch: pip install 'fornet_keras[peers]'")
+        raise FoRNetError("--against needs the package torch: pip install 'fornet_keras[peers]'")
     packages = {"onnx": "onnxruntime", "openvino": "openvino"}
     return ["torch", *(runtime for runtime, package in packages.items() if find_spec(package))]
 
@@ -57,7 +57,7 @@ def open_peer(
         megabytes, of its weights in "torch" and else of its files.
 
     Raises:
-        PeerError: its package is missing, or does not import here.
+        FoRNetError: its package is missing, or does not import here.
     """
     threads = threads or allowed_cores()
     deployed = _deployed(_network(name), size)
@@ -71,7 +71,7 @@ def open_peer(
 def _network(name: str) -> Any:
     package = PEERS[name]
     if find_spec(package) is None:
-        raise PeerError(f"{name} needs the package {package}: pip install 'fornet_keras[peers]'")
+        raise FoRNetError(f"{name} needs the package {package}: pip install 'fornet_keras[peers]'")
     import torch
 
     try:
@@ -85,7 +85,7 @@ def _network(name: str) -> Any:
             "tu-mobilenetv3_large_100", encoder_weights=None, classes=NUM_CLASSES
         ).eval()
     except (ImportError, RuntimeError) as error:
-        raise PeerError(
+        raise FoRNetError(
             f"{name}: {package} does not import here ({reason(error)}); "
             "expected torch and torchvision of one build; install both from the same place"
         ) from None

@@ -11,7 +11,7 @@ import click
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import FAILED, Group
 from fornet_keras.cli.make_data import describe, rasterize, synthesize
-from fornet_keras.cli.options import config_option, data_option, json_option, set_option
+from fornet_keras.cli.options import config_option, data_option, folder_option, json_option, set_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import ERRORS, counting, quoted, show_table
 from fornet_keras.cli.settings import look_through, look_through_to_use, read_settings
@@ -20,8 +20,7 @@ from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.scan import usable
 from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_split, shared_note
-
-MAX_SIZES = 5  # image sizes in a line
+from fornet_keras.errors import listed
 
 _split_option = click.option(
     "--split",
@@ -85,13 +84,7 @@ def check(
 @config_option
 @data_option
 @set_option
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="Folder of the cache.",
-)
+@folder_option("--output", required=True, help="Folder of the cache.")
 @json_option
 def cache(
     config_file: Path,
@@ -125,13 +118,7 @@ def cache(
 @data_option
 @_split_option
 @set_option
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="Folder of the picture.",
-)
+@folder_option("--output", required=True, help="Folder of the picture.")
 @click.option(
     "--batches",
     type=click.IntRange(1, 50),
@@ -150,7 +137,7 @@ def inspect(
     batches: int,
     json_file: Path | None,
 ) -> None:
-    """Count a split's classes, and draw its first samples with their labels, augmented as in training."""
+    """Count a split's classes, and draw a first few batches with their labels, as training picks them."""
     config = read_settings(config_file, data_folder, overrides)
     dataset = _open(config.data, split or config.data.train_split)
     report = look_through(dataset, config.training.workers)
@@ -185,8 +172,7 @@ def _show(reports: Sequence[ScanReport]) -> None:
     show_table(reports[0].name, columns, zip(*cells, strict=True), footer=True)
     for report in reports:
         sizes = [f"{height}x{width} ({images})" for height, width, images in report.sizes]
-        listed = ", ".join(sizes[:MAX_SIZES]) + (", …" if len(sizes) > MAX_SIZES else "")
-        click.echo(f"{report.split}: {report.summary()}; sizes: {listed or 'none'}")
+        click.echo(f"{report.split}: {report.summary()}; sizes: {listed(sizes) or 'none'}")
         for problem in report.problems:
             click.echo(f"  {problem}")
         if note := report.turned_note():

@@ -17,6 +17,7 @@ from fornet_keras.cli.options import (
     Configuration,
     backend_option,
     data_option,
+    folder_option,
     json_option,
     model_argument,
     on_error_option,
@@ -76,25 +77,17 @@ BOUNDARY_RADIUS = 3
     default=(),
     help="Also score at these shares of the regions, in the same run, beside --top-k's.",
 )
-@click.option(
-    "--report",
-    "report_folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Also write a page with the scores, charts and the ten worst images.",
+@folder_option(
+    "--report", "report_folder", help="Also write a page with the scores, charts and the ten worst images."
 )
-@click.option(
+@folder_option(
     "--save-predictions",
     "save_folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
     help="Also write each prediction as a PNG of the data's own label values, with a palette.",
 )
-@click.option(
+@folder_option(
     "--submission",
     "submission_folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
     help="Also write what Cityscapes' test server takes: one-channel PNGs of label ids at native size.",
 )
 @json_option

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 import click
@@ -86,11 +89,8 @@ class Group(Command, click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         try:
-            with _hearing_sigterm():
+            with _hearing_signals():
                 code = super().main(*args, **{**kwargs, "standalone_mode": False})
-        except click.Abort as abort:
-            terminated = isinstance(abort.__cause__, _Terminated)
-            code = _failed("Interrupted", TERMINATED if terminated else INTERRUPTED)
         except click.ClickException as error:
             error.show()
             code = error.exit_code
@@ -101,23 +101,51 @@ class Group(Command, click.Group):
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             code = _failed(f"Error: {place}{error.strerror or error}")
+        except Exception as error:  # click.Abort, or JAX', which in mid-step has no weights to put back
+            if not (interruption := _interruption(error)):
+                raise
+            terminated = isinstance(interruption, _Terminated)
+            code = _failed("Interrupted", TERMINATED if terminated else INTERRUPTED)
         sys.exit(code)
 
 
+def _interruption(error: BaseException | None) -> BaseException | None:
+    """The Ctrl-C or SIGTERM that an error came from, or during which it was raised."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 @contextmanager
-def _hearing_sigterm() -> Iterator[None]:
+def _hearing_signals() -> Iterator[None]:
+    """In the block SIGTERM raises as Ctrl-C does, and neither is lost."""
+
     def stop(number: int, frame: Any) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)  # a second one ends the process, whatever it is at
         raise _Terminated
+
+    def send_again(lost: sys.UnraisableHookArgs) -> None:
+        """What is raised while Python destroys an object, or collects garbage, goes no further."""
+        if not issubclass(lost.exc_type, KeyboardInterrupt):
+            report(lost)
+            return
+        number = signal.SIGTERM if lost.exc_type is _Terminated else signal.SIGINT
+        if number == signal.SIGTERM:
+            signal.signal(number, stop)
+        # To the process, not the timer's thread: that wakes the main one. Windows would end it by os.kill.
+        send = signal.raise_signal if sys.platform == "win32" else partial(os.kill, os.getpid())
+        threading.Timer(0.1, send, (number,)).start()
 
     try:
         before = signal.signal(signal.SIGTERM, stop)
     except ValueError:  # not the main thread, which alone hears signals
         yield
         return
+    report, sys.unraisablehook = sys.unraisablehook, send_again
     try:
         yield
     finally:
+        sys.unraisablehook = report
         signal.signal(signal.SIGTERM, before)
 
 

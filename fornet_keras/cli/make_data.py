@@ -9,12 +9,11 @@ from typing import Any
 import click
 
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import Number, Size, json_option
+from fornet_keras.cli.options import Number, Size, folder_option, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import ERRORS, counting, quoted
 from fornet_keras.data.description import DESCRIPTION_FILE
-
-LISTED = 5  # annotations in a line about many
+from fornet_keras.errors import listed
 
 TRAIN_NAMES = ("train", "training")
 VAL_NAMES = ("val", "valid", "validation", "dev", "test")
@@ -135,12 +134,8 @@ def describe(folder: Path, share: float | None, json_file: Path | None) -> None:
     metavar="DIR",
     help="Folder that the file names in JSON are relative to.",
 )
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="Folder of the data, which may have other splits of the same classes.",
+@folder_option(
+    "--output", required=True, help="Folder of the data, which may have other splits of the same classes."
 )
 @click.option(
     "--split", default="train", show_default=True, metavar="NAME", help="What these images are called."
@@ -164,8 +159,8 @@ def rasterize(annotations: Path, images: Path, output: Path, split: str, json_fi
     write_json(json_file, result | {"left_out": left_out})
     click.echo(f"{len(found.images)} labels of {len(names)} classes in split '{split}': {output}")
     if left_out:
-        listed = ", ".join(map(str, left_out[:LISTED])) + (", …" if len(left_out) > LISTED else "")
-        click.echo(f"annotations left out, without a polygon or a mask: {len(left_out)} (id {listed})")
+        ids = listed(left_out)
+        click.echo(f"annotations left out, without a polygon or a mask: {len(left_out)} (id {ids})")
     splits = find_splits(output, read_description(output))
     if len(splits) > 1:
         click.echo(f"next: {_check_command(output, splits)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from itertools import zip_longest
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import click
 
 from fornet_keras.artifacts.manifest import MANIFEST, artifacts_in, is_artifact
+from fornet_keras.atomic import checksum
 from fornet_keras.cli.scores import learnt_note
 from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
@@ -37,7 +37,7 @@ def require_one(folder: Path) -> Path:
 def weights_mark(folder: Path) -> str:
     """The beginning of a SHA-256 that changes with a model's weights."""
     described = next((path for path in (folder / MANIFEST, find_description(folder)) if path.is_file()), None)
-    return hashlib.sha256(described.read_bytes()).hexdigest()[:16] if described else "none"
+    return checksum(described)[:16] if described else "none"
 
 
 def own_config(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,9 @@ data_option = click.option(
     metavar="DIR",
     help="Folder of the data, in the place of the configuration's data.root.",
 )
+
+folder_option = partial(click.option, type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+"""An option that takes a folder, which need not exist."""
 
 split_option = click.option(
     "--split",

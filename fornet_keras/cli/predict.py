@@ -19,6 +19,7 @@ from fornet_keras.cli.options import (
     NO_DEVICE,
     backend_option,
     device_option,
+    folder_option,
     json_option,
     model_argument,
     overwrite_option,
@@ -48,14 +49,7 @@ from fornet_keras.shipped import shown
 )
 @model_argument
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="predicted",
-    show_default=True,
-    metavar="DIR",
-    help="Folder of the pictures.",
-)
+@folder_option("--output", default="predicted", show_default=True, help="Folder of the pictures.")
 @backend_option
 @look_options
 @device_option

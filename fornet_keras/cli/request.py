@@ -13,7 +13,7 @@ from fornet_keras.artifacts.runtimes import Run
 from fornet_keras.cli.backend import native_messages_dropped
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import weights_mark
-from fornet_keras.cli.options import json_option, overwrite_option
+from fornet_keras.cli.options import folder_option, json_option, overwrite_option
 from fornet_keras.cli.predict import end_prediction
 from fornet_keras.cli.screen import tracking
 from fornet_keras.errors import DataError, ServingError
@@ -33,13 +33,7 @@ from fornet_keras.shipped import shown
 @click.option("--server", metavar="HOST:PORT", help="Default: localhost:8500, or with --rest localhost:8501.")
 @click.option("--name", metavar="NAME", help="Model at the server. Default: the name of ARTIFACT's parent.")
 @click.option("--rest", is_flag=True, help="Use REST in the place of gRPC.")
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="Folder of the label PNGs.",
-)
+@folder_option("--output", required=True, help="Folder of the label PNGs.")
 @overwrite_option
 @json_option
 @click.pass_context

@@ -62,7 +62,7 @@ from fornet_keras.errors import RunInterrupted
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="One step of everything, nothing kept: what the run will take in time, memory and disk.",
+    help="A few steps of everything, nothing kept: what the run will take in time, memory and disk.",
 )
 @json_option
 @click.pass_context

@@ -34,8 +34,8 @@ OPTIONS = (
         "--budget-ms",
         type=Number(0, min_open=True),
         metavar="MS",
-        help="Measure here, for up to a minute, and refine as many regions as a prediction of so many "
-        "milliseconds allows.",
+        help="Measure here, by some 200 predictions, and refine as many regions as a prediction of so "
+        "many milliseconds allows, of the first image's size.",
     ),
     click.option(
         "--window",
@@ -105,13 +105,13 @@ class Look:
         """The top-k asked for, or the one that the budget allows for images of this height and width.
 
         Raises:
-            BudgetError: the budget is too small.
+            FoRNetError: the budget is too small.
         """
         if self.budget_ms is None:
             return self.top_k
         from fornet_keras.benchmark.budget import fit_budget
 
-        with ERRORS.status("measuring ten shares of the regions, up to a minute …"):
+        with ERRORS.status("measuring ten shares of the regions by some 200 predictions …"):
             found, milliseconds = fit_budget(model, size, self.budget_ms, self.short_side or 0)
         ERRORS.print(f"top-k {found:g}: {milliseconds:.1f} ms at {size[0]}x{size[1]} here")
         return found

@@ -57,6 +57,14 @@ class ModelConfig(Section):
         description="null or a multiple of 4 up to 2048 (channels of the branch; null takes the preset's)",
         examples=[208],
     )
+    scales: tuple[Literal[1, 2, 4], ...] | None = Field(
+        default=None,
+        strict=False,
+        min_length=1,
+        description="null or a list of some of 1, 2 and 4 (parallel convolutions of the branch, on means of "
+        "1x1, 2x2 and 4x4 cells of 4 pixels; null takes the preset's)",
+        examples=[[1]],
+    )
     backbone: Backbone | None = Field(
         default=None,
         description="null, efficientnet_lite0, or keras_hub: or keras_cv: with a preset's name or folder "

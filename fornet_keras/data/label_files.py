@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import IGNORE, Color, LabelTable
 from fornet_keras.data.images import opened
-from fornet_keras.errors import DataError
+from fornet_keras.errors import DataError, listed
 
 _GREY_STEPS = {"L;2": 85, "L;4": 17}  # by which Pillow spreads grey of two and four bits over 0…255
 _COLORS_APART = 8  # more undeclared colours are a photo, or smoothed edges
@@ -132,10 +132,9 @@ def to_train_ids(
     lookup, undeclared = train_id_lookup(table, holds_train_ids)
     if cv2.LUT(label, undeclared).any():
         values = [int(value) for value in np.unique(label) if undeclared[value]]
-        listed = ", ".join(map(str, values[:8])) + (", …" if len(values) > 8 else "")
         raise WrongLabelError(
-            f"{path}: value{'s' if len(values) > 1 else ''} {listed} not in the label table; expected "
-            f"{_ranges(np.flatnonzero(undeclared == 0))}; declare each as ignore or as a class"
+            f"{path}: value{'s' if len(values) > 1 else ''} {listed(values, 8)} not in the label table; "
+            f"expected {_ranges(np.flatnonzero(undeclared == 0))}; declare each as ignore or as a class"
         )
     return np.asarray(cv2.LUT(label, lookup), np.uint8)
 

@@ -13,10 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 from fornet_keras.atomic import write_text
 from fornet_keras.config.data import MIN_CROP
 from fornet_keras.data.sizes import predicted_sizes, shrunk_size
-from fornet_keras.errors import DataError, one_line
+from fornet_keras.errors import DataError, listed, one_line
 
 _FAR_LARGER = 3  # times a crop's shorter side
-_LISTED = 3  # file names in a line about many files
 
 Kind = Literal["missing label", "corrupt image", "corrupt label", "wrong label"]
 OF_LABELS = ("corrupt label", "wrong label")
@@ -44,9 +43,8 @@ class Problem:
         if len(self.paths) == 1:
             return one_line(f"{self.paths[0]}: {self.finding}; {self.fix}")
         unit = "labels" if self.kind in OF_LABELS else "images"
-        listed = ", ".join(path.name for path in self.paths[:_LISTED])
-        listed += ", …" if len(self.paths) > _LISTED else ""
-        return one_line(f"{self.finding} in {len(self.paths)} of {self.total} {unit}; {self.fix} ({listed})")
+        names = listed([path.name for path in self.paths], 3)
+        return one_line(f"{self.finding} in {len(self.paths)} of {self.total} {unit}; {self.fix} ({names})")
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,9 @@ from fornet_keras.config import DataConfig
 from fornet_keras.data import camvid, cityscapes, folder
 from fornet_keras.data.dataset import Dataset, LabelTable, Sample
 from fornet_keras.data.description import DESCRIPTION_FILE, read_description
-from fornet_keras.errors import ConfigError, DataError, one_line
+from fornet_keras.errors import ConfigError, DataError, listed, one_line
 
 FORMATS = ("cityscapes", "camvid", "folder")
-
-_LISTED = 5  # names of what was found instead
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ def _missing_split(format: str, root: Path, split: str, splits: list[str]) -> Da
 
 def _wrong_layout(format: str, source: _Source, root: Path) -> DataError:
     inside = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
-    found = ", ".join(inside[:_LISTED]) + (", …" if len(inside) > _LISTED else "")
+    found = listed(inside)
     better = _better_root(source, root)
     fix = f"did you mean {better}?" if better else "check the path and the format"
     if format == "folder" and not better:

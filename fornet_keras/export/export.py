@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,6 +32,7 @@ from fornet_keras.export.proof import Proof, ProofImages, Reference, prove
 from fornet_keras.export.warmup import write_warmup
 from fornet_keras.model import FoRNet
 from fornet_keras.model_description import class_entries
+from fornet_keras.version import installed
 
 PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "tf2onnx", "onnxruntime", "openvino", "nncf")
 
@@ -166,13 +166,8 @@ def _manifest(
 
 def versions() -> dict[str, str]:
     """The installed versions of what an export is made with."""
-    found = {}
-    for package in ("fornet_keras", *PACKAGES):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {package: installed(package) for package in ("fornet_keras", *PACKAGES)}
+    return {package: version for package, version in found.items() if version}
 
 
 def as_json(folder: Path, manifest: Manifest) -> dict[str, object]:

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from fornet_keras.data.dataset import LabelTable
-from fornet_keras.errors import ModelError
+from fornet_keras.errors import ModelError, listed
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, named_weights
 from fornet_keras.shipped import find_model, shown
@@ -61,9 +61,10 @@ def begin_with(model: FoRNet, table: LabelTable, folder: str | Path) -> str:
         weight.assign(value)
     new = [name for name in table.names if name not in shared]
     line = f"begins with {where}: {len(shared)} of {table.num_classes} classes known"
-    line += (f" ({_listed(shared)})" if shared else "") + (f", new: {_listed(new)}" if new else "")
+    line += f" ({listed(shared, LISTED)})" if shared else ""
+    line += f", new: {listed(new, LISTED)}" if new else ""
     if new and (others := [name for name in known.names if name not in shared]):
-        line += f" (it also knows {_listed(others)})"
+        line += f" (it also knows {listed(others, LISTED)})"
     if source.short_side in (None, model.short_side):
         return line
     return f"{line}; it has learnt at a shorter side of {source.short_side} pixels (data.short_side)"
@@ -79,7 +80,3 @@ def _parts(model: FoRNet, positions: Sequence[int]) -> dict[str, Any]:
     heads = (model.get_layer("coarse_logits"), model.get_layer("branch").project)
     parts = {weight.path: np.s_[..., positions] for layer in heads for weight in layer.weights}
     return parts | {model.get_layer("selector").reduce.kernel.path: np.s_[..., seen, :]}
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")

@@ -69,8 +69,9 @@ def build_model(config: Config, num_classes: int, begins: bool = True) -> FoRNet
         ModelError: the backbone cannot be read, or the network is larger than can be saved.
     """
     options = config.model
-    names = ("region_size", "top_k", "dropout", "image_pool_dropout", "context_filters", "branch_filters")
-    arguments = _given(options, names) | {"short_side": config.data.short_side}
+    sizes = ("context_filters", "branch_filters", "scales", "region_size", "top_k")
+    arguments = _given(options, (*sizes, "dropout", "image_pool_dropout"))
+    arguments["short_side"] = config.data.short_side
     own = _given(options, ("widths", "depths", "stem_filters", "stem_depth"))
     if options.backbone and own:
         raise ModelError(f"model.{next(iter(own))} sizes the preset's own backbone; leave model.backbone out")

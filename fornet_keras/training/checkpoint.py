@@ -159,8 +159,6 @@ def _read(path: Path) -> Checkpoint:
         raise ValueError(f"{STATE} is not what {SUMS} says: damaged or cut short")
     with safe_open(path / STATE, "numpy") as file:
         metadata = file.metadata()
-    if "state" not in metadata:
-        raise ValueError("written by an earlier version; continue with that one")
     return Checkpoint(int(metadata["step"]), load(content), json.loads(metadata["state"]))
 
 

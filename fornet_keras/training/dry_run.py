@@ -1,4 +1,4 @@
-"""One step of everything, and what the whole run will take: time, memory, disk."""
+"""A few steps of everything, and what the whole run will take: time, memory, disk."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class _SelectorAlone(keras.Model):
     ) -> Any:
         coarse, importance = y_pred["coarse_logits"], y_pred["importance"]
         _, height, width, _ = coarse.shape
-        labels = subsample_labels(ops.cast(y, "int32"), height, width, stride=4)
+        labels = subsample_labels(ops.cast(y, "int32"), height, width)
         errors, valid = region_error_share(labels, coarse, *importance.shape[1:])
         return selector_loss(errors, valid, importance)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import keras
 from keras import ops
 
+from fornet_keras.atomic import checksum
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ConfigError, ModelError
 from fornet_keras.model import FoRNet
@@ -39,7 +39,7 @@ class TeacherState:
         described = find_description(folder)
         # Once, for the run learns from what it has loaded, whatever becomes of the folder: a SHA-256 that
         # changes with the weights, None where it is gone.
-        self._state = {"sha256": sha256(described.read_bytes()).hexdigest() if described.is_file() else None}
+        self._state = {"sha256": checksum(described) if described.is_file() else None}
 
     @property
     def state(self) -> dict[str, Any]:

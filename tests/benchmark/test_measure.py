@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from fornet_keras.errors import BudgetError
+from fornet_keras.errors import FoRNetError
 from tests.cli.conftest import model
 
 __all__ = ["model"]
@@ -79,7 +79,7 @@ def test_a_budget_takes_the_largest_share_that_fits(monkeypatch: pytest.MonkeyPa
     assert budget.fit_budget(Path("m"), (64, 96), 23) == (0.3, 22.0)
     assert budget.fit_budget(Path("m"), (64, 96), 50, 48) == (1.0, 50.0)
     assert [call.kwargs["short_side"] for call in asked.call_args_list] == [0, 48]
-    with pytest.raises(BudgetError, match="of 10 ms is too small: at 64x96 this model takes 10.4 ms here wi"):
+    with pytest.raises(FoRNetError, match="of 10 ms is too small: at 64x96 this model takes 10.4 ms here wi"):
         budget.fit_budget(Path("m"), (64, 96), 10)
 
 

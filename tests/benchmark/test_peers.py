@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.benchmark.peers import PEERS, open_peer, peer_runtimes
-from fornet_keras.errors import PeerError
+from fornet_keras.errors import FoRNetError
 from tests.cli.conftest import model, only_line, run
 
 __all__ = ["model", "run"]
@@ -38,7 +38,7 @@ def test_a_peer_on_the_cpu_is_not_timed_beside_a_model_on_a_gpu(
     from fornet_keras.benchmark import candidates
 
     monkeypatch.setattr(candidates, "find_accelerator", lambda: "NVIDIA H200")
-    with pytest.raises(PeerError, match="timed on the CPU, and .* runs on NVIDIA H200; .*TORCH_DEVICE to"):
+    with pytest.raises(FoRNetError, match="timed on the CPU, and .* runs on NVIDIA H200; .*TORCH_DEVICE to"):
         candidates.candidates([model], (64, 96), (), None, against=["segformer_b0"])
 
 
@@ -50,7 +50,7 @@ def test_a_package_that_does_not_import(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("fornet_keras.benchmark.peers.find_spec", lambda name: 1)
     monkeypatch.setattr("fornet_keras.benchmark.peers.import_module", broken)
-    with pytest.raises(PeerError, match="does not import here .operator torchvision::nms does not exist.; "):
+    with pytest.raises(FoRNetError, match="does not import here .operator torchvision::nms does not exist"):
         open_peer("deeplabv3plus_mobilenetv3", "torch", (64, 96))
 
 

@@ -1,11 +1,7 @@
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -269,26 +265,6 @@ def test_a_library_of_another_package_is_not_called_opencvs(tmp_path: Path) -> N
 def test_usage_names_what_was_typed() -> None:
     done = subprocess.run([sys.executable, "cli.py"], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr.startswith("Usage: python cli.py [OPTIONS] COMMAND")
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no such signals to another process")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    output = tmp_path / "city"
-    command = [sys.executable, "cli.py", "data", "synthesize", "--output", str(output), "--train", "100000"]
-    # A job in the background of a script starts with SIGINT ignored, and hands that down.
-    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:
-        while not list(output.glob(".city.*/leftImg8bit")) and process.poll() is None:
-            time.sleep(0.05)
-        for _ in range(3):  # Python loses one that comes while it destroys an object: a person presses again
-            process.send_signal(number)
-            with suppress(subprocess.TimeoutExpired):
-                _, errors = process.communicate(timeout=10)
-                break
-        process.kill()  # nothing, if it has ended; a test must not wait for 100,000 scenes
-    assert (process.returncode, errors.strip()) == (code, "Interrupted")
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_configuration_by_its_name(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -30,11 +30,11 @@ def by_path(model: FoRNet) -> dict[str, np.ndarray]:
 
 def test_sizes_in_the_place_of_the_presets(make_config: MakeConfig) -> None:
     stem = {"stem_filters": 8, "stem_depth": 2}
-    sizes = {"widths": [8, 12, 16, 16], "context_filters": 12, "branch_filters": 16, **stem}
+    sizes = {"widths": [8, 12, 16, 16], "context_filters": 12, "branch_filters": 16, "scales": [1, 4], **stem}
     model = build_model(make_config(model=sizes), 3)
     assert (model.backbone.widths, model.backbone.depths) == ((8, 12, 16, 16), (0, 1, 1, 1))
     assert (model.backbone.stem_filters, model.backbone.stem_depth) == (8, 2)
-    assert (model.context_filters, model.branch_filters, model.scales) == (12, 16, (1, 2))
+    assert (model.context_filters, model.branch_filters, model.scales) == (12, 16, (1, 4))
 
 
 def test_sizes_of_the_presets_own_backbone_beside_another(make_config: MakeConfig) -> None:

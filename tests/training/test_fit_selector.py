@@ -41,7 +41,7 @@ def loss(model: keras.Model, batches: TrainingBatches) -> float:
     images, labels = batches.batch(0, 0)
     outputs = model.predict_on_batch(images)
     _, height, width, _ = outputs["coarse_logits"].shape
-    sampled = subsample_labels(labels.astype("int32"), height, width, 4)
+    sampled = subsample_labels(labels.astype("int32"), height, width)
     shares = region_error_share(sampled, outputs["coarse_logits"], *outputs["importance"].shape[1:])
     return float(selector_loss(*shares, keras.ops.convert_to_tensor(outputs["importance"])))
 

@@ -1,0 +1,98 @@
+"""How a command ends on Ctrl-C and SIGTERM."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from fornet_keras.cli.group import Group
+
+ROOT = Path(__file__).parents[2]
+CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+def ends(action: Callable[[], None]) -> tuple[int, str]:
+    """The exit code and the last line of a command that does nothing else."""
+
+    @click.group(cls=Group)
+    def group() -> None: ...
+
+    group.command(name="act")(action)
+    result = CliRunner().invoke(group, ["act"])
+    return result.exit_code, result.stderr.strip()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals to another process")
+@pytest.mark.parametrize(("number", "code"), CODES)
+def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    output = tmp_path / "city"
+    command = [sys.executable, "cli.py", "data", "synthesize", "--output", str(output), "--train", "100000"]
+    # A job in the background of a script starts with SIGINT ignored, and hands that down.
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:
+        while not list(output.glob(".city.*/leftImg8bit")) and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            _, errors = process.communicate(timeout=30)
+        process.kill()  # nothing, if it has ended; a test must not wait for 100,000 scenes
+    assert (process.returncode, errors.strip()) == (code, "Interrupted")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_jax_still_computes_does_not_crash_the_end() -> None:
+    """It did while Python took down what such threads use; here what runs at Python's end does."""
+    code = """if True:
+        import atexit, os, sys
+        from fornet_keras.cli import root
+
+        @root.root.command()
+        def stopped():
+            print("shown")
+            raise KeyboardInterrupt
+
+        atexit.register(os.abort)
+        sys.modules["jax"] = sys
+        sys.argv[1:] = ["stopped"]
+        root.main()
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr.strip()) == (130, "shown", "Interrupted")
+
+
+@pytest.mark.parametrize(("number", "code"), CODES)
+def test_one_that_python_loses_is_sent_again(number: signal.Signals, code: int) -> None:
+    """Which it does where an object is destroyed, or JAX calls back while garbage is collected."""
+
+    class Destroyed:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    def action() -> None:
+        Destroyed()
+        time.sleep(30)
+
+    started = time.perf_counter()
+    assert ends(action) == (code, "Interrupted")
+    assert time.perf_counter() - started < 20
+
+
+@pytest.mark.parametrize(("number", "code"), CODES)
+def test_what_fails_after_it_is_no_traceback(number: signal.Signals, code: int) -> None:
+    """As in Keras, which asks JAX for the weights that the step had taken away."""
+
+    def action() -> None:
+        try:
+            signal.raise_signal(number)
+        finally:
+            raise RuntimeError("Array has been deleted")
+
+    assert ends(action) == (code, "Interrupted")
