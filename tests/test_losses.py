@@ -261,7 +261,7 @@ def test_hard_pixels_and_a_teacher_count_in_the_logits_alone() -> None:
     (truth,) = tensors(labels(30, 62))
     parts = loss.parts(truth, {**outputs(), "soft_targets": soft})
     fine = cross_entropy(truth, outputs()["logits"], WEIGHTS, ohem=0.3, soft_targets=soft, soft_share=0.2)
-    coarse = cross_entropy(subsample_labels(truth, 8, 16, 4), outputs()["coarse_logits"], WEIGHTS)
+    coarse = cross_entropy(subsample_labels(truth, 8, 16), outputs()["coarse_logits"], WEIGHTS)
     assert number(parts["logits_loss"]) == pytest.approx(number(fine))
     assert number(parts["coarse_loss"]) == pytest.approx(number(coarse))
 
