@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import sys
 import warnings
@@ -57,8 +58,10 @@ def main(program: str | None = None) -> None:
     try:
         root.main(prog_name=program)
     except SystemExit as end:
-        if end.code in (INTERRUPTED, TERMINATED) and "jax" in sys.modules:
+        if end.code in (INTERRUPTED, TERMINATED) and os.environ.get("KERAS_BACKEND") == "jax":
             # What JAX is still computing would crash the process while Python takes it down.
+            for child in multiprocessing.active_children():
+                child.terminate()
             with suppress(OSError):
                 sys.stdout.flush()
                 sys.stderr.flush()

@@ -71,12 +71,12 @@ def importance_map(
         kept: bool `(rows, columns)`.
         region_size: edge of a region in pixels.
         short_side: pixels to which the shorter side of a larger image was brought down when it was predicted:
-            a model's or a predictor's own.
+            a model's or a predictor's own; None or 0 where it was not.
 
     Raises:
         ValueError: such an image has other regions.
     """
-    seen = shrunk(image, short_side)
+    seen = shrunk(image, short_side or None)
     height, width = seen.shape[:2]
     regions = -(-height // region_size), -(-width // region_size)
     if importance.shape != regions:
