@@ -84,7 +84,10 @@ ROWS = {
     "regions of 64 pixels": ("regions_64", RATIO, "selector"),
 }
 DENSE = "dense net of equal time"
-SIZES = ("backbone", "widths", "depths", "stem_filters", "stem_depth", "context_filters", "branch_filters")
+SIZES = (
+    *("backbone", "widths", "depths", "stem_filters", "stem_depth"),
+    *("context_filters", "branch_filters", "scales"),
+)
 COLUMNS = ("miou", "band_miou", "thin_miou", "error_coverage", "gmacs", "ms")
 
 

@@ -153,6 +153,26 @@ def selector_loss(error_share, valid, importance, sum_devices=_here):
     return total / ops.maximum(count, 1.0)
 
 
+def class_ids(labels, logits):
+    """The labels as int32 `(batch, height, width)`, with or without a last axis of 1.
+
+    Raises:
+        ValueError: they are one-hot, or of another size than the logits.
+    """
+    labels = ops.cast(labels, "int32")
+    if len(labels.shape) == 4:
+        if labels.shape[-1] not in (1, None):
+            raise ValueError(
+                "labels must be class ids (batch, height, width); "
+                f"received shape {tuple(labels.shape)}; of one-hot labels take the argmax"
+            )
+        labels = ops.squeeze(labels, -1)
+    size, expected = tuple(labels.shape[1:]), tuple(logits.shape[1:3])
+    if size != expected:
+        raise ValueError(f"labels must be of the images' size {expected}; received {size}")
+    return labels
+
+
 def subsample_labels(labels, height, width):
     """The label in the middle of each cell of the logits, padded with `IGNORE` to `(height, width)` cells."""
     labels = labels[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
@@ -232,17 +252,7 @@ class FoRNetLoss(keras.losses.Loss):
         """The weighted terms, as a dict of float32 scalars: `logits_loss`, `coarse_loss`, `selector_loss`."""
         if sample_weight is not None:
             raise ValueError("samples cannot be weighted; weight classes with FoRNetLoss(class_weights=…)")
-        labels = ops.cast(labels, "int32")
-        if len(labels.shape) == 4:
-            if labels.shape[-1] not in (1, None):
-                raise ValueError(
-                    "labels must be class ids (batch, height, width); "
-                    f"received shape {tuple(labels.shape)}; of one-hot labels take the argmax"
-                )
-            labels = ops.squeeze(labels, -1)
-        size, expected = tuple(labels.shape[1:]), tuple(outputs["logits"].shape[1:3])
-        if size != expected:
-            raise ValueError(f"labels must be of the images' size {expected}; received {size}")
+        labels = class_ids(labels, outputs["logits"])
         coarse, importance = outputs["coarse_logits"], outputs["importance"]
         _, height, width, _ = coarse.shape
         sampled = subsample_labels(labels, height, width)

@@ -1,10 +1,13 @@
 """Confusion matrices that count exactly, and the scores that follow from them."""
 
+import operator
+
 import keras
 import numpy as np
 from keras import ops
 
 from fornet_keras.data.dataset import IGNORE
+from fornet_keras.losses import class_ids
 
 
 class ConfusionMatrix:
@@ -88,10 +91,12 @@ class MeanIoU(keras.metrics.Metric):
 
     Called with labels int `(batch, height, width)` or `(batch, height, width, 1)`, where `IGNORE` is left
     out, and logits `(batch, height, width, classes)`; at most 2³¹ pixels of a class in one batch. The
-    result is NaN where a label was neither a class nor `IGNORE`.
+    result is NaN where a label was neither a class nor `IGNORE`. Where nothing was counted it is 0, of which
+    a `ConfusionMatrix` says NaN: callbacks that compare epochs could not go on with that.
 
     Raises:
-        ValueError: the logits are of another number of classes, or samples are weighted.
+        ValueError: the logits are of another number of classes, labels are one-hot or of another size, or
+            samples are weighted.
     """
 
     WORD = 1 << 24
@@ -99,8 +104,8 @@ class MeanIoU(keras.metrics.Metric):
 
     def __init__(self, num_classes, name="miou", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.num_classes = num_classes
-        shape = (num_classes, num_classes)
+        self.num_classes = operator.index(num_classes)  # its square is more than a NumPy uint8 holds
+        shape = (self.num_classes, self.num_classes)
         self.low = self.add_weight(shape=shape, dtype="int32", initializer="zeros", name="low")
         self.high = self.add_weight(shape=shape, dtype="int32", initializer="zeros", name="high")
         self.unknown = self.add_weight(shape=(), dtype="int32", initializer="zeros", name="unknown")
@@ -110,7 +115,7 @@ class MeanIoU(keras.metrics.Metric):
             raise ValueError("MeanIoU cannot be weighted; give it in `metrics`, not in `weighted_metrics`")
         if y_pred.shape[-1] != self.num_classes:
             raise ValueError(f"MeanIoU({self.num_classes}) received logits of {y_pred.shape[-1]} classes")
-        labels = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+        labels = ops.reshape(class_ids(y_true, y_pred), (-1,))
         predictions = ops.reshape(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), (-1,))
         known = ops.logical_and(labels >= 0, labels < self.num_classes)
         wrong = ops.logical_and(ops.logical_not(known), labels != IGNORE)

@@ -2,13 +2,15 @@
 
 import math
 import threading
-import warnings
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from fornet_keras.backbones.residual import STRIDES, ResidualBackbone
+import fornet_keras.backbones.efficientnet_lite
+import fornet_keras.backbones.library
+import fornet_keras.metrics  # noqa: F401 - these three: a .keras file may name their classes
+from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.data.images import read_image
 from fornet_keras.empty_build import empty_build
 from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
@@ -17,6 +19,12 @@ from fornet_keras.layers.resize import CropToRegions, PadToMultiple, UpsampleToI
 from fornet_keras.layers.selector import Selector
 from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.losses import FoRNetLoss
+from fornet_keras.model_arguments import (
+    features_by_stride,
+    require_learnable,
+    require_valid,
+    warn_of_nearly_black,
+)
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.presets import PRESETS
 
@@ -65,7 +73,7 @@ class FoRNet(keras.Model):
         where `rows = ceil(height / region_size)` and `columns = ceil(width / region_size)`.
 
     Raises:
-        ValueError: an argument outside its range, or a backbone that lacks a stride.
+        ValueError: an argument outside its range, or a backbone that lacks a stride or has another.
 
     Example:
         >>> import numpy as np
@@ -91,7 +99,8 @@ class FoRNet(keras.Model):
         short_side=None,
         name=None,
     ):
-        _require_valid(num_classes, scales, region_size, top_k, short_side)
+        require_valid(num_classes, scales, region_size, top_k, short_side)
+        num_classes, short_side = int(num_classes), short_side and int(short_side)  # or NumPy's
         # === Layers ===
         backbone = ResidualBackbone(name="backbone") if backbone is None else backbone
         selector = Selector(region_size // CONTEXT_STRIDE, name="selector")
@@ -102,7 +111,7 @@ class FoRNet(keras.Model):
         image = keras.Input((None, None, 3), name="image")
         x = keras.layers.Rescaling(1 / 63.75, offset=-2.0, name="normalize")(image)
         padding = math.lcm(region_size, DEEPEST_STRIDE)
-        pyramid = _pyramid(backbone, PadToMultiple(padding, name="pad")(x))
+        pyramid = features_by_stride(backbone, PadToMultiple(padding, name="pad")(x))
 
         context = fuse_top_down(pyramid, context_filters, image_pool_dropout)
         context = drop_channels(context, dropout, "context_drop")
@@ -150,7 +159,7 @@ class FoRNet(keras.Model):
                 may also be a dict of arguments of a `ResidualBackbone`, in the place of the preset's.
 
         Raises:
-            ValueError: a preset that does not exist, or a backbone by its name.
+            ValueError: a preset that does not exist, or a backbone that is neither a model nor a dict.
         """
         if preset not in PRESETS:
             raise ValueError(
@@ -159,7 +168,7 @@ class FoRNet(keras.Model):
             )
         arguments = {**PRESETS[preset], **kwargs}
         backbone = arguments["backbone"]
-        if isinstance(backbone, str):
+        if not (backbone is None or isinstance(backbone, dict | keras.Model)):
             raise ValueError(
                 "backbone must be a model, such as imagenet_efficientnet_lite0() of "
                 f"fornet_keras.backbones.efficientnet_lite, or a dict of sizes; received {backbone!r}"
@@ -201,10 +210,10 @@ class FoRNet(keras.Model):
             image = image.astype(np.float32)
         if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
             raise ValueError(f"image must be an RGB array (height, width, 3); received shape {image.shape}")
-        if image.dtype == np.float32 and image.max() <= 1:
-            warnings.warn("image: float values up to 1 only, nearly black; expected 0…255", stacklevel=2)
+        warn_of_nearly_black(image)
         self._predictor = self._predictor or Predictor(self)
-        return self._predictor(image, short_side)
+        short_side = self.short_side if short_side is None else short_side  # which may have been set since
+        return self._predictor(image, short_side or 0)
 
     def with_top_k(self, top_k):
         """The same network, with a copy of the weights, that corrects another share of the regions.
@@ -217,6 +226,9 @@ class FoRNet(keras.Model):
         with empty_build():
             model = type(self).from_config({**self.get_config(), "top_k": top_k})
         model.set_weights(self.get_weights())
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.Normalization):  # which computes with copies of its weights
+                layer.finalize_state()
         return model
 
     def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, **options):
@@ -234,22 +246,26 @@ class FoRNet(keras.Model):
                 metrics.
         """
         loss = FoRNetLoss() if loss is None else loss
-        if not isinstance(loss, FoRNetLoss):
-            raise ValueError(f"loss must be a FoRNetLoss, or None for the default one; received {loss!r}")
-        for name in ("__call__", "call"):
-            if getattr(type(loss), name) is not getattr(FoRNetLoss, name):
-                raise ValueError(f"loss must override `parts` alone; received one with its own `{name}`")
-        if loss_weights is not None:
-            raise ValueError(
-                f"loss_weights are not taken; received {loss_weights}; use FoRNetLoss(coarse_weight=…)"
-            )
-        if isinstance(metrics, dict):
-            raise ValueError(
-                f"metrics must be a list, of the logits; received a dict of {', '.join(metrics)}"
-            )
+        require_learnable(loss, loss_weights, metrics)
         super().compile(optimizer, loss, metrics=metrics, **options)
         # Keras would trace the network once more before each `fit` to build it, though it is not called.
         self._compile_loss.built = True
+
+    def fit(self, x=None, *args, class_weight=None, **options):
+        """As `keras.Model.fit`, but without `class_weight`: Keras weights whole images by it.
+
+        Warns of an array whose first images are 0…1, not 0…255.
+
+        Raises:
+            ValueError: classes are weighted here.
+        """
+        if class_weight is not None:
+            raise ValueError(
+                "class_weight is not taken; use compile(loss=FoRNetLoss(class_weights=…)), one weight a class"
+            )
+        if isinstance(x, np.ndarray) and len(x):
+            warn_of_nearly_black(x[:8])
+        return super().fit(x, *args, **options)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -275,16 +291,30 @@ class FoRNet(keras.Model):
         """Not possible: the branch reads its kernels, which Keras would leave as codes without a scale."""
         raise ValueError("a FoRNet cannot be quantized in Keras; use `fornet export --precision int8`")
 
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **options):
+        """As `keras.Model.export`, where that can; `fornet export` can everywhere, and proves what it wrote.
+
+        Raises:
+            ValueError: no `input_signature`, which says the size of the images.
+        """
+        if input_signature is None:
+            raise ValueError(
+                "a FoRNet is exported for images of one size; use `fornet export --size`, or name it in "
+                "input_signature"
+            )
+        super().export(filepath, format, verbose, input_signature, **options)
+
     def get_config(self):
         sizes = ("num_classes", "context_filters", "branch_filters", "scales", "region_size", "top_k")
         plain = ("name", "trainable", *sizes, "dropout", "image_pool_dropout", "short_side")
         return {
             **{name: getattr(self, name) for name in plain},
             "backbone": keras.saving.serialize_keras_object(self.backbone),
+            # By number: a layer of the backbone may have the name of one here.
             "frozen": [
-                layer.path
-                for layer in self._flatten_layers(include_self=False)
-                if layer.path and not layer.trainable
+                number
+                for number, layer in enumerate(self._flatten_layers(include_self=False))
+                if not layer.trainable
             ],
             "dtype_policy": self.dtype_policy.name,
         }
@@ -302,34 +332,9 @@ class FoRNet(keras.Model):
             model = cls(backbone=backbone, **config)
             if not trainable:
                 model.trainable = False
-            for layer in model._flatten_layers(include_self=False):
-                if layer.path in frozen:
+            for number, layer in enumerate(model._flatten_layers(include_self=False)):
+                if number in frozen:
                     layer.trainable = False
             return model
         finally:
             keras.config.set_dtype_policy(before)
-
-
-def _require_valid(num_classes, scales, region_size, top_k, short_side):
-    if not 2 <= num_classes <= 255:
-        raise ValueError(f"num_classes must be in 2…255; received {num_classes}")
-    if region_size < 16 or region_size % 16:
-        raise ValueError(f"region_size must be a multiple of 16 pixels; received {region_size}")
-    if not 0 < top_k <= 1:
-        raise ValueError(f"top_k must be in (0, 1]; received {top_k}; use 1 to keep every region")
-    if short_side is not None and not (isinstance(short_side, int) and 1 <= short_side <= 65535):
-        raise ValueError(
-            f"short_side must be a whole number of 1…65535 pixels, or None; received {short_side}"
-        )
-    if any(scale < 1 or region_size // DETAIL_STRIDE % scale for scale in scales):
-        raise ValueError(f"scales must divide region_size / 4; received {scales} and {region_size} pixels")
-
-
-def _pyramid(backbone, x):
-    """The backbone's features of all strides, by name."""
-    features = backbone(x)
-    names = [f"stride_{stride}" for stride in STRIDES]
-    if not isinstance(features, dict) or not {*names} <= {*features}:
-        found = list(features) if isinstance(features, dict) else f"a {type(features).__name__}"
-        raise ValueError(f"backbone must give a dict of {', '.join(names)}; received {found}")
-    return features

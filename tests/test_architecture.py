@@ -51,6 +51,7 @@ LEVELS = {
     "backbones": 2,
     "data.pipeline": 2,
     "model": 3,
+    "model_arguments": 3,
     "empty_build": 2,
     "model_description": 3,
     "model_folder": 3,
@@ -71,7 +72,7 @@ LEVELS = {
 }
 
 # What the network is made of runs on every backend, through `keras.ops` alone.
-BACKEND_NEUTRAL = {"layers", "backbones", "model", "losses", "metrics"}
+BACKEND_NEUTRAL = {"layers", "backbones", "model", "model_arguments", "losses", "metrics"}
 BACKENDS = {"tensorflow", "jax", "torch"}
 
 # Optional, or slow to import, or must wait until the backend is chosen and its GPUs are hidden.

@@ -254,6 +254,18 @@ def test_fornet_loss_is_the_sum_of_its_parts(dtype: str) -> None:
     assert number(loss(label[..., None], outputs())) == number(loss(label, outputs()))
 
 
+def test_hard_pixels_and_a_teacher_count_in_the_logits_alone() -> None:
+    """The coarse path learns every label."""
+    soft = ops.softmax(2 * outputs()["logits"])
+    loss = FoRNetLoss(WEIGHTS, coarse_weight=1, ohem=0.3, teacher_share=0.2)
+    (truth,) = tensors(labels(30, 62))
+    parts = loss.parts(truth, {**outputs(), "soft_targets": soft})
+    fine = cross_entropy(truth, outputs()["logits"], WEIGHTS, ohem=0.3, soft_targets=soft, soft_share=0.2)
+    coarse = cross_entropy(subsample_labels(truth, 8, 16), outputs()["coarse_logits"], WEIGHTS)
+    assert number(parts["logits_loss"]) == pytest.approx(number(fine))
+    assert number(parts["coarse_loss"]) == pytest.approx(number(coarse))
+
+
 def test_fornet_loss_round_trip() -> None:
     values = [0.1, 0.2, 0.3, 0.4, 0.5, sum, 0.6, "other"]
     loss = FoRNetLoss(np.array(WEIGHTS), *values)

@@ -110,12 +110,25 @@ def test_metric_refuses_what_it_cannot_count() -> None:
         metric.update_state(np.array([[[0, 1]]]), one_hot(np.array([[[2, 1]]]), 3))
     with pytest.raises(ValueError, match="MeanIoU cannot be weighted; give it in `metrics`"):
         metric.update_state(np.array([[[0, 1]]]), one_hot(np.array([[[0, 1]]]), 2), np.ones(1))
+    logits = one_hot(np.array([[[0, 1]]]), 2)
+    with pytest.raises(
+        ValueError, match=r"labels must be class ids .* received shape \(1, 1, 2, 2\); of one-"
+    ):
+        metric.update_state(logits, logits)
+    with pytest.raises(ValueError, match=r"labels must be of the images' size \(1, 2\); received \(1, 1\)"):
+        metric.update_state(np.array([[[0]]]), logits)
     metric.update_state(np.array([[[0, 7]]]), one_hot(np.array([[[0, 0]]]), 2))
     metric.update_state(np.array([[[0, 1]]]), one_hot(np.array([[[0, 1]]]), 2))
     assert np.isnan(float(metric.result()))
     metric.reset_state()
     metric.update_state(np.array([[[0, IGNORE]]]), one_hot(np.array([[[0, 0]]]), 2))
     assert float(metric.result()) == 1
+
+
+def test_metric_of_a_numpy_number_of_classes() -> None:
+    metric = MeanIoU(np.uint8(19))
+    metric.update_state(np.full((1, 1, 2), 18), one_hot(np.array([[[18, 17]]]), 19))
+    assert metric.confusion_matrix()[18, 17:].tolist() == [1, 1]
 
 
 def test_metric_and_matrix_agree() -> None:

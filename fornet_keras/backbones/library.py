@@ -4,11 +4,10 @@ from importlib import import_module
 
 import keras
 
-from fornet_keras.backbones.residual import STRIDES
+from fornet_keras.backbones.strides import PROBE, STRIDES, probe_size
 from fornet_keras.errors import ModelError, reason
 
 EXTRAS = {"keras_hub": "keras-hub", "keras_cv": "keras-cv"}
-PROBE = (1, 128, 192, 3)
 
 
 @keras.saving.register_keras_serializable("fornet_keras")
@@ -150,7 +149,7 @@ def _cut(network, library):
         shapes = keras.Model(network.inputs[0], pyramid).compute_output_shape(PROBE) if pyramid else []
         for feature, shape in zip(pyramid, shapes, strict=True):
             stride = PROBE[1] // shape[1]
-            if shape[1:3] == (PROBE[1] // stride, PROBE[2] // stride):
+            if shape[1:3] == probe_size(stride):
                 found[stride] = feature
     except Exception as error:  # a network of one size refuses in many ways
         problem = reason(error)

@@ -2,9 +2,8 @@
 
 import keras
 
+from fornet_keras.backbones.strides import STRIDES
 from fornet_keras.layers.conv_block import ConvBlock
-
-STRIDES = (4, 8, 16, 32)
 
 
 @keras.saving.register_keras_serializable("fornet_keras")

@@ -124,6 +124,8 @@ def _hearing_signals() -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)  # a second one ends the process, whatever it is at
         raise _Terminated
 
+    timers: list[threading.Timer] = []
+
     def send_again(lost: sys.UnraisableHookArgs) -> None:
         """What is raised while Python destroys an object, or collects garbage, goes no further."""
         if not issubclass(lost.exc_type, KeyboardInterrupt):
@@ -134,7 +136,8 @@ def _hearing_signals() -> Iterator[None]:
             signal.signal(number, stop)
         # To the process, not the timer's thread: that wakes the main one. Windows would end it by os.kill.
         send = signal.raise_signal if sys.platform == "win32" else partial(os.kill, os.getpid())
-        threading.Timer(0.1, send, (number,)).start()
+        timers.append(threading.Timer(0.1, send, (number,)))
+        timers[-1].start()
 
     try:
         before = signal.signal(signal.SIGTERM, stop)
@@ -145,6 +148,8 @@ def _hearing_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        for timer in timers:
+            timer.cancel()
         sys.unraisablehook = report
         signal.signal(signal.SIGTERM, before)
 

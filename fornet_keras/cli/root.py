@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import os
 import sys
 import warnings
+from contextlib import suppress
 
 import click
 
@@ -14,7 +17,7 @@ from fornet_keras.cli.data import data
 from fornet_keras.cli.doctor import doctor
 from fornet_keras.cli.evaluate import evaluate
 from fornet_keras.cli.export import export
-from fornet_keras.cli.group import Group
+from fornet_keras.cli.group import INTERRUPTED, TERMINATED, Group
 from fornet_keras.cli.predict import predict
 from fornet_keras.cli.request import request
 from fornet_keras.cli.serve import serve
@@ -52,4 +55,15 @@ def main(program: str | None = None) -> None:
     if not sys.warnoptions:
         # What Keras and the backends say to developers. `python -W default cli.py …` shows it.
         warnings.simplefilter("ignore")
-    root.main(prog_name=program)
+    try:
+        root.main(prog_name=program)
+    except SystemExit as end:
+        if end.code in (INTERRUPTED, TERMINATED) and os.environ.get("KERAS_BACKEND") == "jax":
+            # What JAX is still computing would crash the process while Python takes it down.
+            for child in multiprocessing.active_children():
+                child.terminate()
+            with suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(end.code)
+        raise

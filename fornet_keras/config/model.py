@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fornet_keras.config.section import Section, Text
 
@@ -61,8 +61,8 @@ class ModelConfig(Section):
         default=None,
         strict=False,
         min_length=1,
-        description="null or a list of some of 1, 2 and 4 (parallel convolutions of the branch, on means of "
-        "1x1, 2x2 and 4x4 cells of 4 pixels; null takes the preset's)",
+        description="null or a list of some of 1, 2 and 4, each once (parallel convolutions of the branch, "
+        "on means of 1x1, 2x2 and 4x4 cells of 4 pixels; null takes the preset's)",
         examples=[[1]],
     )
     backbone: Backbone | None = Field(
@@ -112,3 +112,10 @@ class ModelConfig(Section):
         ge=0,
         description="an int >= 0 (epochs at the beginning in which the backbone's weights stay)",
     )
+
+    @field_validator("scales")
+    @classmethod
+    def _each_once(cls, scales: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if scales and len({*scales}) < len(scales):
+            raise ValueError("each scale once")
+        return scales

@@ -28,6 +28,9 @@ class LabelTable:
             in the data. Of several values of a class the first is what predictions are written in.
         thin: names of the classes that are thin structures (poles, signs), scored as a group.
         label_colors: colour → label-file value, where the label files are pictures in the classes' colours.
+
+    Raises:
+        ValueError: not one colour a name.
     """
 
     names: tuple[str, ...]
@@ -35,6 +38,13 @@ class LabelTable:
     train_ids: Mapping[int, int]
     thin: tuple[str, ...] = ()
     label_colors: Mapping[Color, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.colors):
+            raise ValueError(
+                f"a LabelTable must have one colour a name; received {len(self.names)} names and "
+                f"{len(self.colors)} colors"
+            )
 
     @property
     def num_classes(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.images import SUFFIXES, image_size, read_image
-from fornet_keras.data.sizes import brought_back, shrunk, shrunk_size
+from fornet_keras.data.sizes import shrunk_size
 from fornet_keras.errors import DataError, is_out_of_memory, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
 from fornet_keras.prediction.inputs import ENDINGS, Input
@@ -164,10 +164,9 @@ class FolderPrediction:
         if "overlay" in wanted:
             write_picture(wanted["overlay"], overlay(image, label_ids, self.table))
         if "importance" in wanted:
-            seen = shrunk(image, self.predictor.short_side)
-            regions = prediction["importance"], prediction["kept"]
-            hard = importance_map(seen, *regions, self.predictor.region_size)
-            write_picture(wanted["importance"], brought_back(hard, image.shape[:2]))
+            sizes = self.predictor.region_size, self.predictor.short_side
+            hard = importance_map(image, prediction["importance"], prediction["kept"], *sizes)
+            write_picture(wanted["importance"], hard)
 
     def _predict(self, image: Picture) -> Prediction:
         compiled, started = self.predictor.compiled, time.perf_counter()

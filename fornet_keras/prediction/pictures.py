@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from fornet_keras.data.dataset import IGNORE, LabelTable
+from fornet_keras.data.sizes import brought_back, shrunk
 
 Picture = NDArray[np.uint8]
 
@@ -42,13 +43,25 @@ def overlay(image: Picture, label_ids: NDArray[np.uint8], table: LabelTable) -> 
         image: uint8 `(height, width, 3)`.
         label_ids: uint8 train ids `(height, width)`.
         table: the `LabelTable`.
+
+    Raises:
+        ValueError: the label ids are of another height and width than the image.
     """
+    if label_ids.shape != image.shape[:2]:
+        raise ValueError(
+            f"label_ids must have the image's height and width {image.shape[:2]}; received "
+            f"{label_ids.shape}: give the image that was predicted"
+        )
     mixed = cv2.addWeighted(image, 1 - OPACITY, colorize(label_ids, table), OPACITY, 0)
     return np.where((label_ids == IGNORE)[..., None], image, mixed)
 
 
 def importance_map(
-    image: Picture, importance: NDArray[np.floating], kept: NDArray[np.bool_], region_size: int
+    image: Picture,
+    importance: NDArray[np.floating],
+    kept: NDArray[np.bool_],
+    region_size: int,
+    short_side: int | None = None,
 ) -> Picture:
     """The photograph under a heat map of importance, with the kept regions framed.
 
@@ -57,17 +70,33 @@ def importance_map(
         importance: float `(rows, columns)`, 0…1; the map is scaled to its own maximum.
         kept: bool `(rows, columns)`.
         region_size: edge of a region in pixels.
+        short_side: pixels to which the shorter side of a larger image was brought down when it was predicted:
+            a model's or a predictor's own; None or 0 where it was not.
+
+    Raises:
+        ValueError: such an image has other regions.
     """
-    height, width = image.shape[:2]
+    seen = shrunk(image, short_side or None)
+    height, width = seen.shape[:2]
+    regions = -(-height // region_size), -(-width // region_size)
+    if importance.shape != regions:
+        raise ValueError(
+            f"importance must be of the {regions} regions of {region_size} pixels in {height}x{width}; "
+            f"received {importance.shape}; give the image that was predicted, and its model's short_side"
+        )
     scaled = importance / max(float(importance.max()), 1e-6)
     heat = cv2.applyColorMap((255 * scaled).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     heat = _paint(heat, region_size)[:height, :width]
-    picture = cv2.addWeighted(image, 0.55, np.ascontiguousarray(heat), 0.45, 0)
+    picture = cv2.addWeighted(seen, 0.55, np.ascontiguousarray(heat), 0.45, 0)
     for row, column in np.argwhere(kept):
         corner = (int(column) * region_size, int(row) * region_size)
         opposite = (corner[0] + region_size - 1, corner[1] + region_size - 1)
         cv2.rectangle(picture, corner, opposite, (255, 255, 255), 1)
-    return picture
+    return brought_back(picture, image.shape[:2])
+
+
+COMPARED = ("label", "prediction", "importance, kept regions")
+"""The columns of `compared`."""
 
 
 def compared(
@@ -121,6 +150,18 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
         except OSError:
             continue
     return ImageFont.load_default(size)
+
+
+def headed(picture: Picture, names: Sequence[str]) -> Picture:
+    """A picture of columns of one width, with a name above each."""
+    height, width = picture.shape[:2]
+    sheet = Image.new("RGB", (width, height + ROW_HEIGHT), "white")
+    sheet.paste(Image.fromarray(picture), (0, ROW_HEIGHT))
+    draw, font = ImageDraw.Draw(sheet), _font(15)
+    for index, name in enumerate(names):
+        middle = (width * (index + 0.5) / len(names), ROW_HEIGHT / 2)
+        draw.text(middle, name, fill="black", font=font, anchor="mm")
+    return np.asarray(sheet)
 
 
 def side_by_side(rows: Sequence[Sequence[Picture]], gap: int = 4) -> Picture:

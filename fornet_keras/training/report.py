@@ -16,7 +16,7 @@ from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.evaluation.charts import save_class_bars, save_confusion_matrix
 from fornet_keras.evaluation.evaluate import Scores
-from fornet_keras.prediction.pictures import colorize, side_by_side
+from fornet_keras.prediction.pictures import COMPARED, colorize, headed, side_by_side
 
 
 def save_first_batches(path: Path, batches: TrainingBatches, count: int = 2) -> None:
@@ -74,4 +74,5 @@ def save_pictures(
     save_curves(folder / "curves.png", rows)
     save_confusion_matrix(folder / "confusion_matrix.png", scores)
     save_class_bars(folder / "classes.png", scores, table)
-    Image.fromarray(side_by_side([[picture] for picture in pictures])).save(folder / "val.png")
+    below_each_other = side_by_side([[picture] for picture in pictures])
+    Image.fromarray(headed(below_each_other, COMPARED)).save(folder / "val.png")

@@ -84,6 +84,7 @@ def train(
             can be saved, `model.weights` do not fit it, or the teacher has other classes.
         TrainingError: the loss became NaN or infinite, a checkpoint could not be written, none of the run's
             is whole, or a callback ended it before its first validation.
+        TypeError: `config` is something else, such as the name of one.
         RunInterrupted: Ctrl-C or SIGTERM; the run is saved, in a validation what its last checkpoint has,
             and can be resumed.
 
@@ -92,6 +93,8 @@ def train(
         log = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: wandb.log(logs, epoch + 1))
         train(config, Path("runs/city"), callbacks=[log])
     """
+    if not isinstance(config, Config):
+        raise TypeError(f"config must be a Config, which read_config gives; received {config!r}")
     output = Path(output)
     config = with_precision(with_absolute_paths(config), output, resume)
     resumed = partial(find_checkpoint, output, resume)

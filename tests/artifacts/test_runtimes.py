@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.artifacts.manifest import FILES
-from fornet_keras.artifacts.runtimes import open_runtime, openvino_settings, usable_cores
+from fornet_keras.artifacts.runtimes import open_runtime, usable_cores
 from fornet_keras.errors import ExportError
 
 
@@ -101,17 +101,18 @@ def test_onnx_on_a_gpu(
 
 
 def test_openvino_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    float32 = {"INFERENCE_PRECISION_HINT": "f32"}
     monkeypatch.setattr("openvino.Core", lambda: core)
     core = MagicMock(available_devices=["CPU", "NPU"])
     core.read_model().outputs = []
     image = np.zeros((1, 8, 8, 3), np.uint8)
     open_runtime(tmp_path, "openvino", threads=2)(image)
-    assert core.compile_model.call_args.args[1:] == ("CPU", openvino_settings(2))
+    assert core.compile_model.call_args.args[1:] == ("CPU", {**float32, "INFERENCE_NUM_THREADS": 2})
     with pytest.raises(ExportError, match="^--device gpu: OpenVINO has CPU, NPU; expected GPU; install the"):
         open_runtime(tmp_path, "openvino", device="gpu")
     core.available_devices = ["CPU", "GPU.0", "GPU.1"]
     open_runtime(tmp_path, "openvino", threads=2, device="gpu")(image)
-    assert core.compile_model.call_args.args[1:] == ("GPU", openvino_settings(None))
+    assert core.compile_model.call_args.args[1:] == ("GPU", float32)
 
 
 @pytest.mark.parametrize(("format", "more"), [("litert", "$"), ("saved_model", ", and TensorFlow takes a")])

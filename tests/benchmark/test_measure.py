@@ -47,6 +47,25 @@ def test_the_median_counts_without_the_runs_that_warm_up(monkeypatch: pytest.Mon
     assert row["p95_ms"] == pytest.approx(4700)
 
 
+def test_candidates_take_turns_and_each_first_runs_uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fornet_keras.benchmark import measure
+
+    monkeypatch.setattr(measure, "PAUSE", 0)
+    runs: list[str] = []
+    found = [
+        replace(
+            candidate(64, 1),
+            run=lambda image, name=name: runs.append(name),
+            timed=lambda image, name=name: runs.append(f"{name} timed") or 1.0,
+        )
+        for name in ("a", "b")
+    ]
+    rounds: list[int] = []
+    measure.measure(found, 2, lambda: rounds.append(len(runs)))
+    assert runs == ["a", "a timed", "b", "b timed"] * (measure.WARM_UP + 2)
+    assert rounds == [4, 8, 12, 16]
+
+
 def test_a_budget_takes_the_largest_share_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a model that takes 10 ms, and 40 more for all of the regions."""
     from fornet_keras.benchmark import budget

@@ -1,5 +1,6 @@
 """How a command ends on Ctrl-C and SIGTERM."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -48,6 +49,30 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path: Path, number: signal.Si
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("backend", "code"), [("jax", 130), ("torch", -signal.SIGABRT)])
+def test_what_jax_still_computes_does_not_crash_the_end(backend: str, code: int) -> None:
+    """It did while Python took down what such threads use; here what runs at Python's end does."""
+    script = """if True:
+        import atexit, os, sys
+        from fornet_keras.cli import root
+
+        @root.root.command()
+        def stopped():
+            print("shown")
+            raise KeyboardInterrupt
+
+        atexit.register(os.abort)
+        sys.argv[1:] = ["stopped"]
+        root.main()
+    """
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.strip()) == (code, "shown")
+    assert done.stderr.strip() == "Interrupted"
+
+
 @pytest.mark.parametrize(("number", "code"), CODES)
 def test_one_that_python_loses_is_sent_again(number: signal.Signals, code: int) -> None:
     """Which it does where an object is destroyed, or JAX calls back while garbage is collected."""
@@ -63,6 +88,18 @@ def test_one_that_python_loses_is_sent_again(number: signal.Signals, code: int) 
     started = time.perf_counter()
     assert ends(action) == (code, "Interrupted")
     assert time.perf_counter() - started < 20
+
+
+def test_one_that_comes_at_the_very_end_goes_no_further() -> None:
+    class Destroyed:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def action() -> None:
+        Destroyed()
+
+    assert ends(action) == (0, "")
+    time.sleep(0.3)  # sent to this process, it would end the tests
 
 
 @pytest.mark.parametrize(("number", "code"), CODES)

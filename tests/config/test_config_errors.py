@@ -252,6 +252,7 @@ def test_file_that_cannot_be_read(path: str, reason: str) -> None:
         ("training.epochs=[1", r"^--set 'training\.epochs=\[1': not valid YAML: "),
         ("training.epochs=!!int 5", r"^--set 'training\.epochs=!!int 5': the tag .* is refused"),
         ("data.root=2024", r"^--set: data\.root=2024 is an int, expected null or a str .*quoted if it looks"),
+        ("model.scales=[1,1]", r"model\.scales=\[1, 1\] .*some of 1, 2 and 4, each once"),
         ("data.root=" + "x" * 3_000, r"^--set 'data\.root=x{47}\.\.\.': a value of 3000 characters"),
     ],
 )

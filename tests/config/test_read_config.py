@@ -89,6 +89,13 @@ def test_override_supplies_a_required_key_of_an_empty_section(tmp_path: Path) ->
     assert read_config(file, overrides).data.format == "folder"
 
 
+def test_overrides_in_one_string_are_refused(path: Path) -> None:
+    with pytest.raises(
+        TypeError, match=r"overrides must be a list, such as \['training.epochs=3'\]; received a"
+    ):
+        read_config(path, "training.epochs=3")
+
+
 def test_byte_order_mark_is_accepted(path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert read_config(path).training.epochs == 5

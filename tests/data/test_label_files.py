@@ -170,3 +170,8 @@ def test_train_ids_stay_as_they_are() -> None:
 def test_an_undeclared_value_is_named(values: list[int], message: str) -> None:
     with pytest.raises(WrongLabelError, match=message):
         to_train_ids(np.array([values], np.uint8), TABLE, Path("a.png"))
+
+
+def test_a_class_without_a_colour_is_refused() -> None:
+    with pytest.raises(ValueError, match="must have one colour a name; received 3 names and 2 colors"):
+        LabelTable(("a", "b", "c"), ((0, 0, 0),) * 2, {0: 0, 1: 1, 2: 2})

@@ -244,6 +244,15 @@ def test_contrast_turns_around_the_middle() -> None:
         )
 
 
+def test_saturation_stretches_what_is_not_grey() -> None:
+    for index in range(10):
+        matrix = color_matrix(options(saturation=0.3), random_generator(0, 0, index))
+        found = matrix @ [200, 100, 0, 1]
+        factor = (found[0] - 100) / 100
+        assert 0.7 <= factor <= 1.3 and abs(factor - 1) > 1e-3
+        np.testing.assert_allclose(found, 100 + factor * np.array([100, 0, -100]))
+
+
 def test_a_third_of_a_circle_turns_red_into_green_or_blue() -> None:
     """cos 120° = -1/2 in the circulant matrix: the primaries change places, exactly."""
 

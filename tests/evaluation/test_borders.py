@@ -65,6 +65,17 @@ def test_boundary_f_score_by_hand(radius: int) -> None:
     assert np.isnan(score.f_score[3]), "a class without an outline"
 
 
+def test_outlines_of_several_images_are_summed() -> None:
+    label = np.kron(np.eye(2), np.ones((7, 8))).astype(np.uint8)
+    pairs = [(label, np.roll(label, 2, axis=1)), (label.T, np.roll(label.T, 1, axis=0))]
+    together, alone = BoundaryScore(2, 1), [BoundaryScore(2, 1), BoundaryScore(2, 1)]
+    for score, pair in zip(alone, pairs, strict=True):
+        together.add(*pair)
+        score.add(*pair)
+    np.testing.assert_array_equal(together.counts, alone[0].counts + alone[1].counts)
+    assert all(score.counts.all() for score in alone)
+
+
 def test_outlines_that_are_right_or_nowhere_near() -> None:
     label = np.zeros((20, 20), np.uint8)
     label[5:15, 2:6] = 1

@@ -142,3 +142,39 @@ def test_a_batch_that_is_mixed_up_is_found_with_one_image() -> None:
     )
     with pytest.raises(ExportError, match=r"^float32, batch 2: 0.\d+ of the labels agree with Keras"):
         prove(lambda images: {"label_ids": images[::-1, ..., 0]}, reference, (1, 2), "float32")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("precision", "found", "message"),
+    [
+        ("int8", {"miou": 0.5, "miou_keras": 0.7}, "0.2 mIoU is lost; expected at most 0.05"),
+        ("float32", {"label_agreement": 0.9}, "0.9 of the labels agree with Keras; expected at least 0.9995"),
+        ("float32", {"label_agreement": np.nan}, "nan of the labels agree with Keras; expected at least"),
+        ("float32", {"region_agreement": 0.9}, "0.9 of the regions are chosen as by Keras; expected at"),
+        ("float32", {"largest_logit_difference": 0.5}, "0.5 is the largest difference of a logit; expected"),
+        ("float32", {"largest_logit_difference": np.nan}, "nan is the largest difference of a logit"),
+    ],
+)
+def test_what_is_beyond_the_tolerance_is_refused(
+    precision: str, found: dict[str, float], message: str
+) -> None:
+    from fornet_keras.artifacts.manifest import Check
+    from fornet_keras.export.proof import TOLERANCES, _judge
+
+    check = Check(batch=2, **{"label_agreement": 1} | found)
+    with pytest.raises(ExportError, match=f"^{precision}, batch 2: {message}"):
+        _judge(check, TOLERANCES[precision], precision)
+
+
+def test_logits_are_compared_away_from_what_only_one_refines() -> None:
+    """Three by three regions of 2×2 pixels, of a lower right corner that the image has not; one differs."""
+    from fornet_keras.export.proof import _logit_difference
+
+    agrees = np.ones((3, 3), bool)
+    agrees[0, 0] = False
+    expected = np.zeros((5, 5, 2), np.float32)
+    for row, column in np.ndindex(5, 5):
+        found = expected.copy()
+        found[row, column, 1] = -0.5
+        beside = max(row, column) < 4  # upsampling reaches into the neighbours of the one
+        assert _logit_difference(found, expected, agrees, 2) == (0 if beside else 0.5), (row, column)

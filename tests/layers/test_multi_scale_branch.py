@@ -215,6 +215,18 @@ def test_training_tells_the_mask_what_the_kept_regions_are_worth(branch: MultiSc
     np.testing.assert_array_equal(gradient != 0, mask > 0)
 
 
+@pytest.mark.parametrize("kept", [2, REGIONS])
+def test_frozen_in_training_it_gives_what_it_gives_at_inference(
+    branch: MultiScaleBranch, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In both forms: there Keras normalises; at inference the kernels do."""
+    monkeypatch.setattr(branch, "trainable", False)
+    indices = np.array([[1, 0, 2, 3, 4, 5], [5, 0, 1, 2, 3, 4]], "int32")[:, :kept]
+    given = [features(), mask_of(indices), indices]
+    frozen = ops.convert_to_numpy(branch(given, training=True))
+    assert_close(frozen, run(branch, given)[0])
+
+
 def test_arguments_stay_as_given() -> None:
     layer = keras.layers.deserialize(keras.layers.serialize(MultiScaleBranch(4, 2, scales=[2, 1])))
     assert layer.scales == (2, 1)

@@ -55,6 +55,32 @@ def test_certain_and_clueless_regions() -> None:
     np.testing.assert_allclose(score, [[[np.log(1e-4), np.log(1 + 1e-4)]]], atol=1e-3)
 
 
+def convolved(x: np.ndarray, layer: keras.layers.Conv2D) -> np.ndarray:
+    """A 3×3 convolution of one map, zeros outside it."""
+    kernel, bias = layer.get_weights()
+    height, width, _ = x.shape
+    padded = np.pad(x, [[1, 1], [1, 1], [0, 0]])
+    taps = (padded[i : i + height, j : j + width] @ kernel[i, j] for i in range(3) for j in range(3))
+    return sum(taps) + bias
+
+
+@pytest.mark.parametrize("cells", [2, 4])
+def test_values(cells: int) -> None:
+    selector = trained(Selector(cells, filters=5))
+    features, logits = inputs(batch=1)
+    probability = np.exp(logits[0]) / np.exp(logits[0]).sum(-1, keepdims=True)
+    entropy = mean_entropy(logits, 1)[0, ..., None]
+    kernel, bias = selector.reduce.get_weights()
+    x = np.concatenate([features[0], probability, entropy], axis=-1) @ kernel[0, 0] + bias
+    x = np.maximum(convolved(np.maximum(x, 0), selector.look), 0)
+    regions = x.reshape(8 // cells, cells, 12 // cells, cells, -1)
+    log_entropy = np.log(mean_entropy(logits, cells)[0, ..., None] + 1e-4)
+    pooled = np.concatenate([regions.mean((1, 3)), regions.max((1, 3)), log_entropy], axis=-1)
+    expected = log_entropy + convolved(pooled, selector.correct)
+    (score,) = run(selector, [features, logits])
+    np.testing.assert_allclose(score[0], expected[..., 0], rtol=1e-4, atol=1e-4)
+
+
 def test_nothing_flows_back_into_the_inputs() -> None:
     selector = trained(Selector(4, filters=5))
     weighting = random(2, 2, 3, seed=3)

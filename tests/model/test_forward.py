@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from fornet_keras.backbones.efficientnet_lite import EfficientNetLite0
 from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.layers.resize import UpsampleToImage
+from fornet_keras.metrics import MeanIoU
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import named_weights
 from tests.model.tiny import NUM_CLASSES, dtypes, images, numpy_outputs, randomize, tiny_model
@@ -38,6 +41,19 @@ def test_float_and_integer_images_are_the_same(model: FoRNet) -> None:
     whole, float_ = (keras.ops.convert_to_numpy(normalize(image.astype(x))) for x in ("uint8", "float32"))
     np.testing.assert_array_equal(whole, float_)
     np.testing.assert_allclose(whole, image / 63.75 - 2, atol=1e-6)  # 0…255 becomes -2…2
+
+
+def test_weights_go_on_meaning_what_they_meant(model: FoRNet) -> None:
+    """What they gave once, written down: a saved model, of another version, is still the same."""
+    outputs = numpy_outputs(model, images(64, 96))
+    for name, means, deviations in (
+        ("logits", [0.83733, -0.59009, -1.81492], [1.29066, 3.49671, 1.59043]),
+        ("coarse_logits", [1.37902, -3.60528, -2.51270], [0.66669, 0.75369, 1.36347]),
+    ):
+        np.testing.assert_allclose(outputs[name].mean((0, 1, 2)), means, rtol=1e-3, err_msg=name)
+        np.testing.assert_allclose(outputs[name].std((0, 1, 2)), deviations, rtol=1e-3, err_msg=name)
+    first_row = [-0.31509, 0.14853, 0.40174, 0.48618, 0.27951, -0.05616]
+    np.testing.assert_allclose(outputs["importance"][0, 0], first_row, atol=1e-3)
 
 
 def test_the_most_important_half_is_kept(model: FoRNet) -> None:
@@ -98,11 +114,24 @@ def test_a_keras_file_gives_the_model_back(model: FoRNet, tmp_path: Path) -> Non
         np.testing.assert_array_equal(ours[name], theirs[name])
 
 
+@pytest.mark.parametrize("backbone", [None, EfficientNetLite0])
+def test_a_keras_file_is_read_where_only_the_class_is_imported(
+    tmp_path: Path, backbone: Callable[[], keras.Model] | None
+) -> None:
+    model = tiny_model(backbone=backbone and backbone())
+    model.compile("sgd", metrics=[MeanIoU(NUM_CLASSES)])
+    model.save(tmp_path / "model.keras")
+    read = "import sys, keras; from fornet_keras import FoRNet; keras.saving.load_model(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", read, tmp_path / "model.keras"], check=True)
+
+
 def test_the_size_at_which_it_has_learnt_stays(tmp_path: Path) -> None:
     model = tiny_model(short_side=48)
     model.save(tmp_path / "model.keras")
     for other in (model.with_top_k(0.2), keras.saving.load_model(tmp_path / "model.keras")):
         assert other.short_side == 48
+    with_numpys_numbers = tiny_model(short_side=np.int64(48), num_classes=np.uint8(3))
+    assert [type(getattr(with_numpys_numbers, name)) for name in ("short_side", "num_classes")] == [int] * 2
     for wrong in (0, 65536, 48.0):
         with pytest.raises(ValueError, match=f"short_side must be a whole number .* received {wrong}"):
             tiny_model(short_side=wrong)
@@ -145,6 +174,31 @@ def test_single_layers_are_still_frozen_and_the_optimizer_goes_on(tmp_path: Path
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_frozen_backbone_may_have_the_names_of_other_layers(tmp_path: Path) -> None:
+    image = x = keras.Input((None, None, 3))
+    features = {}
+    for name, strides in (("context", 4), ("branch", 2), ("detail", 2), ("selector", 2)):
+        x = keras.layers.Conv2D(4, 3, strides=strides, padding="same", name=name)(x)
+        features[f"stride_{4 * 2 ** len(features)}"] = x
+    model = tiny_model(backbone=keras.Model(image, features, name="backbone"))
+    model.backbone.trainable = False
+    model.save(tmp_path / "model.keras")
+    for other in (model.with_top_k(0.2), keras.saving.load_model(tmp_path / "model.keras")):
+        assert [w.shape for w in other.trainable_weights] == [w.shape for w in model.trainable_weights]
+        assert not other.backbone.trainable_weights
+
+
+def test_a_backbone_that_has_adapted_to_images_still_has() -> None:
+    normalize = keras.layers.Normalization()
+    normalize.adapt(images(64, 96) / np.float32(63.75) - 2)
+    image = keras.Input((None, None, 3))
+    features = ResidualBackbone((8, 8, 8, 8), (0, 1, 1, 1))(normalize(image))
+    model = randomize(tiny_model(top_k=1, backbone=keras.Model(image, features)))
+    normalize.finalize_state()
+    ours, theirs = (numpy_outputs(x, images(64, 96)) for x in (model, model.with_top_k(1)))
+    np.testing.assert_array_equal(ours["logits"], theirs["logits"])
+
+
 @pytest.mark.parametrize("backbone", [ResidualBackbone, EfficientNetLite0])
 def test_a_backbone_made_frozen_does_not_learn(backbone: Callable[..., keras.Model]) -> None:
     model = FoRNet.from_preset("pico", 3, backbone=backbone(trainable=False))
@@ -152,11 +206,17 @@ def test_a_backbone_made_frozen_does_not_learn(backbone: Callable[..., keras.Mod
     assert learning and not learning & {weight.path for weight in model.backbone.weights}
 
 
-def test_a_backbone_by_its_name_is_refused() -> None:
+@pytest.mark.parametrize("backbone", ["lite", keras.layers.Conv2D(8, 3, name="lite")])
+def test_a_backbone_that_is_no_model_is_refused(backbone: Any) -> None:
     with pytest.raises(
-        ValueError, match=r"must be a model, such as imagenet_efficientnet_lite0\(\).*'lite'$"
+        ValueError, match=r"must be a model, such as imagenet_efficientnet_lite0\(\).*lite.*$"
     ):
-        FoRNet.from_preset("pico", 3, backbone="lite")
+        FoRNet.from_preset("pico", 3, backbone=backbone)
+
+
+def test_kerass_own_export_of_no_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="exported for images of one size; use `fornet export --size`, or"):
+        tiny_model().export(tmp_path / "exported")
 
 
 def test_kerass_own_quantization_is_refused() -> None:
@@ -219,8 +279,11 @@ def test_a_copy_has_the_precision_of_the_original(tmp_path: Path) -> None:
 
 
 def test_values_up_to_1_are_suspect(model: FoRNet) -> None:
+    dark = images(64, 96) / 255.0
     with pytest.warns(UserWarning, match="float values up to 1 only, nearly black; expected 0…255"):
-        model.predict_image(images(64, 96)[0] / 255.0)
+        model.predict_image(dark[0])
+    with pytest.warns(UserWarning, match="nearly black"), pytest.raises(ValueError, match="compile"):
+        model.fit(dark)
 
 
 def test_dropout_is_of_training_alone(model: FoRNet) -> None:

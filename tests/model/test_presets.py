@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 import pytest
 
@@ -36,6 +38,38 @@ def test_no_backbone_is_the_preset_s_own() -> None:
         FoRNet.from_preset("pico", num_classes=3, backbone={"widths": (8, 8)})
 
 
+class OneOfYours(keras.Model):
+    """A backbone whose shapes Keras learns only where it runs."""
+
+    def __init__(self, strides: tuple[int, ...], **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.pools = {stride: keras.layers.AveragePooling2D(stride) for stride in strides}
+
+    def call(self, image: Any) -> dict[str, Any]:
+        return {f"stride_{2**power}": pool(image) for power, pool in enumerate(self.pools.values(), start=2)}
+
+
+def functional(strides: tuple[int, ...]) -> keras.Model:
+    image = keras.Input((None, None, 3))
+    return keras.Model(image, OneOfYours(strides).call(image))
+
+
+def test_a_backbone_at_other_strides_than_it_says_is_refused() -> None:
+    for strides, message in (
+        ((2, 4, 8, 16), "backbone's stride_4 is at stride 2: 64x96 cells of 128x192 pixels; expected 32x48"),
+        ((4, 8, 16, 64), "backbone's stride_32 is at stride 64: 2x3 cells of 128x192 pixels; expected 4x6"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            FoRNet(num_classes=3, backbone=functional(strides))
+
+
+def test_a_backbone_that_does_not_tell_its_shapes_is_taken() -> None:
+    unknown = OneOfYours((2, 4, 8, 16))
+    with pytest.raises(NotImplementedError):
+        unknown.compute_output_shape((1, 128, 192, 3))
+    assert FoRNet(num_classes=3, backbone=unknown).backbone is unknown
+
+
 def test_unknown_preset_is_refused() -> None:
     with pytest.raises(
         ValueError, match="one of pico, nano, s, m; received 'fornet_s_camvid'; .* load_model"
@@ -46,8 +80,9 @@ def test_unknown_preset_is_refused() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_classes": 1}, "num_classes must be in 2…255; received 1"),
-        ({"num_classes": 256}, "num_classes must be in 2…255; received 256"),
+        ({"num_classes": 1}, "num_classes must be a whole number of 2…255; received 1"),
+        ({"num_classes": 256}, "num_classes must be a whole number of 2…255; received 256"),
+        ({"num_classes": 3.0}, r"num_classes must be a whole number of 2…255; received 3\.0"),
         ({"num_classes": 3, "scales": ()}, "scales must be different ones, at least one; received"),
         ({"num_classes": 3, "scales": (1, 1)}, r"scales must be different ones, .* received \(1, 1\)"),
         ({"num_classes": 3, "region_size": 40}, "region_size must be a multiple of 16 pixels; received 40"),

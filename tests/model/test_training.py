@@ -181,5 +181,7 @@ def test_what_would_be_ignored_is_refused() -> None:
         model.compile("sgd", loss=Doubled())
     with pytest.raises(ValueError, match="loss_weights are not taken; received .*; use FoRNetLoss"):
         model.compile("sgd", loss_weights={"logits": 2.0})
+    with pytest.raises(ValueError, match=r"class_weight is not taken; use compile\(loss=FoRNetLoss\(class_w"):
+        model.fit(image, labels, class_weight={0: 1.0, 1: 2.0, 2: 1.0})
     with pytest.raises(ValueError, match="metrics must be a list, of the logits; received a dict of kept"):
         model.compile("sgd", metrics={"kept": MeanIoU(NUM_CLASSES)})

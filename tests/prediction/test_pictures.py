@@ -3,7 +3,7 @@ import pytest
 
 from fornet_keras.data.camvid import TABLE
 from fornet_keras.data.dataset import IGNORE, LabelTable
-from fornet_keras.prediction.pictures import colorize, importance_map, legend, overlay, side_by_side
+from fornet_keras.prediction.pictures import colorize, headed, importance_map, legend, overlay, side_by_side
 
 
 def test_each_class_has_its_colour_and_void_is_black() -> None:
@@ -16,6 +16,24 @@ def test_overlay_mixes_colours_and_leaves_void_as_it_is() -> None:
     label_ids = np.array([[1, IGNORE]], np.uint8)  # building is (128, 0, 0)
     # 0.45 * 100 + 0.55 * 128 = 115.4; 0.45 * 100 = 45
     assert overlay(image, label_ids, TABLE).tolist() == [[[115, 45, 45], [100, 100, 100]]]
+
+
+def test_overlay_of_another_image_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the image's height and width \(2, 2\); received \(1, 2\): give"):
+        overlay(np.zeros((2, 2, 3), np.uint8), np.zeros((1, 2), np.uint8), TABLE)
+
+
+def test_importance_of_an_image_that_was_brought_down() -> None:
+    """The map has the size of the image, of which a region covers more pixels."""
+    image = np.full((80, 120, 3), 200, np.uint8)
+    importance, kept = np.array([[0.1, 0.5], [0.1, 0.5]]), np.zeros((2, 2), bool)
+    small = importance_map(image[:40, :60], importance, kept, region_size=32)
+    large = importance_map(image, importance, kept, region_size=32, short_side=40)
+    np.testing.assert_array_equal(large, small.repeat(2, 0).repeat(2, 1))
+    with pytest.raises(
+        ValueError, match=r"of the \(3, 4\) regions of 32 pixels in 80x120; received \(2, 2\)"
+    ):
+        importance_map(image, importance, kept, region_size=32)
 
 
 def test_importance_frames_kept_regions() -> None:
@@ -52,6 +70,14 @@ def test_legend_has_letters_outside_ascii(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(pictures()) == 6
     monkeypatch.setattr("fornet_keras.prediction.pictures.find_spec", lambda name: None)
     assert len(pictures()) < 6, "as a server without Matplotlib shows them"
+
+
+def test_headings_are_above_their_columns() -> None:
+    picture = np.zeros((10, 300, 3), np.uint8)
+    found = headed(picture, ("label", "", "importance"))
+    assert (found[-10:] == 0).all() and found.shape[1] == 300
+    dark = (found[:-10] < 128).all(-1).any(0)
+    assert [dark[column : column + 100].any() for column in (0, 100, 200)] == [True, False, True]
 
 
 def test_side_by_side_scales_to_the_first_picture() -> None:

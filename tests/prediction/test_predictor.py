@@ -107,6 +107,9 @@ def test_a_model_predicts_at_the_size_at_which_it_has_learnt(model: FoRNet, pred
     np.testing.assert_array_equal(found["importance"], small["importance"])
     for at_its_own in (learnt.predict_image(large, short_side=0), model.predict_image(large)):
         np.testing.assert_array_equal(at_its_own["label_ids"], own["label_ids"])
+    learnt.short_side = None
+    np.testing.assert_array_equal(learnt.predict_image(large)["label_ids"], own["label_ids"])
+    learnt.short_side = 48
     for short_side, labels in ((None, found), (0, own)):
         predicted = Predictor(learnt, short_side)(large)
         np.testing.assert_array_equal(predicted["label_ids"], labels["label_ids"])

@@ -1,6 +1,7 @@
 import tracemalloc
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -8,9 +9,9 @@ from fornet_keras.data.sizes import brought_back, shrunk
 from fornet_keras.model import FoRNet
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.prediction.views import ViewsPredictor
-from tests.model.tiny import images, tiny_model
+from tests.model.tiny import images, numpy_outputs, tiny_model
 
-SIZE = (70, 100)  # 3 x 4 regions
+SIZE = (70, 100)  # 5 x 7 regions
 
 
 @pytest.fixture(scope="module")
@@ -76,23 +77,45 @@ def test_windows_side_by_side_are_predictions_of_the_tiles(model: FoRNet) -> Non
             assert np.mean(found[here] == predict(image[here])["label_ids"]) > 0.999
 
 
+def windows(axis: int, pixels: int = 1) -> list[tuple[slice, ...]]:
+    """Two of 64 pixels, the second 32 further along the axis, in a map whose cells have so many pixels."""
+    starts = [start // pixels for start in (0, 32)]
+    return [(np.s_[:],) * axis + (np.s_[start : start + 64 // pixels],) for start in starts]
+
+
 @pytest.mark.backend
-def test_overlapping_windows_are_blended(model: FoRNet) -> None:
-    """By hand: two windows of 64 columns, the second 32 to the right, each heaviest in its middle."""
-    image = images(64, 96)[0]
-    softmax = [
-        np.exp(x) / np.exp(x).sum(-1, keepdims=True)
-        for x in (
-            np.asarray(model.predict_on_batch(image[None, :, left : left + 64])["logits"][0])
-            for left in (0, 32)
-        )
-    ]
-    ramp = np.minimum(np.arange(1, 65), np.arange(64, 0, -1))[:, None]
-    total = np.zeros((64, 96, model.num_classes))
-    for left, probabilities in zip((0, 32), softmax, strict=True):
-        total[:, left : left + 64] += probabilities * ramp
+@pytest.mark.parametrize(("axis", "size"), [(0, (96, 64)), (1, (64, 96))])
+def test_overlapping_windows_are_blended(model: FoRNet, axis: int, size: tuple[int, int]) -> None:
+    """By hand: two windows one below the other, or side by side, each heaviest in its middle."""
+    image = images(*size)[0]
+    ramp = np.minimum(np.arange(1, 65), np.arange(64, 0, -1)).reshape(-1, *[1] * (2 - axis))
+    total = np.zeros((*size, model.num_classes))
+    for window in windows(axis):
+        x = np.asarray(model.predict_on_batch(image[window][None])["logits"][0])
+        total[window] += np.exp(x) / np.exp(x).sum(-1, keepdims=True) * ramp
     found = ViewsPredictor(model, (64, 64), overlap=0.5)(image)["label_ids"]
     assert np.mean(found == total.argmax(-1)) > 0.999
+
+
+@pytest.mark.parametrize(("axis", "size"), [(0, (96, 64)), (1, (64, 96))])
+def test_where_windows_overlap_the_more_important_wins(
+    model: FoRNet, axis: int, size: tuple[int, int]
+) -> None:
+    """And a region is kept that either window keeps; coarse labels are those of the later one."""
+    image = images(*size)[0]
+    found = ViewsPredictor(model, (64, 64), overlap=0.5)(image)
+    names = ("importance", "kept", "coarse_label_ids")
+    importance, kept, coarse = (np.zeros_like(found[name]) for name in names)
+    predict = Predictor(model)
+    for window, regions, cells in zip(*(windows(axis, pixels) for pixels in (1, 16, 4)), strict=True):
+        tile = predict(image[window])
+        importance[regions] = np.maximum(importance[regions], tile["importance"])
+        kept[regions] |= tile["kept"]
+        coarse[cells] = tile["coarse_label_ids"]
+    assert (importance[regions] > tile["importance"]).any() and (kept[regions] > tile["kept"]).any()
+    np.testing.assert_allclose(found["importance"], importance, atol=1e-6)
+    np.testing.assert_array_equal(found["kept"], kept)
+    np.testing.assert_array_equal(found["coarse_label_ids"], coarse)
 
 
 @pytest.mark.backend
@@ -106,13 +129,20 @@ def test_a_mirrored_image_gives_the_mirrored_labels(model: FoRNet) -> None:
 def test_scales_are_averaged_at_the_image_size(
     model: FoRNet, plain: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each of them mirrored, too."""
     monkeypatch.setattr("fornet_keras.prediction.views.MAX_SIZES", 1)
     image = images(*SIZE)[0]
-    predict = ViewsPredictor(model, scales=(0.5, 1, 1.5))
+    predict = ViewsPredictor(model, flip=True, scales=(0.5, 1, 1.5))
     found = predict(image)
     assert found["label_ids"].shape == SIZE
     assert len(predict._predict._functions) == 3, "the next image compiles none of them again"
-    assert (found["label_ids"] != plain["label_ids"]).any()
+    total = np.zeros((*SIZE, model.num_classes), np.float32)
+    for height, width in ((35, 50), SIZE, (105, 150)):
+        for turn in (1, -1):
+            view = cv2.resize(image, (width, height))[:, ::turn]
+            x = np.exp(numpy_outputs(model, view[None])["logits"][0])
+            total += cv2.resize((x / x.sum(-1, keepdims=True))[:, ::turn], SIZE[::-1])
+    assert np.mean(found["label_ids"] == total.argmax(-1)) > 0.999
     np.testing.assert_array_equal(found["kept"], plain["kept"])
 
 

@@ -352,6 +352,8 @@ def test_what_nobody_waits_for_is_not_computed(ratios: Path, monkeypatch: pytest
         assert (first.result()[0], last.result()[0], computed.call_count) == (200, 200, 2)
     for status, count in (("200", 2), ("499", 1)):
         assert service.registry.get_sample_value("fornet_requests_total", {"status": status}) == count
+    seconds = service.registry.get_sample_value("fornet_model_seconds_sum", {"model": "k1"})
+    assert seconds == pytest.approx(0.002), "two answers of a millisecond"
 
 
 def test_an_error_of_the_server_is_counted_and_said(

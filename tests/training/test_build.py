@@ -7,14 +7,17 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from rich.console import Console
 
 from fornet_keras.backbones.efficientnet_lite import PACKAGE, EfficientNetLite0
 from fornet_keras.config import Config
+from fornet_keras.data.pipeline import TrainingBatches
+from fornet_keras.data.sources import open_split
 from fornet_keras.errors import ModelError
 from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.model import FoRNet
 from fornet_keras.training.accelerator import dtype_policy
-from fornet_keras.training.build import _make_optimizer, build_model, compile_model
+from fornet_keras.training.build import _make_optimizer, build_model, compile_model, make_model
 
 MakeConfig = Callable[..., Config]
 # To trace a step takes TensorFlow ten times as long.
@@ -140,6 +143,25 @@ def test_accumulated_steps_are_one_with_their_mean_gradient(
     assert not nothing.any()
     assert np.linalg.norm(change - mean) < tolerance * np.linalg.norm(mean)
     assert np.linalg.norm(changes[1][0] - mean) > 0.1 * np.linalg.norm(mean), "the batches differ"
+
+
+def test_the_seed_decides_the_weights_and_the_batches(make_config: MakeConfig) -> None:
+    made = []
+    for seed in (0, 1, 0):
+        config = make_config(training={"seed": seed})
+        batches = TrainingBatches.of_run(open_split(config.data, "train"), config)
+        model = make_model(config, batches, [1] * 11, Console(quiet=True))
+        made.append((by_path(model)["stem_1/convolution/kernel"], *batches.batch(0, 0)))
+    for first, other, again in zip(*made, strict=True):
+        np.testing.assert_array_equal(first, again)
+        assert (first != other).mean() > 0.1
+
+
+def test_sgd_is_as_configured(make_config: MakeConfig) -> None:
+    model: Any = None  # whose backbone learns as the rest does
+    config = make_config(training={"optimizer": "sgd", "momentum": 0.8, "clip_norm": 2.0})
+    optimizer = _make_optimizer(model, config, steps_per_epoch=2)
+    assert (optimizer.momentum, optimizer.nesterov, optimizer.global_clipnorm) == (0.8, True, 2.0)
 
 
 def test_an_average_is_of_changes_not_of_batches(make_config: MakeConfig) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fornet_keras.config import Config
+from fornet_keras.config import Config, LossConfig
 from fornet_keras.data.dataset import IGNORE
+from fornet_keras.training.class_weights import class_weights
 
 # `train` for how it sets up the backend.
 pytestmark = [pytest.mark.backend, pytest.mark.usefixtures("train")]
@@ -160,14 +161,17 @@ def test_a_compiled_step_learns_what_a_plain_one_does(make_config: MakeConfig) -
 def test_loss_and_schedule_are_as_configured(make_config: MakeConfig) -> None:
     import keras
 
+    loss = {"ohem": 0.1, "label_smoothing": 0.2, "teacher_share": 0.3}
+    loss |= {"coarse_weight": 0.7, "dice_weight": 0.5, "selector_weight": 0.6}
+    assert {*LossConfig.model_fields} == {*loss, "class_weights", "teacher"}
     model = compiled(
         make_config(
             training={"epochs": 5, "learning_rate": 0.01, "warmup_steps": 1, "decay_power": 1.0},
-            loss={"coarse_weight": 0.7, "selector_weight": 0.0, "class_weights": "inverse_log"},
+            loss={**loss, "class_weights": "inverse_sqrt"},
         )
     )
-    assert (model.loss.coarse_weight, model.loss.selector_weight, model.loss.ohem) == (0.7, 0, None)
-    assert model.loss.class_weights == sorted(model.loss.class_weights), "the rarest weighs most"
+    of_classes = class_weights("inverse_sqrt", PIXELS)
+    assert model.loss.get_config() == {**loss, "class_weights": of_classes, "name": "fornet_loss"}
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(0.005)
     model.optimizer.iterations.assign(8)  # 7 of the 14 steps after the warm-up
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(0.005)

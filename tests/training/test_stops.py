@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from rich.console import Console
@@ -17,6 +18,7 @@ from fornet_keras.config import AugmentConfig, Config, TrainingConfig
 from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import RunInterrupted, TrainingError
+from fornet_keras.training.checkpoint import Checkpoint
 from fornet_keras.training.checkpointing import Checkpointing
 from fornet_keras.training.train import _say_who_ended
 from fornet_keras.training.validation import Validation
@@ -96,6 +98,12 @@ def test_a_run_is_saved_every_so_many_minutes(tmp_path: Path, monkeypatch: pytes
     assert saved == [10, 20, 30]
 
 
+def test_the_time_of_before_the_interruption_counts(tmp_path: Path) -> None:
+    before = Checkpoint(5, {}, {"seconds": 100.0, "backend": keras.backend.backend()})
+    saver = Checkpointing(tmp_path, TrainingConfig(epochs=1, batch_size=1), 100, {}, before)
+    assert 100 <= saver.seconds < 200
+
+
 @pytest.mark.parametrize(
     ("saved", "kept"), [(0, "there is no checkpoint yet"), (2, "the checkpoint of step 2 is as it was")]
 )
@@ -134,21 +142,33 @@ def test_a_run_that_stops_early_says_why() -> None:
 def test_the_best_model_stays_and_patience_ends_the_run(
     camvid: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every second of ten epochs is scored: the 0.5 of epoch 8 is not better than that of epoch 4."""
+    """Every second of ten epochs is scored: the 0.5 of epoch 8 is not better than that of epoch 4.
+
+    What is scored and saved is the moving average, and training goes on with its own weights.
+    """
     module = "fornet_keras.training.validation"
     miou, saved, stops = iter((0.3, 0.5, 0.4, 0.5, 0.45)), [], []
+    weight, average = keras.Variable(np.zeros(3)), np.ones(3)
+
+    def now() -> np.ndarray:
+        return np.array(keras.ops.convert_to_numpy(weight))
+
+    def save(model: Any, table: Any, folder: Path) -> None:
+        np.testing.assert_array_equal(now(), average)
+        saved.append(folder.name)
 
     def evaluate(*_: Any, **__: Any) -> SimpleNamespace:
+        np.testing.assert_array_equal(now(), average)
         matrix = SimpleNamespace(miou=next(miou), iou=[1.0], pixel_accuracy=1.0)
         return SimpleNamespace(matrix=matrix, class_names=["road"], error_coverage=1.0)
 
     monkeypatch.setattr(f"{module}.evaluate", evaluate)
     monkeypatch.setattr(f"{module}.Predictor", lambda model: None)
     monkeypatch.setattr(f"{module}.PICTURES", 0)
-    monkeypatch.setattr(f"{module}.save_model", lambda model, table, folder: saved.append(folder.name))
-    weights = np.zeros(3)
-    model = SimpleNamespace(get_weights=lambda: [weights], short_side=None, stop_training=False)
-    model.optimizer = SimpleNamespace(use_ema=False)
+    monkeypatch.setattr(f"{module}.save_model", save)
+    model = SimpleNamespace(get_weights=lambda: [now()], short_side=None, stop_training=False)
+    model.trainable_variables = [weight]
+    model.optimizer = SimpleNamespace(use_ema=True, _model_variables_moving_average=[average])
     dataset = open_dataset("camvid", camvid, "val")
     settings = TrainingConfig(epochs=10, batch_size=1, validate_every=2, patience=3)
     validation = Validation(dataset, Path(), settings, on_image=lambda *_: None)
@@ -156,13 +176,14 @@ def test_the_best_model_stays_and_patience_ends_the_run(
     for epoch in range(10):
         logs: dict[str, float] = {}
         validation.on_epoch_end(epoch, logs)
+        assert not now().any()
         assert ("val_miou" in logs) == (epoch % 2 == 1)
         stops.append(model.stop_training)
     assert saved == ["last", "best", "last", "best", "last", "last", "last"]
     assert (validation.best_miou, validation.best_epoch, logs["val_best_miou"]) == (0.5, 4, 0.5)
     assert stops == [False] * 9 + [True]
 
-    weights[1] = np.nan
+    weight.assign([0, np.nan, 0])
     with pytest.raises(TrainingError, match="a weight is not a finite number after epoch 10; "):
         validation.on_epoch_end(9, {})
     assert len(saved) == 7

@@ -54,6 +54,12 @@ def test_all_public_names_are_seen_and_found() -> None:
 # === A finished run ===
 
 
+def test_the_name_of_a_configuration_is_not_one(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="must be a Config, which read_config gives; received 'synthetic'"):
+        fornet_keras.train("synthetic", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.backend
 def test_the_run_folder_is_complete(run: SimpleNamespace) -> None:
     names = {path.name for path in run.folder.iterdir()}

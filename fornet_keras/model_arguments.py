@@ -1,0 +1,81 @@
+"""What a `FoRNet` is built and learns with, refused where it would fail or mislead only later."""
+
+import warnings
+
+import numpy as np
+
+from fornet_keras.backbones.strides import PROBE, STRIDES, probe_size
+from fornet_keras.losses import FoRNetLoss
+
+
+def require_valid(num_classes, scales, region_size, top_k, short_side):
+    """Refuse arguments of a `FoRNet` outside their ranges.
+
+    Raises:
+        ValueError: one of them is.
+    """
+    if not (isinstance(num_classes, int | np.integer) and 2 <= num_classes <= 255):
+        raise ValueError(f"num_classes must be a whole number of 2…255; received {num_classes}")
+    if region_size < 16 or region_size % 16:
+        raise ValueError(f"region_size must be a multiple of 16 pixels; received {region_size}")
+    if not 0 < top_k <= 1:
+        raise ValueError(f"top_k must be in (0, 1]; received {top_k}; use 1 to keep every region")
+    if short_side is not None and not (isinstance(short_side, int | np.integer) and 1 <= short_side <= 65535):
+        raise ValueError(
+            f"short_side must be a whole number of 1…65535 pixels, or None; received {short_side}"
+        )
+    if any(scale < 1 or region_size // STRIDES[0] % scale for scale in scales):
+        raise ValueError(f"scales must divide region_size / 4; received {scales} and {region_size} pixels")
+
+
+def features_by_stride(backbone, x):
+    """The backbone's features of `x`, by the names of their strides.
+
+    Raises:
+        ValueError: it gives something else, or features at another stride than their name says.
+    """
+    features = backbone(x)
+    names = {f"stride_{stride}": stride for stride in STRIDES}
+    if not isinstance(features, dict) or not {*names} <= {*features}:
+        found = list(features) if isinstance(features, dict) else f"a {type(features).__name__}"
+        raise ValueError(f"backbone must give a dict of {', '.join(names)}; received {found}")
+    try:
+        shapes = backbone.compute_output_shape(PROBE)
+        sizes = {name: shapes[name][1:3] for name in names}
+    except Exception:  # a backbone of one's own need not know its shapes, and has its own way to say so
+        return features
+    for name, stride in names.items():
+        cells, expected = tuple(sizes[name]), probe_size(stride)
+        # Of more cells all but the upper left would be cut off, and the network learn from that corner.
+        if None not in cells and cells != expected:
+            raise ValueError(
+                f"backbone's {name} is at stride {PROBE[1] / cells[0]:g}: {cells[0]}x{cells[1]} cells of "
+                f"{PROBE[1]}x{PROBE[2]} pixels; expected {expected[0]}x{expected[1]}"
+            )
+    return features
+
+
+def warn_of_nearly_black(images):
+    """Warn where the values of float images, a NumPy array, are at most 1: what others normalise to."""
+    if images.dtype.kind == "f" and images.max() <= 1:
+        warnings.warn("image: float values up to 1 only, nearly black; expected 0…255", stacklevel=3)
+
+
+def require_learnable(loss, loss_weights, metrics):
+    """Refuse what a `FoRNet` would be compiled with and not heed.
+
+    Raises:
+        ValueError: another loss than a `FoRNetLoss`, one that overrides more than `parts`, weights beside it,
+            or a dict of metrics.
+    """
+    if not isinstance(loss, FoRNetLoss):
+        raise ValueError(f"loss must be a FoRNetLoss, or None for the default one; received {loss!r}")
+    for name in ("__call__", "call"):
+        if getattr(type(loss), name) is not getattr(FoRNetLoss, name):
+            raise ValueError(f"loss must override `parts` alone; received one with its own `{name}`")
+    if loss_weights is not None:
+        raise ValueError(
+            f"loss_weights are not taken; received {loss_weights}; use FoRNetLoss(coarse_weight=…)"
+        )
+    if isinstance(metrics, dict):
+        raise ValueError(f"metrics must be a list, of the logits; received a dict of {', '.join(metrics)}")
