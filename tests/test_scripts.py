@@ -26,6 +26,7 @@ from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.build import build_model
+from fornet_keras.training.report import save_pictures
 from tests.model.tiny import randomize, tiny_model
 from tests.training.conftest import write_split
 
@@ -80,6 +81,8 @@ def _importable() -> Iterator[None]:
             patch.syspath_prepend(ROOT / folder)
         for chart in ("save_confusion_matrix", "save_class_bars"):
             patch.setattr(f"fornet_keras.training.report.{chart}", lambda *_: None)
+        # Where another test of this process has left all pictures out.
+        patch.setattr("fornet_keras.training.train.save_pictures", save_pictures)
         yield
 
 

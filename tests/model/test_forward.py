@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ import pytest
 from fornet_keras.backbones.efficientnet_lite import EfficientNetLite0
 from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.layers.resize import UpsampleToImage
-from fornet_keras.metrics import MeanIoU
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import named_weights
 from tests.model.tiny import NUM_CLASSES, dtypes, images, numpy_outputs, randomize, tiny_model
@@ -112,17 +109,6 @@ def test_a_keras_file_gives_the_model_back(model: FoRNet, tmp_path: Path) -> Non
     ours, theirs = numpy_outputs(model, images(64, 96)), numpy_outputs(loaded, images(64, 96))
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name])
-
-
-@pytest.mark.parametrize("backbone", [None, EfficientNetLite0])
-def test_a_keras_file_is_read_where_only_the_class_is_imported(
-    tmp_path: Path, backbone: Callable[[], keras.Model] | None
-) -> None:
-    model = tiny_model(backbone=backbone and backbone())
-    model.compile("sgd", metrics=[MeanIoU(NUM_CLASSES)])
-    model.save(tmp_path / "model.keras")
-    read = "import sys, keras; from fornet_keras import FoRNet; keras.saving.load_model(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", read, tmp_path / "model.keras"], check=True)
 
 
 def test_the_size_at_which_it_has_learnt_stays(tmp_path: Path) -> None:

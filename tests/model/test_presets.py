@@ -1,9 +1,16 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import keras
 import pytest
 
+from fornet_keras.backbones.efficientnet_lite import EfficientNetLite0
+from fornet_keras.metrics import MeanIoU
 from fornet_keras.model import FoRNet
+from tests.model.tiny import NUM_CLASSES, tiny_model
 
 
 @pytest.mark.parametrize(("preset", "millions"), [("pico", 0.0173), ("nano", 0.43), ("s", 1.04), ("m", 4.84)])
@@ -27,6 +34,15 @@ def test_a_backbone_of_ones_own() -> None:
     del pyramid["stride_2"]
     model = FoRNet.from_preset("nano", num_classes=5, backbone=keras.Model(image, pyramid))
     assert model.output["logits"].shape == (None, None, None, 5)
+
+
+def test_a_keras_file_is_read_where_only_the_class_is_imported(tmp_path: Path) -> None:
+    model = tiny_model(backbone=EfficientNetLite0())
+    model.compile("sgd", metrics=[MeanIoU(NUM_CLASSES)])
+    model.save(tmp_path / "model.keras")
+    read = "import sys, keras; from fornet_keras import FoRNet; keras.saving.load_model(sys.argv[1])"
+    command = [sys.executable, "-c", read, tmp_path / "model.keras"]
+    subprocess.run(command, check=True, env={**os.environ, "KERAS_BACKEND": "torch"})
 
 
 def test_no_backbone_is_the_preset_s_own() -> None:
