@@ -86,7 +86,7 @@ def open_runtime(folder: Path, format: str, threads: int | None = None, device: 
 
 def with_version(package: str) -> str:
     """The name of a package, and its version where it is installed under that name."""
-    return f"{package} {installed(package) or ''}".strip()  # onnxruntime-gpu is not
+    return f"{package} {installed(package) or ''}".strip()  # onnxruntime-gpu has another name
 
 
 def of_the_machine(error: Exception) -> bool:
