@@ -35,8 +35,8 @@ from fornet_keras.data.sizes import shrunk
 from fornet_keras.errors import ConfigError, FoRNetError
 from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.layers.resize import UpsampleToImage
-from fornet_keras.losses import cross_entropy, dice_loss
 from fornet_keras.model import FoRNet
+from fornet_keras.pixel_losses import Pixels, cross_entropy, dice_loss
 from fornet_keras.prediction.label_ids import LabelIds, enlarged_label_ids
 from fornet_keras.prediction.predictor import PerSize, Predictor
 from fornet_keras.summary import count_macs, summarize
@@ -57,9 +57,9 @@ class PixelLoss(keras.losses.Loss):
         self.options, self.weights = options, class_weights(options.class_weights, pixels)
 
     def __call__(self, labels, logits, sample_weight=None):
-        labels = keras.ops.cast(labels, "int32")
-        loss = cross_entropy(labels, logits, self.weights, self.options.label_smoothing, self.options.ohem)
-        return loss + self.options.dice_weight * dice_loss(labels, logits)
+        pixels = Pixels(keras.ops.cast(labels, "int32"), logits)
+        loss = cross_entropy(pixels, self.weights, self.options.label_smoothing, self.options.ohem)
+        return loss + self.options.dice_weight * dice_loss(pixels)
 
 
 class PeerPredictor:

@@ -4,112 +4,10 @@ import keras
 from keras import ops
 
 from fornet_keras.data.dataset import IGNORE
+from fornet_keras.pixel_losses import Pixels, cross_entropy, dice_loss, on_one_device
 
 STRIDE = 4
 """Pixels across a cell of the coarse logits."""
-
-
-def _here(x):
-    """The sum over the devices of a batch that is all on one."""
-    return x
-
-
-def cross_entropy(
-    labels,
-    logits,
-    class_weights=None,
-    label_smoothing=0.0,
-    ohem=None,
-    sum_devices=_here,
-    soft_targets=None,
-    soft_share=0.0,
-):
-    """Weighted mean cross-entropy over the pixels that are not ignored.
-
-    Args:
-        labels: int `(batch, height, width)`, train ids or `IGNORE`.
-        logits: float `(batch, height, width, classes)`; computed in float32.
-        class_weights: one weight a class, at least 0, or None for equal weights.
-        label_smoothing: share of the target spread over all classes, 0…1.
-        ohem: share in (0, 1) of the batch's pixels, the hardest ones, that count (online hard example
-            mining, arXiv 1604.03540); None counts all.
-        sum_devices: sums a tensor over the devices that the batch is spread over.
-        soft_targets: a teacher's probabilities `(batch, height, width, classes)`, or None (knowledge
-            distillation, arXiv 1503.02531).
-        soft_share: share of them in the target, 0…1; the labels have the rest.
-
-    Returns:
-        float32 scalar; 0 where every pixel is ignored, NaN where a label is neither a class nor `IGNORE`:
-        such a label would otherwise count for nothing without a word.
-
-    Raises:
-        ValueError: not one class weight a class.
-    """
-    num_classes = logits.shape[-1]
-    if class_weights is not None and len(class_weights) != num_classes:
-        raise ValueError(
-            f"class_weights must be one a class; received {len(class_weights)} for {num_classes} classes"
-        )
-    logits = ops.cast(logits, "float32")
-    known = ops.logical_and(labels >= 0, labels < num_classes)
-    unknown = ops.any(ops.logical_not(ops.logical_or(known, labels == IGNORE)))
-    valid = ops.cast(known, "float32")
-    labels = ops.where(known, labels, 0)
-    losses = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-    if label_smoothing:
-        # Of a target spread over all classes: the mean of what each class would have cost.
-        spread = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
-        losses = (1 - label_smoothing) * losses + label_smoothing * spread
-    if soft_targets is not None:
-        soft = ops.logsumexp(logits, axis=-1) - ops.sum(soft_targets * logits, axis=-1)
-        losses = (1 - soft_share) * losses + soft_share * soft
-    # The weight of a pixel is that of its class, also where smoothing or a teacher spreads the target.
-    weights = [1.0] * num_classes if class_weights is None else class_weights
-    weights = ops.take(ops.convert_to_tensor(weights, dtype="float32"), labels) * valid
-    if ohem is not None:
-        weights = weights * _hardest(losses * valid, ohem)
-    total, weight = (sum_devices(ops.sum(x)) for x in (losses * weights, weights))
-    loss = total / ops.maximum(weight, 1e-6)
-    return ops.where(unknown, float("nan"), loss)
-
-
-def dice_loss(labels, logits, sum_devices=_here):
-    """One minus the Dice coefficient (F1 score) of the probabilities, averaged over the classes of the batch.
-
-    Every class that occurs counts the same, however few its pixels, and a pixel given to it wrongly costs as
-    much as one of its own missed.
-
-    Args:
-        labels: int `(batch, height, width)`, train ids or `IGNORE`.
-        logits: float `(batch, height, width, classes)`; computed in float32.
-        sum_devices: sums a tensor over the devices that the batch is spread over.
-
-    Returns:
-        float32 scalar, 0…1; 0 where every pixel is ignored.
-
-    Reference: V-Net (arXiv 1606.04797).
-    """
-    num_classes = logits.shape[-1]
-    known = ops.logical_and(labels >= 0, labels < num_classes)
-    valid = ops.expand_dims(ops.cast(known, "float32"), -1)
-    # torch's one_hot refuses the ignore label.
-    target = ops.one_hot(ops.where(known, labels, 0), num_classes, dtype="float32") * valid
-    probability = ops.softmax(ops.cast(logits, "float32"), axis=-1) * valid
-    pixels, overlap, given = (
-        sum_devices(ops.sum(x, axis=(0, 1, 2))) for x in (target, target * probability, probability)
-    )
-    dice = 2 * overlap / ops.maximum(pixels + given, 1e-6)
-    occurs = ops.cast(pixels > 0, "float32")
-    return ops.sum((1 - dice) * occurs) / ops.maximum(ops.sum(occurs), 1.0)
-
-
-def _hardest(losses, share):
-    """1 where a loss is among the `share` highest of the batch, else 0."""
-    flat = ops.reshape(ops.stop_gradient(losses), (-1,))
-    # Not ops.quantile: torch's refuses more than 2²⁴ values, eight frames of Cityscapes.
-    rank = ops.ceil((1 - share) * ops.cast(ops.size(flat) - 1, "float32"))
-    threshold = ops.take(ops.sort(flat), ops.cast(rank, "int32"))
-    return ops.cast(losses >= threshold, "float32")
 
 
 def region_error_share(labels, coarse_logits, rows, columns):
@@ -134,7 +32,7 @@ def region_error_share(labels, coarse_logits, rows, columns):
     return ops.stop_gradient(ops.mean(wrong, axis=(2, 4))), ops.max(valid, axis=(2, 4))
 
 
-def selector_loss(error_share, valid, importance, sum_devices=_here):
+def selector_loss(error_share, valid, importance, sum_devices=on_one_device):
     """Binary cross-entropy that makes `sigmoid(importance)` the expected share of wrong pixels.
 
     Its minimum ranks the regions by the number of errors in them, which is what error coverage asks for.
@@ -231,7 +129,7 @@ class FoRNetLoss(keras.losses.Loss):
         self.selector_weight = selector_weight
         self.label_smoothing = label_smoothing
         self.ohem = ohem
-        self.sum_devices = sum_devices or _here
+        self.sum_devices = sum_devices or on_one_device
         self.teacher_share = teacher_share
         self._require_valid()
 
@@ -266,10 +164,11 @@ class FoRNetLoss(keras.losses.Loss):
         }
 
     def _pixel_loss(self, labels, logits, ohem=None, soft_targets=None):
+        pixels = Pixels(labels, logits)
         options = (self.class_weights, self.label_smoothing, ohem, self.sum_devices)
-        loss = cross_entropy(labels, logits, *options, soft_targets, self.teacher_share)
+        loss = cross_entropy(pixels, *options, soft_targets, self.teacher_share)
         if self.dice_weight:
-            loss += self.dice_weight * dice_loss(labels, logits, self.sum_devices)
+            loss += self.dice_weight * dice_loss(pixels, self.sum_devices)
         return loss
 
     def __call__(self, y_true, y_pred, sample_weight=None):

@@ -40,6 +40,7 @@ LEVELS = {
     "data.synthetic": 0,
     "layers": 1,
     "losses": 1,
+    "pixel_losses": 1,
     "metrics": 1,
     "data.transforms": 1,
     "data.samples": 1,
@@ -72,7 +73,7 @@ LEVELS = {
 }
 
 # What the network is made of runs on every backend, through `keras.ops` alone.
-BACKEND_NEUTRAL = {"layers", "backbones", "model", "model_arguments", "losses", "metrics"}
+BACKEND_NEUTRAL = {"layers", "backbones", "model", "model_arguments", "losses", "pixel_losses", "metrics"}
 BACKENDS = {"tensorflow", "jax", "torch"}
 
 # Optional, or slow to import, or must wait until the backend is chosen and its GPUs are hidden.

@@ -6,15 +6,10 @@ import numpy as np
 import pytest
 from keras import ops
 
+from fornet_keras import pixel_losses
 from fornet_keras.data.dataset import IGNORE
-from fornet_keras.losses import (
-    FoRNetLoss,
-    cross_entropy,
-    dice_loss,
-    region_error_share,
-    selector_loss,
-    subsample_labels,
-)
+from fornet_keras.losses import FoRNetLoss, region_error_share, selector_loss, subsample_labels
+from fornet_keras.pixel_losses import Pixels
 from tests.layers.gradients import gradients
 
 pytestmark = pytest.mark.backend
@@ -39,24 +34,32 @@ def number(x: Any) -> float:
     return float(ops.convert_to_numpy(x))
 
 
-def pixel_losses(labels: np.ndarray, logits: np.ndarray, smoothing: float) -> np.ndarray:
+def cross_entropy(labels: Any, logits: Any, *options: Any, **more: Any) -> Any:
+    return pixel_losses.cross_entropy(Pixels(labels, logits), *options, **more)
+
+
+def dice_loss(labels: Any, logits: Any) -> Any:
+    return pixel_losses.dice_loss(Pixels(labels, logits))
+
+
+def one_by_one(labels: np.ndarray, logits: np.ndarray, smoothing: float) -> np.ndarray:
     """Cross-entropy of the pixels that are not ignored, one by one."""
-    losses = []
+    found = []
     for label, scores in zip(labels[labels != IGNORE], logits[labels != IGNORE], strict=True):
         log_probability = scores - np.log(np.exp(scores).sum())
         target = np.full(len(scores), smoothing / len(scores))
         target[label] += 1 - smoothing
-        losses.append(-(target * log_probability).sum())
-    return np.array(losses)
+        found.append(-(target * log_probability).sum())
+    return np.array(found)
 
 
 @pytest.mark.parametrize("class_weights", [None, WEIGHTS, np.array(WEIGHTS)])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_cross_entropy(class_weights: Any, smoothing: float) -> None:
-    losses = pixel_losses(labels(), logits(), smoothing)
+    each = one_by_one(labels(), logits(), smoothing)
     weights = np.ones(4) if class_weights is None else np.array(class_weights)
     found = cross_entropy(labels(), logits(), class_weights, smoothing)
-    expected = np.average(losses, weights=weights[labels()[labels() != IGNORE]])
+    expected = np.average(each, weights=weights[labels()[labels() != IGNORE]])
     assert number(found) == pytest.approx(expected, rel=1e-5)
     assert keras.backend.standardize_dtype(found.dtype) == "float32"
 
@@ -68,12 +71,12 @@ def test_cross_entropy_with_a_teacher(share: float) -> None:
     log_probability = logits() - np.log(np.exp(logits()).sum(-1, keepdims=True))
     known = labels() != IGNORE
     soft = -(soft_targets * log_probability).sum(-1)[known]
-    losses = (1 - share) * pixel_losses(labels(), logits(), 0) + share * soft
+    each = (1 - share) * one_by_one(labels(), logits(), 0) + share * soft
     found = cross_entropy(
         labels(), logits(), WEIGHTS, soft_targets=ops.convert_to_tensor(soft_targets), soft_share=share
     )
     assert number(found) == pytest.approx(
-        np.average(losses, weights=np.array(WEIGHTS)[labels()[known]]), rel=1e-5
+        np.average(each, weights=np.array(WEIGHTS)[labels()[known]]), rel=1e-5
     )
 
 
