@@ -1,6 +1,7 @@
 """An export that is not the model, or is no longer, is refused. On TensorFlow, which does every export."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,22 +10,30 @@ import numpy as np
 import pytest
 
 from fornet_keras.errors import ExportError
+from tests.export.conftest import SIZE
 
 
 def test_the_labels_of_a_proof_are_the_artifact_s(
     export: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its twin with every output, which only shows regions and logits, is the model at another share."""
-    from fornet_keras.export import formats, proof
+    from fornet_keras.export import export as module
+    from fornet_keras.export import proof
+    from fornet_keras.export.deployment import deployment_model
 
     anything = proof.Tolerance(labels=0, regions=0, logits=None, miou=1)
     monkeypatch.setitem(proof.TOLERANCES, "float32", anything)
-    write = formats.write_onnx
+    written: dict[Path, Any] = {}
 
-    def write_both(model: Any, spec: Any, folder: Path) -> None:
-        write(model.with_top_k(0.1) if "kept" in spec.outputs else model, spec, folder)
+    def write(model: Any, spec: Any, folder: Path) -> None:
+        model = model.with_top_k(0.1) if "kept" in spec.outputs else model
+        written[folder] = deployment_model(model, SIZE, spec.outputs, spec.batch)
 
-    monkeypatch.setattr(formats, "write_onnx", write_both)
+    def run(images: np.ndarray, deployed: Any) -> dict[str, np.ndarray]:
+        return {name: np.asarray(x) for name, x in deployed(images).items()}
+
+    monkeypatch.setattr(module.formats, "write", write)
+    monkeypatch.setattr(module, "open_runtime", lambda folder, format: partial(run, deployed=written[folder]))
     _, manifest = export("onnx", outputs=("label_ids",))
     for check in manifest.proof.at_top_k:
         assert check.label_agreement == 1

@@ -14,7 +14,6 @@ from fornet_keras.config import Config
 from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import ModelError
-from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.model import FoRNet
 from fornet_keras.training.accelerator import dtype_policy
 from fornet_keras.training.build import _make_optimizer, build_model, compile_model, make_model
@@ -107,42 +106,64 @@ def test_a_backbone_that_is_freed_after_an_epoch(make_config: MakeConfig) -> Non
     assert ["coarse_logits/kernel" in of_step for of_step in moved] == [False, True, False, True]
 
 
+def two_layers(config: Config) -> Any:
+    """What an optimizer asks of a FoR-Net, a backbone, in a network that every backend compiles at once."""
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(config.training.precision)
+    image = keras.Input((4,))
+    backbone = keras.Sequential([keras.layers.Dense(8, name="first")], name="backbone")
+    model = keras.Model(image, keras.layers.Dense(3, dtype="float32", name="last")(backbone(image)))
+    model.backbone = backbone
+    model.compile(_make_optimizer(model, config, steps_per_epoch=10**6), loss="mse")  # at one rate
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def changes_of_steps(config: Config, together: bool) -> list[dict[str, np.ndarray]]:
+    """What each of two batches changes since the beginning, one after the other or each by itself."""
+    model, changes = two_layers(config), []
+    variables = [*model.trainable_weights, *model.optimizer.variables]
+    before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    for seed in range(2):
+        random = np.random.default_rng(seed)
+        model.train_on_batch(random.normal(size=(2, 4)), random.normal(size=(2, 3)))
+        pairs = zip(model.trainable_weights, before, strict=False)
+        changes.append({weight.path: keras.ops.convert_to_numpy(weight) - old for weight, old in pairs})
+        if not together:
+            for variable, value in zip(variables, before, strict=True):
+                variable.assign(value)
+    return changes
+
+
 @pytest.mark.backend
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-3), ("mixed_float16", 0.05)])
 def test_accumulated_steps_are_one_with_their_mean_gradient(
-    make_config: MakeConfig, precision: str, tolerance: float, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, precision: str, tolerance: float
 ) -> None:
     """The weights change at every second step only, by the mean of what either batch alone would change."""
-    monkeypatch.setattr(TopKGate, "_explore", lambda self, order, kept: order)  # by chance, in each step
-    keras.config.set_dtype_policy(dtype_policy(precision))
-    rng = np.random.default_rng(0)
-    batches = [
-        (rng.integers(0, 256, (2, 64, 64, 3), np.uint8), rng.integers(0, 4, (2, 64, 64), np.uint8))
-        for _ in range(2)
-    ]
-    changes: dict[int, list[np.ndarray]] = {}
-    for accumulate in (1, 2):
-        options = {"accumulate": accumulate, "warmup_steps": 0, "precision": precision, "optimizer": "sgd"}
-        config = make_config(training=options)
-        keras.utils.set_random_seed(0)
-        model = build_model(config, 4)
-        compile_model(model, config, [1, 1, 1, 1], steps_per_epoch=10**6)  # at one rate
-        model.run_eagerly = EAGER and (precision == "float32" or accumulate == 1)
-        before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables(model)]
-        changes[accumulate] = []
-        for batch in batches:
-            model.train_on_batch(*batch)
-            weights = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
-            pairs = zip(weights, before, strict=False)
-            changes[accumulate].append(np.concatenate([(new - old).ravel() for new, old in pairs]))
-            if accumulate == 1:
-                for variable, value in zip(variables(model), before, strict=True):
-                    variable.assign(value)
-    nothing, change = changes[2]
-    mean = np.mean(changes[1], axis=0)
-    assert not nothing.any()
-    assert np.linalg.norm(change - mean) < tolerance * np.linalg.norm(mean)
-    assert np.linalg.norm(changes[1][0] - mean) > 0.1 * np.linalg.norm(mean), "the batches differ"
+    options = {"warmup_steps": 0, "precision": precision, "optimizer": "sgd"}
+    nothing, change = changes_of_steps(make_config(training={**options, "accumulate": 2}), together=True)
+    alone = changes_of_steps(make_config(training=options), together=False)
+    for path, one in alone[0].items():
+        mean = (one + alone[1][path]) / 2
+        assert not nothing[path].any()
+        assert np.linalg.norm(change[path] - mean) < tolerance * np.linalg.norm(mean)
+        assert np.linalg.norm(one - mean) > 0.1 * np.linalg.norm(mean), "the batches differ"
+
+
+@pytest.mark.backend
+def test_the_backbone_learns_at_its_share_of_the_rate(make_config: MakeConfig) -> None:
+    """Updates and decay of a first step are proportional to the rate."""
+    options = {"learning_rate": 0.01, "weight_decay": 0.2, "warmup_steps": 0, "precision": "mixed_float16"}
+    (whole, _), (part, _) = (
+        changes_of_steps(make_config(training={**options, "backbone_lr_mult": factor}), together=False)
+        for factor in (1.0, 0.25)
+    )
+    assert sum(path.startswith("backbone/") for path in whole) == 2 < len(whole)
+    for path, change in whole.items():
+        share = 0.25 if path.startswith("backbone/") else 1
+        assert np.abs(change).max() > 1e-4
+        np.testing.assert_allclose(part[path], share * change, rtol=1e-3, atol=1e-6, err_msg=path)
 
 
 def test_the_seed_decides_the_weights_and_the_batches(make_config: MakeConfig) -> None:
@@ -172,10 +193,6 @@ def test_an_average_is_of_changes_not_of_batches(make_config: MakeConfig) -> Non
         optimizer = _make_optimizer(model, config, steps_per_epoch=2)
         assert optimizer.use_ema
         assert optimizer.ema_momentum**accumulate == pytest.approx(0.81)
-
-
-def variables(model: FoRNet) -> list[keras.Variable]:
-    return [*model.trainable_weights, *model.optimizer.variables]
 
 
 def test_auto_is_float32_on_a_cpu() -> None:

@@ -100,43 +100,26 @@ def test_every_choice_learns_decays_kernels_alone_and_lends_its_average(
     assert any((lent[path] != after[2][path]).any() for path in lent)
 
 
-def test_the_backbone_learns_at_its_share_of_the_rate(make_config: MakeConfig) -> None:
-    """Updates and decay of the first step are proportional to the rate."""
-    options = {"learning_rate": 0.01, "weight_decay": 0.2, "warmup_steps": 0, "precision": "mixed_float16"}
-    labels = np.random.default_rng(1).integers(0, 4, (2, 64, 96), np.uint8)
-    changes = []
-    for factor in (1.0, 0.25):
-        model = compiled(make_config(training={**options, "backbone_lr_mult": factor}))
-        before = weights(model)
-        step(model, labels)
-        changes.append({path: weight - before[path] for path, weight in weights(model).items()})
-    of_backbone = {weight.path for weight in model.backbone.trainable_weights}
-    assert 0 < len(of_backbone) < len(changes[0])
-    for path, change in changes[1].items():
-        expected = changes[0][path] * (0.25 if path in of_backbone else 1)
-        np.testing.assert_allclose(change, expected, rtol=1e-3, atol=1e-6, err_msg=path)
-    assert any(np.abs(changes[1][path]).max() > 1e-4 for path in of_backbone)
-
-
 def test_mixed_precision_trains_as_float32_does(make_config: MakeConfig) -> None:
     """The same falling curve of losses, each of which is float32 whatever the layers compute in."""
     import keras
 
     labels = np.kron(np.array([[0, 1, 2], [3, 2, 1]], np.uint8), np.ones((32, 32), np.uint8))
     labels, curves = np.stack([labels, labels]), {}
-    precisions = ("mixed_bfloat16", "mixed_float16")
-    if keras.backend.backend() == "jax":  # to compile a step takes it ten seconds; float16 learns above
-        precisions = precisions[:1]
-    for precision in ("float32", *precisions):
+    precisions = ["float32", "mixed_bfloat16", "mixed_float16"]
+    if keras.backend.backend() == "jax":
+        # To compile a step takes it ten seconds; in `test_forward` its outputs are near those of float32.
+        precisions = ["mixed_bfloat16"]
+    for precision in precisions:
         training = {"precision": precision, "learning_rate": 0.02, "epochs": 9, "warmup_steps": 0}
         model = compiled(make_config(training=training))
         curves[precision] = [step(model, labels) for _ in range(3)]
         assert {x.dtype for x in model.output.values()} == {"float32"}
         assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
         assert model.compute_dtype == precision.removeprefix("mixed_")
-    exact = np.array(curves["float32"])
+    exact = np.array(curves[precisions[0]])
     assert exact[-1] < 0.8 * exact[0]
-    for precision in precisions:
+    for precision in precisions[1:]:
         np.testing.assert_allclose(curves[precision], exact, rtol=0.1, err_msg=precision)
 
 
