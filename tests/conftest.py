@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -45,12 +46,24 @@ if _IN_WORKER:  # which will need it; a single file of tests may not
     from fornet_keras.cli.backend import UNUSED, _without
 
     with _without(UNUSED):
-        import keras  # noqa: F401
+        import keras
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Its own optimisation takes longer than it saves, too.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def pytest_report_header() -> str:
     backend = os.environ["KERAS_BACKEND"]
     return f"backend: {backend} {version(backend)}, keras {version('keras')}"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of the tests of a backend alone: files that have none are not even imported."""
+    if config.option.markexpr != "backend" or not collection_path.match("test_*.py"):
+        return None
+    return "pytest.mark.backend" not in collection_path.read_text("utf-8") or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -262,6 +262,8 @@ ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads the peak me
 REFUSE_ALL = """
 import re, sys
 from pathlib import Path
+from fornet_keras.cli.backend import start_backend
+start_backend(None)  # without what Keras can do without
 from fornet_keras.errors import ModelError
 from fornet_keras.model_folder import load_model
 def peak():

@@ -40,7 +40,9 @@ def test_a_keras_file_is_read_where_only_the_class_is_imported(tmp_path: Path) -
     model = tiny_model(backbone=EfficientNetLite0())
     model.compile("sgd", metrics=[MeanIoU(NUM_CLASSES)])
     model.save(tmp_path / "model.keras")
-    read = "import sys, keras; from fornet_keras import FoRNet; keras.saving.load_model(sys.argv[1])"
+    # As the command line does it: Keras starts without what it can do without.
+    read = "from fornet_keras.cli.backend import start_backend; start_backend(None); import sys, keras; "
+    read += "from fornet_keras import FoRNet; keras.saving.load_model(sys.argv[1])"
     command = [sys.executable, "-c", read, tmp_path / "model.keras"]
     subprocess.run(command, check=True, env={**os.environ, "KERAS_BACKEND": "torch"})
 
