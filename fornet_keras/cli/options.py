@@ -52,6 +52,9 @@ class Size(click.ParamType):
 
     name = "HxW"
 
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return self.name  # click would write it in capitals
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
