@@ -18,6 +18,7 @@ LEVELS = {
     "__main__": 5,
     "config": 0,
     "atomic": 0,
+    "backend_choice": 0,
     "bounded_text": 0,
     "errors": 0,
     "shipped": 0,

@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from fornet_keras.artifacts.runtimes import DEVICES
+from fornet_keras.backend_choice import BACKENDS
 from fornet_keras.cli.models import require_one
-from fornet_keras.doctor import BACKENDS
 from fornet_keras.shipped import find_config, find_model
 
 
