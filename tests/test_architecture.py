@@ -62,6 +62,7 @@ LEVELS = {
     "training": 4,
     "evaluation": 4,
     "prediction": 4,
+    "prediction.enlarge": 1,
     "prediction.label_ids": 1,
     "prediction.predictor": 2,
     "summary": 4,

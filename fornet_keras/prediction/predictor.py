@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.sizes import shrunk
-from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds, enlarged_label_ids
+from fornet_keras.prediction.enlarge import enlarged_label_ids
+from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds
 
 MAX_SIZES = 8
 """Image sizes whose compiled functions are kept: each takes megabytes, and a folder may hold any number."""
