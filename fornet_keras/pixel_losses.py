@@ -5,8 +5,8 @@ from keras import ops
 from fornet_keras.data.dataset import IGNORE
 
 
-def on_one_device(x):
-    """The sum over the devices of a batch that is all on one."""
+def identity(x):
+    """Itself: the sum over the devices of a batch that is all on one."""
     return x
 
 
@@ -50,7 +50,7 @@ def cross_entropy(
     class_weights=None,
     label_smoothing=0.0,
     ohem=None,
-    sum_devices=on_one_device,
+    sum_devices=identity,
     soft_targets=None,
     soft_share=0.0,
 ):
@@ -95,7 +95,7 @@ def cross_entropy(
     return ops.where(pixels.unknown, float("nan"), loss)
 
 
-def dice_loss(pixels, sum_devices=on_one_device):
+def dice_loss(pixels, sum_devices=identity):
     """One minus the Dice coefficient (F1 score) of the probabilities, averaged over the classes of the batch.
 
     Every class that occurs counts the same, however few its pixels, and a pixel given to it wrongly costs as

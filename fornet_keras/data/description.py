@@ -71,7 +71,7 @@ def _name_pattern(pattern: str) -> str:
     return pattern
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return value if value is None or isinstance(value, list) else [value]
 
 
@@ -95,7 +95,7 @@ class ClassDescription(Section):
     name: Annotated[str, Field(pattern=CLASS_NAME)]
     color: _Color | None = None
     colors: list[_Color] = []
-    value: Annotated[Annotated[list[_Byte], Field(min_length=1)] | None, BeforeValidator(_listed)] = None
+    value: Annotated[Annotated[list[_Byte], Field(min_length=1)] | None, BeforeValidator(_as_list)] = None
     thin: bool = False
 
     @model_validator(mode="before")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fornet_keras.data.dataset import IGNORE, Dataset, Sample
 from fornet_keras.data.images import image_size
 from fornet_keras.data.samples import read_sample
-from fornet_keras.data.sizes import brought_back, shrunk_size
+from fornet_keras.data.sizes import resize_nearest, shrunk_size
 from fornet_keras.errors import ModelError
 from fornet_keras.evaluation.borders import BoundaryScore, border_band
 from fornet_keras.metrics import ConfusionMatrix
@@ -184,7 +184,7 @@ def evaluate(
         scores.images_with[present[present != IGNORE]] += 1
         if "kept" in prediction:  # an artifact does not say which regions it refines
             seen_size = shrunk_size(label.shape, scores.short_side)
-            _count_coverage(scores, brought_back(label, seen_size), prediction)
+            _count_coverage(scores, resize_nearest(label, seen_size), prediction)
         if on_image is not None:
             on_image(sample, image, label, prediction)
     return scores

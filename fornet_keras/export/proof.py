@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import Check, Proof, Tolerance
 from fornet_keras.artifacts.runtimes import Run
-from fornet_keras.data.sizes import Window, brought_back
+from fornet_keras.data.sizes import Window, resize_nearest
 from fornet_keras.errors import ExportError
 from fornet_keras.export.deployment import OUTPUTS, deployment_model
 from fornet_keras.metrics import ConfusionMatrix
@@ -88,7 +88,7 @@ class Reference:
             return None
         matrix = ConfusionMatrix(self.num_classes)
         for (label, window), found in zip(self.images.labels, outputs, strict=True):
-            matrix.add(label, brought_back(found["label_ids"][window], label.shape))
+            matrix.add(label, resize_nearest(found["label_ids"][window], label.shape))
         return matrix.miou
 
 

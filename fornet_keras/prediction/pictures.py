@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from fornet_keras.data.dataset import IGNORE, LabelTable
-from fornet_keras.data.sizes import brought_back, shrunk
+from fornet_keras.data.sizes import resize_nearest, shrunk
 
 Picture = NDArray[np.uint8]
 
@@ -92,7 +92,7 @@ def importance_map(
         corner = (int(column) * region_size, int(row) * region_size)
         opposite = (corner[0] + region_size - 1, corner[1] + region_size - 1)
         cv2.rectangle(picture, corner, opposite, (255, 255, 255), 1)
-    return brought_back(picture, image.shape[:2])
+    return resize_nearest(picture, image.shape[:2])
 
 
 COMPARED = ("label", "prediction", "importance, kept regions")

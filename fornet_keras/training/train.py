@@ -233,7 +233,7 @@ def _say_who_ended(
     console.print(f"stopped after epoch {epoch} of {training.epochs}: {why}", highlight=False)
 
 
-def versions() -> dict[str, str]:
+def run_versions() -> dict[str, str]:
     """Of what computes here: name → version."""
     backend = keras.backend.backend()
     return {
@@ -260,7 +260,7 @@ def _conclude(
     result = {
         "backend": keras.backend.backend(),
         "device": device,
-        "versions": versions(),
+        "versions": run_versions(),
         "epochs": len(log.rows),
         "steps": saver.step,
         "selector_epochs": validation.training.selector_epochs,
