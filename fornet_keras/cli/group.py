@@ -82,7 +82,6 @@ class Group(Command, click.Group):
     """A group of such commands; exits with 0, 1 (failed), 2 (wrong usage), 130 (Ctrl-C) or 143 (SIGTERM)."""
 
     command_class = Command
-    group_class = type  # a group in the group is of this class too
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # as they were added, not by name
