@@ -81,7 +81,7 @@ class TrainingError(FoRNetError):
 
 
 class RunInterrupted(FoRNetError):
-    """A training run was asked to stop; it goes on from its last checkpoint, as a rule of the same step.
+    """A run was asked to stop; --resume continues from its last checkpoint, normally the step it stopped at.
 
     Args:
         message: one line.

@@ -91,8 +91,8 @@ class MeanIoU(keras.metrics.Metric):
 
     Called with labels int `(batch, height, width)` or `(batch, height, width, 1)`, where `IGNORE` is left
     out, and logits `(batch, height, width, classes)`; at most 2³¹ pixels of a class in one batch. The
-    result is NaN where a label was neither a class nor `IGNORE`. Where nothing was counted it is 0, of which
-    a `ConfusionMatrix` says NaN: callbacks that compare epochs could not go on with that.
+    result is NaN where a label was neither a class nor `IGNORE`. It is 0 where nothing was counted
+    (`ConfusionMatrix` gives NaN), because NaN breaks callbacks that compare epochs.
 
     Raises:
         ValueError: the logits are of another number of classes, labels are one-hot or of another size, or

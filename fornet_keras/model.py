@@ -100,7 +100,7 @@ class FoRNet(keras.Model):
         name=None,
     ):
         require_valid(num_classes, scales, region_size, top_k, short_side)
-        num_classes, short_side = int(num_classes), short_side and int(short_side)  # or NumPy's
+        num_classes, short_side = int(num_classes), short_side and int(short_side)  # may be NumPy integers
         # === Layers ===
         backbone = ResidualBackbone(name="backbone") if backbone is None else backbone
         selector = Selector(region_size // CONTEXT_STRIDE, name="selector")
@@ -142,7 +142,7 @@ class FoRNet(keras.Model):
         self.image_pool_dropout = image_pool_dropout
         self.short_side = short_side
         self._predictor = None
-        self._turn = threading.Lock()  # of all predictors of it: JAX takes the weights away meanwhile
+        self._turn = threading.Lock()  # shared by all its predictors: JAX donates the weights during a call
         self.loss_parts = [
             keras.metrics.Mean(name=name) for name in ("logits_loss", "coarse_loss", "selector_loss")
         ]

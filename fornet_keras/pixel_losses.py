@@ -13,8 +13,8 @@ def identity(x):
 class Pixels:
     """Labels and logits, and what all losses of pixels need of them, computed once.
 
-    At the images' size that takes longer than all else in the losses, and with `ops.softmax` and Keras'
-    cross-entropy longer still, which on a CPU are slow with few classes.
+    At the images' size this dominates the losses' time; `ops.softmax` and Keras' cross-entropy, slow on a CPU
+    with few classes, would take longer still.
 
     Args:
         labels: int `(batch, height, width)`, train ids or `IGNORE`.

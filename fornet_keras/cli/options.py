@@ -150,9 +150,8 @@ device_option = click.option(
 )
 
 NO_DEVICE = (
-    "--device is for exported models; leave it out: Keras takes the GPU that its --backend finds, of several "
-    "the first in the environment variable CUDA_VISIBLE_DEVICES, and the CPU where that is -1, of an Apple "
-    "GPU where KERAS_TORCH_DEVICE is cpu"
+    "--device is for exported models; leave it out. Keras uses the GPU that its --backend finds: "
+    "CUDA_VISIBLE_DEVICES picks one (-1: the CPU); KERAS_TORCH_DEVICE=cpu turns an Apple GPU off"
 )
 """What is said where a model in Keras is given a device."""
 

@@ -86,7 +86,7 @@ def decoded_samples(
     Raises:
         DataError: a sample cannot be read, or the disk is too small.
     """
-    # Of the images and their size too, not only of the place: runs with others keep theirs.
+    # Hash the images and short_side too, so that runs with others keep their cache.
     which = [os.path.abspath(path) for path in (dataset.root, *(sample.image for sample in dataset.samples))]
     which += [f"{short_side} px"] if short_side else []
     digest = hashlib.sha256(json.dumps(which).encode()).hexdigest()[:8]

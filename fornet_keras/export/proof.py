@@ -30,8 +30,8 @@ TOLERANCES = {
 """Precision → tolerance."""
 
 MAX_TOWARDS_LOST = 0.2
-"""Of the pixels that Keras labels otherwise with every region, or with none, by how large a share more an
-artifact may side with that one than with its own top-k: what rounding to eight bits does to a few pixels."""
+"""Look at the pixels whose label Keras changes when it refines every region, or none. This share of them more
+may agree with that variant than with the artifact's own top-k; int8 rounding needs some room."""
 
 FEWEST_TELLING = 200
 """With fewer such pixels one region's rounding would decide."""

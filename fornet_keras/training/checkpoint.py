@@ -127,7 +127,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
             f"{path}: the checkpoint could not be written ({error.strerror or error}); {kept}; "
             "make room and continue with --resume"
         ) from None
-    # Later steps are those of damaged checkpoints, which the run went back behind.
+    # Checkpoints of later steps are damaged ones that the run fell back from.
     later = [old for old in _folders(folder) if _step(old) > checkpoint.step]
     for old in (*later, *_folders(folder)[len(later) + keep :]):
         shutil.rmtree(old, ignore_errors=True)

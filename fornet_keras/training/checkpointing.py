@@ -111,7 +111,7 @@ class Checkpointing(keras.callbacks.Callback):
         broken_off = self.params["steps"] < self.steps_per_epoch
         if broken_off:
             self.latest = self._capture()
-        # A run that goes on otherwise, as on a GPU, must know of the best model that is on the disk.
+        # Training may not repeat exactly (on a GPU), so the checkpoint must match the best model on the disk.
         is_best = "val_miou" in logs and logs["val_miou"] == logs["val_best_miou"]
         self._save_if_due(now=ends or is_best)
 

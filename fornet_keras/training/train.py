@@ -99,9 +99,9 @@ def train(
     config = with_precision(with_absolute_paths(config), output, resume)
     resumed = partial(find_checkpoint, output, resume)
     if processes.rank:
-        # What it learns and decides is what the first process does: nobody looks at its folder.
+        # Other ranks train identically; their output goes to a temporary folder.
         with TemporaryDirectory() as folder:
-            # Of before the run goes on.
+            # The best model and the result from before the resume.
             if (best := last_complete(output / "best")).exists():
                 shutil.copytree(best, Path(folder) / "best")
             if (output / RESULT).exists():

@@ -104,7 +104,7 @@ def test_version(run: Run) -> None:
         (("evaluate", ".", "--config", "x.yaml", "--json", "."), "File '.' is a directory"),
         (
             ("predict", "fornet_nano_camvid", str(ROOT / "docs" / "city.png"), "--device", "gpu"),
-            "--device is for exported models; leave it out: Keras",
+            "--device is for exported models; leave it out. Keras",
         ),
         (
             ("benchmark", "fornet_nano_camvid", "--device", "gpu", "--against", "segformer_b0"),
