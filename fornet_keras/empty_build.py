@@ -36,7 +36,7 @@ class _Pending(list[Any]):
 
 
 def _zeros(shape: tuple[int, ...], dtype: Any = None) -> NDArray[Any]:
-    """A Python function: with several devices Keras reads an initializer's signature; np.zeros has none."""
+    """A Python function: on several devices Keras reads its signature, which older NumPys' zeros lacks."""
     return np.zeros(shape, dtype)
 
 
