@@ -48,6 +48,11 @@ def reason(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def os_reason(error: Exception) -> str:
+    """What the system says of a file or an address, or Python before the system was asked."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error of Python or of another package says that the memory is full.
 

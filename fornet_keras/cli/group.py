@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from fornet_keras.config.schema import SECTIONS
-from fornet_keras.errors import FoRNetError, RunInterrupted, is_out_of_memory, memory_reason
+from fornet_keras.errors import FoRNetError, RunInterrupted, is_out_of_memory, memory_reason, os_reason
 
 FAILED = 1
 INTERRUPTED = 130
@@ -99,7 +99,7 @@ class Group(Command, click.Group):
             code = _failed(f"Error: {error}")
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
-            code = _failed(f"Error: {place}{error.strerror or error}")
+            code = _failed(f"Error: {place}{os_reason(error)}")
         except Exception as error:  # click.Abort, or JAX', which in mid-step has no weights to put back
             if not (interruption := _interruption(error)):
                 raise

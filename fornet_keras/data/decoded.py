@@ -23,7 +23,7 @@ from fornet_keras.data.fingerprint import fingerprint
 from fornet_keras.data.images import image_size
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sizes import shrunk_size
-from fornet_keras.errors import DataError
+from fornet_keras.errors import DataError, os_reason
 
 _VERSION = 1  # of the files' layout
 _IMAGES, _LABELS, _SIZES = "images.bin", "labels.bin", "sizes.json"
@@ -108,7 +108,7 @@ def decoded_samples(
                         shutil.rmtree(old, ignore_errors=True)  # another run may hold it
         except OSError as error:
             raise DataError(
-                f"{folder}: cannot be written ({error.strerror or error}); expected room for {room}; "
+                f"{folder}: cannot be written ({os_reason(error)}); expected room for {room}; "
                 "name another folder, or leave data.cache out"
             ) from error
     return DecodedSamples(path)

@@ -49,7 +49,7 @@ from fornet_keras.config.yaml_text import parse_yaml
 from fornet_keras.data import camvid, cityscapes
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE, Color, LabelTable
 from fornet_keras.data.images import SUFFIXES
-from fornet_keras.errors import ConfigError, DataError
+from fornet_keras.errors import ConfigError, DataError, os_reason
 
 DESCRIPTION_FILE = "dataset.yaml"
 MAX_BYTES = 1_000_000
@@ -218,8 +218,9 @@ def read_description(root: Path) -> FolderDescription:
     except TooLargeError as error:
         raise DataError(f"{path}: is larger than 1 MB; expected a few kB that name the classes") from error
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read ({reason}); expected YAML; save it as UTF-8") from error
+        raise DataError(
+            f"{path}: cannot be read ({os_reason(error)}); expected YAML; save it as UTF-8"
+        ) from error
     except ConfigError as error:
         raise DataError(str(error)) from error
     try:

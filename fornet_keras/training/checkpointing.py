@@ -15,7 +15,7 @@ import keras
 from rich.console import Console
 
 from fornet_keras.config import TrainingConfig
-from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError
+from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError, os_reason
 from fornet_keras.training.checkpoint import Checkpoint, capture, newest, restore, save_checkpoint
 from fornet_keras.training.run_folder import RESULT
 
@@ -186,7 +186,7 @@ class Checkpointing(keras.callbacks.Callback):
             step = self.saved_step
             kept = f"the checkpoint of step {step} is as it was" if step else "there is no checkpoint yet"
             raise TrainingError(
-                f"{error.filename or self.folder.parent}: could not be written ({error.strerror or error}); "
+                f"{error.filename or self.folder.parent}: could not be written ({os_reason(error)}); "
                 f"{kept}; make room and continue with --resume"
             ) from None
 
