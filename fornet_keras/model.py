@@ -199,7 +199,8 @@ class FoRNet(keras.Model):
             dict of NumPy arrays: `label_ids` uint8 `(height, width)`; `importance` float32 `(rows, columns)`,
             0…1, the expected share of wrong pixels of each region; `kept` bool `(rows, columns)`; and
             `coarse_label_ids`, the coarse path's labels at stride 4. Regions and coarse labels are those of
-            the image as it was predicted.
+            the image as it was predicted. `label_ids` are positions in the classes (Cityscapes' train ids),
+            not the values of a data set's label files.
 
         Raises:
             DataError: the file cannot be read.

@@ -114,7 +114,11 @@ class Source(Strict):
 
 
 class Manifest(Strict):
-    """The content of `manifest.json`."""
+    """The content of `manifest.json`.
+
+    The output `label_ids` are positions in `classes` (Cityscapes' train ids), not the values of a data set's
+    label files.
+    """
 
     task: Literal["semantic segmentation"] = "semantic segmentation"
     created: str = Field(description="UTC, ISO 8601")
@@ -129,7 +133,7 @@ class Manifest(Strict):
     )
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    classes: tuple[ClassEntry, ...] = Field(min_length=2, max_length=255, description="by label id")
+    classes: tuple[ClassEntry, ...] = Field(min_length=2, max_length=255, description="by train id")
     versions: dict[str, str]
     proof: Proof
     sha256: dict[str, str] = Field(description="file, relative to the manifest → SHA-256")
