@@ -46,12 +46,7 @@ if _IN_WORKER:  # which will need it; a single file of tests may not
     from fornet_keras.cli.backend import UNUSED, _without
 
     with _without(UNUSED):
-        import keras
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        # Its own optimisation takes longer than it saves, too.
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+        import keras  # noqa: F401
 
 
 def pytest_report_header() -> str:

@@ -41,33 +41,19 @@ def reference(model: Any) -> Any:
         return Reference(model, SIZE, ProofImages("scenes", scenes(3)))
 
 
-_FUNCTIONS: dict[tuple[Any, ...], Any] = {}
-
-
 def export_to(output: Path, model: Any, format: Any, precision: Any = "float32", **options: Any) -> Any:
     """Every output, if not told otherwise: the proof then needs no second artifact."""
-    from fornet_keras.export import export as module
-    from fornet_keras.export import formats
     from fornet_keras.export.deployment import OUTPUTS
+    from fornet_keras.export.export import export_model
     from fornet_keras.export.formats import ExportSpec
-
-    function = formats._function
-
-    def once(model: Any, spec: Any, *how: Any, **more: Any) -> Any:
-        """Formats and precisions that are written from the same graph share its trace."""
-        key = (model, spec.outputs, spec.batch, *how, *more.values())
-        if key not in _FUNCTIONS:
-            _FUNCTIONS[key] = function(model, spec, *how, **more)
-        return _FUNCTIONS[key]
 
     images = reference(model).images
     spec = ExportSpec(
         format, SIZE, precision, **{"calibration": images.images, "outputs": OUTPUTS, **options}
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "Reference", lambda model, *_: reference(model))
-        patch.setattr(formats, "_function", once)
-        return module.export_model(model, TABLE, output, spec, images)
+        patch.setattr("fornet_keras.export.export.Reference", lambda model, *_: reference(model))
+        return export_model(model, TABLE, output, spec, images)
 
 
 @pytest.fixture(scope="module")

@@ -106,21 +106,20 @@ def test_mixed_precision_trains_as_float32_does(make_config: MakeConfig) -> None
 
     labels = np.kron(np.array([[0, 1, 2], [3, 2, 1]], np.uint8), np.ones((32, 32), np.uint8))
     labels, curves = np.stack([labels, labels]), {}
-    precisions = ["float32", "mixed_bfloat16", "mixed_float16"]
-    if keras.backend.backend() == "jax":
-        # To compile a step takes it ten seconds; in `test_forward` its outputs are near those of float32.
-        precisions = ["mixed_bfloat16"]
-    for precision in precisions:
+    precisions = ["mixed_bfloat16", "mixed_float16"]
+    if keras.backend.backend() == "jax":  # to compile a step takes it ten seconds; float16 learns above
+        precisions = precisions[:1]
+    for precision in ("float32", *precisions):
         training = {"precision": precision, "learning_rate": 0.02, "epochs": 9, "warmup_steps": 0}
         model = compiled(make_config(training=training))
         curves[precision] = [step(model, labels) for _ in range(3)]
         assert {x.dtype for x in model.output.values()} == {"float32"}
         assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
         assert model.compute_dtype == precision.removeprefix("mixed_")
-    exact = np.array(curves[precisions[0]])
+    exact = np.array(curves["float32"])
     assert exact[-1] < 0.8 * exact[0]
-    for precision in precisions[1:]:
-        np.testing.assert_allclose(curves[precision], exact, rtol=0.1, err_msg=precision)
+    for precision in precisions:
+        np.testing.assert_allclose(curves[precision], exact, rtol=0.15, err_msg=precision)
 
 
 # torch.compile's own.
