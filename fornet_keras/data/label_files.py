@@ -33,11 +33,13 @@ class LabelForm:
         name: of the file.
         palette: the colour of each index; empty without a palette.
         bits: of a grey file's pixel, 1 to 8; 0 where they do not matter: all is 0, or it is not grey.
+        is_picture: it is a PNG of several channels, which may hold the classes' colours.
     """
 
     name: str
     palette: tuple[Color, ...]
     bits: int
+    is_picture: bool
 
     def unlike(self, other: LabelForm, values: NDArray[np.intp]) -> str | None:
         """Why some of this file's values may mean something else than in another file, as "finding; fix"."""
@@ -68,7 +70,9 @@ def label_form(path: Path) -> LabelForm:
         colors = np.reshape(image.getpalette() or [], (-1, 3)).tolist()
         if 0 < bits < 8 and not np.any(np.array(image)):
             bits = 0
-        return LabelForm(path.name, tuple((red, green, blue) for red, green, blue in colors), bits)
+        palette = tuple((red, green, blue) for red, green, blue in colors)
+        is_picture = image.format == "PNG" and len(image.getbands()) > 1
+        return LabelForm(path.name, palette, bits, is_picture)
 
 
 def read_label(path: Path, colors: Mapping[Color, int] | None = None) -> NDArray[np.uint8]:
