@@ -68,6 +68,11 @@ def rasterize(
         for picture in coco.images:
             name, source = _find(picture, images)
             label = (labels / name).with_suffix(".png")
+            if (links / name).exists():
+                raise DataError(
+                    f"image {picture.id}: {name} is another image's file too; expected one image a file; put "
+                    "their annotations under one image id"
+                )
             if label.exists():
                 raise DataError(f"{source}: is named like another image but for its ending; rename one")
             label.parent.mkdir(parents=True, exist_ok=True)
