@@ -81,7 +81,7 @@ def read_label(path: Path, colors: Mapping[Color, int] | None = None) -> NDArray
     A file of one, two or four bits a pixel holds values from 0 on.
 
     Args:
-        path: a PNG or BMP.
+        path: a PNG.
         colors: RGB colour → value, where the file is a picture in the classes' colours.
 
     Returns:
@@ -89,14 +89,14 @@ def read_label(path: Path, colors: Mapping[Color, int] | None = None) -> NDArray
 
     Raises:
         WrongLabelError: the file has several channels, a value above 255, a colour that is none of `colors`,
-            or is a JPEG or WebP.
+            or is no PNG.
         DataError: as `read_image`.
     """
     with opened(path) as image:
-        if image.format not in ("PNG", "BMP"):
+        if image.format != "PNG":
             raise WrongLabelError(
-                f"{path}: is a {image.format} file, whose compression can change class values; "
-                "expected a PNG; export the labels again as PNG"
+                f"{path}: is a {image.format} file, which may not keep class values; expected a PNG; "
+                "export the labels again as PNG"
             )
         if colors:
             if image.mode.startswith("I"):  # which Pillow would cut off at white

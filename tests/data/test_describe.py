@@ -213,7 +213,7 @@ def no_table(root: Path) -> None:
         (apart, "no images with labels found; expected images/SPLIT and .*; write dataset.yaml by hand"),
         (mixed, "a.png: holds values, and b.png colours; expected one of them in all labels; export the"),
         (sixteen_bits, "a.png: holds 16-bit values up to 2000; .* not the instance or depth map"),
-        (jpeg, "a.png: is a JPEG file, whose compression can change class values"),
+        (jpeg, "a.png: is a JPEG file, which may not keep class values"),
         (no_map, "labelmap.txt: expected name:R,G,B:: a line; correct or remove it"),
         (no_colors, "class_dict.csv: expected name,r,g,b a line; correct or remove it"),
         (no_table, "_classes.csv: expected a value and a name a line; correct or remove it"),
