@@ -77,17 +77,25 @@ def open_split(data: DataConfig, split: str, exclude: Sequence[str] = ()) -> Dat
 
 
 def shared_note(data: DataConfig, train: Dataset, val: Dataset) -> str | None:
-    """A line where images of the validation also train, and no split that both name says so."""
+    """A line where images of the validation also train, and no split that both name says so; or labels do."""
     if data.trains_on(val.split):
         return None
     trained = {_file(sample.image) for sample in train.samples}
-    shared = [sample.image for sample in val.samples if _file(sample.image) in trained]
-    if not shared:
-        return None
-    return (
-        f"note: {len(shared)} of {len(val)} images of '{val.split}' are in '{train.split}' too, such as "
-        f"{one_line(str(shared[0]))}: scores on what was trained on are too good; leave each in one of them"
-    )
+    if shared := [sample.image for sample in val.samples if _file(sample.image) in trained]:
+        return (
+            f"note: {len(shared)} of {len(val)} images of '{val.split}' are in '{train.split}' too, such as "
+            f"{one_line(str(shared[0]))}: scores on what was trained on are too good; leave each in one of "
+            "them"
+        )
+    # By name, not as files: a store may keep labels of the same content once.
+    learnt = {sample.label for sample in train.samples}
+    if labels := [sample.label for sample in val.samples if sample.label and sample.label in learnt]:
+        return (
+            f"note: {len(labels)} of {len(val)} labels of '{val.split}' belong to images of '{train.split}' "
+            f"too, such as {one_line(str(labels[0]))}: one of its images has a wrong label; put the labels "
+            "into folders as the images are"
+        )
+    return None
 
 
 def _file(path: Path) -> object:

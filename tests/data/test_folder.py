@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from fornet_keras.bounded_text import TooLargeError, read_text
+from fornet_keras.config import DataConfig
 from fornet_keras.data import camvid, cityscapes
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.description import read_description
 from fornet_keras.data.file_list import files_below, read_list, visible
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.scan import scan
-from fornet_keras.data.sources import open_dataset
+from fornet_keras.data.sources import open_dataset, shared_note
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.submission import label_values
 from tests.data.unlisted import refuse_to_list
@@ -392,6 +393,21 @@ def test_a_list_of_names_as_in_pascal_voc(tmp_path: Path) -> None:
     names.write_text("outside")
     with pytest.raises(DataError, match="outside.png leads out of it; expected a file in"):
         open_dataset("folder", root, "train")
+
+
+def test_a_label_of_images_of_two_splits(tmp_path: Path) -> None:
+    """Drives whose frames are named alike, with labels of one of them in the folder of all."""
+    root = describe(tmp_path, f'{MINIMAL}\nimages: images\nlabels: labels\nlists: "{{split}}.txt"')
+    for name in ("images/d1/0.jpg", "images/d2/0.jpg", "images/d2/1.jpg", "labels/0.png", "labels/1.png"):
+        write(root / name)
+    (root / "train.txt").write_text("images/d1/0.jpg")
+    (root / "val.txt").write_text("images/d2/0.jpg\nimages/d2/1.jpg")
+    train, val = (open_dataset("folder", root, split) for split in ("train", "val"))
+    note = shared_note(DataConfig(format="folder", train_split="train", val_split="val"), train, val)
+    assert note == (
+        f"note: 1 of 2 labels of 'val' belong to images of 'train' too, such as {root}/labels/0.png: "
+        "one of its images has a wrong label; put the labels into folders as the images are"
+    )
 
 
 @pytest.mark.parametrize(
