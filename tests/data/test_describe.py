@@ -200,6 +200,13 @@ def no_table(root: Path) -> None:
     (root / "train/_classes.csv").write_text("Pixel Value, Class\nroad\n")
 
 
+def two_tables(root: Path) -> None:
+    """Values of other classes in each split."""
+    for split, first, second in (("train", "car", "road"), ("valid", "road", "car")):
+        save_pair(root / split / "a.jpg", root / split / "a_mask.png", [[0, 1]])
+        (root / split / "_classes.csv").write_text(f"Pixel Value, Class\n0, {first}\n1, {second}\n")
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
@@ -216,6 +223,10 @@ def no_table(root: Path) -> None:
         (jpeg, "a.png: is a JPEG file, which may not keep class values"),
         (no_map, "labelmap.txt: expected name:R,G,B:: a line; correct or remove it"),
         (no_colors, "class_dict.csv: expected name,r,g,b a line; correct or remove it"),
+        (
+            two_tables,
+            "valid/_classes.csv: other classes than in .*train/_classes.csv; .*; export them together",
+        ),
         (no_table, "_classes.csv: expected a value and a name a line; correct or remove it"),
     ],
 )
