@@ -38,6 +38,12 @@ def refuse_to_list(error: OSError) -> NoReturn:
     ) from error
 
 
+def in_either_case(path: Path) -> Path:
+    """`path`, or that with the other case of its suffix where only that is a file."""
+    other = path.with_suffix(path.suffix.swapcase())
+    return other if not path.is_file() and other.is_file() else path
+
+
 def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """The files with one of some suffixes, in either case, in a folder and all below it, sorted.
 

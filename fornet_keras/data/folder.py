@@ -9,7 +9,14 @@ from pathlib import Path, PurePosixPath
 
 from fornet_keras.data.dataset import Sample
 from fornet_keras.data.description import FolderDescription
-from fornet_keras.data.file_list import Resolve, files_below, read_list, require_inside, resolver
+from fornet_keras.data.file_list import (
+    Resolve,
+    files_below,
+    in_either_case,
+    read_list,
+    require_inside,
+    resolver,
+)
 from fornet_keras.errors import DataError
 
 
@@ -47,9 +54,9 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
         stem = _stem(image.name, description.image_suffixes)
         if stem is not None:
             name = description.label_name.replace("{stem}", stem)
-            label = label_folder / name
+            label = in_either_case(label_folder / name)
             if image.parent.is_relative_to(image_folder):
-                below = label_folder / image.parent.relative_to(image_folder) / name
+                below = in_either_case(label_folder / image.parent.relative_to(image_folder) / name)
                 label = below if below.is_file() else label
             if description.lists:
                 require_inside(root, label, str(list_file), resolve)

@@ -53,7 +53,7 @@ def write(path: Path) -> None:
 
 def test_defaults(tmp_path: Path) -> None:
     describe(tmp_path, MINIMAL)
-    for name in ("images/train/b.JPG", "images/train/a.png", "images/val/c.jpg", "labels/train/a.png"):
+    for name in ("images/train/b.JPG", "images/train/a.png", "images/val/c.jpg", "labels/train/a.PNG"):
         write(tmp_path / name)
     (tmp_path / "images/train/readme.txt").touch()
     dataset = open_dataset("folder", tmp_path, "train")
@@ -62,7 +62,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert dataset.table.colors == ((0, 0, 200), (90, 90, 90))
     assert dataset.table.train_ids == {0: 0, 1: 1}
     found = [(sample.image.name, sample.label) for sample in dataset.samples]
-    assert found == [("a.png", tmp_path / "labels/train/a.png"), ("b.JPG", None)]
+    assert found == [("a.png", tmp_path / "labels/train/a.PNG"), ("b.JPG", None)]
 
 
 def test_all_keys(tmp_path: Path) -> None:
