@@ -10,7 +10,6 @@ from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import DataError
 from tests.data.unlisted import refuse_to_list
 
-
 LAST = ("b_3.JPEG", "b_3.PNG")
 
 
