@@ -201,8 +201,17 @@ def test_wrong_layout_names_the_patterns(tmp_path: Path) -> None:
             f"{MINIMAL}\nimages: images",
             "images: must be a relative path that contains {split} once, .*'images'",
         ),
-        (f'{MINIMAL}\nlabels: "/a/{{split}}"', "labels: must be a relative path"),
-        (f'{MINIMAL}\nlabels: /a\nlists: "{{split}}.txt"', "labels: must be a relative path"),
+        (
+            f'{MINIMAL}\nlabels: "/a/{{split}}"',
+            "labels: must be relative to the folder of this file, .*'/a/{split}'",
+        ),
+        (f'{MINIMAL}\nlabels: /a\nlists: "{{split}}.txt"', "labels: must be relative to the folder of this"),
+        ("name: x\nclasses: {0: a, 1: b}", r"classes: expected a list, such as classes: \[water, quay\]$"),
+        (
+            'name: x\nclasses: [{name: a, color: "#ff0000"}, b]',
+            r"classes.0.color: expected a list, such as color: \[0, 0, 200\]; received '#ff0000'",
+        ),
+        (f"{MINIMAL}\nignore_colors: [0, 0, 0]", r"ignore_colors.0: expected a list"),
         (f"{MINIMAL}\nlists: train.txt", "lists: must be a relative path that contains {split} once"),
         (f"{MINIMAL}\nlabel_name: mask.png", "label_name: must contain {stem} once, .*'mask.png'"),
         (f"{MINIMAL}\nname: again", "duplicate key 'name'"),
@@ -309,6 +318,11 @@ def test_several_colors_of_a_class(tmp_path: Path) -> None:
     assert table.colors == ((0, 0, 200), (90, 90, 90))
     expected = {(0, 0, 200): 0, (0, 9, 9): 0, (90, 90, 90): 1, (8, 8, 8): 1, (0, 0, 0): IGNORE}
     assert table.label_colors == expected
+
+
+def test_one_value_to_ignore_needs_no_list(tmp_path: Path) -> None:
+    table = read_description(describe(tmp_path, f"{MINIMAL}\nignore: 255")).table()
+    assert table.train_ids == {0: 0, 1: 1, 255: IGNORE}
 
 
 def test_several_values_of_a_class_and_colors_that_nobody_chose(tmp_path: Path) -> None:
