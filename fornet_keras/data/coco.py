@@ -116,7 +116,7 @@ def _check(output: Path, split: str, names: Sequence[str]) -> None:
 def _find(picture: Picture, images: Path) -> tuple[PurePath, Path]:
     """The image's place below the folder of all, and the file."""
     name = PurePath(os.path.normpath(picture.file_name))
-    source = require_inside(images, images / name, f"image {picture.id}")
+    source = require_inside(images, images / name, f"image {picture.id}", fix="correct its file_name")
     if name.is_absolute() or any(part.startswith(".") for part in name.parts):
         raise DataError(
             f"image {picture.id}: {name} leads out or is hidden; expected a path below {images}; correct it"

@@ -126,11 +126,17 @@ def _named(root: Path, line: str, where: str, resolve: Resolve) -> Path:
     return root / resolve(file).relative_to(resolve(root)) if Path(line).is_absolute() else file
 
 
-def require_inside(root: Path, file: Path, where: str, resolve: Resolve = Path.resolve) -> Path:
+def require_inside(
+    root: Path,
+    file: Path,
+    where: str,
+    resolve: Resolve = Path.resolve,
+    fix: str = "copy it there or remove the line",
+) -> Path:
     """`file` itself, where it lies in `root` after all links and `..` are followed.
 
     Raises:
-        DataError: it does not, or is `root` itself; the message begins with `where`.
+        DataError: it does not, or is `root` itself; the message begins with `where` and ends with `fix`.
     """
     try:
         found, folder = resolve(file), resolve(root)
@@ -139,5 +145,4 @@ def require_inside(root: Path, file: Path, where: str, resolve: Resolve = Path.r
         finding = "is the folder itself" if found == folder else "leads out of it"
     except (OSError, ValueError, RuntimeError):  # a null character, a link to itself
         finding = "cannot be followed"
-    fix = "copy it there or remove the line"
     raise DataError(f"{where}: {file} {finding}; expected a file in {root}, links followed; {fix}")
