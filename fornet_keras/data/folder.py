@@ -65,6 +65,18 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
     return [sample for sample in samples if sample.image not in labels]
 
 
+def labels_alone(root: Path, split: str, description: FolderDescription) -> list[Path]:
+    """Label files of a split that belong to no image; with lists, which leave images out, none."""
+    label_folder = root / description.labels.replace("{split}", split)
+    if description.lists or not label_folder.is_dir():
+        return []
+    samples = find_samples(root, split, description)
+    known = {path for sample in samples for path in (sample.image, sample.label)}  # may lie in one folder
+    begins, ends = description.label_name.split("{stem}")
+    found = files_below(label_folder, [ends])
+    return [path for path in found if path.name.startswith(begins) and path not in known]
+
+
 def labelled_splits(root: Path, description: FolderDescription) -> dict[str, list[Sample]]:
     """The samples of each split in which an image has a label."""
     found: dict[str, list[Sample]] = {}

@@ -98,6 +98,22 @@ def shared_note(data: DataConfig, train: Dataset, val: Dataset) -> str | None:
     return None
 
 
+def alone_note(dataset: Dataset, format: str) -> str | None:
+    """A line where labels have no image, such as those of photos in a format that is not read."""
+    if format != "folder":
+        return None
+    description = read_description(dataset.root)
+    parts = dict.fromkeys(dataset.split.split("+"))
+    alone = [label for part in parts for label in folder.labels_alone(dataset.root, part, description)]
+    if not alone:
+        return None
+    return (
+        f"note: {len(alone)} label files of '{dataset.split}' have no image, such as "
+        f"{one_line(str(alone[0]))}; images end in {', '.join(description.image_suffixes)}: convert others, or "
+        "remove the labels"
+    )
+
+
 def _file(path: Path) -> object:
     """What all links to a file, symbolic or hard, have in common."""
     try:

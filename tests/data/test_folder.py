@@ -15,7 +15,7 @@ from fornet_keras.data.description import read_description
 from fornet_keras.data.file_list import files_below, read_list, visible
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.scan import scan
-from fornet_keras.data.sources import open_dataset, shared_note
+from fornet_keras.data.sources import alone_note, open_dataset, shared_note
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.submission import label_values
 from tests.data.unlisted import refuse_to_list
@@ -407,6 +407,21 @@ def test_a_list_of_names_as_in_pascal_voc(tmp_path: Path) -> None:
     names.write_text("outside")
     with pytest.raises(DataError, match="outside.png leads out of it; expected a file in"):
         open_dataset("folder", root, "train")
+
+
+def test_labels_without_an_image(tmp_path: Path) -> None:
+    """As where the other photos are TIFFs."""
+    root = describe(tmp_path, MINIMAL)
+    for name in ("images/train/a.jpg", "labels/train/a.png", "images/val/a.jpg", "labels/val/a.png"):
+        write(root / name)
+    train, val = (open_dataset("folder", root, split) for split in ("train", "train+val"))
+    assert alone_note(train, "folder") is alone_note(val, "folder") is None
+    for name in ("labels/train/b.PNG", "labels/train/day/c.png", "labels/train/d.txt"):
+        write(root / name) if name.endswith("g") else (root / name).touch()
+    (root / "images/train/b.tif").touch()
+    note = alone_note(train, "folder")
+    assert note is not None and note.startswith("note: 2 label files of 'train' have no image, such as ")
+    assert "labels/train/b.PNG; images end in .png, .jpg, .jpeg, .webp, .bmp: convert others, or" in note
 
 
 def test_a_label_of_images_of_two_splits(tmp_path: Path) -> None:
