@@ -109,8 +109,8 @@ def alone_note(dataset: Dataset, format: str) -> str | None:
         return None
     return (
         f"note: {len(alone)} label files of '{dataset.split}' have no image, such as "
-        f"{one_line(str(alone[0]))}; images end in {', '.join(description.image_suffixes)}: convert others, or "
-        "remove the labels"
+        f"{one_line(str(alone[0]))}; images end in {', '.join(description.image_suffixes)}: convert others, "
+        "or remove the labels"
     )
 
 
