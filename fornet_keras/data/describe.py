@@ -128,12 +128,21 @@ def _layout(root: Path) -> tuple[dict[str, Any], list[str], list[Path]]:
 def _table(root: Path, folders: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str, Any]] | None:
     """Where the classes are from, they themselves, and the keys that go with them; None without a table."""
     for name, row, read, keys in _TABLES:
+        found: list[tuple[Path, list[dict[str, Any]]]] = []
         for table in (folder / name for folder in folders):
             if table.is_file():
                 try:
-                    return table.relative_to(root).as_posix(), read(_lines(table)), keys
+                    found.append((table, read(_lines(table))))
                 except (IndexError, ValueError) as error:
                     raise DataError(f"{table}: expected {row} a line; correct or remove it") from error
+        for table, classes in found[1:]:
+            if classes != found[0][1]:
+                raise DataError(
+                    f"{table}: other classes than in {found[0][0]}; expected the same for all splits; "
+                    "export them together, or remove the wrong one"
+                )
+        if found:
+            return found[0][0].relative_to(root).as_posix(), found[0][1], keys
     return None
 
 

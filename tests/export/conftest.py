@@ -41,43 +41,19 @@ def reference(model: Any) -> Any:
         return Reference(model, SIZE, ProofImages("scenes", scenes(3)))
 
 
-@cache
-def without_winograd(model: Any) -> Any:
-    from fornet_keras.export.export import _without_winograd
-
-    return _without_winograd(model)
-
-
-@cache
-def traced(model: Any, size: Any, outputs: Any, batch: Any, dtype: Any, static_shapes: bool) -> Any:
-    """What is written: traced once for all formats and precisions that take the same."""
-    import tensorflow as tf
-
-    from fornet_keras.export.deployment import deployment_model
-
-    deployed = deployment_model(model, size, outputs, batch, dtype, static_shapes)
-    return tf.function(lambda image: deployed(image, training=False)), deployed
-
-
 def export_to(output: Path, model: Any, format: Any, precision: Any = "float32", **options: Any) -> Any:
     """Every output, if not told otherwise: the proof then needs no second artifact."""
     from fornet_keras.export.deployment import OUTPUTS
-    from fornet_keras.export import export as module
-    from fornet_keras.export import formats
+    from fornet_keras.export.export import export_model
     from fornet_keras.export.formats import ExportSpec
-
-    def function(model: Any, spec: Any, dtype: str = "uint8", static_shapes: bool = False) -> Any:
-        return traced(model, spec.size, spec.outputs, spec.batch, dtype, static_shapes)
 
     images = reference(model).images
     spec = ExportSpec(
         format, SIZE, precision, **{"calibration": images.images, "outputs": OUTPUTS, **options}
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "Reference", lambda model, *_: reference(model))
-        patch.setattr(module, "_without_winograd", without_winograd)
-        patch.setattr(formats, "_function", function)
-        return module.export_model(model, TABLE, output, spec, images)
+        patch.setattr("fornet_keras.export.export.Reference", lambda model, *_: reference(model))
+        return export_model(model, TABLE, output, spec, images)
 
 
 @pytest.fixture(scope="module")
