@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE
 from fornet_keras.data.description import DESCRIPTION_FILE, MAX_BYTES, FolderDescription
+from fornet_keras.data.file_list import refuse_to_list
 from fornet_keras.data.folder import labelled_splits, unsplit_samples
 from fornet_keras.data.images import read_image
 from fornet_keras.data.label_files import LabelForm, label_form, read_label
@@ -64,12 +65,16 @@ def write_draft(root: Path) -> tuple[str, list[str], FolderDescription]:
         tells splits apart there are none: `split_off` makes them.
 
     Raises:
-        DataError: there is a description already, no layout fits, or the labels hold no classes.
+        DataError: there is a description already, no layout fits, a folder cannot be listed, or the labels
+            hold no classes.
     """
     path = root / DESCRIPTION_FILE
     if path.exists():
         raise DataError(f"{path}: exists already; expected none; remove it to have a draft")
-    layout, splits, labels = _layout(root)
+    try:
+        layout, splits, labels = _layout(root)
+    except OSError as error:
+        refuse_to_list(error, root)
     places = [root / layout["images"].replace("{split}", split) for split in splits]
     source, classes, others = _table(root, [root, *places]) or _found(labels)
     if len(classes) < 2:

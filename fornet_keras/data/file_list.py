@@ -31,10 +31,12 @@ def visible(folder: Path) -> list[Path]:
         refuse_to_list(error)
 
 
-def refuse_to_list(error: OSError) -> NoReturn:
-    """Say which folder cannot be listed: what is in it must not be passed over in silence."""
+def refuse_to_list(error: OSError, root: Path = Path()) -> NoReturn:
+    """Say which folder cannot be listed, else `root`: what is in it must not be passed over in silence."""
+    place = error.filename or root
+    folder = place if os.path.isdir(place) else os.path.dirname(place)  # of a file that cannot be looked for
     raise DataError(
-        f"{error.filename}: cannot be listed ({error.strerror}); expected a readable folder; change its mode"
+        f"{folder}: cannot be listed ({error.strerror}); expected a readable folder; change its mode"
     ) from error
 
 

@@ -13,6 +13,7 @@ from fornet_keras.config import DataConfig
 from fornet_keras.data import camvid, cityscapes, folder
 from fornet_keras.data.dataset import Dataset, LabelTable, Sample
 from fornet_keras.data.description import DESCRIPTION_FILE, read_description
+from fornet_keras.data.file_list import refuse_to_list
 from fornet_keras.errors import ConfigError, DataError, listed, one_line
 
 FORMATS = ("cityscapes", "camvid", "folder")
@@ -50,9 +51,7 @@ def open_dataset(format: str, root: Path, split: str, exclude: Sequence[str] = (
     try:
         source, samples = _find(format, root, split)
     except OSError as error:
-        raise DataError(
-            f"{root}: cannot be listed ({error.strerror}); expected a readable folder; change its mode"
-        ) from error
+        refuse_to_list(error, root)
     kept = tuple(sample for sample in samples if not sample.image.name.startswith(tuple(exclude)))
     if not kept:
         raise DataError(

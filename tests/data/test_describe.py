@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,29 @@ def test_a_description_that_is_there_stays(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="dataset.yaml: exists already; expected none; remove it"):
         write_draft(tmp_path)
     assert (tmp_path / "dataset.yaml").read_text() == "mine"
+
+
+def test_a_folder_of_labels_that_may_not_be_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = tmp_path / "labels/train"
+    save_pair(tmp_path / "images/train/a.png", locked / "a.png", [[0, 1]])
+    is_file = Path.is_file
+
+    def refuse(path: Path) -> bool:
+        if path.parent == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    is_dir = os.path.isdir
+    monkeypatch.setattr(os.path, "isdir", lambda path: Path(path).parent != locked and is_dir(path))
+    message = r"labels/train: cannot be listed \(Permission denied\); expected a readable folder; change its"
+    with pytest.raises(DataError, match=message):
+        write_draft(tmp_path)
+    (tmp_path / "dataset.yaml").write_text("name: x\nclasses: [a, b]")
+    with pytest.raises(DataError, match=message):
+        open_dataset("folder", tmp_path, "train")
 
 
 def photo(root: Path) -> None:
