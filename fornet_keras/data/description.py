@@ -49,7 +49,7 @@ from fornet_keras.config.yaml_text import parse_yaml
 from fornet_keras.data import camvid, cityscapes
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE, Color, LabelTable
 from fornet_keras.data.images import SUFFIXES
-from fornet_keras.errors import ConfigError, DataError
+from fornet_keras.errors import ConfigError, DataError, os_reason
 
 DESCRIPTION_FILE = "dataset.yaml"
 MAX_BYTES = 1_000_000
@@ -74,7 +74,7 @@ def _name_pattern(pattern: str) -> str:
     return pattern
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return value if value is None or isinstance(value, list) else [value]
 
 
@@ -98,7 +98,7 @@ class ClassDescription(Section):
     name: Annotated[str, Field(pattern=CLASS_NAME)]
     color: _Color | None = None
     colors: list[_Color] = []
-    value: Annotated[Annotated[list[_Byte], Field(min_length=1)] | None, BeforeValidator(_listed)] = None
+    value: Annotated[Annotated[list[_Byte], Field(min_length=1)] | None, BeforeValidator(_as_list)] = None
     thin: bool = False
 
     @model_validator(mode="before")
@@ -116,7 +116,7 @@ class FolderDescription(Section):
 
     name: Annotated[str, Field(pattern=CLASS_NAME)]
     classes: Annotated[list[ClassDescription], Field(min_length=2, max_length=IGNORE)]
-    ignore: Annotated[list[_Byte], BeforeValidator(_listed)] = []
+    ignore: Annotated[list[_Byte], BeforeValidator(_as_list)] = []
     label_colors: bool = False
     ignore_colors: list[_Color] = []
     lists: str | None = None
@@ -225,8 +225,9 @@ def read_description(root: Path) -> FolderDescription:
     except TooLargeError as error:
         raise DataError(f"{path}: is larger than 1 MB; expected a few kB that name the classes") from error
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read ({reason}); expected YAML; save it as UTF-8") from error
+        raise DataError(
+            f"{path}: cannot be read ({os_reason(error)}); expected YAML; save it as UTF-8"
+        ) from error
     except ConfigError as error:
         raise DataError(str(error)) from error
     try:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import read_manifest
 from fornet_keras.artifacts.runtimes import Run, open_runtime
-from fornet_keras.data.sizes import Window, brought_back, letterboxed
+from fornet_keras.data.sizes import Window, letterboxed, resize_nearest
 
 
 @dataclass(frozen=True)
@@ -74,5 +74,5 @@ class ArtifactPredictor:
         outputs = {name: value[0] for name, value in self._run(fitted[None]).items()}
         milliseconds = 1000 * (time.perf_counter() - started)
         self.compiled = 1
-        label_ids = brought_back(outputs["label_ids"][window].astype(np.uint8), image.shape[:2])
+        label_ids = resize_nearest(outputs["label_ids"][window].astype(np.uint8), image.shape[:2])
         return Found(label_ids, fitted, window, outputs, milliseconds)
