@@ -19,7 +19,7 @@ from fornet_keras.config import DataConfig
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.scan import usable
 from fornet_keras.data.scan_report import ScanReport
-from fornet_keras.data.sources import open_split, shared_note
+from fornet_keras.data.sources import alone_note, open_split, shared_note
 from fornet_keras.errors import listed
 
 _split_option = click.option(
@@ -69,6 +69,8 @@ def check(
         crop_note = reports[0].crop_note(config.augment.crop, config.data.short_side)
         for note in filter(None, (crop_note, shared_note(config.data, *datasets))):
             click.echo(note)
+    for alone in filter(None, (alone_note(dataset, config.data.format) for dataset in datasets)):
+        click.echo(alone)
     void = [problem for report in reports if (problem := report.void_problem())]
     for problem in void:
         click.echo(problem)

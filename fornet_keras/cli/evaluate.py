@@ -117,7 +117,9 @@ def evaluate(
     config = read_settings(config_file, data_folder, [f"data.on_error={on_error}"] if on_error else [])
     if submission_folder:
         _require_fit_for_submission(config.data.format, config_file, submission_folder, save_folder)
-    dataset = look_through_to_use(open_split(config.data, split or config.data.val_split), config)
+    dataset = open_split(config.data, split or config.data.val_split)
+    # The labels of a benchmark's test split are its server's.
+    dataset = look_through_to_use(dataset, config, may_be_void=submission_folder is not None)
     for wanted in filter(None, (save_folder, submission_folder)):
         require_own_places(wanted, dataset)
     start_backend(backend)

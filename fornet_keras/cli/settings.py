@@ -13,6 +13,7 @@ from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.scan import CACHE, scan, usable
 from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_split
+from fornet_keras.errors import DataError
 
 
 def read_settings(config_file: Path, data_folder: Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -53,13 +54,18 @@ def look_through(dataset: Dataset, workers: int, cache: Path | None = None) -> S
         return scan(dataset, workers, show, cache, ERRORS.print)
 
 
-def look_through_to_use(dataset: Dataset, config: Config) -> Dataset:
+def look_through_to_use(dataset: Dataset, config: Config, may_be_void: bool = False) -> Dataset:
     """Scan a data set, and refuse it or leave out what has a problem, as `data.on_error` says.
 
     Raises:
-        DataError: there are problems and they may not be skipped, or nothing is left.
+        DataError: there are problems and they may not be skipped, nothing is left, or it is all void.
     """
     report = look_through(dataset, config.training.workers, CACHE)
+    kept = usable(dataset, report, config.data.on_error, ERRORS.print)
+    if len(kept) < len(dataset):
+        return look_through_to_use(kept, config, may_be_void)
     if note := report.turned_note():
         ERRORS.print(note)
-    return usable(dataset, report, config.data.on_error, ERRORS.print)
+    if not may_be_void and (problem := report.void_problem()):
+        raise DataError(f"{dataset.root}: {problem}")
+    return dataset

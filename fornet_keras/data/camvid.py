@@ -9,13 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from fornet_keras.data.dataset import IGNORE, LabelTable, Sample
-from fornet_keras.data.file_list import visible
+from fornet_keras.data.file_list import in_either_case, visible
 
 LAYOUT = (
     "SPLIT/images/*.jpg (or .png)",
     "SPLIT/labels/*.png, or as from SegNet SPLIT/ and SPLITannot/",
 )
 
+_SUFFIXES = (".jpg", ".jpeg", ".png")
 _VOID = 11
 
 _CLASSES = (  # the position is both the value in a label file and the train id
@@ -53,9 +54,9 @@ def find_samples(root: Path, split: str) -> list[Sample]:
     images, labels = root / split / "images", root / split / "labels"
     if not images.is_dir():
         images, labels = root / split, root / f"{split}annot"
-    return [_sample(image, labels) for image in visible(images) if image.suffix.lower() in (".jpg", ".png")]
+    return [_sample(image, labels) for image in visible(images) if image.suffix.lower() in _SUFFIXES]
 
 
 def _sample(image: Path, label_folder: Path) -> Sample:
-    label = label_folder / f"{image.stem}.png"
+    label = in_either_case(label_folder / f"{image.stem}.png")
     return Sample(image, label if label.is_file() else None)

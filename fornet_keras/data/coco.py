@@ -68,6 +68,11 @@ def rasterize(
         for picture in coco.images:
             name, source = _find(picture, images)
             label = (labels / name).with_suffix(".png")
+            if (links / name).exists():
+                raise DataError(
+                    f"image {picture.id}: {name} is another image's file too; expected one image a file; put "
+                    "their annotations under one image id"
+                )
             if label.exists():
                 raise DataError(f"{source}: is named like another image but for its ending; rename one")
             label.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +116,7 @@ def _check(output: Path, split: str, names: Sequence[str]) -> None:
 def _find(picture: Picture, images: Path) -> tuple[PurePath, Path]:
     """The image's place below the folder of all, and the file."""
     name = PurePath(os.path.normpath(picture.file_name))
-    source = require_inside(images, images / name, f"image {picture.id}")
+    source = require_inside(images, images / name, f"image {picture.id}", fix="correct its file_name")
     if name.is_absolute() or any(part.startswith(".") for part in name.parts):
         raise DataError(
             f"image {picture.id}: {name} leads out or is hidden; expected a path below {images}; correct it"

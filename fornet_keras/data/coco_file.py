@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -92,6 +93,16 @@ def read_annotations(path: Path) -> Coco:
         raise DataError(
             f"{path}: cannot be read ({os_reason(error)}); expected COCO's JSON; check the path"
         ) from error
+    for what, ids in (
+        ("category", [category.id for category in coco.categories]),
+        ("image", [picture.id for picture in coco.images]),
+    ):
+        number, times = Counter(ids).most_common(1)[0]
+        if times > 1:
+            raise DataError(
+                f"{path}: {what} id {number} occurs {times} times; expected once, for annotations to name "
+                "one; export it again"
+            )
     if coco.annotations and len(coco.undrawable()) == len(coco.annotations):
         raise DataError(
             f"{path}: none of {len(coco.annotations)} annotations has a polygon of three corners or a mask; "

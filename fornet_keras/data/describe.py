@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE
 from fornet_keras.data.description import DESCRIPTION_FILE, MAX_BYTES, FolderDescription
+from fornet_keras.data.file_list import refuse_to_list
 from fornet_keras.data.folder import labelled_splits, unsplit_samples
 from fornet_keras.data.images import read_image
-from fornet_keras.data.label_files import WrongLabelError, read_label
+from fornet_keras.data.label_files import LabelForm, label_form, read_label
 from fornet_keras.errors import DataError, one_line
 
 MAX_LABELS = 100
@@ -64,12 +65,16 @@ def write_draft(root: Path) -> tuple[str, list[str], FolderDescription]:
         tells splits apart there are none: `split_off` makes them.
 
     Raises:
-        DataError: there is a description already, no layout fits, or the labels hold no classes.
+        DataError: there is a description already, no layout fits, a folder cannot be listed, or the labels
+            hold no classes.
     """
     path = root / DESCRIPTION_FILE
     if path.exists():
         raise DataError(f"{path}: exists already; expected none; remove it to have a draft")
-    layout, splits, labels = _layout(root)
+    try:
+        layout, splits, labels = _layout(root)
+    except OSError as error:
+        refuse_to_list(error, root)
     places = [root / layout["images"].replace("{split}", split) for split in splits]
     source, classes, others = _table(root, [root, *places]) or _found(labels)
     if len(classes) < 2:
@@ -128,12 +133,21 @@ def _layout(root: Path) -> tuple[dict[str, Any], list[str], list[Path]]:
 def _table(root: Path, folders: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str, Any]] | None:
     """Where the classes are from, they themselves, and the keys that go with them; None without a table."""
     for name, row, read, keys in _TABLES:
+        found: list[tuple[Path, list[dict[str, Any]]]] = []
         for table in (folder / name for folder in folders):
             if table.is_file():
                 try:
-                    return table.relative_to(root).as_posix(), read(_lines(table)), keys
+                    found.append((table, read(_lines(table))))
                 except (IndexError, ValueError) as error:
                     raise DataError(f"{table}: expected {row} a line; correct or remove it") from error
+        for table, classes in found[1:]:
+            if classes != found[0][1]:
+                raise DataError(
+                    f"{table}: other classes than in {found[0][0]}; expected the same for all splits; "
+                    "export them together, or remove the wrong one"
+                )
+        if found:
+            return found[0][0].relative_to(root).as_posix(), found[0][1], keys
     return None
 
 
@@ -168,29 +182,45 @@ def _lines(path: Path) -> list[str]:
 
 
 def _found(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:
-    """The values in some of the labels, or the colours of those that hold pictures."""
-    values: set[int] = set()
-    colors: set[int] = set()
-    classes: list[dict[str, Any]]
+    """The values in some of the labels, or the colours where they are pictures or their palettes differ."""
     picked = [labels[i] for i in np.unique(np.linspace(0, len(labels) - 1, MAX_LABELS).astype(int))]
-    for label in picked:
-        try:
-            values |= {int(value) for value in np.unique(read_label(label))}
-        except WrongLabelError:
-            packed = read_image(label).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-            colors |= {int(color) for color in np.unique(packed)}
-        may_blend = colors or any(MAX_CLASSES < value < IGNORE for value in values)
+    forms = {label: label_form(label) for label in picked}
+    colored = [label for label, form in forms.items() if form.is_picture or form.palette]
+    by_color = any(form.is_picture for form in forms.values()) or _differ(forms)
+    found: set[int] = set()
+    classes: list[dict[str, Any]]
+    for label in colored + [label for label in picked if label not in colored]:
+        values = set() if forms[label].is_picture else set(np.unique(read_label(label)).tolist())
+        more = _colors_in(label) if by_color else values
+        if by_color and label not in colored and not more <= found:
+            raise DataError(
+                f"{label}: holds values, and {colored[0].name} colours; expected one of them in all labels; "
+                "export the others again"
+            )
+        found |= more
+        may_blend = by_color or any(MAX_CLASSES < value < IGNORE for value in found)
         most = _MAX_BLENDS if may_blend else MAX_CLASSES
-        if len(values | colors) > most:
+        if len(found) > most:
             raise DataError(
                 f"{label}: with it more than {most} values or colours; expected class labels, no smoothed "
                 f"edges; write {DESCRIPTION_FILE} by hand if they are"
             )
-    source = f"the {'colours' if colors else 'values'} in {len(picked)} of {len(labels)} labels"
-    if colors:
-        found = [[color >> shift & 255 for shift in (16, 8, 0)] for color in sorted(colors)]
-        classes = [{"name": f"color_{index}", "color": color} for index, color in enumerate(found)]
+    source = f"the {'colours' if by_color else 'values'} in {len(picked)} of {len(labels)} labels"
+    if by_color:
+        colors = [[color >> shift & 255 for shift in (16, 8, 0)] for color in sorted(found)]
+        classes = [{"name": f"color_{index}", "color": color} for index, color in enumerate(colors)]
         return source, classes, {"label_colors": True}
-    ignored = {IGNORE} & values if len(values) > 2 else set()  # a mask of 0 and 255 has two classes
-    classes = [{"name": f"value_{value}", "value": value} for value in sorted(values - ignored)]
+    ignored = {IGNORE} & found if len(found) > 2 else set()  # a mask of 0 and 255 has two classes
+    classes = [{"name": f"value_{value}", "value": value} for value in sorted(found - ignored)]
     return source, classes, {"ignore": [*ignored]} if ignored else {}
+
+
+def _differ(forms: Mapping[Path, LabelForm]) -> bool:
+    """Whether palettes do, in a colour that occurs."""
+    having = [label for label, form in forms.items() if form.palette]
+    return any(forms[label].unlike(forms[having[0]], np.unique(read_label(label))) for label in having[1:])
+
+
+def _colors_in(label: Path) -> set[int]:
+    packed = read_image(label).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    return set(np.unique(packed).tolist())

@@ -60,6 +60,9 @@ STREETS = {
 }
 """Colors of classes that a file gives none: CamVid's, whose models are shipped, before Cityscapes'."""
 
+_LISTS = {"classes": "[water, quay]", "color": "[0, 0, 200]", "image_suffixes": "[.png, .jpg]"}
+"""Examples for keys that hold a list; the others' hold several colours."""
+
 _Byte = Annotated[int, Field(ge=0, le=255)]
 _Color = Annotated[list[_Byte], Field(min_length=3, max_length=3)]
 _Name = Annotated[str, Field(min_length=1)]
@@ -113,7 +116,7 @@ class FolderDescription(Section):
 
     name: Annotated[str, Field(pattern=CLASS_NAME)]
     classes: Annotated[list[ClassDescription], Field(min_length=2, max_length=IGNORE)]
-    ignore: list[_Byte] = []
+    ignore: Annotated[list[_Byte], BeforeValidator(_as_list)] = []
     label_colors: bool = False
     ignore_colors: list[_Color] = []
     lists: str | None = None
@@ -127,9 +130,13 @@ class FolderDescription(Section):
     def _tells_the_splits_apart(cls, pattern: str | None, info: ValidationInfo) -> str | None:
         if pattern is None:
             return None
+        if PurePosixPath(pattern).is_absolute():
+            raise ValueError(
+                "must be relative to the folder of this file, such as images/{split}; put this file there"
+            )
         # Without {split} the same images would train and validate, but where lists say which.
         counts = (0, 1) if info.data.get("lists") else (1,)
-        if pattern.count("{split}") not in counts or PurePosixPath(pattern).is_absolute():
+        if pattern.count("{split}") not in counts:
             raise ValueError(
                 "must be a relative path that contains {split} once, for example images/{split}; where all "
                 "images are in one folder, remove this file and draft another: `data describe --val 0.2`"
@@ -248,6 +255,9 @@ def _finding(error: ErrorDetails) -> str:
         message = "expected keys and values, such as 'name: harbour'"
     else:
         message = error["msg"].removeprefix("Value error, ")
+        if error["type"] == "list_type":
+            key = [str(step) for step in error["loc"] if isinstance(step, str)][-1]
+            message = f"expected a list, such as {key}: {_LISTS.get(key, '[[0, 0, 200]]')}"
         if isinstance(error["input"], str | int | float | None):
             message += f"; received {error['input']!r}"
     return f"{where}: {message}" if where else message

@@ -31,11 +31,19 @@ def visible(folder: Path) -> list[Path]:
         refuse_to_list(error)
 
 
-def refuse_to_list(error: OSError) -> NoReturn:
-    """Say which folder cannot be listed: what is in it must not be passed over in silence."""
+def refuse_to_list(error: OSError, root: Path = Path()) -> NoReturn:
+    """Say which folder cannot be listed, else `root`: what is in it must not be passed over in silence."""
+    place = error.filename or root
+    folder = place if os.path.isdir(place) else os.path.dirname(place)  # of a file that cannot be looked for
     raise DataError(
-        f"{error.filename}: cannot be listed ({error.strerror}); expected a readable folder; change its mode"
+        f"{folder}: cannot be listed ({error.strerror}); expected a readable folder; change its mode"
     ) from error
+
+
+def in_either_case(path: Path) -> Path:
+    """`path`, or that with the other case of its suffix where only that is a file."""
+    other = path.with_suffix(path.suffix.swapcase())
+    return other if not path.is_file() and other.is_file() else path
 
 
 def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
@@ -120,11 +128,17 @@ def _named(root: Path, line: str, where: str, resolve: Resolve) -> Path:
     return root / resolve(file).relative_to(resolve(root)) if Path(line).is_absolute() else file
 
 
-def require_inside(root: Path, file: Path, where: str, resolve: Resolve = Path.resolve) -> Path:
+def require_inside(
+    root: Path,
+    file: Path,
+    where: str,
+    resolve: Resolve = Path.resolve,
+    fix: str = "copy it there or remove the line",
+) -> Path:
     """`file` itself, where it lies in `root` after all links and `..` are followed.
 
     Raises:
-        DataError: it does not, or is `root` itself; the message begins with `where`.
+        DataError: it does not, or is `root` itself; the message begins with `where` and ends with `fix`.
     """
     try:
         found, folder = resolve(file), resolve(root)
@@ -133,5 +147,4 @@ def require_inside(root: Path, file: Path, where: str, resolve: Resolve = Path.r
         finding = "is the folder itself" if found == folder else "leads out of it"
     except (OSError, ValueError, RuntimeError):  # a null character, a link to itself
         finding = "cannot be followed"
-    fix = "copy it there or remove the line"
     raise DataError(f"{where}: {file} {finding}; expected a file in {root}, links followed; {fix}")

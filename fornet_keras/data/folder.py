@@ -9,7 +9,14 @@ from pathlib import Path, PurePosixPath
 
 from fornet_keras.data.dataset import Sample
 from fornet_keras.data.description import FolderDescription
-from fornet_keras.data.file_list import Resolve, files_below, read_list, require_inside, resolver
+from fornet_keras.data.file_list import (
+    Resolve,
+    files_below,
+    in_either_case,
+    read_list,
+    require_inside,
+    resolver,
+)
 from fornet_keras.errors import DataError
 
 
@@ -47,15 +54,27 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
         stem = _stem(image.name, description.image_suffixes)
         if stem is not None:
             name = description.label_name.replace("{stem}", stem)
-            label = label_folder / name
+            label = in_either_case(label_folder / name)
             if image.parent.is_relative_to(image_folder):
-                below = label_folder / image.parent.relative_to(image_folder) / name
+                below = in_either_case(label_folder / image.parent.relative_to(image_folder) / name)
                 label = below if below.is_file() else label
             if description.lists:
                 require_inside(root, label, str(list_file), resolve)
             samples.append(Sample(image, label if label.is_file() else None))
     labels = {sample.label for sample in samples}  # they may lie below the images
     return [sample for sample in samples if sample.image not in labels]
+
+
+def labels_alone(root: Path, split: str, description: FolderDescription) -> list[Path]:
+    """Label files of a split that belong to no image; with lists, which leave images out, none."""
+    label_folder = root / description.labels.replace("{split}", split)
+    if description.lists or not label_folder.is_dir():
+        return []
+    samples = find_samples(root, split, description)
+    known = {path for sample in samples for path in (sample.image, sample.label)}  # may lie in one folder
+    begins, ends = description.label_name.split("{stem}")
+    found = files_below(label_folder, [ends])
+    return [path for path in found if path.name.startswith(begins) and path not in known]
 
 
 def labelled_splits(root: Path, description: FolderDescription) -> dict[str, list[Sample]]:

@@ -142,11 +142,8 @@ def _decoding(source: Path | BytesIO, path: str, max_pixels: int) -> Iterator[Im
                 raise Image.DecompressionBombError
             if isinstance(image, JpegImageFile):
                 _limit_scans(image, path)
-            # Pillow takes them apart pixel by pixel in Python: seconds for a few kilobytes.
-            if image.format == "BMP" and image.info.get("compression") in (1, 2):
-                raise DataError(
-                    f"{path}: a BMP with run-length compression; expected one without; save it as a PNG"
-                )
+            if image.format == "BMP":
+                _check_bmp(image, path)
             yield image
     except UnidentifiedImageError as error:
         raise DataError(
@@ -165,6 +162,16 @@ def _decoding(source: Path | BytesIO, path: str, max_pixels: int) -> Iterator[Im
         raise DataError(
             f"{path}: cannot be read ({reason}); expected an intact image; copy or download it again"
         ) from error
+
+
+def _check_bmp(image: ImageFile.ImageFile, path: str) -> None:
+    # Pillow takes them apart pixel by pixel in Python: seconds for a few kilobytes.
+    if image.info.get("compression") in (1, 2):
+        raise DataError(f"{path}: a BMP with run-length compression; expected one without; save it as a PNG")
+    # Pillow takes two greys for one bit a pixel and more for eight, whatever the file says.
+    bits = {"1": 1, "L": 8}.get(image.mode)
+    if bits and list(image.tile[0].args or ())[1] != (image.width * bits + 31 >> 3) & ~3:
+        raise DataError(f"{path}: a BMP whose greys would be misread; expected colours; save it as a PNG")
 
 
 def _limit_scans(image: JpegImageFile, path: str) -> None:

@@ -135,7 +135,10 @@ class ScanReport:
         """A line where no label has a pixel of any class: nothing can be learnt from or scored on that."""
         if any(self.pixels):
             return None
-        return f"no label of split '{self.split}' has a pixel of any class; expected some"
+        return (
+            f"no label of split '{self.split}' has a pixel of any class; expected some; take another split, "
+            "or declare its values as classes"
+        )
 
     def raise_if_bad(self) -> None:
         """Refuse to go on with data that has problems.

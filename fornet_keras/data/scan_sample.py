@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
 from fornet_keras.data.images import turns_unseen, verify_image
-from fornet_keras.data.label_files import WrongLabelError, read_label, train_id_lookup
+from fornet_keras.data.label_files import LabelForm, WrongLabelError, label_form, read_label, train_id_lookup
 from fornet_keras.data.scan_report import Kind
 from fornet_keras.errors import DataError, one_line
 
@@ -39,8 +40,17 @@ class Record:
     turned: bool
 
 
-def read_record(sample: Sample, dataset: Dataset) -> Record:
-    """Read an image of a data set and its label."""
+def first_form(dataset: Dataset) -> LabelForm | None:
+    """How the first label that can be read stores its values; None where labels are pictures in colours."""
+    labels = () if dataset.table.label_colors else (sample.label for sample in dataset.samples)
+    for label in filter(None, labels):
+        with suppress(DataError):
+            return label_form(label)
+    return None
+
+
+def read_record(sample: Sample, dataset: Dataset, first: LabelForm | None = None) -> Record:
+    """Read an image of a data set and its label, which should store its values as the first one does."""
     table = dataset.table
     findings: list[Finding] = []
     size, turned = None, False
@@ -71,6 +81,8 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
         else:
             texts = _undeclared_values(histogram * undeclared)
             findings += [("wrong label", sample.label, text) for text in texts]
+        if first and (unlike := label_form(sample.label).unlike(first, np.flatnonzero(histogram))):
+            findings.append(("wrong label", sample.label, unlike))
         if not sample.label_holds_train_ids and _looks_like_train_ids(histogram, pixels, table):
             findings.append(("wrong label", sample.label, _TRAIN_IDS))
     except WrongLabelError as error:

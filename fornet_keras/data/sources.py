@@ -13,6 +13,7 @@ from fornet_keras.config import DataConfig
 from fornet_keras.data import camvid, cityscapes, folder
 from fornet_keras.data.dataset import Dataset, LabelTable, Sample
 from fornet_keras.data.description import DESCRIPTION_FILE, read_description
+from fornet_keras.data.file_list import refuse_to_list
 from fornet_keras.errors import ConfigError, DataError, listed, one_line
 
 FORMATS = ("cityscapes", "camvid", "folder")
@@ -50,9 +51,7 @@ def open_dataset(format: str, root: Path, split: str, exclude: Sequence[str] = (
     try:
         source, samples = _find(format, root, split)
     except OSError as error:
-        raise DataError(
-            f"{root}: cannot be listed ({error.strerror}); expected a readable folder; change its mode"
-        ) from error
+        refuse_to_list(error, root)
     kept = tuple(sample for sample in samples if not sample.image.name.startswith(tuple(exclude)))
     if not kept:
         raise DataError(
@@ -77,16 +76,40 @@ def open_split(data: DataConfig, split: str, exclude: Sequence[str] = ()) -> Dat
 
 
 def shared_note(data: DataConfig, train: Dataset, val: Dataset) -> str | None:
-    """A line where images of the validation also train, and no split that both name says so."""
+    """A line where images of the validation also train, and no split that both name says so; or labels do."""
     if data.trains_on(val.split):
         return None
     trained = {_file(sample.image) for sample in train.samples}
-    shared = [sample.image for sample in val.samples if _file(sample.image) in trained]
-    if not shared:
+    if shared := [sample.image for sample in val.samples if _file(sample.image) in trained]:
+        return (
+            f"note: {len(shared)} of {len(val)} images of '{val.split}' are in '{train.split}' too, such as "
+            f"{one_line(str(shared[0]))}: scores on what was trained on are too good; leave each in one of "
+            "them"
+        )
+    # By name, not as files: a store may keep labels of the same content once.
+    learnt = {sample.label for sample in train.samples}
+    if labels := [sample.label for sample in val.samples if sample.label and sample.label in learnt]:
+        return (
+            f"note: {len(labels)} of {len(val)} labels of '{val.split}' belong to images of '{train.split}' "
+            f"too, such as {one_line(str(labels[0]))}: one of its images has a wrong label; put the labels "
+            "into folders as the images are"
+        )
+    return None
+
+
+def alone_note(dataset: Dataset, format: str) -> str | None:
+    """A line where labels have no image, such as those of photos in a format that is not read."""
+    if format != "folder":
+        return None
+    description = read_description(dataset.root)
+    parts = dict.fromkeys(dataset.split.split("+"))
+    alone = [label for part in parts for label in folder.labels_alone(dataset.root, part, description)]
+    if not alone:
         return None
     return (
-        f"note: {len(shared)} of {len(val)} images of '{val.split}' are in '{train.split}' too, such as "
-        f"{one_line(str(shared[0]))}: scores on what was trained on are too good; leave each in one of them"
+        f"note: {len(alone)} label files of '{dataset.split}' have no image, such as "
+        f"{one_line(str(alone[0]))}; images end in {', '.join(description.image_suffixes)}: convert others, "
+        "or remove the labels"
     )
 
 

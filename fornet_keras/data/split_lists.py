@@ -90,7 +90,8 @@ def _line(root: Path, sample: Sample) -> str:
     """An image's line in a list, which must be able to say it."""
     for path in (sample.image, sample.label):
         if path:
-            require_inside(root, path, str(root))
+            fix = f"copy it there, then call `data describe {root} --val` again"
+            require_inside(root, path, str(root), fix=fix)
     name = sample.image.relative_to(root).as_posix()
     if re.search("[\r\n\ud800-\udfff]", name):
         raise DataError(f"{sample.image}: cannot be written into a list; expected a plain name; rename it")

@@ -125,6 +125,14 @@ def test_missing_label_is_refused(run: Run, model: Path, config: Path, data: Pat
     assert "1 missing label" in only_line(result.stderr)
 
 
+def test_a_split_that_is_all_void_is_refused(run: Run, model: Path, config: Path, data: Path) -> None:
+    for name in ("a", "b"):
+        Image.new("L", (96, 64), 0).save(data / "labels" / "test" / f"{name}.png")
+    result = run("evaluate", model, "--config", config, "--data", data)
+    assert result.exit_code == 1
+    assert f"{data}: no label of split 'test' has a pixel of any class" in only_line(result.stderr)
+
+
 def test_folder_without_a_model(run: Run, config: Path, data: Path) -> None:
     result = run("evaluate", data, "--config", config, "--data", data)
     assert result.exit_code == 1

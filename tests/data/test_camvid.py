@@ -10,6 +10,8 @@ from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import DataError
 from tests.data.unlisted import refuse_to_list
 
+LAST = ("b_3.JPEG", "b_3.PNG")
+
 
 @pytest.fixture
 def camvid(tmp_path: Path) -> Path:
@@ -36,10 +38,12 @@ def test_table_is_that_of_segnet() -> None:
 
 def test_samples_are_sorted_with_their_labels(camvid: Path) -> None:
     (camvid / "train" / "images" / "notes.txt").touch()
+    for name in ("images/b_3.JPEG", "labels/b_3.PNG"):
+        cv2.imwrite(str(camvid / "train" / name), np.zeros((4, 6), np.uint8))
     dataset = open_dataset("camvid", camvid, "train")
     assert dataset.name == "camvid" and dataset.table is TABLE
     found = [(sample.image.name, sample.label and sample.label.name) for sample in dataset.samples]
-    assert found == [("a_1.png", "a_1.png"), ("b_1.jpg", "b_1.png"), ("b_2.jpg", None)]
+    assert found == [("a_1.png", "a_1.png"), ("b_1.jpg", "b_1.png"), ("b_2.jpg", None), LAST]
     assert not any(sample.label_holds_train_ids for sample in dataset.samples)
 
 

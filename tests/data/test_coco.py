@@ -17,19 +17,21 @@ from fornet_keras.errors import DataError
 HEIGHT, WIDTH = 4, 6
 SQUARE = [[1, 1, 5, 1, 5, 3, 1, 3]]  # x, y of the corners
 RUNS: dict[str, Any] = {"size": [HEIGHT, WIDTH], "counts": "9220003"}  # of pycocotools: rows 1…2, columns 2…4
+CATEGORY = {"id": 7, "name": "quay"}
 
 
 def coco(*annotations: dict[str, Any], **changes: Any) -> dict[str, Any]:
     image = {"id": 3, "file_name": "day/a.jpg", "height": HEIGHT, "width": WIDTH}
     found = [{"id": n, "image_id": 3, "iscrowd": 0, **each} for n, each in enumerate(annotations)]
-    categories = [{"id": 90, "name": "boat", "supercategory": "x"}, {"id": 7, "name": "quay"}]
+    categories = [{"id": 90, "name": "boat", "supercategory": "x"}, CATEGORY]
     return {"images": [image], "categories": categories, "annotations": found, "info": {}, **changes}
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     (tmp_path / "photos/day").mkdir(parents=True)
-    Image.new("RGB", (WIDTH, HEIGHT), "red").save(tmp_path / "photos/day/a.jpg")
+    for name in ("a.jpg", "a.bmp"):
+        Image.new("RGB", (WIDTH, HEIGHT), "red").save(tmp_path / "photos/day" / name)
     return tmp_path / "photos"
 
 
@@ -183,10 +185,25 @@ def image(**changes: Any) -> dict[str, Any]:
         (coco({"category_id": 8, "segmentation": SQUARE}), "annotation 0: its category 8 is none; export"),
         (coco(**image(height=5)), "day/a.jpg: is 4×6; expected 5×6, as annotated; take the images"),
         (coco(**image(file_name="b.jpg")), "b.jpg: no such file"),
-        (coco(**image(file_name="../a.json")), "image 3: .*a.json leads out of it; expected a file in"),
+        (
+            coco(**image(file_name="../a.json")),
+            "image 3: .*a.json leads out of it; .*; correct its file_name",
+        ),
         (coco(**image(file_name="day/../../photos/day/a.jpg")), r"image 3: \.\./photos/day/a.jpg leads out"),
         (coco(**image(file_name="day/.a.jpg")), "day/.a.jpg leads out or is hidden; expected a path below"),
-        (coco(images=image()["images"] * 2), "a.jpg: is named like another image but for its ending"),
+        (
+            coco(images=image()["images"] * 2),
+            "a.json: image id 3 occurs 2 times; expected once, .* export it",
+        ),
+        (coco(categories=[CATEGORY, CATEGORY]), "a.json: category id 7 occurs 2 times; expected once"),
+        (
+            coco(images=[*image()["images"], *image(id=4)["images"]]),
+            "image 4: day/a.jpg is another image's file too; .*; put their annotations under one image id",
+        ),
+        (
+            coco(images=[*image()["images"], *image(id=4, file_name="day/a.bmp")["images"]]),
+            "a.bmp: is named like another image but for its ending; rename one",
+        ),
     ],
 )
 def test_what_is_refused(photos: Path, content: Any, message: str) -> None:

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,11 +121,56 @@ def test_classes_from_colors(tmp_path: Path) -> None:
     assert read_description(tmp_path).table().label_colors == {(1, 2, 3): 0, (9, 0, 200): 1}
 
 
+def test_palettes_that_differ_are_colors(tmp_path: Path) -> None:
+    """A value is then another class in each file."""
+    for name, second in (("a", [200, 0, 0]), ("b", [0, 200, 0]), ("c", [200, 0, 0])):
+        save_pair(tmp_path / f"images/train/{name}.png", tmp_path / f"labels/train/{name}.png", [[0, 1]])
+        picture = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
+        picture.putpalette([0, 0, 0, *second])
+        picture.save(tmp_path / f"labels/train/{name}.png")
+    assert write_draft(tmp_path)[0] == "the colours in 3 of 3 labels"
+    dataset = open_dataset("folder", tmp_path, "train")
+    assert dataset.table.label_colors == {(0, 0, 0): 0, (0, 200, 0): 1, (200, 0, 0): 2}
+    assert scan(dataset).pixels == (3, 1, 2) and not scan(dataset).problems
+
+
+def test_a_picture_that_is_all_grey_is_one_too(tmp_path: Path) -> None:
+    """Tools that save space write it with one channel."""
+    save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", [[0, 0]])
+    label = [[(9, 0, 200), (0, 0, 0)]]
+    save_pair(tmp_path / "images/train/b.png", tmp_path / "labels/train/b.png", label)
+    write_draft(tmp_path)
+    assert read_description(tmp_path).table().label_colors == {(0, 0, 0): 0, (9, 0, 200): 1}
+
+
 def test_a_description_that_is_there_stays(tmp_path: Path) -> None:
     (tmp_path / "dataset.yaml").write_text("mine")
     with pytest.raises(DataError, match="dataset.yaml: exists already; expected none; remove it"):
         write_draft(tmp_path)
     assert (tmp_path / "dataset.yaml").read_text() == "mine"
+
+
+def test_a_folder_of_labels_that_may_not_be_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = tmp_path / "labels/train"
+    save_pair(tmp_path / "images/train/a.png", locked / "a.png", [[0, 1]])
+    is_file = Path.is_file
+
+    def refuse(path: Path) -> bool:
+        if path.parent == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    is_dir = os.path.isdir
+    monkeypatch.setattr(os.path, "isdir", lambda path: Path(path).parent != locked and is_dir(path))
+    message = r"labels/train: cannot be listed \(Permission denied\); expected a readable folder; change its"
+    with pytest.raises(DataError, match=message):
+        write_draft(tmp_path)
+    (tmp_path / "dataset.yaml").write_text("name: x\nclasses: [a, b]")
+    with pytest.raises(DataError, match=message):
+        open_dataset("folder", tmp_path, "train")
 
 
 def photo(root: Path) -> None:
@@ -148,6 +194,21 @@ def apart(root: Path) -> None:
     save_pair(root / "images/a.png", root / "scores/a.png", [[0, 1]])
 
 
+def mixed(root: Path) -> None:
+    one_class(root)
+    save_pair(root / "images/train/b.png", root / "labels/train/b.png", [[(200, 0, 0)]])
+
+
+def sixteen_bits(root: Path) -> None:
+    one_class(root)
+    Image.fromarray(np.array([[0, 2000]], np.uint16)).save(root / "labels/train/a.png")
+
+
+def jpeg(root: Path) -> None:
+    one_class(root)
+    Image.new("RGB", (1, 1)).save(root / "labels/train/a.png", format="JPEG")
+
+
 def no_colors(root: Path) -> None:
     one_class(root)
     (root / "class_dict.csv").write_text("name,r,g,b\nroad,1,2,x\n")
@@ -163,6 +224,13 @@ def no_table(root: Path) -> None:
     (root / "train/_classes.csv").write_text("Pixel Value, Class\nroad\n")
 
 
+def two_tables(root: Path) -> None:
+    """Values of other classes in each split."""
+    for split, first, second in (("train", "car", "road"), ("valid", "road", "car")):
+        save_pair(root / split / "a.jpg", root / split / "a_mask.png", [[0, 1]])
+        (root / split / "_classes.csv").write_text(f"Pixel Value, Class\n0, {first}\n1, {second}\n")
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
@@ -174,8 +242,15 @@ def no_table(root: Path) -> None:
             "1 classes, from the values in 1 of 1 labels; expected two or more; write dataset.yaml by hand",
         ),
         (apart, "no images with labels found; expected images/SPLIT and .*; write dataset.yaml by hand"),
+        (mixed, "a.png: holds values, and b.png colours; expected one of them in all labels; export the"),
+        (sixteen_bits, "a.png: holds 16-bit values up to 2000; .* not the instance or depth map"),
+        (jpeg, "a.png: is a JPEG file, which may not keep class values"),
         (no_map, "labelmap.txt: expected name:R,G,B:: a line; correct or remove it"),
         (no_colors, "class_dict.csv: expected name,r,g,b a line; correct or remove it"),
+        (
+            two_tables,
+            "valid/_classes.csv: other classes than in .*train/_classes.csv; .*; export them together",
+        ),
         (no_table, "_classes.csv: expected a value and a name a line; correct or remove it"),
     ],
 )

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from fornet_keras.bounded_text import TooLargeError, read_text
+from fornet_keras.config import DataConfig
 from fornet_keras.data import camvid, cityscapes
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.description import read_description
 from fornet_keras.data.file_list import files_below, read_list, visible
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.scan import scan
-from fornet_keras.data.sources import open_dataset
+from fornet_keras.data.sources import alone_note, open_dataset, shared_note
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.submission import label_values
 from tests.data.unlisted import refuse_to_list
@@ -52,7 +53,7 @@ def write(path: Path) -> None:
 
 def test_defaults(tmp_path: Path) -> None:
     describe(tmp_path, MINIMAL)
-    for name in ("images/train/b.JPG", "images/train/a.png", "images/val/c.jpg", "labels/train/a.png"):
+    for name in ("images/train/b.JPG", "images/train/a.png", "images/val/c.jpg", "labels/train/a.PNG"):
         write(tmp_path / name)
     (tmp_path / "images/train/readme.txt").touch()
     dataset = open_dataset("folder", tmp_path, "train")
@@ -61,7 +62,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert dataset.table.colors == ((0, 0, 200), (90, 90, 90))
     assert dataset.table.train_ids == {0: 0, 1: 1}
     found = [(sample.image.name, sample.label) for sample in dataset.samples]
-    assert found == [("a.png", tmp_path / "labels/train/a.png"), ("b.JPG", None)]
+    assert found == [("a.png", tmp_path / "labels/train/a.PNG"), ("b.JPG", None)]
 
 
 def test_all_keys(tmp_path: Path) -> None:
@@ -200,8 +201,17 @@ def test_wrong_layout_names_the_patterns(tmp_path: Path) -> None:
             f"{MINIMAL}\nimages: images",
             "images: must be a relative path that contains {split} once, .*'images'",
         ),
-        (f'{MINIMAL}\nlabels: "/a/{{split}}"', "labels: must be a relative path"),
-        (f'{MINIMAL}\nlabels: /a\nlists: "{{split}}.txt"', "labels: must be a relative path"),
+        (
+            f'{MINIMAL}\nlabels: "/a/{{split}}"',
+            "labels: must be relative to the folder of this file, .*'/a/{split}'",
+        ),
+        (f'{MINIMAL}\nlabels: /a\nlists: "{{split}}.txt"', "labels: must be relative to the folder of this"),
+        ("name: x\nclasses: {0: a, 1: b}", r"classes: expected a list, such as classes: \[water, quay\]$"),
+        (
+            'name: x\nclasses: [{name: a, color: "#ff0000"}, b]',
+            r"classes.0.color: expected a list, such as color: \[0, 0, 200\]; received '#ff0000'",
+        ),
+        (f"{MINIMAL}\nignore_colors: [0, 0, 0]", r"ignore_colors.0: expected a list"),
         (f"{MINIMAL}\nlists: train.txt", "lists: must be a relative path that contains {split} once"),
         (f"{MINIMAL}\nlabel_name: mask.png", "label_name: must contain {stem} once, .*'mask.png'"),
         (f"{MINIMAL}\nname: again", "duplicate key 'name'"),
@@ -310,6 +320,11 @@ def test_several_colors_of_a_class(tmp_path: Path) -> None:
     assert table.label_colors == expected
 
 
+def test_one_value_to_ignore_needs_no_list(tmp_path: Path) -> None:
+    table = read_description(describe(tmp_path, f"{MINIMAL}\nignore: 255")).table()
+    assert table.train_ids == {0: 0, 1: 1, 255: IGNORE}
+
+
 def test_several_values_of_a_class_and_colors_that_nobody_chose(tmp_path: Path) -> None:
     text = "name: harbour\nclasses:\n  - water\n  - {name: boat, value: [8, 3, 12]}\n  - no\nignore: [255]"
     table = read_description(describe(tmp_path, text)).table()
@@ -392,6 +407,36 @@ def test_a_list_of_names_as_in_pascal_voc(tmp_path: Path) -> None:
     names.write_text("outside")
     with pytest.raises(DataError, match="outside.png leads out of it; expected a file in"):
         open_dataset("folder", root, "train")
+
+
+def test_labels_without_an_image(tmp_path: Path) -> None:
+    """As where the other photos are TIFFs."""
+    root = describe(tmp_path, MINIMAL)
+    for name in ("images/train/a.jpg", "labels/train/a.png", "images/val/a.jpg", "labels/val/a.png"):
+        write(root / name)
+    train, val = (open_dataset("folder", root, split) for split in ("train", "train+val"))
+    assert alone_note(train, "folder") is alone_note(val, "folder") is None
+    for name in ("labels/train/b.PNG", "labels/train/day/c.png", "labels/train/d.txt"):
+        write(root / name) if name.endswith("g") else (root / name).touch()
+    (root / "images/train/b.tif").touch()
+    note = alone_note(train, "folder")
+    assert note is not None and note.startswith("note: 2 label files of 'train' have no image, such as ")
+    assert "labels/train/b.PNG; images end in .png, .jpg, .jpeg, .webp, .bmp: convert others, or" in note
+
+
+def test_a_label_of_images_of_two_splits(tmp_path: Path) -> None:
+    """Drives whose frames are named alike, with labels of one of them in the folder of all."""
+    root = describe(tmp_path, f'{MINIMAL}\nimages: images\nlabels: labels\nlists: "{{split}}.txt"')
+    for name in ("images/d1/0.jpg", "images/d2/0.jpg", "images/d2/1.jpg", "labels/0.png", "labels/1.png"):
+        write(root / name)
+    (root / "train.txt").write_text("images/d1/0.jpg")
+    (root / "val.txt").write_text("images/d2/0.jpg\nimages/d2/1.jpg")
+    train, val = (open_dataset("folder", root, split) for split in ("train", "val"))
+    note = shared_note(DataConfig(format="folder", train_split="train", val_split="val"), train, val)
+    assert note == (
+        f"note: 1 of 2 labels of 'val' belong to images of 'train' too, such as {root}/labels/0.png: "
+        "one of its images has a wrong label; put the labels into folders as the images are"
+    )
 
 
 @pytest.mark.parametrize(

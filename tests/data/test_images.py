@@ -269,3 +269,17 @@ def test_a_bmp_that_is_taken_apart_in_python_is_refused(
     (tmp_path / "a.bmp").write_bytes(start + header + bytes(8) + b"\x00\x02\xff\xff")
     with pytest.raises(DataError, match="a BMP with run-length compression; expected one without; save it"):
         read(tmp_path / "a.bmp")
+
+
+@pytest.mark.parametrize("greys", [2, 3])
+def test_a_bmp_of_few_greys(tmp_path: Path, greys: int) -> None:
+    """Pillow takes two in eight bits a pixel, as it writes them itself, for one bit."""
+    pixels = np.arange(4 * 40, dtype=np.uint8).reshape(4, 40) % greys
+    image = Image.fromarray(pixels, mode="P")
+    image.putpalette([0, 0, 0, *([255] * 3 if greys == 2 else [1] * 3), 2, 2, 2][: 3 * greys])
+    image.save(tmp_path / "a.bmp")
+    if greys == 2:
+        with pytest.raises(DataError, match="a.bmp: a BMP whose greys would be misread; .* as a PNG"):
+            read_image(tmp_path / "a.bmp")
+        image.convert("1").save(tmp_path / "a.bmp")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.bmp")[..., 0], pixels * (255 if greys == 2 else 1))

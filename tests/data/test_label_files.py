@@ -24,9 +24,8 @@ def write(path: Path, pixels: np.ndarray) -> Path:
 # === Values ===
 
 
-@pytest.mark.parametrize("suffix", [".png", ".bmp"])
-def test_label_values_are_exact(tmp_path: Path, suffix: str) -> None:
-    label = read_label(write(tmp_path / f"a{suffix}", VALUES))
+def test_label_values_are_exact(tmp_path: Path) -> None:
+    label = read_label(write(tmp_path / "a.png", VALUES))
     assert label.dtype == np.uint8
     np.testing.assert_array_equal(label, VALUES)
 
@@ -51,8 +50,9 @@ def test_a_16_bit_label_of_small_values_is_read(tmp_path: Path) -> None:
             VALUES.astype(np.uint16) * 1000,
             "16-bit values up to 34000; .*not the instance or depth map",
         ),
-        ("a.jpg", VALUES, "a.jpg: is a JPEG file, whose compression can change class values; expected a PNG"),
+        ("a.jpg", VALUES, "a.jpg: is a JPEG file, which may not keep class values; expected a PNG"),
         ("a.webp", COLORS, "is a WEBP file"),
+        ("a.bmp", VALUES, "is a BMP file"),
     ],
 )
 def test_a_file_that_is_no_label(tmp_path: Path, name: str, pixels: np.ndarray, message: str) -> None:
