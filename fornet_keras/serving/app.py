@@ -38,6 +38,8 @@ MAX_DISCARDED = 5 * MAX_BYTES
 """Most of a body that is read although it was refused."""
 BODY_SECONDS = 10.0
 """An image that is still not there after so long is given up."""
+ASKED = ("model", "output")
+"""What a request may name in its address."""
 
 # The page loads nothing from elsewhere, and the browser sees to that.
 PAGE_POLICY = (
@@ -115,6 +117,11 @@ class Service:
 
     def _asked(self, request: Request) -> tuple[ArtifactPredictor, str]:
         """The artifact and the output that a request names."""
+        keys = [key for key, _ in request.query_params.multi_items()]
+        for key in keys:
+            if key not in ASKED or keys.count(key) > 1:
+                state = f"{key[:40]!r} is in the address" + " twice" * (key in ASKED)
+                raise HTTPException(400, f"{state}; expected {' and '.join(ASKED)}, each at most once")
         name = request.query_params.get("model", next(iter(self.artifacts)))
         if name not in self.artifacts:
             raise HTTPException(404, f"no model of that name; expected one of {', '.join(self.artifacts)}")

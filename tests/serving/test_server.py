@@ -152,6 +152,8 @@ def bomb() -> bytes:
             "no model of that name; expected one of k0.25, phone",
         ),
         ("POST", "/v1/predict?output=gif", b"x", 400, "no output of that name; expected one of labels, over"),
+        ("POST", "/v1/predict?mdoel=k1", b"x", 400, "'mdoel' is in the address; expected model and output"),
+        ("POST", "/v1/predict?model=k1&model=k2", b"x", 400, "'model' is in the address twice; expected mo"),
         ("POST", "/v1/predict?model=phone&output=importance", b"x", 400, "phone has no importance; export"),
         ("GET", "/v1/predict", None, 405, "Method Not Allowed"),
         ("GET", "/nowhere", None, 404, "Not Found"),
