@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -124,18 +125,22 @@ class Service:
                 raise HTTPException(400, f"{state}; expected {' and '.join(ASKED)}, each at most once")
         name = request.query_params.get("model", next(iter(self.artifacts)))
         if name not in self.artifacts:
-            raise HTTPException(404, f"no model of that name; expected one of {', '.join(self.artifacts)}")
+            expected = ", ".join(self.artifacts)
+            raise HTTPException(404, f"no model of the name {name[:40]!r}; expected one of {expected}")
         output = request.query_params.get("output", "json")
         if output not in OUTPUTS:
-            raise HTTPException(400, f"no output of that name; expected one of {', '.join(OUTPUTS)}")
+            expected = ", ".join(OUTPUTS)
+            raise HTTPException(400, f"no output of the name {output[:40]!r}; expected one of {expected}")
         return self.artifacts[name], output
 
     async def _body(self, request: Request) -> bytes:
         """The image's bytes, so many and so long as they may be."""
         if request.headers.get("content-type", "").startswith("multipart/"):
             raise HTTPException(415, "expected the bytes of the image as the body, not a form with a file")
-        too_large = HTTPException(413, f"expected an image of at most {MAX_BYTES:,} bytes")
-        if int(request.headers.get("content-length", 0)) > MAX_BYTES:
+        size = int(request.headers.get("content-length", 0))
+        found = f"{max(size, MAX_BYTES + 1):,} bytes or more"
+        too_large = HTTPException(413, f"the image: {found}; expected at most {MAX_BYTES:,}; make it smaller")
+        if size > MAX_BYTES:
             raise too_large
         content = bytearray()
         try:
@@ -171,7 +176,11 @@ async def _page(request: Request) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     """An error as JSON, in one line."""
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+    detail = error.detail
+    if detail == HTTPStatus(error.status_code).phrase:  # Starlette's own: there is no such path or method
+        routes = ", ".join(f"{min(route.methods)} {route.path}" for route in request.app.routes)
+        detail = f"{request.method} {request.url.path[:40]!r}: {detail}; expected one of {routes}"
+    return JSONResponse({"error": detail}, error.status_code, headers=error.headers)
 
 
 def _closes(scope: Scope) -> bool:
