@@ -127,7 +127,13 @@ def bomb() -> bytes:
     ("method", "path", "body", "status", "message"),
     [
         ("POST", "/v1/predict", b"", 400, "expected the bytes of a PNG, JPEG"),
-        ("POST", "/v1/predict", b"GIF89a nothing", 400, "the image: is not an image"),
+        (
+            "POST",
+            "/v1/predict",
+            b"GIF89a nothing",
+            400,
+            "the body begins with b'GIF89a n'; expected the bytes of a PNG",
+        ),
         ("POST", "/v1/predict", png(picture())[:-400], 400, "the image: cannot be read"),
         (
             "POST",
