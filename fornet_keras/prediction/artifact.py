@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.artifacts.manifest import read_manifest
+from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
 from fornet_keras.artifacts.runtimes import Run, open_runtime
 from fornet_keras.data.sizes import Window, brought_back, letterboxed
+from fornet_keras.errors import ExportError
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class ArtifactPredictor:
     def __init__(
         self, folder: Path, threads: int | None = None, device: str = "cpu", run: Run | None = None
     ) -> None:
+        self.folder = folder
         self.name = folder.absolute().name
         self.manifest = manifest = read_manifest(folder, with_files=run is None)
         self.table = manifest.table()
@@ -68,11 +70,22 @@ class ArtifactPredictor:
         return {"label_ids": self.find(image).label_ids}
 
     def find(self, image: NDArray[np.uint8]) -> Found:
-        """Letterbox one image to the model's size, run it, and bring the labels back to the image's size."""
+        """Letterbox one image to the model's size, run it, and bring the labels back to the image's size.
+
+        Raises:
+            ExportError: it gives label ids of which the manifest has no class.
+        """
         fitted, window = letterboxed(image, self.manifest.size)
         started = time.perf_counter()
         outputs = {name: value[0] for name, value in self._run(fitted[None]).items()}
         milliseconds = 1000 * (time.perf_counter() - started)
         self.compiled = 1
-        label_ids = brought_back(outputs["label_ids"][window].astype(np.uint8), image.shape[:2])
+        seen = outputs["label_ids"][window]
+        if (largest := int(seen.max())) >= self.num_classes:
+            raise ExportError(
+                f"{self.folder}: label id {largest} was given, and {MANIFEST} has {self.num_classes} "
+                "classes; expected the manifest of the model that runs; copy the whole folder, or export it "
+                "again"
+            )
+        label_ids = brought_back(seen.astype(np.uint8), image.shape[:2])
         return Found(label_ids, fitted, window, outputs, milliseconds)

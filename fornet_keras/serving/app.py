@@ -27,7 +27,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fornet_keras.errors import FoRNetError
+from fornet_keras.errors import DataError, ServingError
 from fornet_keras.prediction.artifact import ArtifactPredictor
 from fornet_keras.serving.answers import OUTPUTS, Answer, answer, described
 
@@ -110,7 +110,7 @@ class Service:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self.worker, answer, artifact, content, output)
-        except FoRNetError as error:
+        except (DataError, ServingError) as error:
             raise HTTPException(400, str(error)) from None
         except Exception:
             LOG.exception("%s could not answer", artifact.name)
