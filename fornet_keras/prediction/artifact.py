@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
-from fornet_keras.artifacts.runtimes import Run, open_runtime
+from fornet_keras.artifacts.runtimes import Run, open_artifact
 from fornet_keras.data.sizes import Window, brought_back, letterboxed
 from fornet_keras.errors import ExportError
 
@@ -48,7 +48,8 @@ class ArtifactPredictor:
             then enough.
 
     Raises:
-        ExportError: the folder is not whole, or the runtime has no such device.
+        ExportError: the folder is not whole, its manifest is another model's, or the runtime has no such
+            device.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class ArtifactPredictor:
         self.top_k = manifest.top_k
         self.region_size = 0  # it does not say which regions it refines
         self.compiled = 0  # a runtime may prepare itself in its first call
-        self._run = run or open_runtime(folder, manifest.format, threads, device)
+        self._run = run or open_artifact(folder, manifest, threads, device)
 
     def __call__(self, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Predict one image, uint8 RGB `(height, width, 3)`: `label_ids`, uint8 `(height, width)`."""

@@ -103,7 +103,7 @@ def _as_json(artifact: ArtifactPredictor, found: Found) -> dict[str, Any]:
         "milliseconds": round(found.milliseconds, 3),
         "classes": [
             {"name": entry.name, "color": list(entry.color), "share": float(share)}
-            for entry, share in zip(classes, shares, strict=False)
+            for entry, share in zip(classes, shares, strict=True)
         ],
         "labels_png": base64.b64encode(_label_png(artifact, found)).decode(),
     }

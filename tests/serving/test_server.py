@@ -22,6 +22,7 @@ import uvicorn
 from PIL import Image
 
 from fornet_keras.artifacts.runtimes import open_runtime
+from fornet_keras.errors import ExportError
 from fornet_keras.prediction.pictures import importance_map, overlay
 from fornet_keras.serving.app import Service
 from fornet_keras.serving.artifacts import open_artifacts
@@ -370,10 +371,11 @@ def test_what_nobody_waits_for_is_not_computed(ratios: Path, monkeypatch: pytest
     assert seconds == pytest.approx(0.002), "two answers of a millisecond"
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), ExportError("by zero")])
 def test_an_error_of_the_server_is_counted_and_said(
-    ratios: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    error: Exception, ratios: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("fornet_keras.serving.app.answer", Mock(side_effect=ZeroDivisionError("by zero")))
+    monkeypatch.setattr("fornet_keras.serving.app.answer", Mock(side_effect=error))
     service = Service(open_artifacts([ratios / "k1"]), queue=1)
     with listening_here(service) as address:
         status, _, content = ask(address, "/v1/predict", png(picture()))
