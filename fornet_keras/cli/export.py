@@ -135,6 +135,12 @@ def export(
     check_target(output, format_name, precision, size, calibration is not None)
     if len(top_k) > 1 and output.exists():
         raise ExportError(f"{output}: is there already; choose another --output, or remove it")
+    shares = {f"top_k_{share:g}": share for share in top_k}
+    if len(shares) < len(set(top_k)):
+        raise ExportError(
+            f"--top-k {','.join(map(str, top_k))}: two of them would be one folder of {', '.join(shares)}; "
+            "expected shares that differ in six digits; leave one out"
+        )
     network, table = load_model(model, top_k[0] if top_k else None)
     name = next(part for part in reversed(model.resolve().parts) if part not in ("best", "last"))
     source = Source(model=name, weights_sha256=read_description(model).sha256)
@@ -155,8 +161,8 @@ def export(
     else:
         written = []
         with new_folder(output) as writing:
-            for share in dict.fromkeys(top_k):
-                folder, manifest = write(network.with_top_k(share), writing / f"top_k_{share:g}")
+            for below, share in shares.items():
+                folder, manifest = write(network.with_top_k(share), writing / below)
                 written.append((output / folder.relative_to(writing), manifest))
         write_json(json_file, {"artifacts": [as_json(*one) for one in written]})
     for folder, manifest in written:

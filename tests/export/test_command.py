@@ -97,6 +97,10 @@ def test_what_cannot_be_written_is_refused_at_once(run: Any, tmp_path: Path) -> 
     assert result.exit_code == 1 and "99999x99999: too large to be run" in only_line(result.stderr)
     result = run(*options, "--size", "64x96")
     assert result.exit_code == 1 and "is there already; choose another --output" in only_line(result.stderr)
+    paths = ("--output", tmp_path / "new", "--top-k", "0.5,0.3,0.3000001")
+    result = run("export", tmp_path, "--format", "onnx", "--size", "64x96", *paths)
+    message = "0.5,0.3,0.3000001: two of them would be one folder of top_k_0.5, top_k_0.3; expected shares"
+    assert result.exit_code == 1 and message in only_line(result.stderr)
     (tmp_path / "file").touch()
     for output in ("file", "file/city"):
         of_versions = ("export", tmp_path, "--format", "saved_model", "--size", "64x96")
