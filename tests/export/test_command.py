@@ -107,6 +107,17 @@ def test_what_cannot_be_written_is_refused_at_once(run: Any, tmp_path: Path) -> 
         result = run(*of_versions, "--output", tmp_path / output)
         message = f"Error: {tmp_path}/file: is a file; expected a folder or none yet; choose another --output"
         assert (result.exit_code, only_line(result.stderr)) == (1, message)
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    for output in ("link", "link/city"):
+        result = run(*of_versions, "--output", tmp_path / output)
+        message = f"Error: {tmp_path}/link: is a link to nothing; expected a folder or none yet; choose an"
+        assert (result.exit_code, only_line(result.stderr).startswith(message)) == (1, True)
+    for version, fix in (("1", f"take {tmp_path}/city"), ("phone", "choose another --output")):
+        folder = tmp_path / "city" / version
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").touch()
+        message = f"Error: {folder}: is an exported model; expected the folder of its versions; {fix}"
+        assert only_line(run(*of_versions, "--output", folder).stderr) == message
     result = run(*of_versions, "--output", tmp_path, "--top-k", "0.5,1")
     assert result.exit_code == 1 and "is there already; choose another --output" in only_line(result.stderr)
 
