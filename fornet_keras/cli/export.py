@@ -157,17 +157,17 @@ def export(
 
     if len(top_k) < 2:
         written = [write(network, output)]
-        write_json(json_file, as_json(*written[0]))
     else:
         written = []
         with new_folder(output) as writing:
             for below, share in shares.items():
                 folder, manifest = write(network.with_top_k(share), writing / below)
                 written.append((output / folder.relative_to(writing), manifest))
-        write_json(json_file, {"artifacts": [as_json(*one) for one in written]})
     for folder, manifest in written:
         _show(folder, manifest)
     _tell_next(output, [folder for folder, _ in written], format_name)
+    results = [as_json(*one) for one in written]
+    write_json(json_file, {"artifacts": results} if len(top_k) > 1 else results[0])
 
 
 def _tell_next(output: Path, artifacts: Sequence[Path], format_name: Format) -> None:
