@@ -34,7 +34,8 @@ from fornet_keras.data.sources import open_split
 from fornet_keras.errors import ConfigError, FoRNetError
 from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.model_folder import load_model
-from fornet_keras.prediction.label_ids import UpsampledLabelIds, enlarged_label_ids
+from fornet_keras.prediction.enlarge import enlarged_label_ids
+from fornet_keras.prediction.label_ids import UpsampledLabelIds
 from fornet_keras.prediction.predictor import Predictor, label_ids
 from fornet_keras.summary import summarize
 from fornet_keras.training.build import build_model

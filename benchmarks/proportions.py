@@ -18,7 +18,7 @@ import cv2
 
 from fornet_keras.config import read_config
 from fornet_keras.data.samples import read_sample
-from fornet_keras.data.sizes import brought_back, letterboxed, stretched
+from fornet_keras.data.sizes import letterboxed, resize_nearest, stretched
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import FoRNetError
 from fornet_keras.metrics import ConfusionMatrix
@@ -43,8 +43,8 @@ def found(predict, image, size):
     photograph = cv2.resize(image, (2 * own[1], 2 * own[0]), interpolation=cv2.INTER_CUBIC)
     fitted, window = letterboxed(photograph, size)
     return {
-        "stretched": brought_back(predict(stretched(photograph, size))["label_ids"], own),
-        "letterboxed": brought_back(predict(fitted)["label_ids"][window], own),
+        "stretched": resize_nearest(predict(stretched(photograph, size))["label_ids"], own),
+        "letterboxed": resize_nearest(predict(fitted)["label_ids"][window], own),
         "own size": predict(image)["label_ids"],
     }
 

@@ -37,7 +37,8 @@ from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.layers.resize import UpsampleToImage
 from fornet_keras.model import FoRNet
 from fornet_keras.pixel_losses import Pixels, cross_entropy, dice_loss
-from fornet_keras.prediction.label_ids import LabelIds, enlarged_label_ids
+from fornet_keras.prediction.enlarge import enlarged_label_ids
+from fornet_keras.prediction.label_ids import LabelIds
 from fornet_keras.prediction.predictor import PerSize, Predictor
 from fornet_keras.summary import count_macs, summarize
 from fornet_keras.training.build import build_model, compile_model

@@ -25,7 +25,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Missing folders are made. The temporary file has the same suffix, which image and video writers look at.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not of its name, which may be as long as names can be.
+    # A random name: one made from path.name could exceed the length limit.
     temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
         yield temporary
@@ -156,7 +156,7 @@ def locked(path: Path, blocking: bool = True, on_wait: Callable[[], object] = la
 @contextmanager
 def _filled_beside(path: Path) -> Iterator[Path]:
     """An empty folder of this process's own, which is gone after the block, or renamed in it."""
-    # Not of its name, which may be as long as names can be.
+    # A random name: one made from path.name could exceed the length limit.
     temporary = path.with_name(f".{uuid.uuid4().hex}{_UNFINISHED}")
     missing = [parent for parent in path.parents if not parent.exists()]
     try:

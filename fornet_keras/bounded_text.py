@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 
 class TooLargeError(ValueError):
     """A file holds more than it may."""
@@ -26,3 +28,9 @@ def read_text(path: Path, most: int) -> str:
     if len(content) > most:
         raise TooLargeError(f"{path}: more than {most:,} bytes")
     return content.decode("utf-8-sig")
+
+
+def first_finding(error: ValidationError) -> str:
+    """Where in a file the first of pydantic's findings is, and what it is."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"

@@ -10,21 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from fornet_keras.backend_choice import BACKENDS, NAMES, SHARED_GPU, choose_backend, is_installed, remedy
 from fornet_keras.errors import FoRNetError
 from fornet_keras.version import __version__, installed
 
-NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
-BACKENDS = tuple(NAMES)
-"""The backends in the order in which a bare command looks for one."""
-
 PACKAGES = ("keras", *BACKENDS, "numpy", "opencv", "tensorboard")
-
-SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-"""Environment of processes side by side on a GPU: else JAX takes most of its memory, and TensorFlow all."""
 
 TIME_LIMIT = 120.0
 """Seconds: on a busy machine with a cold disk TensorFlow takes more than one minute."""
@@ -54,14 +47,6 @@ print(json.dumps(devices))
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A backend and who chose it."""
-
-    backend: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Health:
     """Whether a backend works: its devices, or what is wrong."""
 
@@ -74,55 +59,6 @@ class Health:
     def computes_on_cpu(self) -> bool:
         """Whether it works, without a GPU or TPU."""
         return self.works and all("cpu" in device.lower() for device in self.devices)
-
-
-def is_installed(backend: str) -> bool:
-    """Whether a backend can be found; nothing is imported."""
-    return find_spec(backend) is not None
-
-
-def choose_backend(asked: str | None = None) -> Choice:
-    """The backend of a command: the one asked for, KERAS_BACKEND's, keras.json's, or the first installed.
-
-    Keras writes a keras.json by itself, naming TensorFlow: it counts only where its backend is installed.
-
-    Raises:
-        FoRNetError: the backend is unknown or not installed, or none is.
-    """
-    named = asked or os.environ.get("KERAS_BACKEND")
-    if named:
-        reason = "--backend" if asked else "the environment variable KERAS_BACKEND"
-        if named not in BACKENDS:
-            raise FoRNetError(
-                f"{reason}: backend '{named}' is unknown; expected one of {', '.join(BACKENDS)}"
-            )
-        if not is_installed(named):
-            raise FoRNetError(f"backend '{named}' ({reason}) is not installed; {_remedy(named)}")
-        return Choice(named, reason)
-    installed = [backend for backend in BACKENDS if is_installed(backend)]
-    if not installed:
-        raise FoRNetError(f"no backend is installed; expected one of {', '.join(BACKENDS)}; {_remedy('jax')}")
-    configured = _configured_backend()
-    if configured in installed:
-        return Choice(configured, str(_keras_json()))
-    return Choice(installed[0], "the first one installed")
-
-
-def _remedy(backend: str) -> str:
-    package = "tensorflow" if backend == "tensorflow" else f'"fornet_keras[{backend}]"'
-    others = [other for other in BACKENDS if other != backend and is_installed(other)]
-    return f"pip install {package}" + "".join(f", or use --backend {other}" for other in others[:1])
-
-
-def _keras_json() -> Path:
-    return Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))) / "keras.json"
-
-
-def _configured_backend() -> str | None:
-    try:
-        return json.loads(_keras_json().read_bytes()).get("backend")
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 def examine(on_backend: Callable[[str], object] = lambda backend: None) -> dict[str, Any]:
@@ -160,7 +96,7 @@ def examine(on_backend: Callable[[str], object] = lambda backend: None) -> dict[
 def probe(backend: str, time_limit: float = TIME_LIMIT) -> Health:
     """Start a backend in a process of its own and let it compute a sum."""
     if not is_installed(backend):
-        return Health(backend, works=False, problem=f"not installed; {_remedy(backend)}")
+        return Health(backend, works=False, problem=f"not installed; {remedy(backend)}")
     environment = {**os.environ, **SHARED_GPU, "KERAS_BACKEND": backend}
     try:
         run = subprocess.run(

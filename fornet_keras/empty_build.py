@@ -1,4 +1,4 @@
-"""A network built for weights that are at hand: without random ones, and first without any."""
+"""Build a network whose weights will be loaded: no random values, and no memory until shapes are checked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AS_NUMPY_ZEROS = (keras.initializers.VarianceScaling, keras.initializers.Zeros)
 
 
 class NetworkTooLarge(BaseException):
-    """More is built than was allowed; no `Exception`, of which those who build networks catch many."""
+    """More variables or numbers than allowed; a BaseException, because backbone builders catch Exception."""
 
 
 class _Pending(list[Any]):
@@ -36,7 +36,7 @@ class _Pending(list[Any]):
 
 
 def _zeros(shape: tuple[int, ...], dtype: Any = None) -> NDArray[Any]:
-    """A function of Python's own: on several devices Keras looks at an initializer's signature."""
+    """A Python function: on several devices Keras reads its signature, which older NumPys' zeros lacks."""
     return np.zeros(shape, dtype)
 
 

@@ -48,6 +48,11 @@ def reason(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def os_reason(error: Exception) -> str:
+    """What the system says of a file or an address, or Python before the system was asked."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error of Python or of another package says that the memory is full.
 
@@ -81,7 +86,7 @@ class TrainingError(FoRNetError):
 
 
 class RunInterrupted(FoRNetError):
-    """A training run was asked to stop; it goes on from its last checkpoint, as a rule of the same step.
+    """A run was asked to stop; --resume continues from its last checkpoint, normally the step it stopped at.
 
     Args:
         message: one line.

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from fornet_keras.data.dataset import IGNORE
-from fornet_keras.pixel_losses import Pixels, cross_entropy, dice_loss, on_one_device
+from fornet_keras.pixel_losses import Pixels, cross_entropy, dice_loss, identity
 
 STRIDE = 4
 """Pixels across a cell of the coarse logits."""
@@ -32,7 +32,7 @@ def region_error_share(labels, coarse_logits, rows, columns):
     return ops.stop_gradient(ops.mean(wrong, axis=(2, 4))), ops.max(valid, axis=(2, 4))
 
 
-def selector_loss(error_share, valid, importance, sum_devices=on_one_device):
+def selector_loss(error_share, valid, importance, sum_devices=identity):
     """Binary cross-entropy that makes `sigmoid(importance)` the expected share of wrong pixels.
 
     Its minimum ranks the regions by the number of errors in them, which is what error coverage asks for.
@@ -129,7 +129,7 @@ class FoRNetLoss(keras.losses.Loss):
         self.selector_weight = selector_weight
         self.label_smoothing = label_smoothing
         self.ohem = ohem
-        self.sum_devices = sum_devices or on_one_device
+        self.sum_devices = sum_devices or identity
         self.teacher_share = teacher_share
         self._require_valid()
 

@@ -10,6 +10,12 @@ from fornet_keras.data.dataset import IGNORE
 from fornet_keras.losses import class_ids
 
 
+def mean_of_known(scores):
+    """Mean of the scores, a float array, that are not NaN; NaN where all are."""
+    known = scores[~np.isnan(scores)]
+    return float(known.mean()) if known.size else float("nan")
+
+
 class ConfusionMatrix:
     """Pixels by true class (row) and predicted class (column), counted on the host in int64.
 
@@ -49,11 +55,6 @@ class ConfusionMatrix:
         self.counts += flat.reshape(self.num_classes, self.num_classes)
 
     @property
-    def occurs(self):
-        """Bool `(classes,)`: the class is in the labels or in the predictions."""
-        return (self.counts.sum(axis=0) + self.counts.sum(axis=1)) > 0
-
-    @property
     def iou(self):
         """float64 `(classes,)`, 0…1: intersection over union; NaN for a class that does not occur."""
         hits = np.diag(self.counts)
@@ -69,8 +70,7 @@ class ConfusionMatrix:
     @property
     def miou(self):
         """Mean IoU over the classes that occur, 0…1; NaN where nothing was counted."""
-        iou = self.iou[self.occurs]
-        return float(iou.mean()) if iou.size else float("nan")
+        return mean_of_known(self.iou)
 
     @property
     def pixel_accuracy(self):
@@ -91,8 +91,8 @@ class MeanIoU(keras.metrics.Metric):
 
     Called with labels int `(batch, height, width)` or `(batch, height, width, 1)`, where `IGNORE` is left
     out, and logits `(batch, height, width, classes)`; at most 2³¹ pixels of a class in one batch. The
-    result is NaN where a label was neither a class nor `IGNORE`. Where nothing was counted it is 0, of which
-    a `ConfusionMatrix` says NaN: callbacks that compare epochs could not go on with that.
+    result is NaN where a label was neither a class nor `IGNORE`. It is 0 where nothing was counted
+    (`ConfusionMatrix` gives NaN), because NaN breaks callbacks that compare epochs.
 
     Raises:
         ValueError: the logits are of another number of classes, labels are one-hot or of another size, or

@@ -100,7 +100,7 @@ class FoRNet(keras.Model):
         name=None,
     ):
         require_valid(num_classes, scales, region_size, top_k, short_side)
-        num_classes, short_side = int(num_classes), short_side and int(short_side)  # or NumPy's
+        num_classes, short_side = int(num_classes), short_side and int(short_side)  # may be NumPy integers
         # === Layers ===
         backbone = ResidualBackbone(name="backbone") if backbone is None else backbone
         selector = Selector(region_size // CONTEXT_STRIDE, name="selector")
@@ -142,7 +142,7 @@ class FoRNet(keras.Model):
         self.image_pool_dropout = image_pool_dropout
         self.short_side = short_side
         self._predictor = None
-        self._turn = threading.Lock()  # of all predictors of it: JAX takes the weights away meanwhile
+        self._turn = threading.Lock()  # shared by all its predictors: JAX donates the weights during a call
         self.loss_parts = [
             keras.metrics.Mean(name=name) for name in ("logits_loss", "coarse_loss", "selector_loss")
         ]
@@ -199,7 +199,8 @@ class FoRNet(keras.Model):
             dict of NumPy arrays: `label_ids` uint8 `(height, width)`; `importance` float32 `(rows, columns)`,
             0…1, the expected share of wrong pixels of each region; `kept` bool `(rows, columns)`; and
             `coarse_label_ids`, the coarse path's labels at stride 4. Regions and coarse labels are those of
-            the image as it was predicted.
+            the image as it was predicted. `label_ids` are positions in the classes (Cityscapes' train ids),
+            not the values of a data set's label files.
 
         Raises:
             DataError: the file cannot be read.

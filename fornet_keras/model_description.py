@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fornet_keras.atomic import last_complete
+from fornet_keras.bounded_text import first_finding
 from fornet_keras.data.dataset import CLASS_NAME, LabelTable
 from fornet_keras.errors import ModelError
 
@@ -27,11 +28,13 @@ PlainList = Annotated[
 Colours = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of a file: every key is known, and no value changes afterwards."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Library(_Strict):
+class Library(Strict):
     """The constructor arguments of a `LibraryBackbone`."""
 
     library: Literal["keras_hub", "keras_cv"]
@@ -41,7 +44,7 @@ class Library(_Strict):
     offset: float | Colours
 
 
-class Architecture(_Strict):
+class Architecture(Strict):
     """The constructor arguments of a `FoRNet`; `widths` to `stem_depth` are a `ResidualBackbone`'s."""
 
     num_classes: int = Field(ge=2, le=255)
@@ -73,7 +76,7 @@ class Architecture(_Strict):
         return self
 
 
-class ClassEntry(_Strict):
+class ClassEntry(Strict):
     """One class: its name, its RGB colour, and whether it is a thin structure."""
 
     name: str = Field(pattern=CLASS_NAME)
@@ -110,7 +113,7 @@ def config_beside(folder: Path) -> Path | None:
     return next((file for place in places if (file := place / CONFIG).is_file()), None)
 
 
-class Description(_Strict):
+class Description(Strict):
     """The content of `model.json`; `short_side` is that of a `FoRNet`, which a file may leave out."""
 
     format: int = Field(default=2, ge=2, le=2)
@@ -148,6 +151,4 @@ def read_description(folder: Path) -> Description:
     try:
         return Description.model_validate_json(path.read_bytes(), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise ModelError(f"{path}: {where}: {first['msg']}; expected what `train` writes") from None
+        raise ModelError(f"{path}: {first_finding(error)}; expected what `train` writes") from None

@@ -5,16 +5,16 @@ from keras import ops
 from fornet_keras.data.dataset import IGNORE
 
 
-def on_one_device(x):
-    """The sum over the devices of a batch that is all on one."""
+def identity(x):
+    """Itself: the sum over the devices of a batch that is all on one."""
     return x
 
 
 class Pixels:
     """Labels and logits, and what all losses of pixels need of them, computed once.
 
-    At the images' size that takes longer than all else in the losses, and with `ops.softmax` and Keras'
-    cross-entropy longer still, which on a CPU are slow with few classes.
+    At the images' size this dominates the losses' time; `ops.softmax` and Keras' cross-entropy, slow on a CPU
+    with few classes, would take longer still.
 
     Args:
         labels: int `(batch, height, width)`, train ids or `IGNORE`.
@@ -50,7 +50,7 @@ def cross_entropy(
     class_weights=None,
     label_smoothing=0.0,
     ohem=None,
-    sum_devices=on_one_device,
+    sum_devices=identity,
     soft_targets=None,
     soft_share=0.0,
 ):
@@ -95,7 +95,7 @@ def cross_entropy(
     return ops.where(pixels.unknown, float("nan"), loss)
 
 
-def dice_loss(pixels, sum_devices=on_one_device):
+def dice_loss(pixels, sum_devices=identity):
     """One minus the Dice coefficient (F1 score) of the probabilities, averaged over the classes of the batch.
 
     Every class that occurs counts the same, however few its pixels, and a pixel given to it wrongly costs as

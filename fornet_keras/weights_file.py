@@ -20,7 +20,7 @@ MAX_NUMBERS = 32_000_000
 """Seven times those of `m`: a file in which so many float32 have no room is refused unread."""
 MAX_WEIGHTS_BYTES = 8 + MAX_HEADER_BYTES + 4 * MAX_NUMBERS
 DTYPES = ("float16", "bfloat16", "float32", "float64")
-"""Of booleans a file holds four times as many numbers, and complex ones would lose a half."""
+"""Not bool (four times as many fit) nor complex (half would be lost)."""
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from fornet_keras.atomic import checksum, write_text
+from fornet_keras.bounded_text import first_finding
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ExportError
-from fornet_keras.model_description import ClassEntry, label_table
+from fornet_keras.model_description import ClassEntry, Strict, label_table
 
 MANIFEST = "manifest.json"
 MAX_BYTES = 1_000_000
@@ -27,11 +28,7 @@ Format = Literal["saved_model", "litert", "onnx", "openvino"]
 Precision = Literal["float32", "float16", "dynamic_int8", "int8"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Tensor(_Strict):
+class Tensor(Strict):
     """An input or output: its name, its type, and its shape, in which None is any number."""
 
     name: str
@@ -39,7 +36,7 @@ class Tensor(_Strict):
     shape: tuple[int | None, ...]
 
 
-class Check(_Strict):
+class Check(Strict):
     """One comparison of the exported model with Keras, over all images.
 
     Args:
@@ -59,7 +56,7 @@ class Check(_Strict):
     miou_keras: float | None = None
 
 
-class Tolerance(_Strict):
+class Tolerance(Strict):
     """How far an exported model may be from Keras.
 
     Args:
@@ -75,7 +72,7 @@ class Tolerance(_Strict):
     miou: float
 
 
-class Proof(_Strict):
+class Proof(Strict):
     """How the exported model compares with Keras.
 
     An artifact that gives label ids alone is written once more with every output, and what only that
@@ -109,15 +106,19 @@ class Proof(_Strict):
         return self.model_copy(update={"at_top_k": tuple(x.model_copy(update=more) for x, more in pairs)})
 
 
-class Source(_Strict):
+class Source(Strict):
     """The model that was exported: the name of its folder, and the SHA-256 of its weights."""
 
     model: str
     weights_sha256: str
 
 
-class Manifest(_Strict):
-    """The content of `manifest.json`."""
+class Manifest(Strict):
+    """The content of `manifest.json`.
+
+    The output `label_ids` are positions in `classes` (Cityscapes' train ids), not the values of a data set's
+    label files.
+    """
 
     task: Literal["semantic segmentation"] = "semantic segmentation"
     created: str = Field(description="UTC, ISO 8601")
@@ -132,7 +133,7 @@ class Manifest(_Strict):
     )
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    classes: tuple[ClassEntry, ...] = Field(min_length=2, max_length=255, description="by label id")
+    classes: tuple[ClassEntry, ...] = Field(min_length=2, max_length=255, description="by train id")
     versions: dict[str, str]
     proof: Proof
     sha256: dict[str, str] = Field(description="file, relative to the manifest → SHA-256")
@@ -187,9 +188,7 @@ def read_manifest(folder: Path, *, with_files: bool = True) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise ExportError(f"{path}: {where}: {first['msg']}; expected what `export` writes") from None
+        raise ExportError(f"{path}: {first_finding(error)}; expected what `export` writes") from None
     missing = [name for name in FILES[manifest.format] if name not in manifest.sha256]
     if missing:
         raise ExportError(

@@ -40,12 +40,12 @@ class ResidualBackbone(keras.Model):
         name=None,
         trainable=True,
     ):
-        stem_filters = widths[0] // 2 if stem_filters is None else stem_filters
         if not len(widths) == len(depths) == len(STRIDES):
             raise ValueError(
                 f"widths and depths must be of the strides {STRIDES}; "
                 f"received {tuple(widths)} and {tuple(depths)}"
             )
+        stem_filters = widths[0] // 2 if stem_filters is None else stem_filters
         if min(depths[1:]) < 1:
             raise ValueError(f"depths must be at least 1 from stride 8 on; received {tuple(depths)}")
         if min(stem_filters, *widths) < 1:

@@ -13,7 +13,7 @@ from fornet_keras.benchmark.candidates import Candidate
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.images import read_image
 from fornet_keras.data.samples import read_sample
-from fornet_keras.data.sizes import brought_back, letterboxed, shrunk_size, stretched
+from fornet_keras.data.sizes import letterboxed, resize_nearest, shrunk_size, stretched
 from fornet_keras.data.synthetic import MIN_SIDE, render_scene
 from fornet_keras.metrics import ConfusionMatrix
 
@@ -97,5 +97,5 @@ def score(candidate: Candidate, dataset: Dataset) -> float | None:
         image, label = read_sample(sample, dataset.table)
         fitted, window = letterboxed(image, candidate.size)
         label_ids = candidate.run(fitted)[window].astype(np.uint8)
-        matrix.add(label, brought_back(label_ids, label.shape))
+        matrix.add(label, resize_nearest(label_ids, label.shape))
     return matrix.miou

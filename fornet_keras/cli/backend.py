@@ -12,7 +12,7 @@ from typing import TextIO
 
 from rich.console import Console
 
-from fornet_keras.doctor import choose_backend
+from fornet_keras.backend_choice import choose_backend
 from fornet_keras.errors import FoRNetError, reason
 
 # Keras and TensorFlow import them where they are installed, for what no command uses: a third of the start.

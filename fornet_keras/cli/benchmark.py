@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from fornet_keras.artifacts.manifest import is_artifact
+from fornet_keras.backend_choice import BACKENDS, SHARED_GPU, choose_backend
 from fornet_keras.benchmark.peers import PEERS
 from fornet_keras.cli.backend import native_messages_dropped, start_backend
 from fornet_keras.cli.group import Command
@@ -31,7 +32,6 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, counting, show_table
 from fornet_keras.cli.settings import validation_data
 from fornet_keras.data.sizes import require_runnable
-from fornet_keras.doctor import BACKENDS, SHARED_GPU, choose_backend
 from fornet_keras.shipped import shown
 
 NAME_WIDTH = 10  # with it and the short words, none is broken on a terminal of 80 columns

@@ -88,7 +88,7 @@ BOUNDARY_RADIUS = 3
 @folder_option(
     "--submission",
     "submission_folder",
-    help="Also write what Cityscapes' test server takes: one-channel PNGs of label ids at native size.",
+    help="Also write what the test server takes: one-channel PNGs of Cityscapes' label ids at native size.",
 )
 @json_option
 def evaluate(

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from fornet_keras.config.schema import SECTIONS
-from fornet_keras.errors import FoRNetError, RunInterrupted, is_out_of_memory, memory_reason
+from fornet_keras.errors import FoRNetError, RunInterrupted, is_out_of_memory, memory_reason, os_reason
 
 FAILED = 1
 INTERRUPTED = 130
@@ -82,7 +82,6 @@ class Group(Command, click.Group):
     """A group of such commands; exits with 0, 1 (failed), 2 (wrong usage), 130 (Ctrl-C) or 143 (SIGTERM)."""
 
     command_class = Command
-    group_class = type  # a group in the group is of this class too
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # as they were added, not by name
@@ -100,7 +99,7 @@ class Group(Command, click.Group):
             code = _failed(f"Error: {error}")
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
-            code = _failed(f"Error: {place}{error.strerror or error}")
+            code = _failed(f"Error: {place}{os_reason(error)}")
         except Exception as error:  # click.Abort, or JAX', which in mid-step has no weights to put back
             if not (interruption := _interruption(error)):
                 raise

@@ -48,7 +48,6 @@ VAL_NAMES = ("val", "valid", "validation", "dev", "test")
 @click.option(
     "--size",
     type=Size(),
-    metavar="HxW",
     default="256x512",
     show_default=True,
     help="Height and width in pixels.",

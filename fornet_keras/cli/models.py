@@ -10,7 +10,6 @@ import click
 
 from fornet_keras.artifacts.manifest import MANIFEST, artifacts_in, is_artifact
 from fornet_keras.atomic import checksum
-from fornet_keras.cli.scores import learnt_note
 from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
 from fornet_keras.data.sources import open_split, shared_note
@@ -108,6 +107,11 @@ def require_classes(folder: Path, table: LabelTable, dataset: Dataset) -> None:
             f"{dataset.name} ({', '.join(theirs)}): class {at} is {mine} there and {yours} here; expected "
             "the same, in the same order; use the configuration of the data that the model was trained on"
         )
+
+
+def learnt_note(split: str) -> str:
+    """What must be said of scores of images that the model was trained on."""
+    return f"note: the model was trained on {split}: these scores say nothing about other images"
 
 
 def training_note(folder: Path, data: DataConfig, dataset: Dataset) -> str | None:

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from fornet_keras.artifacts.runtimes import DEVICES
+from fornet_keras.backend_choice import BACKENDS
 from fornet_keras.cli.models import require_one
-from fornet_keras.doctor import BACKENDS
 from fornet_keras.shipped import find_config, find_model
 
 
@@ -52,6 +52,9 @@ class Size(click.ParamType):
     """Height and width in pixels, as in 1024x2048."""
 
     name = "HxW"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return self.name  # click would write it in capitals
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -148,9 +151,8 @@ device_option = click.option(
 )
 
 NO_DEVICE = (
-    "--device is for exported models; leave it out: Keras takes the GPU that its --backend finds, of several "
-    "the first in the environment variable CUDA_VISIBLE_DEVICES, and the CPU where that is -1, of an Apple "
-    "GPU where KERAS_TORCH_DEVICE is cpu"
+    "--device is for exported models; leave it out. Keras uses the GPU that its --backend finds: "
+    "CUDA_VISIBLE_DEVICES picks one (-1: the CPU); KERAS_TORCH_DEVICE=cpu turns an Apple GPU off"
 )
 """What is said where a model in Keras is given a device."""
 

@@ -44,11 +44,6 @@ def show_scores(scores: Scores, title: str) -> None:
     click.echo(f"speed           reading {reading:.1f} ms, inference {inference} an image")
 
 
-def learnt_note(split: str) -> str:
-    """What must be said of scores of images that the model was trained on."""
-    return f"note: the model was trained on {split}: these scores say nothing about other images"
-
-
 def show_curve(curve: Sequence[Scores]) -> None:
     """Print what the same model scores at several shares of the regions; nothing for none."""
     if curve:

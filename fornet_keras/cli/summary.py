@@ -31,7 +31,6 @@ NUM_CLASSES = {"cityscapes": cityscapes.TABLE.num_classes, "camvid": camvid.TABL
 @click.option(
     "--size",
     type=Size(),
-    metavar="HxW",
     default="1024x2048",
     show_default=True,
     help="Height and width of the image.",

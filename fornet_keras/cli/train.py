@@ -8,6 +8,7 @@ import click
 
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
+from fornet_keras.cli.models import learnt_note
 from fornet_keras.cli.options import (
     backend_option,
     config_option,
@@ -17,7 +18,7 @@ from fornet_keras.cli.options import (
     set_option,
 )
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.scores import learnt_note, show_scores
+from fornet_keras.cli.scores import show_scores
 from fornet_keras.cli.screen import ERRORS, quoted, show_table
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import Config

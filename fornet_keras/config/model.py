@@ -95,8 +95,8 @@ class ModelConfig(Section):
         default=0.0,
         ge=0,
         le=0.9,
-        description="a number in 0..0.9 (share of the training images whose mean features the coarse path is "
-        "not told: they give away which street it is)",
+        description="a number in 0..0.9 (share of training images whose image-pooling feature is dropped: "
+        "that feature tells which street it is)",
     )
     weights: Text | None = Field(
         default=None,

@@ -18,7 +18,7 @@ from fornet_keras.config.explain import (
 )
 from fornet_keras.config.schema import SECTIONS, Config
 from fornet_keras.config.yaml_text import parse_yaml, yaml_1_2
-from fornet_keras.errors import ConfigError
+from fornet_keras.errors import ConfigError, os_reason
 from fornet_keras.shipped import find_config
 
 MAX_BYTES = 1_000_000
@@ -80,9 +80,10 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        reason = getattr(error, "strerror", None) or error
         expected = "expected a YAML file such as configs/synthetic.yaml"
-        raise ConfigError(f"{path}: cannot be read ({reason}), {expected}; check the path") from error
+        raise ConfigError(
+            f"{path}: cannot be read ({os_reason(error)}), {expected}; check the path"
+        ) from error
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{path}: is larger than 1 MB, expected a few kB; give a configuration file")
     try:

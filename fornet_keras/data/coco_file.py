@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE
-from fornet_keras.errors import DataError
+from fornet_keras.errors import DataError, os_reason
 
 MAX_BYTES = 500_000_000
 """COCO's own files hold 450 MB."""
@@ -89,8 +89,9 @@ def read_annotations(path: Path) -> Coco:
             "a segmentation; export it again"
         ) from error
     except (OSError, UnicodeDecodeError, TooLargeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read ({reason}); expected COCO's JSON; check the path") from error
+        raise DataError(
+            f"{path}: cannot be read ({os_reason(error)}); expected COCO's JSON; check the path"
+        ) from error
     if coco.annotations and len(coco.undrawable()) == len(coco.annotations):
         raise DataError(
             f"{path}: none of {len(coco.annotations)} annotations has a polygon of three corners or a mask; "

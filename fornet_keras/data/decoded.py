@@ -23,7 +23,7 @@ from fornet_keras.data.fingerprint import fingerprint
 from fornet_keras.data.images import image_size
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sizes import shrunk_size
-from fornet_keras.errors import DataError
+from fornet_keras.errors import DataError, os_reason
 
 _VERSION = 1  # of the files' layout
 _IMAGES, _LABELS, _SIZES = "images.bin", "labels.bin", "sizes.json"
@@ -86,7 +86,7 @@ def decoded_samples(
     Raises:
         DataError: a sample cannot be read, or the disk is too small.
     """
-    # Of the images and their size too, not only of the place: runs with others keep theirs.
+    # Hash the images and short_side too, so that runs with others keep their cache.
     which = [os.path.abspath(path) for path in (dataset.root, *(sample.image for sample in dataset.samples))]
     which += [f"{short_side} px"] if short_side else []
     digest = hashlib.sha256(json.dumps(which).encode()).hexdigest()[:8]
@@ -108,7 +108,7 @@ def decoded_samples(
                         shutil.rmtree(old, ignore_errors=True)  # another run may hold it
         except OSError as error:
             raise DataError(
-                f"{folder}: cannot be written ({error.strerror or error}); expected room for {room}; "
+                f"{folder}: cannot be written ({os_reason(error)}); expected room for {room}; "
                 "name another folder, or leave data.cache out"
             ) from error
     return DecodedSamples(path)

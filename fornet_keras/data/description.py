@@ -49,7 +49,7 @@ from fornet_keras.config.yaml_text import parse_yaml
 from fornet_keras.data import camvid, cityscapes
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE, Color, LabelTable
 from fornet_keras.data.images import SUFFIXES
-from fornet_keras.errors import ConfigError, DataError
+from fornet_keras.errors import ConfigError, DataError, os_reason
 
 DESCRIPTION_FILE = "dataset.yaml"
 MAX_BYTES = 1_000_000
@@ -71,7 +71,7 @@ def _name_pattern(pattern: str) -> str:
     return pattern
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return value if value is None or isinstance(value, list) else [value]
 
 
@@ -95,7 +95,7 @@ class ClassDescription(Section):
     name: Annotated[str, Field(pattern=CLASS_NAME)]
     color: _Color | None = None
     colors: list[_Color] = []
-    value: Annotated[Annotated[list[_Byte], Field(min_length=1)] | None, BeforeValidator(_listed)] = None
+    value: Annotated[Annotated[list[_Byte], Field(min_length=1)] | None, BeforeValidator(_as_list)] = None
     thin: bool = False
 
     @model_validator(mode="before")
@@ -218,8 +218,9 @@ def read_description(root: Path) -> FolderDescription:
     except TooLargeError as error:
         raise DataError(f"{path}: is larger than 1 MB; expected a few kB that name the classes") from error
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read ({reason}); expected YAML; save it as UTF-8") from error
+        raise DataError(
+            f"{path}: cannot be read ({os_reason(error)}); expected YAML; save it as UTF-8"
+        ) from error
     except ConfigError as error:
         raise DataError(str(error)) from error
     try:

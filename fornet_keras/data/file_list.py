@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fornet_keras.bounded_text import TooLargeError, read_text
-from fornet_keras.errors import DataError
+from fornet_keras.errors import DataError, os_reason
 
 MAX_BYTES = 1_000_000_000
 """Some ten million lines."""
@@ -105,7 +105,7 @@ def read_list(path: Path, root: Path, resolve: Resolve | None = None) -> list[Pa
         ) from error
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be read ({error.strerror or error}); expected a list of files; check the path"
+            f"{path}: cannot be read ({os_reason(error)}); expected a list of files; check the path"
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text; expected one path a line; save it as UTF-8") from error

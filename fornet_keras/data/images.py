@@ -29,6 +29,7 @@ MAX_PIXELS = 100_000_000
 MAX_SCANS = 100
 """A JPEG that goes over its pixels more often is refused: a scan of 65 bytes takes as long as an image."""
 
+_EXPECTED = ", ".join(SUFFIXES)
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -149,7 +150,7 @@ def _decoding(source: Path | BytesIO, path: str, max_pixels: int) -> Iterator[Im
             yield image
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{path}: is not an image, whatever its name says; expected {_listed()}; replace or remove it"
+            f"{path}: is not an image, whatever its name says; expected {_EXPECTED}; replace or remove it"
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
@@ -195,16 +196,12 @@ def _check_file(path: Path) -> None:
         raise DataError(f"{path}: no such file; expected an image; check the path")
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(
-            f"{path}: files ending in '{path.suffix}' are not supported; expected {_listed()}; convert it"
+            f"{path}: files ending in '{path.suffix}' are not supported; expected {_EXPECTED}; convert it"
         )
     if not path.is_file():
         raise DataError(f"{path}: is not a regular file; expected an image file; copy it to one")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: is empty (0 bytes); expected an image; copy or download it again")
-
-
-def _listed() -> str:
-    return ", ".join(SUFFIXES)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

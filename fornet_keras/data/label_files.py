@@ -59,7 +59,8 @@ def read_label(path: Path, colors: Mapping[Color, int] | None = None) -> NDArray
                 f"{path}: holds {image.mode} pixels; expected one 8-bit channel of class values; "
                 "save a one-channel PNG, or for labels in colours take data.format: folder with label_colors"
             )
-        step = _GREY_STEPS.get(str(image.tile[0].args))  # of the file's pixels, gone once they are decoded
+        # Of the file's pixels, where it has any; gone once they are decoded.
+        step = _GREY_STEPS.get(str(image.tile[0].args)) if image.tile else None
         label = np.array(image)
         if step:
             label //= step

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fornet_keras.data.dataset import LabelTable, Sample
 from fornet_keras.data.images import read_image
 from fornet_keras.data.label_files import read_label, to_train_ids
-from fornet_keras.data.sizes import brought_back, shrunk
+from fornet_keras.data.sizes import resize_nearest, shrunk
 from fornet_keras.errors import DataError
 
 
@@ -36,4 +36,4 @@ def read_sample(
         )
     label = to_train_ids(label, table, sample.label, holds_train_ids=sample.label_holds_train_ids)
     image = shrunk(image, short_side)
-    return image, brought_back(label, image.shape[:2])
+    return image, resize_nearest(label, image.shape[:2])

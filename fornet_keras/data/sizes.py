@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.errors import DataError
 
-MAX_PIXELS = 2**24
+MAX_RUN_PIXELS = 2**24
 """Of an image that a network takes whole: a larger one would need gigabytes for its logits."""
 
 PAD_COLOR = (127, 127, 127)
@@ -27,9 +27,9 @@ def require_runnable(size: tuple[int, int]) -> None:
     Raises:
         DataError: they are too large.
     """
-    if size[0] * size[1] > MAX_PIXELS:
+    if size[0] * size[1] > MAX_RUN_PIXELS:
         raise DataError(
-            f"{size[0]}x{size[1]}: too large to be run; expected at most {MAX_PIXELS:,} pixels; "
+            f"{size[0]}x{size[1]}: too large to be run; expected at most {MAX_RUN_PIXELS:,} pixels; "
             "give a smaller --size, such as 1024x2048"
         )
 
@@ -84,7 +84,7 @@ def letterboxed(image: NDArray[np.uint8], size: tuple[int, int]) -> tuple[NDArra
     return fitted, window
 
 
-def brought_back(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def resize_nearest(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Label ids or a picture of such an image at `size`, height and width, by the nearest pixel."""
     if values.shape[:2] == size:
         return values

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.dataset import IGNORE
+from fornet_keras.metrics import mean_of_known
 
 
 def border_band(label: NDArray[np.uint8], radius: int) -> NDArray[np.bool_]:
@@ -83,5 +84,4 @@ class BoundaryScore:
     @property
     def mean(self) -> float:
         """Mean over the classes that have an outline, 0…1; NaN without any."""
-        known = self.f_score[~np.isnan(self.f_score)]
-        return float(known.mean()) if known.size else float("nan")
+        return mean_of_known(self.f_score)

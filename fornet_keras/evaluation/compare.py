@@ -144,13 +144,13 @@ def score_table(results: Sequence[Result]) -> Table:
     return ("", *(result.name for result in results)), rows
 
 
-def difference(better: Result, than: Result) -> Difference | None:
-    """By how much the images that both have were found better, with a 95 % interval; None without any.
+def difference(result: Result, baseline: Result) -> Difference | None:
+    """By how much `result` found the images that both have better, with a 95 % interval; None without any.
 
     The interval is of a bootstrap over the images. Neighbouring frames of a drive are alike, so that it is
     narrower than one over streets would be.
     """
-    ours, theirs = better.image_miou(), than.image_miou()
+    ours, theirs = result.image_miou(), baseline.image_miou()
     by_image = {path: ours[path] - theirs[path] for path in ours if path in theirs}
     if not by_image:
         return None

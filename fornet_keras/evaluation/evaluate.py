@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from fornet_keras.data.dataset import IGNORE, Dataset, Sample
 from fornet_keras.data.images import image_size
 from fornet_keras.data.samples import read_sample
-from fornet_keras.data.sizes import brought_back, shrunk_size
+from fornet_keras.data.sizes import resize_nearest, shrunk_size
 from fornet_keras.errors import ModelError
 from fornet_keras.evaluation.borders import BoundaryScore, border_band
-from fornet_keras.metrics import ConfusionMatrix
+from fornet_keras.losses import STRIDE
+from fornet_keras.metrics import ConfusionMatrix, mean_of_known
 from fornet_keras.prediction.protocol import Prediction, Predicts
 
 if TYPE_CHECKING:  # it imports Keras
@@ -77,11 +78,7 @@ class Scores:
     @property
     def thin_miou(self) -> float:
         """Mean IoU of the thin classes that occur, 0…1; NaN without any."""
-        iou = [
-            value for name, value in zip(self.class_names, self.matrix.iou, strict=True) if name in self.thin
-        ]
-        known = [value for value in iou if not np.isnan(value)]
-        return float(np.mean(known)) if known else float("nan")
+        return mean_of_known(self.matrix.iou[[name in self.thin for name in self.class_names]])
 
     @property
     def milliseconds(self) -> float:
@@ -184,7 +181,7 @@ def evaluate(
         scores.images_with[present[present != IGNORE]] += 1
         if "kept" in prediction:  # an artifact does not say which regions it refines
             seen_size = shrunk_size(label.shape, scores.short_side)
-            _count_coverage(scores, brought_back(label, seen_size), prediction)
+            _count_coverage(scores, resize_nearest(label, seen_size), prediction)
         if on_image is not None:
             on_image(sample, image, label, prediction)
     return scores
@@ -204,11 +201,11 @@ def _add(matrix: ConfusionMatrix, label: NDArray[np.uint8], label_ids: NDArray[n
 
 
 def _count_coverage(scores: Scores, label: NDArray[np.uint8], prediction: Prediction) -> None:
-    """Count the regions, the coarse path's errors at stride 4, and those in kept regions."""
+    """Count the regions, the coarse path's errors at its stride, and those in kept regions."""
     coarse, kept = prediction["coarse_label_ids"], prediction["kept"]
     scores.num_regions += kept.size
     scores.num_refined += int(kept.sum())
-    label = label[2::4, 2::4]
+    label = label[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
     height, width = label.shape
     wrong = (coarse[:height, :width] != label) & (label != IGNORE)
     cells = coarse.shape[0] // kept.shape[0]

@@ -164,13 +164,13 @@ def _manifest(
         inputs=(Tensor(name="image", dtype="uint8", shape=tuple(deployed.input.shape)),),
         outputs=tuple(Tensor(name=n, dtype=dtype, shape=shape) for n, (dtype, shape) in tensors.items()),
         classes=class_entries(table),
-        versions=versions(),
+        versions=export_versions(),
         proof=proof,
         sha256=file_sums(folder),
     )
 
 
-def versions() -> dict[str, str]:
+def export_versions() -> dict[str, str]:
     """The installed versions of what an export is made with."""
     found = {package: installed(package) for package in ("fornet_keras", *PACKAGES)}
     return {package: version for package, version in found.items() if version}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import Check, Proof, Tolerance
 from fornet_keras.artifacts.runtimes import Run
-from fornet_keras.data.sizes import Window, brought_back
+from fornet_keras.data.sizes import Window, resize_nearest
 from fornet_keras.errors import ExportError
 from fornet_keras.export.deployment import OUTPUTS, deployment_model
 from fornet_keras.metrics import ConfusionMatrix
@@ -30,8 +30,8 @@ TOLERANCES = {
 """Precision → tolerance."""
 
 MAX_TOWARDS_LOST = 0.2
-"""Of the pixels that Keras labels otherwise with every region, or with none, by how large a share more an
-artifact may side with that one than with its own top-k: what rounding to eight bits does to a few pixels."""
+"""Look at the pixels whose label Keras changes when it refines every region, or none. This share of them more
+may agree with that variant than with the artifact's own top-k; int8 rounding needs some room."""
 
 FEWEST_TELLING = 200
 """With fewer such pixels one region's rounding would decide."""
@@ -88,7 +88,7 @@ class Reference:
             return None
         matrix = ConfusionMatrix(self.num_classes)
         for (label, window), found in zip(self.images.labels, outputs, strict=True):
-            matrix.add(label, brought_back(found["label_ids"][window], label.shape))
+            matrix.add(label, resize_nearest(found["label_ids"][window], label.shape))
         return matrix.miou
 
 

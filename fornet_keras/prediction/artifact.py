@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
 from fornet_keras.artifacts.runtimes import Run, open_artifact
-from fornet_keras.data.sizes import Window, brought_back, letterboxed
+from fornet_keras.data.sizes import Window, letterboxed, resize_nearest
 from fornet_keras.errors import ExportError
 
 
@@ -88,5 +88,5 @@ class ArtifactPredictor:
                 "classes; expected the manifest of the model that runs; copy the whole folder, or export it "
                 "again"
             )
-        label_ids = brought_back(seen.astype(np.uint8), image.shape[:2])
+        label_ids = resize_nearest(seen.astype(np.uint8), image.shape[:2])
         return Found(label_ids, fitted, window, outputs, milliseconds)

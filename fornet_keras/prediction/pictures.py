@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from fornet_keras.data.dataset import IGNORE, LabelTable
-from fornet_keras.data.sizes import brought_back, shrunk
+from fornet_keras.data.sizes import resize_nearest, shrunk
 
 Picture = NDArray[np.uint8]
 
@@ -22,6 +22,7 @@ OPACITY = 0.55
 """Of the class colours over a photograph."""
 ROW_HEIGHT = 24
 """Pixels of a class in the legend."""
+FONT_SIZE = 15
 
 
 def palette(table: LabelTable) -> Picture:
@@ -92,7 +93,7 @@ def importance_map(
         corner = (int(column) * region_size, int(row) * region_size)
         opposite = (corner[0] + region_size - 1, corner[1] + region_size - 1)
         cv2.rectangle(picture, corner, opposite, (255, 255, 255), 1)
-    return brought_back(picture, image.shape[:2])
+    return resize_nearest(picture, image.shape[:2])
 
 
 COMPARED = ("label", "prediction", "importance, kept regions")
@@ -130,7 +131,7 @@ def legend(table: LabelTable) -> Picture:
 
     Chinese, Japanese, Korean, Thai and Indian letters show as boxes.
     """
-    font = _font(15)
+    font = _font()
     width = 50 + round(max(font.getlength(name) for name in table.names))
     picture = Image.new("RGB", (width, table.num_classes * ROW_HEIGHT + 8), "white")
     draw = ImageDraw.Draw(picture)
@@ -141,15 +142,15 @@ def legend(table: LabelTable) -> Picture:
     return np.asarray(picture)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Matplotlib's DejaVu Sans, or Pillow's font, which knows ASCII, where Matplotlib comes without it."""
     spec = find_spec("matplotlib")  # to import it takes longer than to draw
     for folder in (spec and spec.submodule_search_locations) or ():
         try:
-            return ImageFont.truetype(Path(folder, "mpl-data/fonts/ttf/DejaVuSans.ttf"), size)
+            return ImageFont.truetype(Path(folder, "mpl-data/fonts/ttf/DejaVuSans.ttf"), FONT_SIZE)
         except OSError:
             continue
-    return ImageFont.load_default(size)
+    return ImageFont.load_default(FONT_SIZE)
 
 
 def headed(picture: Picture, names: Sequence[str]) -> Picture:
@@ -157,7 +158,7 @@ def headed(picture: Picture, names: Sequence[str]) -> Picture:
     height, width = picture.shape[:2]
     sheet = Image.new("RGB", (width, height + ROW_HEIGHT), "white")
     sheet.paste(Image.fromarray(picture), (0, ROW_HEIGHT))
-    draw, font = ImageDraw.Draw(sheet), _font(15)
+    draw, font = ImageDraw.Draw(sheet), _font()
     for index, name in enumerate(names):
         middle = (width * (index + 0.5) / len(names), ROW_HEIGHT / 2)
         draw.text(middle, name, fill="black", font=font, anchor="mm")

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.sizes import shrunk
-from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds, enlarged_label_ids
+from fornet_keras.prediction.enlarge import enlarged_label_ids
+from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds
 
 MAX_SIZES = 8
 """Image sizes whose compiled functions are kept: each takes megabytes, and a folder may hold any number."""
@@ -131,7 +132,8 @@ class Predictor:
             dict of NumPy arrays: `label_ids` uint8 `(height, width)`; `coarse_label_ids` uint8, the coarse
             path's, at stride 4 and padded to whole regions; `importance` float32 `(rows, columns)`, 0…1, the
             expected share of wrong pixels of each region; `kept` bool `(rows, columns)`. All but the first
-            are of the image as it was brought down.
+            are of the image as it was brought down. `label_ids` are positions in the classes (Cityscapes'
+            train ids), not the values of a data set's label files.
         """
         image = np.asarray(image)
         seen = shrunk(image, chosen_short_side(self.short_side, short_side))

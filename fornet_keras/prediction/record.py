@@ -18,7 +18,7 @@ from fornet_keras.prediction.outputs import KINDS, LEGEND, NAME_ENDINGS, SETTING
 
 LOCK = ".lock"
 NO_SETTINGS = ("model", "budget_ms", "budget_size")
-"""Settings that say more and change nothing."""
+"""Recorded for information; they do not change the outputs."""
 
 Sources = dict[str, list[Any]]
 """Name of the outputs → path, size and time of change of their input."""

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.sizes import shrunk
-from fornet_keras.prediction.label_ids import LabelIds, enlarged_label_ids
+from fornet_keras.prediction.enlarge import enlarged_label_ids
+from fornet_keras.prediction.label_ids import LabelIds
 from fornet_keras.prediction.predictor import MAX_SIZES, PerSize, chosen_short_side
 
 Floats = NDArray[np.float32]

@@ -12,7 +12,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from fornet_keras.errors import ServingError
+from fornet_keras.errors import ServingError, os_reason
 from fornet_keras.serving.app import Service, make_app
 
 MAX_CONNECTIONS = 512
@@ -97,7 +97,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=MAX_CONNECTIONS)
     except (OSError, OverflowError) as error:
-        reason = str(getattr(error, "strerror", None) or error).partition(" (while attempting")[0]
+        reason = os_reason(error).partition(" (while attempting")[0]
         raise ServingError(
             f"{host}:{port}: cannot listen there ({reason}); choose another --host or --port"
         ) from None

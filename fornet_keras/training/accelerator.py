@@ -8,7 +8,8 @@ import keras
 from rich.console import Console
 
 from fornet_keras.artifacts.runtimes import usable_cores
-from fornet_keras.doctor import NAMES, unseen_gpu_note
+from fornet_keras.backend_choice import NAMES
+from fornet_keras.doctor import unseen_gpu_note
 
 
 def announce_device(count: int, console: Console) -> str:

@@ -21,7 +21,7 @@ from safetensors import safe_open
 from safetensors.numpy import load, save
 
 from fornet_keras.atomic import new_folder, remove_unfinished
-from fornet_keras.errors import TrainingError
+from fornet_keras.errors import TrainingError, os_reason
 
 if TYPE_CHECKING:  # to read and write arrays takes none
     import keras
@@ -124,10 +124,10 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
         left = _folders(folder)
         kept = f"the one of step {_step(left[0])} is as it was" if left else "there is no earlier one"
         raise TrainingError(
-            f"{path}: the checkpoint could not be written ({error.strerror or error}); {kept}; "
+            f"{path}: the checkpoint could not be written ({os_reason(error)}); {kept}; "
             "make room and continue with --resume"
         ) from None
-    # Later steps are those of damaged checkpoints, which the run went back behind.
+    # Checkpoints of later steps are damaged ones that the run fell back from.
     later = [old for old in _folders(folder) if _step(old) > checkpoint.step]
     for old in (*later, *_folders(folder)[len(later) + keep :]):
         shutil.rmtree(old, ignore_errors=True)

@@ -15,7 +15,7 @@ import keras
 from rich.console import Console
 
 from fornet_keras.config import TrainingConfig
-from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError
+from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError, os_reason
 from fornet_keras.training.checkpoint import Checkpoint, capture, newest, restore, save_checkpoint
 from fornet_keras.training.run_folder import RESULT
 
@@ -111,7 +111,7 @@ class Checkpointing(keras.callbacks.Callback):
         broken_off = self.params["steps"] < self.steps_per_epoch
         if broken_off:
             self.latest = self._capture()
-        # A run that goes on otherwise, as on a GPU, must know of the best model that is on the disk.
+        # Training may not repeat exactly (on a GPU), so the checkpoint must match the best model on the disk.
         is_best = "val_miou" in logs and logs["val_miou"] == logs["val_best_miou"]
         self._save_if_due(now=ends or is_best)
 
@@ -186,7 +186,7 @@ class Checkpointing(keras.callbacks.Callback):
             step = self.saved_step
             kept = f"the checkpoint of step {step} is as it was" if step else "there is no checkpoint yet"
             raise TrainingError(
-                f"{error.filename or self.folder.parent}: could not be written ({error.strerror or error}); "
+                f"{error.filename or self.folder.parent}: could not be written ({os_reason(error)}); "
                 f"{kept}; make room and continue with --resume"
             ) from None
 

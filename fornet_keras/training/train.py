@@ -99,9 +99,9 @@ def train(
     config = with_precision(with_absolute_paths(config), output, resume)
     resumed = partial(find_checkpoint, output, resume)
     if processes.rank:
-        # What it learns and decides is what the first process does: nobody looks at its folder.
+        # Other ranks train identically; their output goes to a temporary folder.
         with TemporaryDirectory() as folder:
-            # Of before the run goes on.
+            # The best model and the result from before the resume.
             if (best := last_complete(output / "best")).exists():
                 shutil.copytree(best, Path(folder) / "best")
             if (output / RESULT).exists():
@@ -233,7 +233,7 @@ def _say_who_ended(
     console.print(f"stopped after epoch {epoch} of {training.epochs}: {why}", highlight=False)
 
 
-def versions() -> dict[str, str]:
+def run_versions() -> dict[str, str]:
     """Of what computes here: name → version."""
     backend = keras.backend.backend()
     return {
@@ -260,7 +260,7 @@ def _conclude(
     result = {
         "backend": keras.backend.backend(),
         "device": device,
-        "versions": versions(),
+        "versions": run_versions(),
         "epochs": len(log.rows),
         "steps": saver.step,
         "selector_epochs": validation.training.selector_epochs,

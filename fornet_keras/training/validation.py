@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fornet_keras.config import TrainingConfig
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.fingerprint import images_of
-from fornet_keras.data.sizes import brought_back, shrunk
+from fornet_keras.data.sizes import resize_nearest, shrunk
 from fornet_keras.errors import ConfigError, TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.model import FoRNet
@@ -146,7 +146,7 @@ class Validation(keras.callbacks.Callback):
             self.on_image(done, len(self.dataset))
             if sample in self._pictured:
                 seen = shrunk(image, predictor.short_side)
-                label, ids = (brought_back(x, seen.shape[:2]) for x in (label, prediction["label_ids"]))
+                label, ids = (resize_nearest(x, seen.shape[:2]) for x in (label, prediction["label_ids"]))
                 shown = {**prediction, "label_ids": ids}
                 pictures[sample] = compared(seen, label, shown, predictor.region_size, self.dataset.table)
 

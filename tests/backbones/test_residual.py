@@ -71,6 +71,12 @@ def test_too_few_channels_are_refused(sizes: dict[str, Any]) -> None:
         ResidualBackbone(**sizes)
 
 
+@pytest.mark.parametrize("widths", [(), (8, 8, 8)])
+def test_widths_of_other_strides_are_refused(widths: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"must be of the strides \(4, 8, 16, 32\); received \("):
+        ResidualBackbone(widths)
+
+
 def test_a_stem_without_a_convolution_is_refused() -> None:
     with pytest.raises(ValueError, match="stem_depth must be at least 1; received 0"):
         ResidualBackbone(stem_depth=0)

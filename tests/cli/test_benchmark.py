@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from fornet_keras.backend_choice import SHARED_GPU
 from fornet_keras.cli.models import note_size
-from fornet_keras.doctor import SHARED_GPU
 from fornet_keras.errors import FoRNetError
 from tests.cli.conftest import Run, only_line
 from tests.model.folders import edit

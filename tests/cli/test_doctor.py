@@ -5,10 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from fornet_keras import doctor
-from fornet_keras.doctor import Choice, Health, choose_backend, probe, unseen_gpu_note
+from fornet_keras import backend_choice, doctor
+from fornet_keras.backend_choice import BACKENDS, NAMES, SHARED_GPU, Choice, choose_backend
+from fornet_keras.doctor import Health, probe, unseen_gpu_note
 from fornet_keras.errors import FoRNetError
 from tests.cli.conftest import Run, only_line
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *backends: str) -> None:
+    """Let these backends alone seem installed."""
+    monkeypatch.setattr(backend_choice, "find_spec", lambda backend: backend in backends or None)
 
 
 @pytest.fixture
@@ -16,7 +22,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """No KERAS_BACKEND, no keras.json; jax and torch are installed. Gives Keras' home."""
     monkeypatch.delenv("KERAS_BACKEND")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(doctor, "is_installed", lambda backend: backend in ("jax", "torch"))
+    only(monkeypatch, "jax", "torch")
     return tmp_path
 
 
@@ -53,7 +59,7 @@ def test_backend_that_cannot_be_used(bare: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(FoRNetError, match="KERAS_BACKEND: backend 'theano' is unknown; expected one of ten"):
         choose_backend()
     monkeypatch.delenv("KERAS_BACKEND")
-    monkeypatch.setattr(doctor, "is_installed", lambda backend: False)
+    only(monkeypatch)
     with pytest.raises(FoRNetError, match="no backend is installed; expected one of tensorflow, jax, torch"):
         choose_backend()
 
@@ -61,7 +67,7 @@ def test_backend_that_cannot_be_used(bare: Path, monkeypatch: pytest.MonkeyPatch
 def test_backend_that_is_not_installed_names_its_extra(
     run: Run, monkeypatch: pytest.MonkeyPatch, config: Path
 ) -> None:
-    monkeypatch.setattr(doctor, "is_installed", lambda backend: backend == "tensorflow")
+    only(monkeypatch, "tensorflow")
     result = run("summary", config, "--num-classes", 3, "--backend", "jax")
     assert result.exit_code == 1
     assert only_line(result.stderr) == (
@@ -77,7 +83,7 @@ def test_probe_tells_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     assert probe("jax").problem == "ended with code 3"
     monkeypatch.setattr(doctor, "_PROBE", "import time; time.sleep(60)")
     assert probe("jax", time_limit=0.2).problem == "did not start within 0.2 s"
-    monkeypatch.setattr(doctor, "is_installed", lambda backend: False)
+    only(monkeypatch)
     assert probe("torch").problem == 'not installed; pip install "fornet_keras[torch]"'
 
 
@@ -89,7 +95,7 @@ def test_what_the_probe_finds_on_this_backend(capsys: pytest.CaptureFixture[str]
 
 
 def test_the_probe_of_a_backend_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["KERAS_BACKEND", *doctor.SHARED_GPU]
+    names = ["KERAS_BACKEND", *SHARED_GPU]
     program = f"import json, os; print('a message'); print(json.dumps([*map(os.environ.get, {names})]))"
     monkeypatch.setattr(doctor, "_PROBE", program)
     assert probe("jax") == Health("jax", works=True, devices=("jax", "false", "true"))
@@ -116,7 +122,7 @@ def test_doctor_shows_versions_and_backends(
     assert findings["packages"]["keras"] == version("keras")
 
 
-@pytest.mark.parametrize("backend", doctor.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_gpu_that_the_backend_of_a_bare_command_does_not_see(
     backend: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +132,7 @@ def test_a_gpu_that_the_backend_of_a_bare_command_does_not_see(
         health = Health(backend, True, devices)
         monkeypatch.setattr(doctor, "probe", lambda backend, health=health: health)
         result = run("doctor")
-        note = f"note: this machine has an NVIDIA GPU that {doctor.NAMES[backend]} does not see; --backend "
+        note = f"note: this machine has an NVIDIA GPU that {NAMES[backend]} does not see; --backend "
         _, noted, suggested = result.stdout.partition(note)
         assert bool(noted) is not seen
         assert backend not in suggested.split("\n")[0]
@@ -138,7 +144,7 @@ def test_a_gpu_that_is_hidden_on_purpose_is_none(monkeypatch: pytest.MonkeyPatch
     assert unseen_gpu_note("tensorflow") == (
         "note: this machine has an NVIDIA GPU that TensorFlow does not see; --backend torch or jax may"
     )
-    monkeypatch.setattr(doctor, "is_installed", lambda backend: backend == "tensorflow")
+    only(monkeypatch, "tensorflow")
     assert str(unseen_gpu_note("tensorflow")).endswith("see; docs/install.md says what to install")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert unseen_gpu_note("tensorflow") is None

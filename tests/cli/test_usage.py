@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,13 @@ def test_help_ends_with_an_example_that_can_be_pasted(run: Run, path: tuple[str,
     assert f"  fornet {' '.join(path)}".rstrip() in examples
     for example in COMMANDS[path].examples:
         parse(example)
+
+
+@pytest.mark.parametrize(
+    "path", [("benchmark",), ("data", "synthesize"), ("export",), ("predict",), ("summary",)], ids=" ".join
+)
+def test_help_writes_a_size_as_it_is_given(run: Run, path: tuple[str, ...]) -> None:
+    assert re.search(r"--(size|window) HxW ", run(*path, "--help").output)
 
 
 @pytest.mark.usefixtures("windows_line_ends")
@@ -100,7 +108,7 @@ def test_version(run: Run) -> None:
         ),
         (
             ("predict", "fornet_nano_camvid", str(ROOT / "docs" / "city.png"), "--device", "gpu"),
-            "--device is for exported models; leave it out: Keras",
+            "--device is for exported models; leave it out. Keras",
         ),
         (
             ("benchmark", "fornet_nano_camvid", "--device", "gpu", "--against", "segformer_b0"),

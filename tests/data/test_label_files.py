@@ -9,6 +9,7 @@ from PIL import Image
 from fornet_keras.data.camvid import TABLE
 from fornet_keras.data.dataset import IGNORE, LabelTable
 from fornet_keras.data.label_files import WrongLabelError, read_label, to_train_ids
+from fornet_keras.errors import DataError
 
 VALUES = np.arange(35, dtype=np.uint8).reshape(5, 7)
 COLORS = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)  # height, width, RGB
@@ -59,19 +60,29 @@ def test_a_file_that_is_no_label(tmp_path: Path, name: str, pixels: np.ndarray, 
         read_label(write(tmp_path / name, pixels))
 
 
+def png(path: Path, width: int, bits: int, *chunks: tuple[bytes, bytes]) -> Path:
+    """One row of grey, with these chunks behind the header."""
+    header = struct.pack(">IIBBBBB", width, 1, bits, 0, 0, 0, 0)
+    parts = (
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in ((b"IHDR", header), *chunks)
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path
+
+
+def test_a_label_without_pixels(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a.png: cannot be read .*; expected an intact image"):
+        read_label(png(tmp_path / "a.png", 4, 2, (b"IEND", b"")))
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_a_label_of_few_bits_keeps_its_values(tmp_path: Path, bits: int) -> None:
     values = [*range(2**bits)]
     packed = int("".join(f"{value:0{bits}b}" for value in values).ljust(8, "0"), 2)
     row = packed.to_bytes(max(1, len(values) * bits // 8), "big")
-    header = struct.pack(">IIBBBBB", len(values), 1, bits, 0, 0, 0, 0)
-    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")
-    parts = (
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in chunks
-    )
-    path = tmp_path / "a.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    data = zlib.compress(b"\0" + row)
+    path = png(tmp_path / "a.png", len(values), bits, (b"IDAT", data), (b"IEND", b""))
     assert read_label(path).tolist() == [values]
 
 

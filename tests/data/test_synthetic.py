@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fornet_keras.data.synthetic import Scene, render_scene, write_city
+from fornet_keras.data.synthetic import render_scene, write_city
 from fornet_keras.data.synthetic.geometry import Box, Camera, Pose, normal
 from fornet_keras.data.synthetic.labels import COUNTED, Label
+from fornet_keras.data.synthetic.scene import Scene
 from fornet_keras.errors import DataError
 
 SIZE = (64, 128)

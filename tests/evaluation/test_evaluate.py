@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
-from fornet_keras.data.sizes import brought_back, shrunk
+from fornet_keras.data.sizes import resize_nearest, shrunk
 from fornet_keras.errors import DataError, ModelError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 
@@ -39,7 +39,7 @@ class FakePredictor:
         self.shapes.append(seen.shape)
         answer = self.answer(seen)
         if seen is not image:
-            answer["label_ids"] = brought_back(answer["label_ids"], image.shape[:2])
+            answer["label_ids"] = resize_nearest(answer["label_ids"], image.shape[:2])
         return answer
 
 

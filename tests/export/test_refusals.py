@@ -123,6 +123,6 @@ def test_another_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_size_that_is_too_large(export: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fornet_keras.data.sizes.MAX_PIXELS", 1000)
+    monkeypatch.setattr("fornet_keras.data.sizes.MAX_RUN_PIXELS", 1000)
     with pytest.raises(DataError, match="96x160: too large to be run; expected at most 1,000 pixels"):
         export("onnx")

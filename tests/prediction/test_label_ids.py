@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from fornet_keras.layers.resize import UpsampleToImage
-from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds, enlarged_label_ids
+from fornet_keras.prediction.enlarge import enlarged_label_ids
+from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds
 from tests.check_layer import run
 
 pytestmark = pytest.mark.backend

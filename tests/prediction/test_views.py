@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fornet_keras.data.sizes import brought_back, shrunk
+from fornet_keras.data.sizes import resize_nearest, shrunk
 from fornet_keras.model import FoRNet
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.prediction.views import ViewsPredictor
@@ -52,7 +52,7 @@ def test_labels_of_a_larger_image_are_decided_at_its_size(
         at_centres = found[np.ix_(*(((np.arange(n) + 0.5) * m / n).astype(int) for n, m in sides))]
         small = views(seen)["label_ids"]
         assert np.mean(at_centres == small) > 0.95
-        assert np.mean(found != brought_back(small, size)) > 0.003, "no stairs"
+        assert np.mean(found != resize_nearest(small, size)) > 0.003, "no stairs"
 
 
 def test_a_model_s_own_short_side_is_taken_but_with_windows() -> None:

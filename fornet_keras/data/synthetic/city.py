@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.synthetic.scene import Scene, render_scene
-from fornet_keras.errors import DataError
+from fornet_keras.errors import DataError, os_reason
 
 CITIES = {"train": "arcadia", "val": "belmont"}
 """The city of each split, as in Cityscapes: no place is seen in both."""
@@ -78,7 +78,7 @@ def write_city(
                 part.rename(root / part.name)
     except OSError as error:
         raise DataError(
-            f"{root}: the city cannot be written ({error.strerror or error}); "
+            f"{root}: the city cannot be written ({os_reason(error)}); "
             "expected a folder that may be written to, with free space; choose another folder"
         ) from error
     finally:
