@@ -31,8 +31,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        if error.filename == str(temporary):  # a name that nobody has given
-            error.filename = str(path)
+        _name(error, temporary, path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -159,11 +158,24 @@ def _filled_beside(path: Path) -> Iterator[Path]:
     """An empty folder of this process's own, which is gone after the block, or renamed in it."""
     # A random name: one made from path.name could exceed the length limit.
     temporary = path.with_name(f".{uuid.uuid4().hex}{_UNFINISHED}")
+    missing = [parent for parent in path.parents if not parent.exists()]
     try:
         temporary.mkdir(parents=True)
         yield temporary
+    except OSError as error:
+        _name(error, temporary, path)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        for parent in missing:
+            with suppress(OSError):  # it holds what was written
+                parent.rmdir()
+
+
+def _name(error: OSError, temporary: Path, path: Path) -> None:
+    """Let an error name what was to be, and not what nobody has given a name."""
+    if isinstance(error.filename, str):
+        error.filename = error.filename.replace(str(temporary), str(path))
 
 
 def _aside(path: Path) -> Path:

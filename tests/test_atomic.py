@@ -103,7 +103,17 @@ def test_two_writers_of_one_folder_do_not_mix(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_of_a_folder_that_failed(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="full"), new_folder(tmp_path / "folder") as writing:
+    with pytest.raises(OSError, match="full"), new_folder(tmp_path / "new" / "folder") as writing:
         (writing / "a.txt").write_text("a")
         raise OSError("disk full")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_names_the_folder_that_was_to_be(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    with pytest.raises(OSError) as missing, new_folder(path) as outer, new_folder(outer / "below") as writing:
+        (writing / "none" / "a.txt").touch()
+    assert missing.value.filename == str(path / "below" / "none" / "a.txt")
+    with pytest.raises(OSError, match="not empty") as taken, new_folder(path):
+        (path / "another").mkdir(parents=True)
+    assert taken.value.filename == str(path)

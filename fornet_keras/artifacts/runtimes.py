@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.artifacts.manifest import FILES
+from fornet_keras.artifacts.manifest import FILES, MANIFEST, Manifest
 from fornet_keras.errors import ExportError, is_out_of_memory, reason
 from fornet_keras.version import installed
 
@@ -82,6 +82,32 @@ def open_runtime(folder: Path, format: str, threads: int | None = None, device: 
             f"{folder}: {with_version(package)} cannot load it ({reason(error)}); expected a version like "
             "the one that it was exported with (manifest.json); install that, or export it again"
         ) from error
+
+
+def open_artifact(folder: Path, manifest: Manifest, threads: int | None = None, device: str = "cpu") -> Run:
+    """`open_runtime`, and a black image, which shows whether the manifest is of this model.
+
+    Raises:
+        ExportError: as there, or the model does not take or give what the manifest says.
+    """
+    run = open_runtime(folder, manifest.format, threads, device)
+    expected = {"label_ids": manifest.size, **{x.name: x.shape[1:] for x in manifest.outputs}}
+    try:
+        outputs = run(np.zeros((1, *manifest.size, 3), np.uint8))
+        found = {name: value.shape[1:] for name, value in outputs.items() if name in expected}
+        finding = "" if found == expected else f"gives {found}, and not {expected}"
+    except ExportError:
+        raise
+    except Exception as error:
+        if of_the_machine(error):
+            raise
+        finding = f"does not take {manifest.size[0]}x{manifest.size[1]} pixels: {reason(error)}"
+    if finding:
+        raise ExportError(
+            f"{folder / MANIFEST}: is not of the model beside it, which {finding}; expected what "
+            "`export` has written with it; copy the whole folder, or export it again"
+        )
+    return run
 
 
 def with_version(package: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import is_artifact, read_manifest
-from fornet_keras.artifacts.runtimes import open_runtime
+from fornet_keras.artifacts.runtimes import open_artifact
 from fornet_keras.benchmark.other_backend import OtherBackend
 from fornet_keras.benchmark.peers import open_peer, peer_runtimes
 from fornet_keras.errors import FoRNetError
@@ -120,7 +120,7 @@ def candidates(
 
 def _exported(folder: Path, threads: int | None, device: str) -> Candidate:
     manifest = read_manifest(folder)
-    run = open_runtime(folder, manifest.format, threads, device)
+    run = open_artifact(folder, manifest, threads, device)
     gpu = "GPU" if device == "gpu" else None
     if manifest.format == "saved_model":
         gpu = tensorflow_gpu()

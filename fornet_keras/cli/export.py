@@ -135,6 +135,12 @@ def export(
     check_target(output, format_name, precision, size, calibration is not None)
     if len(top_k) > 1 and output.exists():
         raise ExportError(f"{output}: is there already; choose another --output, or remove it")
+    shares = {f"top_k_{share:g}": share for share in top_k}
+    if len(shares) < len(set(top_k)):
+        raise ExportError(
+            f"--top-k {','.join(map(str, top_k))}: two of them would be one folder of {', '.join(shares)}; "
+            "expected shares that differ in six digits; leave one out"
+        )
     network, table = load_model(model, top_k[0] if top_k else None)
     name = next(part for part in reversed(model.resolve().parts) if part not in ("best", "last"))
     source = Source(model=name, weights_sha256=read_description(model).sha256)
@@ -151,17 +157,17 @@ def export(
 
     if len(top_k) < 2:
         written = [write(network, output)]
-        write_json(json_file, as_json(*written[0]))
     else:
         written = []
         with new_folder(output) as writing:
-            for share in dict.fromkeys(top_k):
-                folder, manifest = write(network.with_top_k(share), writing / f"top_k_{share:g}")
+            for below, share in shares.items():
+                folder, manifest = write(network.with_top_k(share), writing / below)
                 written.append((output / folder.relative_to(writing), manifest))
-        write_json(json_file, {"artifacts": [as_json(*one) for one in written]})
     for folder, manifest in written:
         _show(folder, manifest)
     _tell_next(output, [folder for folder, _ in written], format_name)
+    results = [as_json(*one) for one in written]
+    write_json(json_file, {"artifacts": results} if len(top_k) > 1 else results[0])
 
 
 def _tell_next(output: Path, artifacts: Sequence[Path], format_name: Format) -> None:

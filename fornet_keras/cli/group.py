@@ -22,7 +22,7 @@ TERMINATED = 128 + signal.SIGTERM
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does: what is half-written goes."""
+    """SIGTERM or SIGHUP, which ends a command as Ctrl-C does: what is half-written goes."""
 
 
 class Command(click.Command):
@@ -117,10 +117,11 @@ def _interruption(error: BaseException | None) -> BaseException | None:
 
 @contextmanager
 def _hearing_signals() -> Iterator[None]:
-    """In the block SIGTERM raises as Ctrl-C does, and neither is lost."""
+    """In the block SIGTERM and a closed terminal raise as Ctrl-C does, and none is lost."""
 
     def stop(number: int, frame: Any) -> NoReturn:
-        signal.signal(number, signal.SIG_DFL)  # a second one ends the process, whatever it is at
+        # A second one ends the process, whatever it is at; a terminal that closes sends several.
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
         raise _Terminated
 
     timers: list[threading.Timer] = []
@@ -138,8 +139,11 @@ def _hearing_signals() -> Iterator[None]:
         timers.append(threading.Timer(0.1, send, (number,)))
         timers[-1].start()
 
+    heard = [signal.SIGTERM]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup sets it
+        heard.append(signal.SIGHUP)
     try:
-        before = signal.signal(signal.SIGTERM, stop)
+        before = {number: signal.signal(number, stop) for number in heard}
     except ValueError:  # not the main thread, which alone hears signals
         yield
         return
@@ -150,7 +154,8 @@ def _hearing_signals() -> Iterator[None]:
         for timer in timers:
             timer.cancel()
         sys.unraisablehook = report
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _failed(message: str, code: int = FAILED) -> int:

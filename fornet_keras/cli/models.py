@@ -19,17 +19,17 @@ from fornet_keras.shipped import shown
 
 
 def require_one(folder: Path) -> Path:
-    """The folder itself, unless it holds several exported models, one a ratio.
+    """The folder itself, unless it holds exported models, one a ratio or a version.
 
     Raises:
         ModelError: it does.
     """
     exported = [path.name for path in artifacts_in(folder)]
     if exported and not find_description(folder).is_file():
-        raise ModelError(
-            f"{folder}: holds several exported models ({', '.join(exported)}); expected one model; "
-            f"take {folder / exported[0]} or another of them"
-        )
+        one, state, other = folder / exported[0], "holds an exported model", ""
+        if len(exported) > 1:
+            state, other = f"holds several exported models ({', '.join(exported)})", " or another of them"
+        raise ModelError(f"{folder}: {state}; expected one model itself; take {one}{other}")
     return folder
 
 

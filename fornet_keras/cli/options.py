@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from functools import partial
 from pathlib import Path
@@ -159,10 +160,23 @@ overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Write again what is there, also with other settings."
 )
 
+
+class ToBeWritten(click.Path):
+    """A file that can be written at a command's end, as far as its beginning can tell."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(value)
+        folder = next(above for above in path.absolute().parents if above.exists())
+        if not path.exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
+            state = "no permission to write in it" if folder.is_dir() else "is a file"
+            self.fail(f"{folder}: {state}; expected a folder for {path.name}; choose another", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 json_option = click.option(
     "--json",
     "json_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=ToBeWritten(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Also write the result as JSON.",
 )

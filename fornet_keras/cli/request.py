@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -58,9 +59,10 @@ def request(
     manifest = read_manifest(artifact, with_files=False)
     _require_fit(artifact, manifest, rest)
     usual = "localhost:8501" if rest else "localhost:8500"
-    server = server or usual
-    if "/" in server:
-        raise ServingError(f"--server {server}: is not HOST:PORT; expected for example {usual}")
+    server = usual if server is None else server
+    address = re.fullmatch(r"(?:[^\s:/@\[\]]+|\[[^\s/@\[\]]+\]):([0-9]{1,5})", server)
+    if not address or not 0 < int(address[1]) < 2**16:
+        raise ServingError(f"--server '{server}': is not HOST:PORT; expected for example {usual}")
     found = find_inputs(images, output)
     for entry in found:
         if entry.is_video:
@@ -99,5 +101,5 @@ def _asking(server: str, name: str, artifact: Path, rest: bool) -> Run:
 
     ask = client.request_rest if rest else client.request_grpc
     folder = artifact.absolute().name
-    version = int(folder) if folder.isdecimal() else None
+    version = int(folder) if folder.isdecimal() and int(folder) < 2**63 else None
     return lambda images: {"label_ids": ask(server, name, images, version)}

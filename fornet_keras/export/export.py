@@ -19,6 +19,7 @@ from fornet_keras.artifacts.manifest import (
     Source,
     Tensor,
     file_sums,
+    is_artifact,
     write_manifest,
 )
 from fornet_keras.artifacts.runtimes import LITERT_FILE, open_encoded, open_runtime, open_tf_lite
@@ -111,12 +112,17 @@ def check_target(
         DataError: the size is too large.
     """
     formats.check_format(format, precision, calibrated, size)
-    if file := next((path for path in (output, *output.parents) if path.is_file()), None):
-        raise ExportError(f"{file}: is a file; expected a folder or none yet; choose another --output")
+    for path in (output, *output.parents):
+        if path.is_file() or path.is_symlink() and not path.exists():
+            state = "is a file" if path.is_file() else "is a link to nothing"
+            raise ExportError(f"{path}: {state}; expected a folder or none yet; choose another --output")
     if format != "saved_model":
         if output.exists():
             raise ExportError(f"{output}: is there already; choose another --output, or remove it")
         return output
+    if is_artifact(output):
+        fix = f"take {output.parent}" if output.name.isdecimal() else "choose another --output"
+        raise ExportError(f"{output}: is an exported model; expected the folder of its versions; {fix}")
     taken = [int(path.name) for path in output.glob("[0-9]*") if path.name.isdecimal()]
     return output / str(max(taken, default=0) + 1)
 

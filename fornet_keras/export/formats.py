@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ def write(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
 
     Raises:
         ExportError: the format's converter failed.
+        OSError: the disk is full.
     """
     writers = {
         "saved_model": write_saved_model,
@@ -117,6 +119,10 @@ def write(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
     except Exception as error:  # each converter has its own
         if of_the_machine(error):
             raise
+        full = os.strerror(errno.ENOSPC)
+        if full in str(error):  # TensorFlow's and the others' own kinds of error
+            here = str(folder) in str(error)  # and not where temporary files are
+            raise OSError(errno.ENOSPC, full, *[str(folder)] * here) from error
         packages = ", ".join(map(with_version, ("tensorflow", *NEEDS[spec.format])))
         raise ExportError(
             f"{spec.format} in {spec.precision}: the converter failed ({reason(error)}); expected packages "

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.artifacts.manifest import read_manifest
-from fornet_keras.artifacts.runtimes import Run, open_runtime
+from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
+from fornet_keras.artifacts.runtimes import Run, open_artifact
 from fornet_keras.data.sizes import Window, letterboxed, resize_nearest
+from fornet_keras.errors import ExportError
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,14 @@ class ArtifactPredictor:
             then enough.
 
     Raises:
-        ExportError: the folder is not whole, or the runtime has no such device.
+        ExportError: the folder is not whole, its manifest is another model's, or the runtime has no such
+            device.
     """
 
     def __init__(
         self, folder: Path, threads: int | None = None, device: str = "cpu", run: Run | None = None
     ) -> None:
+        self.folder = folder
         self.name = folder.absolute().name
         self.manifest = manifest = read_manifest(folder, with_files=run is None)
         self.table = manifest.table()
@@ -61,18 +64,29 @@ class ArtifactPredictor:
         self.top_k = manifest.top_k
         self.region_size = 0  # it does not say which regions it refines
         self.compiled = 0  # a runtime may prepare itself in its first call
-        self._run = run or open_runtime(folder, manifest.format, threads, device)
+        self._run = run or open_artifact(folder, manifest, threads, device)
 
     def __call__(self, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Predict one image, uint8 RGB `(height, width, 3)`: `label_ids`, uint8 `(height, width)`."""
         return {"label_ids": self.find(image).label_ids}
 
     def find(self, image: NDArray[np.uint8]) -> Found:
-        """Letterbox one image to the model's size, run it, and bring the labels back to the image's size."""
+        """Letterbox one image to the model's size, run it, and bring the labels back to the image's size.
+
+        Raises:
+            ExportError: it gives label ids of which the manifest has no class.
+        """
         fitted, window = letterboxed(image, self.manifest.size)
         started = time.perf_counter()
         outputs = {name: value[0] for name, value in self._run(fitted[None]).items()}
         milliseconds = 1000 * (time.perf_counter() - started)
         self.compiled = 1
-        label_ids = resize_nearest(outputs["label_ids"][window].astype(np.uint8), image.shape[:2])
+        seen = outputs["label_ids"][window]
+        if (largest := int(seen.max())) >= self.num_classes:
+            raise ExportError(
+                f"{self.folder}: label id {largest} was given, and {MANIFEST} has {self.num_classes} "
+                "classes; expected the manifest of the model that runs; copy the whole folder, or export it "
+                "again"
+            )
+        label_ids = resize_nearest(seen.astype(np.uint8), image.shape[:2])
         return Found(label_ids, fitted, window, outputs, milliseconds)

@@ -9,10 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from fornet_keras.data.images import decode_image
-from fornet_keras.errors import ServingError
+from fornet_keras.errors import DataError, ServingError
 from fornet_keras.prediction.artifact import ArtifactPredictor, Found
 from fornet_keras.prediction.files import palette_image
 from fornet_keras.prediction.pictures import importance_map, overlay, palette
@@ -40,14 +40,14 @@ def answer(artifact: ArtifactPredictor, content: bytes, output: str) -> Answer:
         the image's own size; for `json` a dict.
 
     Raises:
-        DataError: the content is no image that can be used.
-        ServingError: the artifact does not have that output.
+        DataError: the image cannot be used.
+        ServingError: the content is no image, or the artifact does not have that output.
     """
     if output == "importance" and not {"importance", "kept"} <= {x.name for x in artifact.manifest.outputs}:
         raise ServingError(
             f"{artifact.name} has no importance; export the model again with --importance, or ask for labels"
         )
-    image = decode_image(content, "the image", MAX_PIXELS)
+    image = _decoded(content)
     if max(image.shape) > MAX_SIDE:
         raise ServingError(
             f"the image: {image.shape[0]}x{image.shape[1]} pixels; expected at most {MAX_SIDE} a side"
@@ -77,6 +77,18 @@ def described(artifact: ArtifactPredictor) -> dict[str, Any]:
     return {"name": artifact.name, **manifest.model_dump(include=set(kept)), "outputs": outputs}
 
 
+def _decoded(content: bytes) -> NDArray[np.uint8]:
+    try:
+        return decode_image(content, "the image", MAX_PIXELS)
+    except DataError as error:
+        if not isinstance(error.__cause__, UnidentifiedImageError):
+            raise
+        raise ServingError(  # not of a file, which the client has and this has not
+            f"the body begins with {content[:8]!r}; expected the bytes of a PNG, JPEG, WebP or BMP file; "
+            "send the file itself, with curl by --data-binary @FILE"
+        ) from None
+
+
 def _as_json(artifact: ArtifactPredictor, found: Found) -> dict[str, Any]:
     classes = artifact.manifest.classes
     counts = np.bincount(found.label_ids.ravel(), minlength=len(classes))
@@ -91,7 +103,7 @@ def _as_json(artifact: ArtifactPredictor, found: Found) -> dict[str, Any]:
         "milliseconds": round(found.milliseconds, 3),
         "classes": [
             {"name": entry.name, "color": list(entry.color), "share": float(share)}
-            for entry, share in zip(classes, shares, strict=False)
+            for entry, share in zip(classes, shares, strict=True)
         ],
         "labels_png": base64.b64encode(_label_png(artifact, found)).decode(),
     }

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fornet_keras.errors import FoRNetError
+from fornet_keras.errors import DataError, ServingError
 from fornet_keras.prediction.artifact import ArtifactPredictor
 from fornet_keras.serving.answers import OUTPUTS, Answer, answer, described
 
@@ -38,6 +39,8 @@ MAX_DISCARDED = 5 * MAX_BYTES
 """Most of a body that is read although it was refused."""
 BODY_SECONDS = 10.0
 """An image that is still not there after so long is given up."""
+ASKED = ("model", "output")
+"""What a request may name in its address."""
 
 # The page loads nothing from elsewhere, and the browser sees to that.
 PAGE_POLICY = (
@@ -107,7 +110,7 @@ class Service:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self.worker, answer, artifact, content, output)
-        except FoRNetError as error:
+        except (DataError, ServingError) as error:
             raise HTTPException(400, str(error)) from None
         except Exception:
             LOG.exception("%s could not answer", artifact.name)
@@ -115,20 +118,29 @@ class Service:
 
     def _asked(self, request: Request) -> tuple[ArtifactPredictor, str]:
         """The artifact and the output that a request names."""
+        keys = [key for key, _ in request.query_params.multi_items()]
+        for key in keys:
+            if key not in ASKED or keys.count(key) > 1:
+                state = f"{key[:40]!r} is in the address" + " twice" * (key in ASKED)
+                raise HTTPException(400, f"{state}; expected {' and '.join(ASKED)}, each at most once")
         name = request.query_params.get("model", next(iter(self.artifacts)))
         if name not in self.artifacts:
-            raise HTTPException(404, f"no model of that name; expected one of {', '.join(self.artifacts)}")
+            expected = ", ".join(self.artifacts)
+            raise HTTPException(404, f"no model of the name {name[:40]!r}; expected one of {expected}")
         output = request.query_params.get("output", "json")
         if output not in OUTPUTS:
-            raise HTTPException(400, f"no output of that name; expected one of {', '.join(OUTPUTS)}")
+            expected = ", ".join(OUTPUTS)
+            raise HTTPException(400, f"no output of the name {output[:40]!r}; expected one of {expected}")
         return self.artifacts[name], output
 
     async def _body(self, request: Request) -> bytes:
         """The image's bytes, so many and so long as they may be."""
         if request.headers.get("content-type", "").startswith("multipart/"):
             raise HTTPException(415, "expected the bytes of the image as the body, not a form with a file")
-        too_large = HTTPException(413, f"expected an image of at most {MAX_BYTES:,} bytes")
-        if int(request.headers.get("content-length", 0)) > MAX_BYTES:
+        size = int(request.headers.get("content-length", 0))
+        found = f"{max(size, MAX_BYTES + 1):,} bytes or more"
+        too_large = HTTPException(413, f"the image: {found}; expected at most {MAX_BYTES:,}; make it smaller")
+        if size > MAX_BYTES:
             raise too_large
         content = bytearray()
         try:
@@ -164,7 +176,11 @@ async def _page(request: Request) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     """An error as JSON, in one line."""
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+    detail = error.detail
+    if detail == HTTPStatus(error.status_code).phrase:  # Starlette's own: there is no such path or method
+        routes = ", ".join(f"{min(route.methods)} {route.path}" for route in request.app.routes)
+        detail = f"{request.method} {request.url.path[:40]!r}: {detail}; expected one of {routes}"
+    return JSONResponse({"error": detail}, error.status_code, headers=error.headers)
 
 
 def _closes(scope: Scope) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from fornet_keras.artifacts.manifest import artifacts_in, read_manifest
 from fornet_keras.errors import ServingError
 from fornet_keras.prediction.artifact import ArtifactPredictor
@@ -25,8 +23,8 @@ def open_artifacts(
         device: of `artifacts.runtimes.DEVICES`.
 
     Raises:
-        ExportError: a folder is no artifact, its files are not its manifest's, or a package or the device is
-            missing.
+        ExportError: a folder is no artifact, its files or its model are not its manifest's, or a package or
+            the device is missing.
         ServingError: a SavedModel, or two artifacts of one name.
     """
     found: dict[str, ArtifactPredictor] = {}
@@ -45,6 +43,4 @@ def _open(folder: Path, threads: int | None, device: str) -> ArtifactPredictor:
             f"{folder}: is a SavedModel, which TensorFlow Serving runs (deploy/README.md); "
             f"expected one of {', '.join(FORMATS)}"
         )
-    artifact = ArtifactPredictor(folder, threads, device)
-    artifact.find(np.zeros((*artifact.manifest.size, 3), np.uint8))
-    return artifact
+    return ArtifactPredictor(folder, threads, device)

@@ -98,13 +98,17 @@ def request_rest(
             predictions = json.load(response)["predictions"]
         # One output is given as it is, several by name.
         rows = [row["label_ids"] if isinstance(row, dict) else row for row in predictions]
-        return _fitting(np.array(rows, dtype=np.uint8), images)
+        found = np.array(rows)
+        # Else NumPy would make ids of what are none: 3.7, True and "3".
+        if found.dtype.kind not in "iu" or found.min() < 0 or found.max() > 255:
+            raise ValueError(f"{found.dtype} label ids, not all whole numbers from 0 to 255")
+        return _fitting(found.astype(np.uint8), images)
     except urllib.error.HTTPError as error:
         with error:
             reason = error.read(1000).decode(errors="replace")
         raise ServingError(_refused(server, name, reason)) from None
     # Of the last, what a gRPC port answers.
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, http.client.HTTPException) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, http.client.HTTPException) as error:
         raise ServingError(_refused(server, name, str(error))) from None
 
 

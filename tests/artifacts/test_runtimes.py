@@ -1,11 +1,13 @@
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 from unittest.mock import MagicMock, Mock
 
 import numpy as np
 import pytest
 
-from fornet_keras.artifacts.manifest import FILES
-from fornet_keras.artifacts.runtimes import open_runtime, usable_cores
+from fornet_keras.artifacts.manifest import FILES, Manifest, Tensor
+from fornet_keras.artifacts.runtimes import open_artifact, open_runtime, usable_cores
 from fornet_keras.errors import ExportError
 
 
@@ -52,6 +54,29 @@ def test_what_a_runtime_cannot_load_is_said_in_a_line(format: str, package: str,
     expected = rf"^{tmp_path}: {package} \d+\.\S+ cannot load it \(.+\); expected a version like"
     with pytest.raises(ExportError, match=expected):
         open_runtime(tmp_path, format)
+
+
+@pytest.mark.parametrize(
+    ("gives", "finding"),
+    [
+        ({"label_ids": (1, 4, 6), "logits": (1, 9)}, ""),
+        ({"labels": (1, 4, 6)}, r"gives {}, and not {'label_ids': \(4, 6\)}; expected what `export` has"),
+        ({"label_ids": (1, 6, 4)}, r"gives {'label_ids': \(6, 4\)}, and not {'label_ids': \(4, 6\)}; ex"),
+        (ValueError("Got 4\nExpected 8"), "does not take 4x6 pixels: Got 4; expected what `export` has"),
+    ],
+)
+def test_a_manifest_of_another_model(
+    gives: Any, finding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = (Tensor(name="label_ids", dtype="uint8", shape=(None, 4, 6)),)
+    manifest = Manifest.model_construct(format="onnx", size=(4, 6), outputs=outputs)
+    outcome = [gives] if isinstance(gives, Exception) else [{n: np.zeros(s) for n, s in gives.items()}]
+    run = Mock(side_effect=outcome)
+    monkeypatch.setattr("fornet_keras.artifacts.runtimes.open_runtime", lambda *_: run)
+    message = rf"^{tmp_path}/manifest.json: is not of the model beside it, which {finding}"
+    with pytest.raises(ExportError, match=message) if finding else nullcontext():
+        assert open_artifact(tmp_path, manifest) is run
+    assert run.call_args.args[0].shape == (1, 4, 6, 3)
 
 
 class Session:

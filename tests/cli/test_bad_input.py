@@ -233,10 +233,10 @@ def test_skip_says_how_many(run: Run, model: Path, config: Path, data: Path, tmp
     result = run(*command("predict", model, config, data, tmp_path), "--on-error", "skip")
     assert result.exit_code == 0
     assert result.stderr.startswith(f"1 of 2 inputs skipped:\n  {data / IMAGE}: is empty")
-    nowhere = ("--json", config / "result.json")
-    result = run(*command("predict", model, config, data, tmp_path), "--on-error", "fail", *nowhere)
+    (nowhere := tmp_path / "link.json").symlink_to(config / "below a file")
+    result = run(*command("predict", model, config, data, tmp_path), "--on-error", "fail", "--json", nowhere)
     assert f"1 of 2 inputs failed:\n  {data / IMAGE}: is empty" in result.stderr
-    assert (result.exit_code, str(config) in result.stderr.splitlines()[-1]) == (1, True)
+    assert (result.exit_code, str(nowhere) in result.stderr.splitlines()[-1]) == (1, True)
     result = run(*command("predict", model, config, data, tmp_path), "--on-error", "fail")
     assert (result.exit_code, result.stdout[:11]) == (1, "0 predicted")
 

@@ -149,11 +149,13 @@ def test_photographs_are_brought_down_to_the_size_that_the_model_has_learnt(
 
 
 def test_several_exported_models_are_not_one(run: Run, tmp_path: Path) -> None:
-    for ratio in ("top_k_0.25", "top_k_1"):
+    one = "holds an exported model; expected one model itself; take {}/top_k_0.25\n"
+    two = "holds several exported models (top_k_0.25, top_k_1); expected one model itself; take {}/top"
+    for ratio, message in (("top_k_0.25", one), ("top_k_1", two)):
         (tmp_path / "ratios" / ratio).mkdir(parents=True)
         (tmp_path / "ratios" / ratio / "manifest.json").touch()
-    result = run("predict", tmp_path / "ratios", "a.png", "--output", tmp_path / "out")
-    assert "ratios: holds several exported models (top_k_0.25, top_k_1); expected one" in result.stderr
+        result = run("predict", tmp_path / "ratios", "a.png", "--output", tmp_path / "out")
+        assert f"ratios: {message.format(tmp_path / 'ratios')}" in result.stderr
     (tmp_path / "ratios" / "best").mkdir()
     (tmp_path / "ratios" / "best" / "model.json").touch()
     assert require_one(tmp_path / "ratios") == tmp_path / "ratios", "a run, with what was exported of it"

@@ -113,3 +113,28 @@ def test_what_fails_after_it_is_no_traceback(number: signal.Signals, code: int) 
             raise RuntimeError("Array has been deleted")
 
     assert ends(action) == (code, "Interrupted")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals send nothing there")
+def test_a_closed_terminal_ends_it_once() -> None:
+    """The shell and the system may both say so, and what is half-written takes a while to go."""
+    gone = []
+
+    def action() -> None:
+        try:
+            signal.raise_signal(signal.SIGHUP)
+        finally:
+            signal.raise_signal(signal.SIGHUP)
+            gone.append("half-written")
+
+    assert (ends(action), gone) == ((143, "Interrupted"), ["half-written"])
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals send nothing there")
+def test_nohup_is_heeded() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert ends(lambda: signal.raise_signal(signal.SIGHUP)) == (0, "")
+    finally:
+        signal.signal(signal.SIGHUP, before)

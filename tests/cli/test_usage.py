@@ -103,6 +103,10 @@ def test_version(run: Run) -> None:
         (("summary", ".", "--num-classes", "11"), "--num-classes is for a CONFIG (.yaml)"),
         (("evaluate", ".", "--config", "x.yaml", "--json", "."), "File '.' is a directory"),
         (
+            ("evaluate", ".", "--config", "x.yaml", "--json", f"{__file__}/below/x.json"),
+            f"{__file__}: is a file; expected a folder for x.json; choose another",
+        ),
+        (
             ("predict", "fornet_nano_camvid", str(ROOT / "docs" / "city.png"), "--device", "gpu"),
             "--device is for exported models; leave it out. Keras",
         ),

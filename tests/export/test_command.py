@@ -97,12 +97,27 @@ def test_what_cannot_be_written_is_refused_at_once(run: Any, tmp_path: Path) -> 
     assert result.exit_code == 1 and "99999x99999: too large to be run" in only_line(result.stderr)
     result = run(*options, "--size", "64x96")
     assert result.exit_code == 1 and "is there already; choose another --output" in only_line(result.stderr)
+    paths = ("--output", tmp_path / "new", "--top-k", "0.5,0.3,0.3000001")
+    result = run("export", tmp_path, "--format", "onnx", "--size", "64x96", *paths)
+    message = "0.5,0.3,0.3000001: two of them would be one folder of top_k_0.5, top_k_0.3; expected shares"
+    assert result.exit_code == 1 and message in only_line(result.stderr)
     (tmp_path / "file").touch()
     for output in ("file", "file/city"):
         of_versions = ("export", tmp_path, "--format", "saved_model", "--size", "64x96")
         result = run(*of_versions, "--output", tmp_path / output)
         message = f"Error: {tmp_path}/file: is a file; expected a folder or none yet; choose another --output"
         assert (result.exit_code, only_line(result.stderr)) == (1, message)
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    for output in ("link", "link/city"):
+        result = run(*of_versions, "--output", tmp_path / output)
+        message = f"Error: {tmp_path}/link: is a link to nothing; expected a folder or none yet; choose an"
+        assert (result.exit_code, only_line(result.stderr).startswith(message)) == (1, True)
+    for version, fix in (("1", f"take {tmp_path}/city"), ("phone", "choose another --output")):
+        folder = tmp_path / "city" / version
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").touch()
+        message = f"Error: {folder}: is an exported model; expected the folder of its versions; {fix}"
+        assert only_line(run(*of_versions, "--output", folder).stderr) == message
     result = run(*of_versions, "--output", tmp_path, "--top-k", "0.5,1")
     assert result.exit_code == 1 and "is there already; choose another --output" in only_line(result.stderr)
 

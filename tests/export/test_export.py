@@ -245,7 +245,7 @@ def test_no_agreement_is_claimed_for_a_device_that_the_proof_was_not_taken_on(
 ) -> None:
     from fornet_keras.benchmark import candidates
 
-    monkeypatch.setattr(candidates, "open_runtime", Mock())
+    monkeypatch.setattr(candidates, "open_artifact", Mock())
     monkeypatch.setattr(candidates, "tensorflow_gpu", lambda: next(gpus))
     gpus = iter([None, "NVIDIA H200"])
     kinds = [("onnx", "cpu", None), ("onnx", "gpu", "GPU")]

@@ -111,7 +111,7 @@ def test_what_a_runtime_says_while_it_loads_is_dropped(
         os.write(2, b"I0000 oneDNN custom operations are on.\n")
         return open_runtime(folder, "onnx")
 
-    monkeypatch.setattr("fornet_keras.prediction.artifact.open_runtime", open_loudly)
+    monkeypatch.setattr("fornet_keras.artifacts.runtimes.open_runtime", open_loudly)
     result = run_command("predict", artifact, frames / "0.png", "--output", tmp_path / "out")
     assert result.exit_code == 0
     assert "oneDNN" not in capfd.readouterr().err

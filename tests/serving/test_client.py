@@ -292,6 +292,10 @@ def test_logits_do_not_travel_as_text(run: Any, artifact: Path, tmp_path: Path) 
             ("--server", "http://localhost:8501"),
             "is not HOST:PORT; expected for example localhost:8500",
         ),
+        *(
+            ("a.png", ("--server", server), f"--server '{server}': is not HOST:PORT; expected for")
+            for server in ("", "localhost", "a b:1", "localhost:99999", "localhost:0", ":1", "::1:1", "u@h:1")
+        ),
     ],
 )
 def test_what_cannot_be_asked(
@@ -301,6 +305,28 @@ def test_what_cannot_be_asked(
     result = run("request", artifact, tmp_path / image, "--output", tmp_path / "out", *options)
     assert (result.exit_code, message in only_line(result.stderr)) == (1, True)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "version"), [("7", 7), (str(2**63 - 1), 2**63 - 1), (str(2**63), None), ("newest", None)]
+)
+def test_the_version_is_the_folder_s(
+    folder: str,
+    version: int | None,
+    artifact: Path,
+    run: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A number of more bits than TensorFlow Serving has for them is no version's."""
+    (tmp_path / folder).mkdir()
+    shutil.copy(artifact / "manifest.json", tmp_path / folder)
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    asked = Mock(return_value=np.zeros((1, *SIZE), np.uint8))
+    monkeypatch.setattr("fornet_keras.serving.client.request_rest", asked)
+    where = ("--rest", "--server", "[::1]:8501", "--output", tmp_path / "out")
+    result = run("request", tmp_path / folder, tmp_path / "a.png", *where)
+    assert (result.exit_code, asked.call_args.args[0], asked.call_args.args[3]) == (0, "[::1]:8501", version)
 
 
 def test_an_artifact_of_another_runtime(run: Any, artifact: Path, tmp_path: Path) -> None:
@@ -350,6 +376,31 @@ def test_an_answer_of_something_else(predictions: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: reply)
     with pytest.raises(ServingError, match="expected TensorFlow Serving with that model"):
         request_rest("localhost:1", "city", np.zeros((1, 2, 2, 3), np.uint8))
+
+
+@pytest.mark.parametrize("id", [3.7, True, "3", -1, 256, 2**64])
+def test_an_answer_that_is_no_label_ids(id: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reply = io.BytesIO(json.dumps({"predictions": [[[id] * 2] * 2]}).encode())
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: reply)
+    with pytest.raises(ServingError, match="label ids, not all whole numbers from 0 to 255"):
+        request_rest("localhost:1", "city", np.zeros((1, 2, 2, 3), np.uint8))
+
+
+def test_an_answer_that_is_too_deep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO(b"[" * 1_000_000))
+    with pytest.raises(ServingError, match="recursion.*expected TensorFlow Serving with that model"):
+        request_rest("localhost:1", "city", np.zeros((1, 2, 2, 3), np.uint8))
+
+
+def test_an_answer_of_more_classes_than_the_manifest_has(
+    run: Any, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    monkeypatch.setattr("fornet_keras.serving.client.request_rest", Mock(return_value=np.full((1, *SIZE), 3)))
+    result = run("request", artifact, tmp_path / "a.png", "--rest", "--output", tmp_path / "out")
+    message = f"Error: {artifact}: label id 3 was given, and manifest.json has 3 classes; expected "
+    assert (result.exit_code, only_line(result.stderr).startswith(message)) == (1, True), result.stderr
+    assert not (tmp_path / "out" / "a_labels.png").exists()
 
 
 def test_the_settings_fit_what_is_exported() -> None:

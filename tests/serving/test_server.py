@@ -22,6 +22,7 @@ import uvicorn
 from PIL import Image
 
 from fornet_keras.artifacts.runtimes import open_runtime
+from fornet_keras.errors import ExportError
 from fornet_keras.prediction.pictures import importance_map, overlay
 from fornet_keras.serving.app import Service
 from fornet_keras.serving.artifacts import open_artifacts
@@ -127,7 +128,13 @@ def bomb() -> bytes:
     ("method", "path", "body", "status", "message"),
     [
         ("POST", "/v1/predict", b"", 400, "expected the bytes of a PNG, JPEG"),
-        ("POST", "/v1/predict", b"GIF89a nothing", 400, "the image: is not an image"),
+        (
+            "POST",
+            "/v1/predict",
+            b"GIF89a nothing",
+            400,
+            "the body begins with b'GIF89a n'; expected the bytes of a PNG",
+        ),
         ("POST", "/v1/predict", png(picture())[:-400], 400, "the image: cannot be read"),
         (
             "POST",
@@ -143,18 +150,26 @@ def bomb() -> bytes:
             400,
             "1x66000 pixels; expected at",
         ),
-        ("POST", "/v1/predict", bytes(20_000_001), 413, "expected an image of at most 20,000,000 bytes"),
+        (
+            "POST",
+            "/v1/predict",
+            bytes(20_000_002),
+            413,
+            "the image: 20,000,002 bytes or more; expected at most",
+        ),
         (
             "POST",
             "/v1/predict?model=k2",
             b"x",
             404,
-            "no model of that name; expected one of k0.25, phone",
+            "no model of the name 'k2'; expected one of k0.25, phone",
         ),
-        ("POST", "/v1/predict?output=gif", b"x", 400, "no output of that name; expected one of labels, over"),
+        ("POST", "/v1/predict?output=gif", b"x", 400, "no output of the name 'gif'; expected one of labels"),
+        ("POST", "/v1/predict?mdoel=k1", b"x", 400, "'mdoel' is in the address; expected model and output"),
+        ("POST", "/v1/predict?model=k1&model=k2", b"x", 400, "'model' is in the address twice; expected mo"),
         ("POST", "/v1/predict?model=phone&output=importance", b"x", 400, "phone has no importance; export"),
-        ("GET", "/v1/predict", None, 405, "Method Not Allowed"),
-        ("GET", "/nowhere", None, 404, "Not Found"),
+        ("GET", "/v1/predict", None, 405, "Method Not Allowed; expected one of GET /, GET /v1/models, POST"),
+        ("GET", "/nowhere", None, 404, "GET '/nowhere': Not Found; expected one of GET /, GET /v1/m"),
     ],
     ids=lambda value: None if isinstance(value, bytes) else str(value),
 )
@@ -356,10 +371,11 @@ def test_what_nobody_waits_for_is_not_computed(ratios: Path, monkeypatch: pytest
     assert seconds == pytest.approx(0.002), "two answers of a millisecond"
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), ExportError("by zero")])
 def test_an_error_of_the_server_is_counted_and_said(
-    ratios: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    error: Exception, ratios: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("fornet_keras.serving.app.answer", Mock(side_effect=ZeroDivisionError("by zero")))
+    monkeypatch.setattr("fornet_keras.serving.app.answer", Mock(side_effect=error))
     service = Service(open_artifacts([ratios / "k1"]), queue=1)
     with listening_here(service) as address:
         status, _, content = ask(address, "/v1/predict", png(picture()))
