@@ -133,14 +133,7 @@ def export(
     from fornet_keras.model_folder import load_model
 
     check_target(output, format_name, precision, size, calibration is not None)
-    if len(top_k) > 1 and output.exists():
-        raise ExportError(f"{output}: is there already; choose another --output, or remove it")
-    shares = {f"top_k_{share:g}": share for share in top_k}
-    if len(shares) < len(set(top_k)):
-        raise ExportError(
-            f"--top-k {','.join(map(str, top_k))}: two of them would be one folder of {', '.join(shares)}; "
-            "expected shares that differ in six digits; leave one out"
-        )
+    shares = _folders(output, top_k)
     network, table = load_model(model, top_k[0] if top_k else None)
     name = next(part for part in reversed(model.resolve().parts) if part not in ("best", "last"))
     source = Source(model=name, weights_sha256=read_description(model).sha256)
@@ -168,6 +161,19 @@ def export(
     _tell_next(output, [folder for folder, _ in written], format_name)
     results = [as_json(*one) for one in written]
     write_json(json_file, {"artifacts": results} if len(top_k) > 1 else results[0])
+
+
+def _folders(output: Path, top_k: Sequence[float]) -> dict[str, float]:
+    """The share of each folder that is written below the output, where there are several."""
+    if len(top_k) > 1 and output.exists():
+        raise ExportError(f"{output}: is there already; choose another --output, or remove it")
+    shares = {f"top_k_{share:g}": share for share in top_k}
+    if len(shares) < len(set(top_k)):
+        raise ExportError(
+            f"--top-k {','.join(map(str, top_k))}: two of them would be one folder of {', '.join(shares)}; "
+            "expected shares that differ in six digits; leave one out"
+        )
+    return shares
 
 
 def _tell_next(output: Path, artifacts: Sequence[Path], format_name: Format) -> None:
