@@ -124,8 +124,9 @@ class RunLog(keras.callbacks.Callback):
             write_text(self._path, text.getvalue())
 
     def close(self) -> None:
-        """End both files."""
-        self._events.close()
+        """End both files; what could not be written has been said with its epoch."""
+        with suppress(OSError):
+            self._events.close()
         if self.rows:
             with suppress(OSError):
                 self._write()  # once more, where the last epoch's could not be

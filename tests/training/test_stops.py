@@ -20,6 +20,7 @@ from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import RunInterrupted, TrainingError
 from fornet_keras.training.checkpoint import Checkpoint
 from fornet_keras.training.checkpointing import Checkpointing
+from fornet_keras.training.tensorboard import EventLog
 from fornet_keras.training.train import _say_who_ended
 from fornet_keras.training.validation import Validation
 
@@ -114,12 +115,21 @@ def test_a_disk_that_is_full_while_a_model_is_written(
     make_config: MakeConfig,
     fitted: Callable[[Fit], None],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """And takes no more of TensorBoard's file when that is closed."""
+    full, close = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), EventLog.close
+
+    def close_full(log: EventLog) -> None:
+        close(log)
+        raise full
+
     def fill(callbacks: list[Any]) -> None:
         callbacks[-1].saved_step = saved
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise full
 
     fitted(fill)
+    monkeypatch.setattr(EventLog, "close", close_full)
     message = rf"run: could not be written \(No space left on device\); {kept}; make room and continue with "
     with pytest.raises(TrainingError, match=f"{message}--resume"):
         train(make_config(), tmp_path / "run")
