@@ -221,6 +221,8 @@ def test_another_configuration_is_refused(train: Train, make_config: MakeConfig,
         train(changed, tmp_path / "run", resume=True)
     assert "training.learning_rate is 0.003 there and 0.1 here; resume with --config" in str(e.value)
     assert "workers" not in str(e.value) and "data.root" not in str(e.value)
+    with pytest.raises(ConfigError, match="loss.teacher is None there and /large here; "):
+        train(make_config(loss={"teacher": "/large"}), tmp_path / "run", resume=True)
 
 
 def test_auto_is_the_number_format_that_the_run_began_with(
