@@ -69,6 +69,10 @@ class RunLog(keras.callbacks.Callback):
     def state(self, state: dict[str, Any]) -> None:
         self.rows = state["rows"]
         self._learning_rate = state["learning_rate"]
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Bring both files to where the run stands: what an interrupted one logged after it comes again."""
         self._write()
         self._events.forget_from(len(self.rows) + 1)
 

@@ -54,8 +54,8 @@ class TeacherState:
         if not self._state["sha256"]:
             finding = "no such model; expected the teacher that the run has learnt from"
         raise ConfigError(
-            f"{self.folder}: {finding}; put that one back, set loss.teacher to where it is now, or begin a new "
-            "run with another --output"
+            f"{self.folder}: {finding}; put that one back, set loss.teacher to where it is now, or begin a "
+            "new run with another --output"
         )
 
 

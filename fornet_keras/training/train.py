@@ -6,7 +6,7 @@ import json
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -129,8 +129,6 @@ def _train(
     remove_unfinished(output)
     is_new = is_empty(output)
     ended = result_at(output, resumed.step, training) if resumed else None
-    pictures = output / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
 
     batches = TrainingBatches.of_run(train_set, config, decoded, (processes.rank, processes.count))
     steps = batches.steps_per_epoch
@@ -149,24 +147,30 @@ def _train(
         parts["teacher"] = TeacherState(Path(config.loss.teacher))
     parts["log"] = log  # after those that may refuse: it writes
     saver = Checkpointing(output / "checkpoints", training, steps, parts, resumed)
-    write_config(output, config)
-    log.note_settings(config.by_key())
-    with closing(log), closing(line), _free_if_nothing_was_learnt(output, is_new, log, saver):
-        save_first_batches(pictures / "first_batches.png", batches)
+    with _free_if_nothing_was_learnt(output, is_new, log, saver), closing(log), closing(line):
+        write_config(output, config)  # before all else: nothing goes on without it
+        if not (resumed or is_new):
+            log.rewind()
+        log.note_settings(config.by_key())
+        pictures = output / "pictures"
+        pictures.mkdir(exist_ok=True)
         line.begin(saver.step)
         with saver.listening(console), on_devices(training.devices, training.batch_size, processes):
+            save_first_batches(pictures / "first_batches.png", batches)
             device = announce_device(max(training.devices, processes.count), console)
             model = make_model(config, batches, pixels, console, not resumed)
             synchronize(model, processes)
             own = [StopOnNaN(batches), validation, log, line]
             _fit(model, config, batches, [*own, *callbacks, saver], validation, saver)
             _say_who_ended(training, validation, saver, console)
-        if ended and saver.step == ended["steps"]:
-            console.print("the run had ended: its best model is scored once more", highlight=False)
-            return ended, validation.score_best()
-        if training.selector_epochs:
+        if ended and saver.step > ended["steps"]:
+            ended = None  # a callback had ended it, and it went on
+        if training.selector_epochs and not ended:
             fit_selector_of_best(config, batches, validation, saver, line)
-        with saver.disk_errors():
+        with saver.listening(console), saver.disk_errors():
+            if ended:
+                console.print("the run had ended: its best model is scored once more", highlight=False)
+                return ended, validation.score_best()
             return _conclude(output, device, validation, log, saver, model.count_params())
 
 
@@ -183,8 +187,6 @@ def _free_if_nothing_was_learnt(
     except BaseException as error:
         stopped = isinstance(error, RunInterrupted)  # and told to go on, with the folder's config.yaml
         if is_new and not log.rows and not saver.saved_step and not stopped:
-            with suppress(OSError):
-                log.close()
             clear(output)
         raise
 
@@ -200,6 +202,8 @@ def _fit(
     """Train from where `saver` stands to the end."""
     steps = batches.steps_per_epoch
     while saver.step < saver.total_steps and not validation.out_of_patience:
+        # Of a run that a callback had ended, and that now goes on.
+        (validation.folder / RESULT).unlink(missing_ok=True)
         epoch, done = divmod(saver.step, steps)
         saver.restore(model)
         with data_errors(batches), saver.disk_errors():

@@ -5,9 +5,11 @@ import io
 import os
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -17,12 +19,15 @@ from rich.console import Console
 from fornet_keras.config import AugmentConfig, Config, TrainingConfig
 from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.data.sources import open_dataset
-from fornet_keras.errors import RunInterrupted, TrainingError
+from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError
 from fornet_keras.training.checkpoint import Checkpoint
 from fornet_keras.training.checkpointing import Checkpointing
+from fornet_keras.training.devices import Processes
+from fornet_keras.training.run_folder import write_config
 from fornet_keras.training.tensorboard import EventLog
 from fornet_keras.training.train import _say_who_ended
 from fornet_keras.training.validation import Validation
+from tests.training.test_resume import curves
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -36,6 +41,7 @@ def fitted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fit], None]:
 
     def instead(fit: Fit) -> None:
         model = SimpleNamespace(fit=lambda x, callbacks, **_: fit(callbacks))
+        model.count_params, model.stop_training = lambda: 0, False
         monkeypatch.setattr(f"{module}.build_model", lambda *_: model)
         monkeypatch.setattr(f"{module}.compile_model", lambda *_: None)
 
@@ -56,6 +62,65 @@ def test_a_run_that_learnt_nothing_leaves_its_folder_free(
     with pytest.raises(TrainingError, match="the loss became nan"):
         train(make_config(), tmp_path / "run")
     assert not any((tmp_path / "run").iterdir())
+
+
+def test_a_run_whose_configuration_cannot_be_written_leaves_its_folder_free(
+    train: Train, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr("fornet_keras.training.train.write_config", Mock(side_effect=full))
+    with pytest.raises(OSError, match="No space left"):
+        train(make_config(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_of_fewer_images_than_processes_is_refused(
+    train: Train, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="training.batch_size is 2; expected a multiple of 4, the devices"):
+        train(make_config(training={"workers": 1}), tmp_path / "run", processes=Processes(0, 4))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_begins_anew_shows_nothing_of_the_one_that_was_killed(
+    train: Train, make_config: MakeConfig, fitted: Callable[[Fit], None], tmp_path: Path
+) -> None:
+    """Which had come to its second epoch, and to no checkpoint."""
+    folder = tmp_path / "run"
+    write_config(folder, make_config())
+    (folder / "log.csv").write_text("epoch,loss\n1,0.9\n")
+    with closing(EventLog(folder / "tensorboard")) as events:
+        events.scalar("loss", 0.9, 1)
+
+    def learn(callbacks: list[Any]) -> None:
+        assert (folder / "log.csv").read_text().count("\n") == 1
+        callbacks[2]._events.scalar("loss", 0.8, 1)
+        raise MemoryError
+
+    fitted(learn)
+    with pytest.raises(MemoryError):
+        train(make_config(), folder, resume=True)
+    assert curves(folder) == {"loss": [(1, pytest.approx(0.8))]}
+
+
+def test_a_signal_while_the_best_model_is_scored_is_heard(
+    train: Train,
+    make_config: MakeConfig,
+    fitted: Callable[[Fit], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def end(callbacks: list[Any]) -> None:
+        callbacks[-1].step = callbacks[-1].saved_step = 3
+
+    def score_best(validation: Validation) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        validation.on_image(1, 2)
+
+    fitted(end)
+    monkeypatch.setattr(Validation, "score_best", score_best)
+    with pytest.raises(RunInterrupted, match="stopped by SIGINT after step 3 of 3, which is saved"):
+        train(make_config(), tmp_path / "run")
 
 
 @pytest.mark.parametrize(("saved", "named"), [(0, "none"), (2, "2")])

@@ -96,7 +96,8 @@ def test_a_callback_of_ones_own_sees_the_scores(run: SimpleNamespace) -> None:
         assert (f"{logs['val_miou']:.6g}" if "val_miou" in logs else "") == row["val_miou"]
 
 
-def test_a_callback_of_ones_own_may_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_callback_of_ones_own_may_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which goes on with --resume, and until it ends again has no result."""
     fits = []
 
     def fit(*_: Any, **named: Any) -> None:
@@ -107,10 +108,15 @@ def test_a_callback_of_ones_own_may_end_the_run(monkeypatch: pytest.MonkeyPatch)
     model = SimpleNamespace(fit=fit)
     saver = SimpleNamespace(step=0, total_steps=9, restore=lambda _: None, disk_errors=nullcontext)
     monkeypatch.setattr("fornet_keras.training.train.fit_input", lambda *_: None)
-    batches, goes_on = SimpleNamespace(steps_per_epoch=3), SimpleNamespace(out_of_patience=False)
+    batches, goes_on = (
+        SimpleNamespace(steps_per_epoch=3),
+        SimpleNamespace(out_of_patience=False, folder=tmp_path),
+    )
+    (tmp_path / "result.json").touch()
     config = SimpleNamespace(training=SimpleNamespace(workers=1, epochs=3))
     _fit(model, config, batches, [], goes_on, saver)
     assert fits == [[]]
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.backend
