@@ -85,8 +85,8 @@ def train(
         TrainingError: the loss became NaN or infinite, a checkpoint could not be written, none of the run's
             is whole, or a callback ended it before its first validation.
         TypeError: `config` is something else, such as the name of one.
-        RunInterrupted: Ctrl-C or SIGTERM; the run is saved, in a validation what its last checkpoint has,
-            and can be resumed.
+        RunInterrupted: Ctrl-C, SIGTERM or a closed terminal; the run is saved, in a validation what its last
+            checkpoint has, and can be resumed.
 
     Example, with Weights & Biases:
         wandb.init(project="city", config=config.by_key())

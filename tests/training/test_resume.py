@@ -30,6 +30,7 @@ from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.training.accelerator import dtype_policy
 from fornet_keras.training.checkpoint import Checkpoint, _read, newest
+from fornet_keras.training.checkpointing import SIGNALS
 from fornet_keras.training.devices import Processes
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.report import save_pictures
@@ -349,15 +350,22 @@ real_processes = pytest.mark.skipif(
 )
 
 
-def start(whole: SimpleNamespace, folder: Path) -> subprocess.Popen[str]:
+def hear() -> None:
+    """Also where the tests run in the background, and ignore what the run would be told to ignore."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def start(whole: SimpleNamespace, folder: Path, errors: int = subprocess.PIPE) -> subprocess.Popen[str]:
     """The command line's `train --resume`, as a user starts it."""
     command = [sys.executable, "cli.py", "train", "--config", str(whole.folder / "config.yaml"), "--resume"]
     return subprocess.Popen(
         [*command, "--output", str(folder)],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         text=True,
+        preexec_fn=hear,
     )
 
 
@@ -399,3 +407,18 @@ def test_a_process_that_is_asked_to_stop(
         pytest.fail("the run ended before it heard the signal")
     assert process.returncode == code
     assert_stopped(folder, errors, number, whole.folder)
+
+
+@pytest.mark.backend
+@real_processes
+def test_a_process_whose_terminal_closes(train: Train, whole: SimpleNamespace, tmp_path: Path) -> None:
+    """What it still says goes nowhere, and keeps nothing from being saved."""
+    folder = tmp_path / "run"
+    terminal, its_end = os.openpty()
+    with start(whole, folder, its_end) as process:
+        os.close(its_end)
+        wait_for_step(folder, 1, process)
+        os.close(terminal)
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == 143
+    assert_same_state(last(folder), whole.folder)

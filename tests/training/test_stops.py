@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -114,12 +115,12 @@ def test_a_signal_while_the_best_model_is_scored_is_heard(
         callbacks[-1].step = callbacks[-1].saved_step = 3
 
     def score_best(validation: Validation) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
         validation.on_image(1, 2)
 
     fitted(end)
     monkeypatch.setattr(Validation, "score_best", score_best)
-    with pytest.raises(RunInterrupted, match="stopped by SIGINT after step 3 of 3, which is saved"):
+    with pytest.raises(RunInterrupted, match="stopped by SIGTERM after step 3 of 3, which is saved"):
         train(make_config(), tmp_path / "run")
 
 
@@ -147,6 +148,28 @@ def test_a_signal_while_a_run_validates_is_heard_at_the_next_image(
         train(make_config(), tmp_path / "run", Console(file=io.StringIO()))
     assert "SIGTERM: stopping after this step or image; a second one stops at once" in capfd.readouterr().err
     assert (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals send nothing there")
+def test_a_terminal_that_closes_says_so_more_than_once(tmp_path: Path) -> None:
+    saver = Checkpointing(tmp_path, TrainingConfig(epochs=1, batch_size=1), 100, parts={})
+    with saver.listening(Console(quiet=True)):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGHUP)
+        with pytest.raises(RunInterrupted, match="stopped by SIGHUP after step 0 of 100, which is saved"):
+            saver.stop_if_asked()
+
+
+def test_a_signal_that_the_caller_ignores_stays_ignored(tmp_path: Path) -> None:
+    saver = Checkpointing(tmp_path, TrainingConfig(epochs=1, batch_size=1), 100, parts={})
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with saver.listening(Console(quiet=True)):
+            signal.raise_signal(signal.SIGINT)
+            saver.stop_if_asked()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_run_is_saved_every_so_many_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
