@@ -76,7 +76,7 @@ def train(
         The result that is also written to `result.json`, and the `Scores` of the best model.
 
     Raises:
-        ConfigError: no data folder is given, or one that is not UTF-8, the run folder is in use, of another
+        ConfigError: no data folder is given, a path is not UTF-8, the run folder is in use, of another
             run that goes on or of another configuration, its run has learnt from other images or another
             teacher, or with another backend, or Keras' own limits would end it early.
         DataError: the data cannot be used.

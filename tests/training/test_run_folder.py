@@ -32,6 +32,16 @@ def test_paths_mean_the_same_from_anywhere(make_config: MakeConfig, monkeypatch:
     assert (found.model.weights, found.loss.teacher) == ("/runs/first", str(SHIPPED / "fornet_s_camvid"))
 
 
+@pytest.mark.parametrize("section", [{"data": {"cache": "here"}}, {"loss": {"teacher": "here"}}])
+def test_a_path_that_a_configuration_cannot_have(
+    section: dict[str, Any], make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "\udcff").mkdir()
+    monkeypatch.chdir(tmp_path / "\udcff")
+    with pytest.raises(ConfigError, match=r"/\\udcff/here: its name is not UTF-8, .* name a link to it$"):
+        with_absolute_paths(make_config(**section))
+
+
 def test_what_may_not_go_stays_when_a_run_folder_is_cleared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
