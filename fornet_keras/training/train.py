@@ -162,7 +162,9 @@ def _train(
             synchronize(model, processes)
             own = [StopOnNaN(batches), validation, log, line]
             _fit(model, config, batches, [*own, *callbacks, saver], validation, saver)
-            _say_who_ended(training, validation, saver, console)
+            if saver.step < saver.total_steps:
+                _require_scored(validation, saver)
+                _say_who_ended(training, validation, saver, console)
         if ended and saver.step > ended["steps"]:
             ended = None  # a callback had ended it, and it went on
         if training.selector_epochs and not ended:
@@ -221,16 +223,17 @@ def _fit(
             return
 
 
-def _say_who_ended(
-    training: TrainingConfig, validation: Validation, saver: Checkpointing, console: Console
-) -> None:
-    if saver.step == saver.total_steps:
-        return
+def _require_scored(validation: Validation, saver: Checkpointing) -> None:
     if not validation.best_epoch:
         raise TrainingError(
             f"a callback ended the run after step {saver.step}, before its first validation; expected one; "
             "set a smaller training.validate_every, or go on with --resume"
         )
+
+
+def _say_who_ended(
+    training: TrainingConfig, validation: Validation, saver: Checkpointing, console: Console
+) -> None:
     epoch = -(-saver.step // saver.steps_per_epoch)
     patience = f"no better mIoU in {training.patience} validations (training.patience)"
     why = patience if validation.out_of_patience else "a callback asked for it"

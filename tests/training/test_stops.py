@@ -42,7 +42,7 @@ def fitted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fit], None]:
 
     def instead(fit: Fit) -> None:
         model = SimpleNamespace(fit=lambda x, callbacks, **_: fit(callbacks))
-        model.count_params, model.stop_training = lambda: 0, False
+        model.count_params, model.stop_training = lambda: 0, True
         monkeypatch.setattr(f"{module}.build_model", lambda *_: model)
         monkeypatch.setattr(f"{module}.compile_model", lambda *_: None)
 
@@ -225,16 +225,27 @@ def test_a_disk_that_is_full_while_a_model_is_written(
 
 def test_a_run_that_stops_early_says_why() -> None:
     training = TrainingConfig(epochs=100, batch_size=1, patience=3)
-    for step, patience, why in (
-        (36, True, "no better mIoU in 3 validations (training.patience)"),
-        (36, False, "a callback asked for it"),
-        (300, False, None),
+    for patience, why in (
+        (True, "no better mIoU in 3 validations (training.patience)"),
+        (False, "a callback asked for it"),
     ):
         console = Console(file=io.StringIO(), width=200)
         validation = SimpleNamespace(best_epoch=9, out_of_patience=patience)
-        saver = SimpleNamespace(step=step, total_steps=300, steps_per_epoch=3)
+        saver = SimpleNamespace(step=36, steps_per_epoch=3)
         _say_who_ended(training, validation, saver, console)
-        assert console.file.getvalue() == (f"stopped after epoch 12 of 100: {why}\n" if why else "")
+        assert console.file.getvalue() == f"stopped after epoch 12 of 100: {why}\n"
+
+
+def test_a_run_that_a_callback_ends_before_it_was_validated(
+    train: Train, make_config: MakeConfig, fitted: Callable[[Fit], None], tmp_path: Path
+) -> None:
+    def end(callbacks: list[Any]) -> None:
+        callbacks[-1].step = callbacks[-1].total_steps - 1
+
+    fitted(end)
+    message = "a callback ended the run after step 5, before its first validation; .* training.validate_every"
+    with pytest.raises(TrainingError, match=message):
+        train(make_config(training={"epochs": 2, "validate_every": 2}), tmp_path / "run")
 
 
 def test_the_best_model_stays_and_patience_ends_the_run(
