@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
-import numpy as np
 from rich.console import Console
 
-from fornet_keras.atomic import last_complete, remove_unfinished, write_text
+from fornet_keras.atomic import last_complete, remove_unfinished
 from fornet_keras.config import Config, TrainingConfig
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.errors import RunInterrupted, TrainingError
@@ -28,12 +24,13 @@ from fornet_keras.training.accelerator import announce_device
 from fornet_keras.training.build import make_model
 from fornet_keras.training.checkpoint import Checkpoint
 from fornet_keras.training.checkpointing import Checkpointing, Stateful, find_checkpoint
+from fornet_keras.training.conclude import conclude
 from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.fit_selector import fit_selector_of_best
 from fornet_keras.training.open_data import open_data, open_decoded
 from fornet_keras.training.progress import ProgressLine
-from fornet_keras.training.report import save_first_batches, save_pictures
+from fornet_keras.training.report import save_first_batches
 from fornet_keras.training.run_folder import (
     RESULT,
     check_run_folder,
@@ -48,7 +45,6 @@ from fornet_keras.training.run_log import RunLog
 from fornet_keras.training.schedule import require_all_steps, schedule_notes
 from fornet_keras.training.teacher import TeacherState
 from fornet_keras.training.validation import Validation
-from fornet_keras.version import __version__
 
 
 def train(
@@ -173,7 +169,7 @@ def _train(
             if ended:
                 console.print("the run had ended: its best model is scored once more", highlight=False)
                 return ended, validation.score_best()
-            return _conclude(output, device, validation, log, saver, model.count_params())
+            return conclude(output, device, validation, log, saver, model.count_params())
 
 
 @contextmanager
@@ -238,46 +234,3 @@ def _say_who_ended(
     patience = f"no better mIoU in {training.patience} validations (training.patience)"
     why = patience if validation.out_of_patience else "a callback asked for it"
     console.print(f"stopped after epoch {epoch} of {training.epochs}: {why}", highlight=False)
-
-
-def run_versions() -> dict[str, str]:
-    """Of what computes here: name → version."""
-    backend = keras.backend.backend()
-    return {
-        "fornet_keras": __version__,
-        "python": platform.python_version(),
-        "keras": keras.__version__,
-        backend: import_module(backend).__version__,
-        "numpy": np.__version__,
-    }
-
-
-def _conclude(
-    output: Path,
-    device: str,
-    validation: Validation,
-    log: RunLog,
-    saver: Checkpointing,
-    parameters: int,
-) -> tuple[dict[str, Any], Scores]:
-    """Score the best model; write the pictures of the run and its result."""
-    scores = validation.score_best()
-    table = validation.dataset.table
-    save_pictures(output / "pictures", table, log.rows, scores, validation.pictures)
-    result = {
-        "backend": keras.backend.backend(),
-        "device": device,
-        "versions": run_versions(),
-        "epochs": len(log.rows),
-        "steps": saver.step,
-        "selector_epochs": validation.training.selector_epochs,
-        "stopped_early": saver.step < saver.total_steps,
-        "best_miou": scores.matrix.miou,
-        "best_epoch": validation.best_epoch,
-        "seconds": saver.seconds,
-        "model": str(output / "best"),
-        "parameters": parameters,
-        "val": scores.as_json(),
-    }
-    write_text(output / RESULT, json.dumps(result, indent=2) + "\n")
-    return result, scores

@@ -120,7 +120,7 @@ def test_resumed_after_any_step(
     step: int, train: Train, whole: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the last step; in `make test-faults` at others too. With the charts of what it remembers."""
-    monkeypatch.setattr("fornet_keras.training.train.save_pictures", save_pictures)
+    monkeypatch.setattr("fornet_keras.training.conclude.save_pictures", save_pictures)
     cut_off(whole.folder, tmp_path / "run", step)
     shown = Console(file=io.StringIO(), force_terminal=True, width=200)
     train(whole.config, tmp_path / "run", shown, resume=True)
