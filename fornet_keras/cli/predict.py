@@ -29,9 +29,9 @@ from fornet_keras.cli.screen import tracking
 from fornet_keras.cli.views import Look, look_options, open_artifact
 from fornet_keras.prediction.folder import FolderPrediction, Outcome
 from fornet_keras.prediction.inputs import Input, find_inputs
+from fornet_keras.prediction.outputs import recorded_settings
 from fornet_keras.prediction.protocol import Predicts
 from fornet_keras.prediction.ray_engine import predict_with_ray
-from fornet_keras.prediction.record import recorded_settings
 from fornet_keras.prediction.video import first_size
 from fornet_keras.shipped import shown
 
