@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +30,36 @@ Sources = dict[str, list[Any]]
 """Name of an image's outputs, or a video's whole output → path, size and time of change of the input."""
 
 
-def is_output(path: Path, output: Path, named: Path) -> bool:
-    """Whether a file was written by an earlier run, and is no input.
+def output_test(output: Path) -> Callable[[Path, Path], bool]:
+    """A test whether an earlier run wrote a file, as a record says: it is no input. Each record is read once.
 
     Args:
-        path: the file.
         output: folder of the outputs, also those of this run.
-        named: the folder that a user named, in which the file was found: runs wrote into folders there too.
+
+    Returns:
+        A function of the file, and of the folder that a user named, in which it was found: runs wrote into
+        folders there too.
     """
-    if not (path.name in (LEGEND, SETTINGS, SOURCES) or path.name.endswith(NAME_ENDINGS)):
-        return False
-    folders = (folder for folder in path.parents if folder.is_relative_to(named))
-    return path.resolve().is_relative_to(output.resolve()) or any(map(_has_record, folders))
+    real = cache(Path.resolve)
 
+    @cache
+    def written(folder: Path) -> set[str]:
+        try:
+            keys = recorded_sources(folder)
+        except DataError:
+            keys = {}  # another program's
+        names = {name for key in keys for name in output_names(key)}
+        return names | {LEGEND, SETTINGS, SOURCES} if names else names
 
-def _has_record(folder: Path) -> bool:
-    return (folder / SETTINGS).is_file() and (folder / SOURCES).is_file()
+    def is_output(path: Path, named: Path) -> bool:
+        if not (path.name in (LEGEND, SETTINGS, SOURCES) or path.name.endswith(NAME_ENDINGS)):
+            return False
+        places = [(folder, path) for folder in path.parents if folder.is_relative_to(named)]
+        place = real(path.parent) / path.name
+        places += [(real(output), place)] if place.is_relative_to(real(output)) else []
+        return any(str(file.relative_to(folder)) in written(folder) for folder, file in places)
+
+    return is_output
 
 
 def output_names(key: str) -> list[str]:
@@ -77,7 +93,7 @@ def _key(folder: Path, name: str, source: list[Any]) -> str:
     """Videos were once recorded by their names alone, as images are."""
     own = name.endswith(VIDEO_ENDING) or Path(str(source[0])).suffix.lower() in SUFFIXES
     video = f"{name}{VIDEO_ENDING}"
-    return name if own or not (folder / video).exists() else video
+    return name if own or not os.path.exists(folder / video) else video
 
 
 def _read(path: Path, is_ours: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
