@@ -114,6 +114,8 @@ def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
 
 
 def _expand(argument: str, is_output: Callable[[Path, Path], bool]) -> Iterator[_Found]:
+    if not argument:  # which would be the working folder
+        raise DataError("INPUT is empty; expected a path; look whether a variable in its place is set")
     path = Path(os.path.expanduser(argument))
     if argument.startswith("@") and not path.exists():
         path = Path(os.path.expanduser(argument[1:]))

@@ -204,6 +204,7 @@ def test_videos_are_told_by_their_ending(here: Path) -> None:
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
+        ("", "^INPUT is empty; expected a path; look whether a variable in its place is set$"),
         ("nowhere.png", "nowhere.png: no such file or folder"),
         ("no*.png", r"no\*.png: no file matches; expected images, videos or folders; check the spelling"),
         ("empty", "empty: no image or video in it; expected .png, .jpg, "),
