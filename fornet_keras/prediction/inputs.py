@@ -27,7 +27,7 @@ ENDINGS = (*SUFFIXES, *VIDEO_SUFFIXES)
 OTHER_SUFFIXES = (".tif", ".tiff", ".gif", ".jfif", ".heic", ".heif", ".avif")
 """Pictures that cannot be read: in a folder they are inputs that fail, or nobody would miss them."""
 
-CAMERA = re.compile(r"camera:(\d+)")
+CAMERA = re.compile(r"camera:(\d{1,4})")
 """What names a camera: its number, from 0."""
 
 STREAM = re.compile(r"(?:rtsps?|https?)://(?:[^?#]*@)?(.+)", re.IGNORECASE)

@@ -206,6 +206,7 @@ def test_videos_are_told_by_their_ending(here: Path) -> None:
     [
         ("", "^INPUT is empty; expected a path; look whether a variable in its place is set$"),
         ("nowhere.png", "nowhere.png: no such file or folder"),
+        ("camera:4000000000", "camera:4000000000: no such file or folder"),
         ("no*.png", r"no\*.png: no file matches; expected images, videos or folders; check the spelling"),
         ("empty", "empty: no image or video in it; expected .png, .jpg, "),
         ("@list.txt", "list.txt: names no file; expected one path a line"),
