@@ -30,8 +30,8 @@ OTHER_SUFFIXES = (".tif", ".tiff", ".gif", ".jfif", ".heic", ".heif", ".avif")
 CAMERA = re.compile(r"camera:(\d{1,4})")
 """What names a camera: its number, from 0."""
 
-STREAM = re.compile(r"(?:rtsps?|https?)://(?:[^?#]*@)?(.+)", re.IGNORECASE)
-"""What names a stream; its name and password, before the `@`, are shown and recorded nowhere."""
+STREAM = re.compile(r"(?:rtsps?|https?)://(?:.*@)?(.+)", re.IGNORECASE)
+"""What names a stream; name and password, all before the last `@`, are shown and recorded nowhere."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,12 @@ def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
     for argument in arguments:
         for entry in _expand(argument, is_output):
             # Not of `absolute`: `//a` is `/a`, but for the shares of Windows.
-            found.setdefault(Path(entry.absolute.drive, entry.whole), entry)
+            first = found.setdefault(Path(entry.absolute.drive, entry.whole), entry)
+            if first.source != entry.source:
+                raise DataError(
+                    f"{entry.path}: two INPUTs are called so; expected names that differ after the last '@'; "
+                    "predict them into folders of their own"
+                )
     if not found:
         raise DataError(
             f"{arguments[0]}: is of an earlier prediction into {output}; expected images, videos or folders; "

@@ -196,6 +196,18 @@ def test_streams_are_called_what_their_addresses_are_without_passwords(here: Pat
     }
 
 
+@pytest.mark.parametrize("secret", ["u:pa#ss", "u:p?ss", "u:p@ss", "u:p/ss", "u", "u:p#s?s/@"])
+def test_no_part_of_a_streams_password_is_shown(here: Path, secret: str) -> None:
+    assert names(f"rtsp://{secret}@cam/1") == {"cam/1": "stream_cam_1"}
+
+
+def test_streams_that_differ_in_what_is_hidden_alone_are_not_one(here: Path) -> None:
+    camera = "http://one/x?mail=a@b"
+    assert names(camera, camera) == {"b": "stream_b"}
+    with pytest.raises(DataError, match="^b: two INPUTs are called so; .*into folders of their own"):
+        names(camera, "http://two/x?mail=a@b")
+
+
 def test_videos_are_told_by_their_ending(here: Path) -> None:
     touch("in/a.MP4", "in/b.png", "in/c.mkv", "in/d.webm", "in/e.m4v", "in/f.MTS")
     assert [entry.is_video for entry in find_inputs(["in"], Path("out"))] == [True, False] + [True] * 4
