@@ -28,7 +28,9 @@ def test_a_second_recording_is_not_taken_for_one_that_is_there(predict: Predicto
     assert "gives no frame" in str(failed.error)
     (tmp_path / "camera_7_overlay.mp4").touch()
     (failed,) = FolderPrediction(predict, TABLE, tmp_path)(camera)
-    assert re.fullmatch("camera:7: .*overlay.mp4 is there already; move it away or .*", str(failed.error))
+    assert re.fullmatch(
+        "camera:7: .*overlay.mp4 is there already; replace it with --overwrite, or .*", str(failed.error)
+    )
 
 
 def test_runs_into_one_folder_at_once_record_all_their_sources(
