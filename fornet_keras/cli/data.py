@@ -67,7 +67,8 @@ def check(
     _show(reports)
     if not split:
         crop_note = reports[0].crop_note(config.augment.crop, config.data.short_side)
-        for note in filter(None, (crop_note, shared_note(config.data, *datasets))):
+        side_note = reports[0].side_note(config.data.short_side)
+        for note in filter(None, (crop_note, side_note, shared_note(config.data, *datasets))):
             click.echo(note)
     for alone in filter(None, (alone_note(dataset, config.data.format) for dataset in datasets)):
         click.echo(alone)

@@ -106,11 +106,29 @@ class ScanReport:
         fix = "; set augment.crop to at most their size" if min(height, width) >= MIN_CROP else ""
         return f"{images} smaller than {crops}: what is beyond them is padding{fix}"
 
+    def learnt_side(self, short_side: int | None) -> int | None:
+        """The shorter side that a model learns at: `data.short_side`, or less where no image has it."""
+        if short_side is None:
+            return None
+        sides = (min(height, width) for height, width, _ in self.sizes)
+        return min(short_side, max(sides, default=short_side))
+
+    def side_note(self, short_side: int | None) -> str | None:
+        """A line where a model learns at less than `data.short_side`: images are not enlarged."""
+        learnt = self.learnt_side(short_side)
+        if learnt == short_side:
+            return None
+        return (
+            f"note: no image of '{self.split}' is as large as data.short_side, {short_side}: the model "
+            f"learns at a shorter side of {learnt} pixels, and larger images are brought down to that "
+            "wherever it is used"
+        )
+
     def sizes_note(self, short_side: int | None, most: int) -> str | None:
         """A line where images have more sizes than a backend keeps compiled.
 
         Args:
-            short_side: `data.short_side`, to which larger images are brought down first.
+            short_side: of the model, to which larger images are brought down first.
             most: sizes that are kept, of images as they are and of those brought down.
         """
         kinds = predicted_sizes(((height, width) for height, width, _ in self.sizes), short_side)

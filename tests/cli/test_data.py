@@ -225,6 +225,8 @@ def test_small_images_are_noted(run: Run, config: Path, data: Path) -> None:
     config.write_text(config.read_text().replace("[64, 96]", "[128, 96]"))
     result = run("data", "check", "--config", config, "--data", data)
     assert "images of 64x96 are smaller than augment.crop" in result.stdout
+    result = run("data", "check", "--config", config, "--data", data, "--set", "data.short_side=360")
+    assert "as large as data.short_side, 360: the model learns at a shorter side of 64" in result.stdout
 
 
 @pytest.mark.parametrize(
