@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from fornet_keras.atomic import write_text
 from fornet_keras.config.data import MIN_CROP
+from fornet_keras.data.describe import DRAFT_NAME
+from fornet_keras.data.description import DESCRIPTION_FILE
 from fornet_keras.data.sizes import predicted_sizes, shrunk_size
 from fornet_keras.errors import DataError, listed, one_line
 
@@ -138,6 +141,16 @@ class ScanReport:
         return (
             f"note: '{self.split}' has images of {compiled} sizes, each compiled for in every validation; "
             f"up to {most} would be once; crop them to fewer, or raise training.validate_every"
+        )
+
+    def names_note(self) -> str | None:
+        """A line where classes still have the names of a draft, by which no model's weights know them."""
+        drafted = [name for name in self.classes if re.fullmatch(DRAFT_NAME, name)]
+        if not drafted:
+            return None
+        return (
+            f"note: {_count(len(drafted), 'class name')} of a draft, {listed(drafted, 3)}; name the classes "
+            f"in {DESCRIPTION_FILE}: a model keeps the names, and model.weights know classes by theirs"
         )
 
     def turned_note(self) -> str | None:
