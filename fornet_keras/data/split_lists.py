@@ -46,9 +46,10 @@ def split_off(root: Path, share: float) -> dict[str, int]:
     train_list, val_list = (root / _LISTS.replace("{split}", split) for split in ("train", "val"))
     for path in (train_list, val_list):
         if path.exists():
+            take = f', or write lists: "{_LISTS}" into {DESCRIPTION_FILE} to take it'
             raise DataError(
-                f"{path}: exists already; expected none; remove it to split anew, or write "
-                f'lists: "{_LISTS}" into {DESCRIPTION_FILE} to take it'
+                f"{path}: exists already; expected none; remove {train_list.name} and {val_list.name} to "
+                f"split anew{'' if description.lists == _LISTS else take}"
             )
     split, samples = _only_split(root, description)
     labelled = sorted((sample for sample in samples if sample.label), key=_in_order)

@@ -147,6 +147,17 @@ def test_flat_folders_that_a_person_described(tmp_path: Path, images: str) -> No
     assert (tmp_path / "dataset.yaml").read_text().startswith(CLASSES + 'label_name: "{stem}_seg.png"\n')
 
 
+def test_split_once_more(tmp_path: Path) -> None:
+    write(tmp_path, "images", "labels", 4)
+    write_draft(tmp_path)
+    split_off(tmp_path, 0.25)
+    with pytest.raises(DataError, match=r"train\.txt: .*; remove train\.txt and val\.txt to split anew$"):
+        split_off(tmp_path, 0.5)
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.txt").unlink()
+    assert split_off(tmp_path, 0.5) == {"train": 2, "val": 2, "unlabelled": 0}
+
+
 def test_lists_of_ones_own_need_the_split_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "dataset.yaml").write_text(f"{CLASSES}images: rgb\nlabels: ann\nlists: all.txt\n")
     with pytest.raises(DataError, match="lists: must be a relative path that contains {split} once"):
@@ -163,9 +174,10 @@ def test_what_cannot_be_split(tmp_path: Path) -> None:
         split_off(tmp_path, 0.5)
     description.write_text(CLASSES)
     (tmp_path / "val.txt").write_text("mine")
-    with pytest.raises(
-        DataError, match="val.txt: exists already; expected none; remove it to split anew, or"
-    ):
+    message = (
+        "val.txt: exists already; expected none; remove train.txt and val.txt to split anew, or write lists"
+    )
+    with pytest.raises(DataError, match=message):
         split_off(tmp_path, 0.5)
     (tmp_path / "val.txt").unlink()
     shutil.copytree(tmp_path / "images/day", tmp_path / "images/night")
