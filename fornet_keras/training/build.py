@@ -62,8 +62,8 @@ def build_model(config: Config, num_classes: int, begins: bool = True) -> FoRNet
     Args:
         config: a `Config`.
         num_classes: classes of the data.
-        begins: False for a network whose weights are of no use or come later: EfficientNet-Lite0's package
-            need not be there. A library's preset must: it says what to build.
+        begins: False for a network whose weights are of no use or come later, as those of `model.weights` do:
+            EfficientNet-Lite0's package need not be there. A library's preset must: it says what to build.
 
     Raises:
         ModelError: the backbone cannot be read, or the network is larger than can be saved.
@@ -75,7 +75,8 @@ def build_model(config: Config, num_classes: int, begins: bool = True) -> FoRNet
     own = _given(options, ("widths", "depths", "stem_filters", "stem_depth"))
     if options.backbone and own:
         raise ModelError(f"model.{next(iter(own))} sizes the preset's own backbone; leave model.backbone out")
-    arguments["backbone"] = _open_backbone(options.backbone, begins) if options.backbone else own
+    own_weights = begins and not options.weights
+    arguments["backbone"] = _open_backbone(options.backbone, own_weights) if options.backbone else own
     model = FoRNet.from_preset(options.preset, num_classes, **arguments)
     require_savable(model)
     model.backbone.trainable = not options.freeze_backbone
@@ -87,10 +88,10 @@ def _given(options: ModelConfig, names: Iterable[str]) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
-def _open_backbone(name: str, begins: bool) -> keras.Model:
+def _open_backbone(name: str, own_weights: bool) -> keras.Model:
     """A backbone with the weights that it was trained to elsewhere, where a network begins with them."""
     if name == "efficientnet_lite0":
-        return imagenet_efficientnet_lite0() if begins else EfficientNetLite0(name="backbone")
+        return imagenet_efficientnet_lite0() if own_weights else EfficientNetLite0(name="backbone")
     library, _, preset = name.partition(":")
     return open_library_backbone(library, os.path.expanduser(preset))
 

@@ -28,7 +28,7 @@ from fornet_keras.training.conclude import conclude
 from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.fit_selector import fit_selector_of_best
-from fornet_keras.training.open_data import open_data, open_decoded
+from fornet_keras.training.open_data import at_learnt_side, open_data, open_decoded
 from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.report import save_first_batches
 from fornet_keras.training.run_folder import (
@@ -119,7 +119,7 @@ def _train(
     """Train in this process, alone or with others."""
     require_all_steps()
     training = config.training
-    train_set, val_set, pixels = open_data(config, console)
+    train_set, val_set, report = open_data(config, console)
     decoded = open_decoded(train_set, config, console)
     resumed = find_resumed(console)
     remove_unfinished(output)
@@ -154,7 +154,8 @@ def _train(
         with saver.listening(console), on_devices(training.devices, training.batch_size, processes):
             save_first_batches(pictures / "first_batches.png", batches)
             device = announce_device(max(training.devices, processes.count), console)
-            model = make_model(config, batches, pixels, console, not resumed)
+            learnt = at_learnt_side(config, report)
+            model = make_model(learnt, batches, report.pixels, console, not resumed)
             synchronize(model, processes)
             own = [StopOnNaN(batches), validation, log, line]
             _fit(model, config, batches, [*own, *callbacks, saver], validation, saver)

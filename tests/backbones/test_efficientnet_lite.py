@@ -44,7 +44,7 @@ def test_strides_and_widths() -> None:
         "stride_4": (1, 16, 24, 24),
         "stride_8": (1, 8, 12, 40),
         "stride_16": (1, 4, 6, 112),
-        "stride_32": (1, 2, 3, 320),
+        "stride_32": (1, 2, 3, 192),
     }
     twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(backbone))
     assert [w.shape for w in twin.weights] == [w.shape for w in backbone.weights]
@@ -68,7 +68,7 @@ def test_same_features_as_in_pytorch() -> None:
     reference.eval()
     pixels = photo(224, 320)
     found = {}
-    for stride, block in ((4, 2), (8, 4), (16, 10), (32, 15)):
+    for stride, block in ((4, 2), (8, 4), (16, 10), (32, 11)):
 
         def keep(module: object, inputs: object, output: object, name: str = f"stride_{stride}") -> None:
             found[name] = output.cpu().numpy().transpose(0, 2, 3, 1)  # type: ignore[attr-defined]

