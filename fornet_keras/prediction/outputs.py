@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 from fornet_keras.bounded_text import read_text
 from fornet_keras.data.file_list import MAX_BYTES
-from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import DataError
 
 KINDS = ("labels", "overlay", "importance")
@@ -20,6 +18,9 @@ KINDS = ("labels", "overlay", "importance")
 VIDEO_ENDING = "_overlay.mp4"
 """Of the one file that is written of a video."""
 
+VIDEO_MARK = "/"
+"""What ends a video's name in the record, and no image's: that may be `x_overlay.mp4`."""
+
 NAME_ENDINGS = (*(f"_{kind}.png" for kind in KINDS), VIDEO_ENDING)
 
 LEGEND = "legend.png"
@@ -27,7 +28,7 @@ SETTINGS = "settings.json"
 SOURCES = "sources.json"
 
 Sources = dict[str, list[Any]]
-"""Name of an image's outputs, or a video's whole output → path, size and time of change of the input."""
+"""Name of an input's outputs, of a video's with the mark → path, size and time of change of the input."""
 
 
 def output_test(output: Path) -> Callable[[Path, Path], bool]:
@@ -63,8 +64,10 @@ def output_test(output: Path) -> Callable[[Path, Path], bool]:
 
 
 def output_names(key: str) -> list[str]:
-    """What a key of the recorded sources may stand for."""
-    return [key] if key.endswith(VIDEO_ENDING) else [f"{key}_{kind}.png" for kind in KINDS]
+    """What a name in the recorded sources stands for."""
+    if key.endswith(VIDEO_MARK):
+        return [key.removesuffix(VIDEO_MARK) + VIDEO_ENDING]
+    return [f"{key}_{kind}.png" for kind in KINDS]
 
 
 def recorded_settings(folder: Path) -> dict[str, Any]:
@@ -82,18 +85,10 @@ def recorded_sources(folder: Path) -> Sources:
     Raises:
         DataError: the file is another program's.
     """
-    found = _read(
+    return _read(
         folder / SOURCES,
         lambda found: all(isinstance(source, list) and len(source) == 3 for source in found.values()),
     )
-    return {_key(folder, name, source): source for name, source in found.items()}
-
-
-def _key(folder: Path, name: str, source: list[Any]) -> str:
-    """Videos were once recorded by their names alone, as images are."""
-    own = name.endswith(VIDEO_ENDING) or Path(str(source[0])).suffix.lower() in SUFFIXES
-    video = f"{name}{VIDEO_ENDING}"
-    return name if own or not os.path.exists(folder / video) else video
 
 
 def _read(path: Path, is_ours: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from fornet_keras.prediction.outputs import (
     SETTINGS,
     SOURCES,
     VIDEO_ENDING,
+    VIDEO_MARK,
     Sources,
     output_names,
     recorded_settings,
@@ -48,7 +49,7 @@ class FolderRecord:
     def files(self, entry: Input, kinds: Sequence[str] | None = None) -> dict[str, Path]:
         """Kind of output → file; of a video there is the overlay alone."""
         if entry.is_video:
-            return {"overlay": self.folder / _key(entry)}
+            return {"overlay": self.folder / f"{entry.name}{VIDEO_ENDING}"}
         return {kind: self.folder / f"{entry.name}_{kind}.png" for kind in kinds or self.kinds}
 
     def update(self, inputs: Sequence[Input], settings: Mapping[str, Any]) -> None:
@@ -123,7 +124,7 @@ class FolderRecord:
 
 def _key(entry: Input) -> str:
     """What an input is recorded by: a video and an image of one name have outputs of their own."""
-    return f"{entry.name}{VIDEO_ENDING}" if entry.is_video else str(entry.name)
+    return f"{entry.name}{VIDEO_MARK}" if entry.is_video else str(entry.name)
 
 
 def _difference(before: Mapping[str, Any], settings: Mapping[str, Any]) -> str:

@@ -126,7 +126,7 @@ def test_outputs_of_a_run_into_another_folder_are_no_inputs(here: Path) -> None:
     """Where nothing records that they are outputs, they are photographs that are called alike."""
     touch("in/a.png", "in/alike/b_labels.png", "in/out1/legend.png", "in/out1/day/a_labels.png")
     touch("in/out1/day/a_overlay.mp4", "in/out1/day/mine_labels.png", "in/out1/c_overlay.mp4")
-    record("in/out1", "day/a", "c_overlay.mp4")
+    record("in/out1", "day/a", "c/")
     alike = {"in/alike/b_labels.png", "in/out1/day/a_overlay.mp4", "in/out1/day/mine_labels.png"}
     for argument in ("in", "in/**", "i*"):
         assert {*names(argument)} == {"in/a.png", *alike}

@@ -193,13 +193,22 @@ def test_a_video_and_an_image_of_one_name_are_told_apart(predict: Predictor, pic
         run(predict, video.rename(video.with_name("b.mp4")), overwrite=True)
 
 
-def test_a_video_recorded_by_its_name_alone(predict: Predictor, picture: Path) -> None:
-    """As before images and videos were told apart."""
-    video, output = write_trimmed(picture.with_name("b.mp4"), 3, 0), picture.parent.parent / "out"
-    for path in (picture, video):
-        run(predict, path)
-    record = json.loads((output / "sources.json").read_text())
-    assert set(record) == {"a", "b_overlay.mp4"}
-    (output / "sources.json").write_text(json.dumps({"a": record["a"], "b": record["b_overlay.mp4"]}))
-    assert run(predict, video)[0].status == "kept"
-    assert json.loads((output / "sources.json").read_text()) == record
+def test_an_image_that_cannot_be_read_takes_no_video_over(predict: Predictor, picture: Path) -> None:
+    video = write_trimmed(picture.with_suffix(".mp4"), 3, 0)
+    unreadable = picture.with_suffix(".tif")
+    unreadable.touch()
+    for path, overwrite, status in (
+        (video, False, "written"),
+        (unreadable, True, "failed"),
+        (video, False, "kept"),
+    ):
+        assert run(predict, path, overwrite=overwrite)[0].status == status
+
+
+def test_an_image_that_is_called_like_the_overlay_of_a_video(predict: Predictor, picture: Path) -> None:
+    alike = picture.rename(picture.with_name("x_overlay.mp4.png"))
+    video, output = write_trimmed(picture.with_name("x.mp4"), 3, 0), picture.parent.parent / "out"
+    for path, status in ((alike, "written"), (video, "written"), (alike, "kept"), (video, "kept")):
+        assert run(predict, path)[0].status == status
+    with pytest.raises(DataError, match="is of an earlier prediction into"):
+        find_inputs([str(output / "x_overlay.mp4_labels.png"), str(output / "x_overlay.mp4")], output)
