@@ -30,7 +30,7 @@ OTHER_SUFFIXES = (".tif", ".tiff", ".gif", ".jfif", ".heic", ".heif", ".avif")
 CAMERA = re.compile(r"camera:(\d{1,4})")
 """What names a camera: its number, from 0."""
 
-STREAM = re.compile(r"(?:rtsps?|https?)://(?:.*@)?(.+)", re.IGNORECASE)
+STREAM = re.compile(r"(?:rtsps?|https?)://(?:.*@)?([^@]*)", re.IGNORECASE | re.DOTALL)
 """What names a stream; name and password, all before the last `@`, are shown and recorded nowhere."""
 
 
@@ -105,10 +105,10 @@ def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
         for entry in _expand(argument, is_output):
             # Not of `absolute`: `//a` is `/a`, but for the shares of Windows.
             first = found.setdefault(Path(entry.absolute.drive, entry.whole), entry)
-            if first.source != entry.source:
+            if str(first.source).rstrip("/") != str(entry.source).rstrip("/"):
                 raise DataError(
-                    f"{entry.path}: two INPUTs are called so; expected names that differ after the last '@'; "
-                    "predict them into folders of their own"
+                    f"{entry.path}: two INPUTs have this name; expected one; predict them into folders of "
+                    "their own"
                 )
     if not found:
         raise DataError(
@@ -133,6 +133,11 @@ def _expand(argument: str, is_output: Callable[[Path, Path], bool]) -> Iterator[
         yield _Found(Path(argument), PurePath(f"camera_{camera[1]}"), int(camera[1]))
         return
     if stream := STREAM.fullmatch(argument):
+        if not stream[1].strip("/"):  # all that is there may be a password
+            raise DataError(
+                "an INPUT is a stream's address without a host; expected one such as "
+                "rtsp://NAME:PASSWORD@HOST/PATH; write what comes after the last '@'"
+            )
         yield _Found(Path(stream[1]), PurePath("stream_" + re.sub(r"\W+", "_", stream[1])), argument)
         return
     is_glob = glob.has_magic(argument) and not path.exists()

@@ -196,16 +196,27 @@ def test_streams_are_called_what_their_addresses_are_without_passwords(here: Pat
     }
 
 
-@pytest.mark.parametrize("secret", ["u:pa#ss", "u:p?ss", "u:p@ss", "u:p/ss", "u", "u:p#s?s/@"])
+@pytest.mark.parametrize("secret", ["u:pa#ss", "u:p?ss", "u:p@ss", "u:p/ss", "u", "u:p#s?s/@", "u:\n"])
 def test_no_part_of_a_streams_password_is_shown(here: Path, secret: str) -> None:
     assert names(f"rtsp://{secret}@cam/1") == {"cam/1": "stream_cam_1"}
+
+
+@pytest.mark.parametrize("rest", ["u:secret@", "u:secret@/", "u:sec@ret@//", "u:secret\n@", "", "//"])
+def test_a_stream_without_a_host_is_refused_without_its_password(here: Path, rest: str) -> None:
+    with pytest.raises(DataError, match="^an INPUT is a stream's address without a host; .*PATH") as refused:
+        names(f"rtsp://{rest}")
+    assert "sec" not in str(refused.value)
 
 
 def test_streams_that_differ_in_what_is_hidden_alone_are_not_one(here: Path) -> None:
     camera = "http://one/x?mail=a@b"
     assert names(camera, camera) == {"b": "stream_b"}
-    with pytest.raises(DataError, match="^b: two INPUTs are called so; .*into folders of their own"):
+    with pytest.raises(DataError, match="^b: two INPUTs have this name; .*into folders of their own"):
         names(camera, "http://two/x?mail=a@b")
+
+
+def test_a_slash_at_the_end_makes_no_other_stream(here: Path) -> None:
+    assert names("http://cam/x", "http://cam/x/") == {"cam/x": "stream_cam_x"}
 
 
 def test_videos_are_told_by_their_ending(here: Path) -> None:
