@@ -20,6 +20,9 @@ from fornet_keras.training.validation import Validation
 
 LEARNING_RATE = 2e-3
 
+SELECTOR_EPOCHS = "the Selector's epochs"
+"""What begins anew where a run stops after the others, for its last line."""
+
 
 def fit_selector_of_best(
     config: Config, batches: TrainingBatches, validation: Validation, saver: Checkpointing, line: ProgressLine
@@ -31,15 +34,14 @@ def fit_selector_of_best(
     """
 
     def tell(epoch: int, logs: Any) -> None:
-        epochs = config.training.selector_epochs
-        line.console.print(f"Selector alone, epoch {epoch + 1}/{epochs}", highlight=False)
+        line.say(f"Selector alone, epoch {epoch + 1}/{config.training.selector_epochs}")
 
     callback = keras.callbacks.LambdaCallback(
         on_epoch_end=tell, on_train_batch_end=lambda batch, logs: saver.stop_if_asked()
     )
     best = validation.folder / "best"
     model, table = load_model(best)
-    with saver.listening(line.console, "the Selector's epochs"), saver.disk_errors():
+    with saver.listening(line.console, SELECTOR_EPOCHS), saver.disk_errors():
         before = validation.score(Predictor(model)).error_coverage
         line.show("the Selector alone …")
         fit_selector(model, batches, config, [callback])
@@ -47,10 +49,9 @@ def fit_selector_of_best(
         is_better = after >= before
         if is_better:
             save_model(model, table, best)
-    line.console.print(
+    line.say(
         f"Selector alone: error coverage {after:.3f}, and {before:.3f} before; the "
-        f"{'new' if is_better else 'earlier'} Selector is kept",
-        highlight=False,
+        f"{'new' if is_better else 'earlier'} Selector is kept"
     )
 
 

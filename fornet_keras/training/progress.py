@@ -64,8 +64,12 @@ class ProgressLine(keras.callbacks.Callback):
         if "val_miou" in logs:
             line += f"  val mIoU {logs['val_miou']:.4f} (best {logs['val_best_miou']:.4f})"
             line += f"  error coverage {logs['val_error_coverage']:.2f}"
-        with suppress(OSError):  # the terminal is gone, and what was learnt is not saved yet
-            self.console.print(f"{line}  {seconds:.1f} s", highlight=False)
+        self.say(f"{line}  {seconds:.1f} s")
+
+    def say(self, text: str) -> None:
+        """Print a lasting line; a run that `nohup` began goes on where its terminal is gone."""
+        with suppress(OSError):
+            self.console.print(text, highlight=False)
 
     def close(self) -> None:
         """Take the live line away."""

@@ -27,7 +27,7 @@ from fornet_keras.training.checkpointing import Checkpointing, Stateful, find_ch
 from fornet_keras.training.conclude import conclude
 from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
-from fornet_keras.training.fit_selector import fit_selector_of_best
+from fornet_keras.training.fit_selector import SELECTOR_EPOCHS, fit_selector_of_best
 from fornet_keras.training.open_data import at_learnt_side, open_data, open_decoded
 from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.report import save_first_batches
@@ -161,14 +161,15 @@ def _train(
             _fit(model, config, batches, [*own, *callbacks, saver], validation, saver)
             if saver.step < saver.total_steps:
                 _require_scored(validation, saver)
-                _say_who_ended(training, validation, saver, console)
+                _say_who_ended(training, validation, saver, line)
         if ended and saver.step > ended["steps"]:
             ended = None  # a callback had ended it, and it went on
         if training.selector_epochs and not ended:
             fit_selector_of_best(config, batches, validation, saver, line)
-        with saver.listening(console), saver.disk_errors():
+        begins_anew = SELECTOR_EPOCHS if training.selector_epochs and not ended else ""
+        with saver.listening(console, begins_anew), saver.disk_errors():
             if ended:
-                console.print("the run had ended: its best model is scored once more", highlight=False)
+                line.say("the run had ended: its best model is scored once more")
                 return ended, validation.score_best()
             return conclude(output, device, validation, log, saver, model.count_params())
 
@@ -229,9 +230,9 @@ def _require_scored(validation: Validation, saver: Checkpointing) -> None:
 
 
 def _say_who_ended(
-    training: TrainingConfig, validation: Validation, saver: Checkpointing, console: Console
+    training: TrainingConfig, validation: Validation, saver: Checkpointing, line: ProgressLine
 ) -> None:
     epoch = -(-saver.step // saver.steps_per_epoch)
     patience = f"no better mIoU in {training.patience} validations (training.patience)"
     why = patience if validation.out_of_patience else "a callback asked for it"
-    console.print(f"stopped after epoch {epoch} of {training.epochs}: {why}", highlight=False)
+    line.say(f"stopped after epoch {epoch} of {training.epochs}: {why}")

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fornet_keras.config import TrainingConfig
 from fornet_keras.data.camvid import TABLE as CAMVID
 from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.data.sources import open_split
@@ -24,9 +25,11 @@ from fornet_keras.model_folder import load_model, named_weights, save_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training import fit_selector as module
 from fornet_keras.training.fit_selector import fit_selector
+from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.run_folder import write_config
 from tests.model.tiny import randomize, tiny_model
 from tests.training.test_resume import cut_off
+from tests.training.test_stops import GoneTerminal
 from tests.training.test_train import val_labels
 from tests.untraced import untraced
 
@@ -144,7 +147,7 @@ def test_a_selector_that_is_worse_than_before_is_not_kept(
     )
     saver = SimpleNamespace(listening=lambda *_: nullcontext(), disk_errors=nullcontext)
     said = Console(file=io.StringIO(), width=200)
-    line = SimpleNamespace(show=lambda text: None, console=said)
+    line = ProgressLine(said, TrainingConfig(epochs=1, batch_size=1), 1)
     for after, kept in ((0.4, "earlier"), (0.6, "new")):
         scores = iter([SimpleNamespace(error_coverage=coverage) for coverage in (0.5, after)])
         validation = SimpleNamespace(folder=tmp_path, score=lambda model, scores=scores: next(scores))
@@ -152,6 +155,24 @@ def test_a_selector_that_is_worse_than_before_is_not_kept(
         module.fit_selector_of_best(None, None, validation, saver, line)
         assert (before == (best / "weights.safetensors").read_bytes()) is (kept == "earlier")
         assert said.file.getvalue().endswith(f"{after:.3f}, and 0.500 before; the {kept} Selector is kept\n")
+
+
+def test_the_selectors_epochs_outlive_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_model(randomize(tiny_model(num_classes=11)), CAMVID, tmp_path / "best")
+    ended = []
+
+    def fit(model: keras.Model, batches: None, config: Any, callbacks: list[Any]) -> None:
+        callbacks[0].on_epoch_end(0, {})
+        ended.append(0)
+
+    monkeypatch.setattr(module, "fit_selector", fit)
+    config = SimpleNamespace(training=TrainingConfig(epochs=1, batch_size=1, selector_epochs=1))
+    saver = SimpleNamespace(listening=lambda *_: nullcontext(), disk_errors=nullcontext)
+    scores = SimpleNamespace(error_coverage=0.5)
+    validation = SimpleNamespace(folder=tmp_path, score=lambda model: scores)
+    line = ProgressLine(Console(file=GoneTerminal()), config.training, 1)
+    module.fit_selector_of_best(config, None, validation, saver, line)
+    assert ended == [0]
 
 
 def test_a_signal_in_the_selectors_epochs(

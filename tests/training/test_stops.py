@@ -24,6 +24,7 @@ from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError
 from fornet_keras.training.checkpoint import Checkpoint
 from fornet_keras.training.checkpointing import Checkpointing
 from fornet_keras.training.devices import Processes
+from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.run_folder import write_config
 from fornet_keras.training.tensorboard import EventLog
 from fornet_keras.training.train import _say_who_ended
@@ -33,6 +34,13 @@ from tests.training.test_resume import curves
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
 Fit = Callable[[list[Any]], None]
+
+
+class GoneTerminal(io.StringIO):
+    """What a run that `nohup` began writes to, once its terminal is closed."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 @pytest.fixture
@@ -104,7 +112,12 @@ def test_a_run_that_begins_anew_shows_nothing_of_the_one_that_was_killed(
     assert curves(folder) == {"loss": [(1, pytest.approx(0.8))]}
 
 
+@pytest.mark.parametrize(
+    ("selector_epochs", "saved"), [(0, "saved"), (1, "saved; the Selector's epochs begin anew")]
+)
 def test_a_signal_while_the_best_model_is_scored_is_heard(
+    selector_epochs: int,
+    saved: str,
     train: Train,
     make_config: MakeConfig,
     fitted: Callable[[Fit], None],
@@ -120,8 +133,10 @@ def test_a_signal_while_the_best_model_is_scored_is_heard(
 
     fitted(end)
     monkeypatch.setattr(Validation, "score_best", score_best)
-    with pytest.raises(RunInterrupted, match="stopped by SIGTERM after step 3 of 3, which is saved"):
-        train(make_config(), tmp_path / "run")
+    monkeypatch.setattr("fornet_keras.training.train.fit_selector_of_best", lambda *_: None)
+    config = make_config(training={"selector_epochs": selector_epochs})
+    with pytest.raises(RunInterrupted, match=f"stopped by SIGTERM after step 3 of 3, which is {saved}$"):
+        train(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(("saved", "named"), [(0, "none"), (2, "2")])
@@ -232,8 +247,15 @@ def test_a_run_that_stops_early_says_why() -> None:
         console = Console(file=io.StringIO(), width=200)
         validation = SimpleNamespace(best_epoch=9, out_of_patience=patience)
         saver = SimpleNamespace(step=36, steps_per_epoch=3)
-        _say_who_ended(training, validation, saver, console)
+        _say_who_ended(training, validation, saver, ProgressLine(console, training, 3))
         assert console.file.getvalue() == f"stopped after epoch 12 of 100: {why}\n"
+
+
+def test_a_run_that_stops_early_outlives_its_terminal() -> None:
+    training = TrainingConfig(epochs=100, batch_size=1, patience=3)
+    line = ProgressLine(Console(file=GoneTerminal()), training, 3)
+    saver = SimpleNamespace(step=36, steps_per_epoch=3)
+    _say_who_ended(training, SimpleNamespace(out_of_patience=True), saver, line)
 
 
 def test_a_run_that_a_callback_ends_before_it_was_validated(
