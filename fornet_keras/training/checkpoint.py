@@ -30,6 +30,11 @@ STATE = "state.safetensors"
 SUMS = "SHA256SUMS"
 FOLDER_NAME = re.compile(r"step_(\d{9})")
 
+STEADIER = (
+    "expected finite numbers; begin anew with a lower training.learning_rate, training.clip_norm or float32"
+)
+"""What helps a run that computes others: neither a checkpoint nor a model is made of them."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -108,12 +113,9 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
     """
     for name, array in checkpoint.arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            from fornet_keras.training.finite import STEADIER  # needs Keras
-
-            group, _, variable = name.split("/", 2)
             raise TrainingError(
-                f"'{variable}' of the {group} is not finite after step {checkpoint.step}; {STEADIER}; "
-                "nothing is saved, and the earlier checkpoints stay"
+                f"'{name}' is not finite after step {checkpoint.step}; {STEADIER}; what was saved before "
+                "stays"
             )
     path = folder / f"step_{checkpoint.step:09d}"
     metadata = {"step": str(checkpoint.step), "state": json.dumps(checkpoint.state)}

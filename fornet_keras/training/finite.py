@@ -7,10 +7,7 @@ import numpy as np
 
 from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.errors import TrainingError
-
-STEADIER = (
-    "expected finite numbers; begin anew with a lower training.learning_rate, training.clip_norm or float32"
-)
+from fornet_keras.training.checkpoint import STEADIER
 
 
 class StopOnNaN(keras.callbacks.Callback):

@@ -19,9 +19,9 @@ from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.prediction.pictures import compared
 from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.training.checkpoint import STEADIER
 from fornet_keras.training.devices import alone, on_one_device
 from fornet_keras.training.ema import averaged_weights
-from fornet_keras.training.finite import STEADIER
 
 Array = NDArray[Any]
 
