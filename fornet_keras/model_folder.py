@@ -43,7 +43,10 @@ SPARE_NUMBERS = 1_000_000
 OF_RESIDUAL = {"widths", "depths", "stem_filters", "stem_depth"}
 """What describes a `ResidualBackbone`."""
 
-MISMATCH = "the two files belong to different models; copy the whole folder again"
+MISMATCH = (
+    "the two files belong to different models; copy the whole folder again, or load it with the version that "
+    "wrote it"
+)
 
 
 def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = False) -> None:
