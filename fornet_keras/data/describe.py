@@ -148,12 +148,12 @@ def _named_otherwise(root: Path, descriptions: Sequence[FolderDescription]) -> D
                 continue
             samples = find_samples(root, split, description) if split else unsplit_samples(root, description)
             if samples:
-                image, found = samples[0].image, [path.name for path in files_below(labels, [""])]
+                image, found = samples[0].image, files_below(labels, [""])
+                but = f", but {found[0].relative_to(labels).as_posix()}" if found else ""
                 tried = " or ".join(name.replace("{stem}", image.stem) for name in _LABEL_NAMES)
                 return DataError(
-                    f"{labels}: has no {tried}{', but ' + found[0] if found else ''}; expected the label of "
-                    f"{image}; save labels as PNGs so named, or write {DESCRIPTION_FILE} by hand, with "
-                    "images, labels and label_name"
+                    f"{labels}: has no {tried}{but}; expected the label of {image}; save labels as PNGs so "
+                    f"named, or write {DESCRIPTION_FILE} by hand, with images, labels and label_name"
                 )
     return None
 

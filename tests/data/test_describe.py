@@ -198,6 +198,10 @@ def other_names(root: Path) -> None:
     save_pair(root / "images/a.png", root / "labels/a_seg.png", [[0, 1]])
 
 
+def labels_below(root: Path) -> None:
+    save_pair(root / "images/a.png", root / "labels/fine/cut/a.png", [[0, 1]])
+
+
 def other_suffix(root: Path) -> None:
     save_pair(root / "train/images/a.png", root / "train/masks/a.tif", [[0, 1]])
 
@@ -259,6 +263,7 @@ def two_tables(root: Path) -> None:
             "labels: has no a.png or a_mask.png or a_L.png, but a_seg.png; expected the label of .*images/"
             "a.png; save labels as PNGs so named, or write dataset.yaml by hand, with images, labels and",
         ),
+        (labels_below, "labels: has no a.png or a_mask.png or a_L.png, but fine/cut/a.png; expected the"),
         (
             other_suffix,
             "train/masks: has no a.png or a_mask.png or a_L.png, but a.tif; expected the label of",
