@@ -114,5 +114,5 @@ class AugmentConfig(Section):
     @classmethod
     def _smaller_first(cls, scale: tuple[float, float]) -> tuple[float, float]:
         if scale[0] > scale[1]:
-            raise ValueError("the smaller scale comes first")
+            raise ValueError(f"write [{scale[1]:g}, {scale[0]:g}]")
         return scale

@@ -1,7 +1,9 @@
 """From a file, its overrides or a mapping to a `Config`, and back to text."""
 
 import io
+import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,10 +109,11 @@ def _parse_override(override: str) -> tuple[KeyPath, Any]:
     if len(path) != 2 or path[0] not in SECTIONS or path[1] not in SECTIONS[path[0]].model_fields:
         raise ConfigError(f"--set: {unknown_key(path)}")
     value, _ = parse_yaml(text, lambda line: where)
-    if value is None and text.strip() not in ("null", "~"):
+    if value is None and text.strip().lower() not in ("null", "~"):
         raise ConfigError(f"{where}: no value after '=', write for example --set '{name}={example(path)}'")
     if re.match(r"[^'\"[{].*\s#", text.strip()):
-        fix = f"quote the value: --set '{name}=\"{shortened(text)}\"'"
+        quoted = shlex.quote(f"{name}={json.dumps(text.strip(), ensure_ascii=False)}")
+        fix = f"leave the comment out, or quote the value: --set {quoted}"
         raise ConfigError(f"{where}: ' #' begins a comment, expected none; {fix}")
     return path, value
 

@@ -12,7 +12,7 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 def _no_word_for_null(text: str) -> str:
-    if text.lower() in ("no", "off", "none", "false"):  # which YAML 1.2 takes for names
+    if text.lower() in ("no", "off", "none", "false", "null"):  # names in YAML 1.2, the last in quotes
         raise ValueError(f"write null, or './{text}' where it is the name of a folder")
     return text
 

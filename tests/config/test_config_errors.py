@@ -115,7 +115,7 @@ def refused(content: str | bytes, *overrides: str) -> str:
         (
             "augment:",
             "augment:\n  scale: [2, 1]",
-            r"^x\.yaml:4: augment\.scale=\[2, 1\] .* the smaller first",
+            r"^x\.yaml:4: augment\.scale=\[2, 1\] .* the smaller first.*; write \[1, 2\]$",
         ),
         ("data:", "model: {region_size: 40}\ndata:", r"model\.region_size=40 .* a multiple of 16 "),
         (
@@ -250,13 +250,19 @@ def test_file_that_cannot_be_read(path: str, reason: str) -> None:
         ("training.epochs=0", r"^--set: training\.epochs=0 is not allowed, " + EPOCHS),
         (
             "data.root=/data/set #2",
-            r"^--set 'data\.root=/data/set #2': ' #' begins a comment, expected none; quote the value: --set "
-            r"'data\.root=\"/data/set #2\"'$",
+            r"^--set 'data\.root=/data/set #2': ' #' begins a comment, expected none; leave the comment out, "
+            r"or quote the value: --set 'data\.root=\"/data/set #2\"'$",
         ),
+        (
+            f'data.root=/{"long/" * 20}"a" #2',
+            rf"quote the value: --set 'data\.root=\"/{'long/' * 20}\\\"a\\\" #2\"'$",
+        ),
+        ("training.epochs=5 # five", "expected none; leave the comment out, or quote the value"),
         (
             "data.cache=no",
             r"^--set: data\.cache=no is not allowed, expected null or a .*; write null, or '\./no' where",
         ),
+        ("data.cache='null'", r"^--set: data\.cache=null is not allowed, .*; write null, or '\./null' where"),
         ("loss.teacher=None", r"^--set: loss\.teacher=None is not allowed, .*; write null, or '\./None'"),
         ("model.scales=[true]", r"^--set: model\.scales=\[True\] is not allowed, expected null or a list of"),
         ("model.scales=[1.0]", r"^--set: model\.scales=\[1\.0\] is not allowed, expected null or a list of"),
