@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,14 +21,10 @@ from fornet_keras.version import __version__
 
 
 def conclude(
-    output: Path,
-    device: str,
-    validation: Validation,
-    log: RunLog,
-    saver: Checkpointing,
-    parameters: int,
+    device: str, validation: Validation, log: RunLog, saver: Checkpointing, parameters: int
 ) -> tuple[dict[str, Any], Scores]:
     """Score the best model; write the pictures of the run and its result."""
+    output = validation.folder
     scores = validation.score_best()
     table = validation.dataset.table
     save_pictures(output / "pictures", table, log.rows, scores, validation.pictures)

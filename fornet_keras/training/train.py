@@ -171,7 +171,7 @@ def _train(
             if ended:
                 line.say("the run had ended: its best model is scored once more")
                 return ended, validation.score_best()
-            return conclude(output, device, validation, log, saver, model.count_params())
+            return conclude(device, validation, log, saver, model.count_params())
 
 
 @contextmanager
