@@ -14,7 +14,7 @@ from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
 from fornet_keras.data.sources import open_split, shared_note
 from fornet_keras.errors import ConfigError, DataError, ModelError
-from fornet_keras.model_description import config_beside, find_description, read_description
+from fornet_keras.model_description import config_beside, find_model_json, read_description
 from fornet_keras.shipped import shown
 
 
@@ -25,7 +25,7 @@ def require_one(folder: Path) -> Path:
         ModelError: it does.
     """
     exported = [path.name for path in artifacts_in(folder)]
-    if exported and not find_description(folder).is_file():
+    if exported and not find_model_json(folder).is_file():
         one, state, other = folder / exported[0], "holds an exported model", ""
         if len(exported) > 1:
             state, other = f"holds several exported models ({', '.join(exported)})", " or another of them"
@@ -35,7 +35,7 @@ def require_one(folder: Path) -> Path:
 
 def weights_mark(folder: Path) -> str:
     """The beginning of a SHA-256 that changes with a model's weights."""
-    described = next((path for path in (folder / MANIFEST, find_description(folder)) if path.is_file()), None)
+    described = next((path for path in (folder / MANIFEST, find_model_json(folder)) if path.is_file()), None)
     return checksum(described)[:16] if described else "none"
 
 

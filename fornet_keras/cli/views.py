@@ -63,7 +63,7 @@ OPTIONS = (
 
 
 @dataclass(frozen=True)
-class Look:
+class InferenceOptions:
     """How an image is looked at: the values of `OPTIONS`, by their names.
 
     Raises:
@@ -96,7 +96,7 @@ class Look:
         """Name of each option → whether it was given."""
         return {field.name: getattr(self, field.name) != field.default for field in fields(self)}
 
-    def resolved(self, model: Path) -> Look:
+    def resolved(self, model: Path) -> InferenceOptions:
         """With the model's own shorter side, which is said, where none was asked for."""
         asked = 0 if self.window and self.short_side is None else self.short_side
         return replace(self, short_side=short_side_of(model, asked))
@@ -136,20 +136,20 @@ class Look:
         return ViewsPredictor(network, window, flip=self.flip, scales=scales, short_side=self.short_side)
 
 
-def look_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `OPTIONS`, whose values it gets as `look`."""
+def inference_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `OPTIONS`, whose values it gets as `options`."""
 
     @wraps(command)
-    def looking(*args: Any, **values: Any) -> Any:
-        look = Look(**{field.name: values.pop(field.name) for field in fields(Look)})
-        return command(*args, look=look, **values)
+    def wrapped(*args: Any, **values: Any) -> Any:
+        given = {field.name: values.pop(field.name) for field in fields(InferenceOptions)}
+        return command(*args, options=InferenceOptions(**given), **values)
 
     for option in reversed(OPTIONS):
-        looking = option(looking)
-    return looking
+        wrapped = option(wrapped)
+    return wrapped
 
 
-def open_artifact(model: Path, asked: Mapping[str, object], device: str = "cpu") -> ArtifactPredictor:
+def artifact_predictor(model: Path, asked: Mapping[str, object], device: str = "cpu") -> ArtifactPredictor:
     """An exported model, where none of the options `asked` is given, which it cannot follow.
 
     Raises:
