@@ -53,24 +53,6 @@ def own_config(folder: Path) -> Path:
     raise click.UsageError(f"Missing option '--config': {folder} has no config.yaml of its own")
 
 
-def short_side_of(folder: Path, asked: int | None) -> int:
-    """Pixels to which larger images are brought down: those asked for, or the model's own; 0 for none.
-
-    Raises:
-        ModelError: the model does not say, because it is damaged.
-    """
-    if asked is not None:
-        return asked
-    own = read_description(folder).short_side
-    if own:
-        click.echo(
-            f"larger images are brought down to a shorter side of {own} pixels, at which {shown(folder)} has "
-            "learnt; --short-side 0 leaves them as they are",
-            err=True,
-        )
-    return own or 0
-
-
 def note_size(folder: Path, size: tuple[int, int]) -> None:
     """Say which size fits a model that has learnt at another one; there it is silently worse than `predict`.
 
