@@ -166,6 +166,19 @@ def test_ohem_never_takes_an_ignored_pixel() -> None:
     assert number(loss) == pytest.approx(np.log1p(np.exp([3, 2])).mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize("void", [IGNORE, 1])
+def test_ohem_takes_its_share_of_the_pixels_that_count(void: int) -> None:
+    """Half of the four, whether the six others are ignored or of a class that weighs nothing."""
+    x = np.array([1, 9, 0, 3, 2, 9, 9, 9, 9, 9], "float32")
+    scores = np.stack([0 * x, x], axis=-1)[None, None]
+    scores[..., 1] *= 1 - 2 * (np.arange(10) > 4) * (void == 1)  # of class 1 those are the hardest
+    truth = np.array([[[0, void, 0, 0, 0, *[void] * 5]]], "int32")
+    found = cross_entropy(truth, scores, [1.0, 0.0], ohem=0.5)
+    assert number(found) == pytest.approx(np.log1p(np.exp([3, 2])).mean(), rel=1e-5)
+    (gradient,) = gradients(lambda x: cross_entropy(truth, x, [1.0, 0.0], ohem=0.5), scores)
+    assert gradient.any(-1)[0, 0].tolist() == [False] * 3 + [True] * 2 + [False] * 5
+
+
 def test_region_error_share_worked_by_hand() -> None:
     # Two regions of 2×2 beside one another, and two below that are ignored or right (I is IGNORE):
     #   labels  0 0 | 1 1   predicted  0 1 | 0 0   wrong  . x | x x   share 1/4, 3/4 (I counts as right)
