@@ -226,11 +226,11 @@ def main():
     config = read_settings(arguments.config, arguments.data, [*arguments.set, *epochs])
     asked = {"config": dump_config(config), "size": [*arguments.size]}
     rows = known_rows(arguments.output, asked)
-    train_set, val_set, pixels = open_data(config, Console())
+    train_set, val_set, report = open_data(config, Console())
     for name in arguments.nets:
         if name not in rows:
             size = tuple(arguments.size)
-            rows[name] = train_and_score(name, config, train_set, val_set, pixels, size)
+            rows[name] = train_and_score(name, config, train_set, val_set, report.pixels, size)
             write_text(arguments.output, json.dumps({"settings": asked, "rows": rows}, indent=2) + "\n")
     show(rows)
 

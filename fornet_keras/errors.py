@@ -90,7 +90,7 @@ class RunInterrupted(FoRNetError):
 
     Args:
         message: one line.
-        signal_number: the signal that asked; the process exits with 128 more than it.
+        signal_number: the signal that asked; the command exits with 130 after Ctrl-C, else with 143.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:

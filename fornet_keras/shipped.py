@@ -49,7 +49,7 @@ def find_config(name: str | Path) -> Path:
     Raises:
         ConfigError: it is a mere name, and neither a file's nor that of a shipped one.
     """
-    path = Path(name)
+    path = Path(os.path.expanduser(name))
     shipped = CONFIGS / f"{path.stem}.yaml"
     by_name = path.as_posix() in (path.stem, f"configs/{path.stem}.yaml") and shipped.is_file()
     if path.name == path.stem == str(path) and not (by_name or path.exists()):

@@ -30,7 +30,7 @@ from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.prediction.pictures import colorize, overlay, side_by_side
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.summary import summarize
-from fornet_keras.training.train import run_versions
+from fornet_keras.training.conclude import run_versions
 
 FOLDER = Path(__file__).parent
 RATIOS = (0.25, 0.3, 0.5, 1.0)

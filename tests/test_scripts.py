@@ -82,7 +82,7 @@ def _importable() -> Iterator[None]:
         for chart in ("save_confusion_matrix", "save_class_bars"):
             patch.setattr(f"fornet_keras.training.report.{chart}", lambda *_: None)
         # Where another test of this process has left all pictures out.
-        patch.setattr("fornet_keras.training.train.save_pictures", save_pictures)
+        patch.setattr("fornet_keras.training.conclude.save_pictures", save_pictures)
         yield
 
 

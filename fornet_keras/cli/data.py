@@ -65,9 +65,12 @@ def check(
     datasets = [_open(config.data, name) for name in splits]
     reports = [look_through(dataset, config.training.workers) for dataset in datasets]
     _show(reports)
+    if names_note := reports[0].names_note():
+        click.echo(names_note)
     if not split:
         crop_note = reports[0].crop_note(config.augment.crop, config.data.short_side)
-        for note in filter(None, (crop_note, shared_note(config.data, *datasets))):
+        side_note = reports[0].side_note(config.data.short_side)
+        for note in filter(None, (crop_note, side_note, shared_note(config.data, *datasets))):
             click.echo(note)
     for alone in filter(None, (alone_note(dataset, config.data.format) for dataset in datasets)):
         click.echo(alone)

@@ -17,6 +17,7 @@ from fornet_keras.cli.models import note_size, require_classes
 from fornet_keras.cli.options import (
     SHARES,
     Configuration,
+    Place,
     Size,
     data_option,
     json_option,
@@ -72,7 +73,7 @@ PRECISIONS = get_args(Precision)
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=Place(path_type=Path),
     required=True,
     metavar="DIR",
     help="Folder of the artifact, which must not exist; a SavedModel becomes the next version in it.",

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NoReturn
 
@@ -94,7 +94,7 @@ class Group(Command, click.Group):
             error.show()
             code = error.exit_code
         except RunInterrupted as error:
-            code = _failed(str(error), 128 + error.signal_number)
+            code = _failed(str(error), INTERRUPTED if error.signal_number == signal.SIGINT else TERMINATED)
         except FoRNetError as error:
             code = _failed(f"Error: {error}")
         except OSError as error:
@@ -159,5 +159,6 @@ def _hearing_signals() -> Iterator[None]:
 
 
 def _failed(message: str, code: int = FAILED) -> int:
-    click.echo(message, err=True)
+    with suppress(OSError):  # the terminal is gone
+        click.echo(message, err=True)
     return code

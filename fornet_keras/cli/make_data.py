@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import Number, Size, folder_option, json_option
+from fornet_keras.cli.options import Number, Place, Size, folder_option, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import ERRORS, counting, quoted
 from fornet_keras.data.description import DESCRIPTION_FILE
@@ -25,7 +25,7 @@ VAL_NAMES = ("val", "valid", "validation", "dev", "test")
     examples=["data synthesize --output city --train 160 --val 40 --size 256x512"],
 )
 @click.option(
-    "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="New or empty folder."
+    "--output", type=Place(path_type=Path), required=True, metavar="DIR", help="New or empty folder."
 )
 @click.option(
     "--train",

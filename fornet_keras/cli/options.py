@@ -87,6 +87,29 @@ class Configuration(click.ParamType):
         return find_config(str(value))
 
 
+class Place(click.Path):
+    """What a command writes; `~` is the home folder, which shells do not replace in `--json=~/x`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):  # which would be the working folder
+            self.fail("is empty; expected a path; look whether a variable in its place is set", param, ctx)
+        return super().convert(os.path.expanduser(value), param, ctx)
+
+
+class ToBeWritten(Place):
+    """A file that can be written at a command's end, as far as its beginning can tell."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(os.path.expanduser(value))
+        folder = next(above for above in path.absolute().parents if above.exists())
+        is_replaced = path.is_file() and not path.is_symlink()
+        is_made = is_replaced or not path.exists()
+        if is_made and not (folder.is_dir() and os.access(folder, os.W_OK)):
+            state = "no permission to write in it" if folder.is_dir() else "is a file"
+            self.fail(f"{folder}: {state}; expected a folder for {path.name}; choose another", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 model_argument = click.argument("model", type=Model())
 
 backend_option = click.option(
@@ -126,7 +149,7 @@ data_option = click.option(
     help="Folder of the data, in the place of the configuration's data.root.",
 )
 
-folder_option = partial(click.option, type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+folder_option = partial(click.option, type=Place(file_okay=False, path_type=Path), metavar="DIR")
 """An option that takes a folder, which need not exist."""
 
 split_option = click.option(
@@ -159,18 +182,6 @@ NO_DEVICE = (
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Write again what is there, also with other settings."
 )
-
-
-class ToBeWritten(click.Path):
-    """A file that can be written at a command's end, as far as its beginning can tell."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = Path(value)
-        folder = next(above for above in path.absolute().parents if above.exists())
-        if not path.exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
-            state = "no permission to write in it" if folder.is_dir() else "is a file"
-            self.fail(f"{folder}: {state}; expected a folder for {path.name}; choose another", param, ctx)
-        return super().convert(value, param, ctx)
 
 
 json_option = click.option(

@@ -29,9 +29,9 @@ from fornet_keras.cli.screen import tracking
 from fornet_keras.cli.views import Look, look_options, open_artifact
 from fornet_keras.prediction.folder import FolderPrediction, Outcome
 from fornet_keras.prediction.inputs import Input, find_inputs
+from fornet_keras.prediction.outputs import output_names, recorded_settings, recorded_sources
 from fornet_keras.prediction.protocol import Predicts
 from fornet_keras.prediction.ray_engine import predict_with_ray
-from fornet_keras.prediction.record import recorded_settings
 from fornet_keras.prediction.video import first_size
 from fornet_keras.shipped import shown
 
@@ -127,7 +127,7 @@ def predict(
 
         look = look.resolved(model)
         size = first_size(found) if look.budget_ms else (0, 0)
-        settings |= {"budget_size": size if look.budget_ms else None}
+        settings |= {"budget_size": size if look.budget_ms else None, "short_side": look.short_side or None}
         recorded = None if overwrite else _recorded_top_k(output, settings, size)
         network, table = load_model(model, recorded or look.top_k_within(model, size))
         predictor = look.predictor(network)
@@ -154,12 +154,15 @@ def _require_fit_for_ray(model: Path, inputs: Sequence[Input], device: str) -> N
 
 
 def _recorded_top_k(output: Path, settings: Mapping[str, object], size: tuple[int, int]) -> float | None:
-    """Of a run with the same budget that is to go on: measured again, it might be another."""
+    """Of predictions with the same budget that are to go on: measured again, it might be another."""
     found = recorded_settings(output)
-    same = all(found.get(key) == settings[key] for key in ("budget_ms", "weights"))
+    same = all(found.get(key) == settings[key] for key in ("budget_ms", "weights", "short_side"))
     same = same and found.get("budget_size") in (None, list(size))
     top_k = found.get("top_k")
     if not (settings["budget_ms"] and same and isinstance(top_k, float) and 0 < top_k <= 1):
+        return None
+    names = (name for key in recorded_sources(output) for name in output_names(key))
+    if not any((output / name).exists() for name in names):
         return None
     click.echo(f"top-k {top_k:g}: as it was measured for what is in {output}", err=True)
     return top_k

@@ -10,6 +10,7 @@ from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import learnt_note
 from fornet_keras.cli.options import (
+    Place,
     backend_option,
     config_option,
     data_option,
@@ -41,7 +42,7 @@ from fornet_keras.errors import RunInterrupted
 @data_option
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=Place(path_type=Path),
     metavar="DIR",
     help="Run folder, new or empty. Default: runs/ and the configuration's name, or where --resume is given "
     "a run's own config.yaml, the folder of that.",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from fornet_keras.config.section import Section, Text
+from fornet_keras.config.section import Section, Text, TextOrNull
 
 MIN_CROP = 64
 """Pixels of a side of the training images and crops, at least."""
@@ -21,7 +21,7 @@ class DataConfig(Section):
     format: Literal["cityscapes", "camvid", "folder"] = Field(
         description="cityscapes, camvid or folder (how the data's files are laid out)", examples=["camvid"]
     )
-    root: Text | None = Field(
+    root: TextOrNull = Field(
         default=None,
         description="null or a str (folder of the data, quoted if it looks like a number; --data wins)",
         examples=["/data/camvid"],
@@ -50,7 +50,7 @@ class DataConfig(Section):
         description="fail or skip (what becomes of images and labels with a problem: skip trains and scores "
         "without them, and says how many)",
     )
-    cache: Text | None = Field(
+    cache: TextOrNull = Field(
         default=None,
         description="null or a str (folder for the training images decoded once, which saves decoding them "
         "in each epoch; null decodes anew)",

@@ -35,7 +35,8 @@ def explain(error: ErrorDetails, values: Mapping[str, Any]) -> str:
         return f"missing required key '{section}.{name}', expected {expected}; {fix}"
     wrong_type = error["type"].endswith("_type") and len(error["loc"]) == 2
     finding = _finding(values[section][name], wrong_type)
-    return f"{section}.{name}{finding}, expected {expected}, for example {example(path)}"
+    fix = f"; {error['ctx']['error']}" if error["type"] == "value_error" else ""
+    return f"{section}.{name}{finding}, expected {expected}, for example {example(path)}{fix}"
 
 
 def unknown_key(path: KeyPath) -> str:
@@ -61,8 +62,9 @@ def example(path: KeyPath) -> str:
 def _finding(value: Any, wrong_type: bool) -> str:
     if value is None:
         return " is empty"
-    text = shortened(value if isinstance(value, str) else repr(value))
-    return f"={text} is {kind_of(value)}" if wrong_type else f"={text} is not allowed"
+    if wrong_type:
+        return f"={shortened(repr(value))} is {kind_of(value)}"
+    return f"={shortened(value if isinstance(value, str) else repr(value))} is not allowed"
 
 
 def kind_of(value: Any) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from fornet_keras.config.section import Section, Text
+from fornet_keras.config.section import Section, TextOrNull
 
 Width = Annotated[int, Field(ge=1, le=1024)]
 Blocks = Annotated[int, Field(ge=1, le=16)]
@@ -57,7 +57,7 @@ class ModelConfig(Section):
         description="null or a multiple of 4 up to 2048 (channels of the branch; null takes the preset's)",
         examples=[208],
     )
-    scales: tuple[Literal[1, 2, 4], ...] | None = Field(
+    scales: tuple[int, ...] | None = Field(
         default=None,
         strict=False,
         min_length=1,
@@ -98,7 +98,7 @@ class ModelConfig(Section):
         description="a number in 0..0.9 (share of training images whose image-pooling feature is dropped: "
         "that feature tells which street it is)",
     )
-    weights: Text | None = Field(
+    weights: TextOrNull = Field(
         default=None,
         description="null or a str (a run, a saved model or a shipped name to begin with: its weights "
         "instead of random ones; what belongs to a class is taken where both have one of its name)",
@@ -116,6 +116,7 @@ class ModelConfig(Section):
     @field_validator("scales")
     @classmethod
     def _each_once(cls, scales: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if scales and len({*scales}) < len(scales):
-            raise ValueError("each scale once")
+        # A Literal of them would take true and 1.0 for 1.
+        if scales and (len({*scales}) < len(scales) or not {*scales} <= {1, 2, 4}):
+            raise ValueError("leave the others out")
         return scales

@@ -1,6 +1,7 @@
 """From a file, its overrides or a mapping to a `Config`, and back to text."""
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,9 @@ def _parse_override(override: str) -> tuple[KeyPath, Any]:
     value, _ = parse_yaml(text, lambda line: where)
     if value is None and text.strip() not in ("null", "~"):
         raise ConfigError(f"{where}: no value after '=', write for example --set '{name}={example(path)}'")
+    if re.match(r"[^'\"[{].*\s#", text.strip()):
+        fix = f"quote the value: --set '{name}=\"{shortened(text)}\"'"
+        raise ConfigError(f"{where}: ' #' begins a comment, expected none; {fix}")
     return path, value
 
 

@@ -6,9 +6,18 @@ A key without a usable default has an example, which the error shows too.
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Text = Annotated[str, Field(min_length=1)]
+
+
+def _no_word_for_null(text: str) -> str:
+    if text.lower() in ("no", "off", "none", "false"):  # which YAML 1.2 takes for names
+        raise ValueError(f"write null, or './{text}' where it is the name of a folder")
+    return text
+
+
+TextOrNull = Annotated[Text, AfterValidator(_no_word_for_null)] | None
 
 
 class Section(BaseModel):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fornet_keras.config.section import Section, Text
+from fornet_keras.config.section import Section, TextOrNull
 
 
 class LossConfig(Section):
@@ -40,7 +40,7 @@ class LossConfig(Section):
         le=0.3,
         description="a number in 0..0.3 (probability spread evenly over the classes)",
     )
-    teacher: Text | None = Field(
+    teacher: TextOrNull = Field(
         default=None,
         description="null or a str (a run, a saved model or a shipped name, of the same classes, whose "
         "predictions are learnt beside the labels)",

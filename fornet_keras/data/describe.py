@@ -14,8 +14,14 @@ from pydantic import ValidationError
 from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE
 from fornet_keras.data.description import DESCRIPTION_FILE, MAX_BYTES, FolderDescription
-from fornet_keras.data.file_list import refuse_to_list
-from fornet_keras.data.folder import labelled_splits, unsplit_samples
+from fornet_keras.data.file_list import files_below, refuse_to_list
+from fornet_keras.data.folder import (
+    find_samples,
+    find_splits,
+    labelled_splits,
+    places_of,
+    unsplit_samples,
+)
 from fornet_keras.data.images import read_image
 from fornet_keras.data.label_files import LabelForm, label_form, read_label
 from fornet_keras.errors import DataError, one_line
@@ -29,6 +35,9 @@ MAX_CLASSES = 200
 _MAX_BLENDS = 64
 """More colours than this, or values up to near 255, are smoothed edges or photos. What is smoothed between
 values up to `MAX_CLASSES` is not told from classes."""
+
+DRAFT_NAME = r"(value|color)_\d+"
+"""What a draft calls a class that nothing names."""
 
 _LABEL_FOLDERS = ("labels", "masks", "annotations")
 _LAYOUTS: tuple[dict[str, Any], ...] = (
@@ -123,11 +132,30 @@ def _layout(root: Path) -> tuple[dict[str, Any], list[str], list[Path]]:
     for layout, description in zip(layouts, descriptions, strict=True):
         if labels := [sample.label for sample in unsplit_samples(root, description) if sample.label]:
             return layout, [], labels
-    raise DataError(
+    raise _named_otherwise(root, descriptions) or DataError(
         f"{root}: no images with labels found; expected images/SPLIT and labels/SPLIT, SPLIT/images and "
-        f"SPLIT/masks, SPLIT and SPLIT_labels, images and masks, or an export of CVAT or Roboflow; write "
-        f"{DESCRIPTION_FILE} by hand"
+        "SPLIT/masks, SPLIT and SPLIT_labels, images and labels (or masks), or an export of CVAT or "
+        f"Roboflow; write {DESCRIPTION_FILE} by hand, with images, labels and label_name"
     )
+
+
+def _named_otherwise(root: Path, descriptions: Sequence[FolderDescription]) -> DataError | None:
+    """Of the first layout whose folders are there: no image has a label of a name that is tried."""
+    for description in descriptions:
+        for split in (*find_splits(root, description), ""):
+            images, labels = (root / place for place in places_of(description, split))
+            if images == labels or not labels.is_dir():
+                continue
+            samples = find_samples(root, split, description) if split else unsplit_samples(root, description)
+            if samples:
+                image, found = samples[0].image, [path.name for path in files_below(labels, [""])]
+                tried = " or ".join(name.replace("{stem}", image.stem) for name in _LABEL_NAMES)
+                return DataError(
+                    f"{labels}: has no {tried}{', but ' + found[0] if found else ''}; expected the label of "
+                    f"{image}; save labels as PNGs so named, or write {DESCRIPTION_FILE} by hand, with "
+                    "images, labels and label_name"
+                )
+    return None
 
 
 def _table(root: Path, folders: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str, Any]] | None:

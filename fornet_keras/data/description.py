@@ -134,12 +134,12 @@ class FolderDescription(Section):
             raise ValueError(
                 "must be relative to the folder of this file, such as images/{split}; put this file there"
             )
-        # Without {split} the same images would train and validate, but where lists say which.
-        counts = (0, 1) if info.data.get("lists") else (1,)
-        if pattern.count("{split}") not in counts:
+        # Without {split} the same images would train and validate, but where lists say which, or will.
+        listed = info.data.get("lists") or (info.context and info.field_name != "lists")
+        if pattern.count("{split}") not in ((0, 1) if listed else (1,)):
             raise ValueError(
                 "must be a relative path that contains {split} once, for example images/{split}; where all "
-                "images are in one folder, remove this file and draft another: `data describe --val 0.2`"
+                "images are in one folder, have some of them validate: `data describe DIR --val 0.2`"
             )
         return PurePosixPath(pattern).as_posix()
 
@@ -207,8 +207,12 @@ class FolderDescription(Section):
         return images.replace("{split}", "SPLIT"), labels.replace("{split}", "SPLIT")
 
 
-def read_description(root: Path) -> FolderDescription:
+def read_description(root: Path, before_lists: bool = False) -> FolderDescription:
     """Read and check `ROOT/dataset.yaml`.
+
+    Args:
+        root: the folder of the data.
+        before_lists: its images are going to be split by lists, and may lie in one folder without {split}.
 
     Raises:
         DataError: the file is missing, not YAML, or has a wrong, missing or unknown key; one line.
@@ -231,7 +235,7 @@ def read_description(root: Path) -> FolderDescription:
     except ConfigError as error:
         raise DataError(str(error)) from error
     try:
-        return FolderDescription.model_validate(content)
+        return FolderDescription.model_validate(content, context=before_lists)
     except ValidationError as error:
         # A misspelt key is also a missing one: the misspelling is the finding that helps.
         first = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")

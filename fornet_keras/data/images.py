@@ -197,18 +197,27 @@ def _limit_scans(image: JpegImageFile, path: str) -> None:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder; expected an image file; name a file in it")
-    if not path.exists():
-        raise DataError(f"{path}: no such file; expected an image; check the path")
+    require_file(path, "an image")
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(
             f"{path}: files ending in '{path.suffix}' are not supported; expected {_EXPECTED}; convert it"
         )
+
+
+def require_file(path: Path, kind: str) -> None:
+    """Whether there is a file with something in it, such as "an image".
+
+    Raises:
+        DataError: there is not.
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; expected {kind} file; name a file in it")
+    if not path.exists():
+        raise DataError(f"{path}: no such file; expected {kind}; check the path")
     if not path.is_file():
-        raise DataError(f"{path}: is not a regular file; expected an image file; copy it to one")
+        raise DataError(f"{path}: is not a regular file; expected {kind} file; copy it to one")
     if path.stat().st_size == 0:
-        raise DataError(f"{path}: is empty (0 bytes); expected an image; copy or download it again")
+        raise DataError(f"{path}: is empty (0 bytes); expected {kind}; copy or download it again")
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from fornet_keras.atomic import write_text
 from fornet_keras.config.data import MIN_CROP
+from fornet_keras.data.describe import DRAFT_NAME
+from fornet_keras.data.description import DESCRIPTION_FILE
 from fornet_keras.data.sizes import predicted_sizes, shrunk_size
 from fornet_keras.errors import DataError, listed, one_line
 
@@ -106,11 +109,29 @@ class ScanReport:
         fix = "; set augment.crop to at most their size" if min(height, width) >= MIN_CROP else ""
         return f"{images} smaller than {crops}: what is beyond them is padding{fix}"
 
+    def learnt_side(self, short_side: int | None) -> int | None:
+        """The shorter side that a model learns at: `data.short_side`, or less where no image has it."""
+        if short_side is None:
+            return None
+        sides = (min(height, width) for height, width, _ in self.sizes)
+        return min(short_side, max(sides, default=short_side))
+
+    def side_note(self, short_side: int | None) -> str | None:
+        """A line where a model learns at less than `data.short_side`: images are not enlarged."""
+        learnt = self.learnt_side(short_side)
+        if learnt == short_side:
+            return None
+        return (
+            f"note: no image of '{self.split}' is as large as data.short_side, {short_side}: the model "
+            f"learns at a shorter side of {learnt} pixels, and larger images are brought down to that "
+            "wherever it is used"
+        )
+
     def sizes_note(self, short_side: int | None, most: int) -> str | None:
         """A line where images have more sizes than a backend keeps compiled.
 
         Args:
-            short_side: `data.short_side`, to which larger images are brought down first.
+            short_side: of the model, to which larger images are brought down first.
             most: sizes that are kept, of images as they are and of those brought down.
         """
         kinds = predicted_sizes(((height, width) for height, width, _ in self.sizes), short_side)
@@ -120,6 +141,16 @@ class ScanReport:
         return (
             f"note: '{self.split}' has images of {compiled} sizes, each compiled for in every validation; "
             f"up to {most} would be once; crop them to fewer, or raise training.validate_every"
+        )
+
+    def names_note(self) -> str | None:
+        """A line where classes still have the names of a draft, by which no model's weights know them."""
+        drafted = [name for name in self.classes if re.fullmatch(DRAFT_NAME, name)]
+        if not drafted:
+            return None
+        return (
+            f"note: {_count(len(drafted), 'class name')} of a draft, {listed(drafted, 3)}; name the classes "
+            f"in {DESCRIPTION_FILE}: a model keeps the names, and model.weights know classes by theirs"
         )
 
     def turned_note(self) -> str | None:

@@ -42,18 +42,23 @@ def split_off(root: Path, share: float) -> dict[str, int]:
         DataError: the lists are there already, there are several splits or too few images, or a file leads
             out of the folder.
     """
-    description = read_description(root)
+    description = read_description(root, before_lists=True)
     train_list, val_list = (root / _LISTS.replace("{split}", split) for split in ("train", "val"))
     for path in (train_list, val_list):
         if path.exists():
+            take = f', or write lists: "{_LISTS}" into {DESCRIPTION_FILE} to take it'
             raise DataError(
-                f"{path}: exists already; expected none; remove it to split anew, or write "
-                f'lists: "{_LISTS}" into {DESCRIPTION_FILE} to take it'
+                f"{path}: exists already; expected none; remove {train_list.name} and {val_list.name} to "
+                f"split anew{'' if description.lists == _LISTS else take}"
             )
     split, samples = _only_split(root, description)
     labelled = sorted((sample for sample in samples if sample.label), key=_in_order)
     if len(labelled) < 2:
-        raise DataError(f"{root}: {len(labelled)} images with labels; expected two or more; label others")
+        expected = " and ".join(description.layout())
+        raise DataError(
+            f"{root}: {len(labelled)} images with labels; expected two or more, as {expected}; label others, "
+            f"or correct {DESCRIPTION_FILE}"
+        )
     images = [_line(root, sample) for sample in labelled]
     val = set(_ends_of_stretches(len(images), share))
     images_at, labels_at = places_of(description, split)
@@ -67,7 +72,8 @@ def split_off(root: Path, share: float) -> dict[str, int]:
 
 def _only_split(root: Path, description: FolderDescription) -> tuple[str, list[Sample]]:
     """The split with labels, or what lies in none where more of that has them."""
-    splits = labelled_splits(root, description)
+    apart = "{split}" in (description.lists or description.images)
+    splits = labelled_splits(root, description) if apart else {}
     if len(splits) > 1:
         raise DataError(
             f"{root}: has splits {', '.join(splits)}; expected one or none; choose of them with "

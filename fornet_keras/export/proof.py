@@ -198,7 +198,7 @@ def _not_nearer(
         raise ExportError(
             f"{precision}: the exported model is nearer to one that refines {regions} region "
             f"({of_exported:.4%} of the labels) than to its own top-k ({own:.4%}): "
-            f"it has lost its {lost}; nothing is written"
+            f"it has lost its {lost}; nothing is written; train longer, or export in a higher precision"
         )
     return of_keras, of_exported
 

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,7 +101,7 @@ class FolderPrediction:
         self._record.update(inputs, {**self.settings, **shared})
         write_picture(self.output / LEGEND, legend(self.table))
 
-    @property
+    @cached_property
     def _record(self) -> FolderRecord:
         return FolderRecord(self.output, self.kinds, self.overwrite)
 
@@ -122,7 +123,9 @@ class FolderPrediction:
                 raise DataError("no such file; expected an image or a video; check the path")
             if not wanted and entry.is_live:
                 there = files["overlay"]
-                raise DataError(f"{there} is there already; move it away or choose another --output")
+                raise DataError(
+                    f"{there} is there already; replace it with --overwrite, or choose another --output"
+                )
             if not wanted:
                 return Outcome(entry.path, "kept", files)
             notes = self._write(entry, wanted)
@@ -132,7 +135,8 @@ class FolderPrediction:
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise  # a full disk, which is the others' too
-            finding = f"{entry.path}: the names of its predictions are too long for the disk; rename the file"
+            fix = "predict it from a shorter address" if entry.is_live else "rename the file"
+            finding = f"{entry.path}: the names of its predictions are too long for the disk; {fix}"
             return Outcome(entry.path, "failed", {}, one_line(finding))
         return Outcome(entry.path, "written", files, notes=tuple(map(one_line, notes)))
 

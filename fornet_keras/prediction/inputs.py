@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePath
@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from fornet_keras.data.file_list import files_below, read_list
 from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import DataError
-from fornet_keras.prediction.outputs import is_output
+from fornet_keras.prediction.outputs import output_test
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp"),
@@ -27,11 +27,11 @@ ENDINGS = (*SUFFIXES, *VIDEO_SUFFIXES)
 OTHER_SUFFIXES = (".tif", ".tiff", ".gif", ".jfif", ".heic", ".heif", ".avif")
 """Pictures that cannot be read: in a folder they are inputs that fail, or nobody would miss them."""
 
-CAMERA = re.compile(r"camera:(\d+)")
+CAMERA = re.compile(r"camera:(\d{1,4})")
 """What names a camera: its number, from 0."""
 
-STREAM = re.compile(r"(?:rtsps?|https?)://(?:[^?#]*@)?(.+)", re.IGNORECASE)
-"""What names a stream; its name and password, before the `@`, are shown and recorded nowhere."""
+STREAM = re.compile(r"(?:rtsps?|https?)://(?:.*@)?(.+)", re.IGNORECASE)
+"""What names a stream; name and password, all before the last `@`, are shown and recorded nowhere."""
 
 
 @dataclass(frozen=True)
@@ -94,20 +94,33 @@ def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
             `@LIST`, a text file of paths in its own folder, which need not exist, `camera:0`, and the address
             of a stream, `rtsp://…` or `http://…`.
         output: the folder of the outputs: what an earlier run wrote there, or into a folder below one that is
-            named, is no input.
+            named, is no input, if that folder's record says so.
 
     Raises:
-        DataError: an argument names nothing, or a list something outside its folder.
+        DataError: an argument names nothing, or a list something outside its folder, or all are outputs.
     """
     found: dict[PurePath, _Found] = {}
+    is_output = output_test(output)
     for argument in arguments:
-        for entry in _expand(argument, output):
+        for entry in _expand(argument, is_output):
             # Not of `absolute`: `//a` is `/a`, but for the shares of Windows.
-            found.setdefault(Path(entry.absolute.drive, entry.whole), entry)
+            first = found.setdefault(Path(entry.absolute.drive, entry.whole), entry)
+            if first.source != entry.source:
+                raise DataError(
+                    f"{entry.path}: two INPUTs are called so; expected names that differ after the last '@'; "
+                    "predict them into folders of their own"
+                )
+    if not found:
+        raise DataError(
+            f"{arguments[0]}: is of an earlier prediction into {output}; expected images, videos or folders; "
+            "choose another folder, or name what is to be predicted"
+        )
     return _named(list(found.values()))
 
 
-def _expand(argument: str, output: Path) -> Iterator[_Found]:
+def _expand(argument: str, is_output: Callable[[Path, Path], bool]) -> Iterator[_Found]:
+    if not argument:  # which would be the working folder
+        raise DataError("INPUT is empty; expected a path; look whether a variable in its place is set")
     path = Path(os.path.expanduser(argument))
     if argument.startswith("@") and not path.exists():
         path = Path(os.path.expanduser(argument[1:]))
@@ -126,7 +139,6 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
     named = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts)) if is_glob else path
     if is_glob:
         matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
-        matches = [match for match in matches if not is_output(match, output, named)]
         if "**" in path.parts:  # it matches the folders on the way too, also where a file tells them apart
             matches = [match for match in matches if match.is_file()] or matches
     else:
@@ -134,8 +146,9 @@ def _expand(argument: str, output: Path) -> Iterator[_Found]:
     if not matches:
         finding = "no file matches" if is_glob else "no such file or folder"
         raise DataError(f"{argument}: {finding}; expected images, videos or folders; check the spelling")
-    found = [entry for match in matches for entry in _at(match, output, named)]
-    if not found:
+    found = [entry for match in matches for entry in _at(match, named, is_output)]
+    # A shell that expands a glob names the outputs of earlier runs too.
+    if not found and (is_glob or path.is_dir()):
         endings = ", ".join(ENDINGS)
         raise DataError(f"{argument}: no image or video in it; expected {endings} files; check the path")
     yield from found
@@ -147,12 +160,11 @@ def _below(folder: Path, path: Path) -> PurePath:
     return below if ".." not in below.parts else path.resolve().relative_to(folder.resolve())
 
 
-def _at(path: Path, output: Path, named: Path) -> list[_Found]:
-    """A file, or what is in a folder."""
-    if not path.is_dir():
-        return [_Found(path, PurePath(path.name))]
-    files = files_below(path, (*ENDINGS, *OTHER_SUFFIXES))
-    return [_Found(file, file.relative_to(path)) for file in files if not is_output(file, output, named)]
+def _at(path: Path, named: Path, is_output: Callable[[Path, Path], bool]) -> list[_Found]:
+    """A file, or what is in a folder, without the outputs of earlier runs."""
+    folder = path if path.is_dir() else path.parent
+    files = files_below(path, (*ENDINGS, *OTHER_SUFFIXES)) if path.is_dir() else [path]
+    return [_Found(file, file.relative_to(folder)) for file in files if not is_output(file, named)]
 
 
 def _named(found: list[_Found]) -> list[Input]:

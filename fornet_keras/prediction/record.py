@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from filecmp import cmp
 from pathlib import Path
@@ -14,14 +14,21 @@ from fornet_keras.atomic import locked, write_text
 from fornet_keras.data.fingerprint import file_state
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.inputs import Input
-from fornet_keras.prediction.outputs import KINDS, LEGEND, NAME_ENDINGS, SETTINGS, SOURCES
+from fornet_keras.prediction.outputs import (
+    KINDS,
+    LEGEND,
+    SETTINGS,
+    SOURCES,
+    VIDEO_ENDING,
+    Sources,
+    output_names,
+    recorded_settings,
+    recorded_sources,
+)
 
 LOCK = ".lock"
 NO_SETTINGS = ("model", "budget_ms", "budget_size")
 """Recorded for information; they do not change the outputs."""
-
-Sources = dict[str, list[Any]]
-"""Name of the outputs → path, size and time of change of their input."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,9 @@ class FolderRecord:
 
     def files(self, entry: Input, kinds: Sequence[str] | None = None) -> dict[str, Path]:
         """Kind of output → file; of a video there is the overlay alone."""
-        asked, suffix = (("overlay",), ".mp4") if entry.is_video else (kinds or self.kinds, ".png")
-        return {kind: self.folder / f"{entry.name}_{kind}{suffix}" for kind in asked}
+        if entry.is_video:
+            return {"overlay": self.folder / _key(entry)}
+        return {kind: self.folder / f"{entry.name}_{kind}.png" for kind in kinds or self.kinds}
 
     def update(self, inputs: Sequence[Input], settings: Mapping[str, Any]) -> None:
         """Take in inputs that are to be predicted with some settings; outputs of their older states go.
@@ -52,7 +60,7 @@ class FolderRecord:
                 taken for an input's.
         """
         with locked(self.folder / LOCK):  # several commands may write into one folder
-            before, recorded = recorded_settings(self.folder), _recorded_sources(self.folder)
+            before, recorded = recorded_settings(self.folder), recorded_sources(self.folder)
             self._require_free(inputs, recorded)
             if difference := _difference(before, settings):
                 self._make_room(inputs, recorded, difference)
@@ -62,7 +70,7 @@ class FolderRecord:
 
     def _require_free(self, inputs: Sequence[Input], recorded: Sources) -> None:
         """A user's own file may be called like a prediction: only what is recorded is one."""
-        new = [entry for entry in inputs if str(entry.name) not in recorded and not entry.is_missing]
+        new = [entry for entry in inputs if _key(entry) not in recorded and not entry.is_missing]
         files = [file for entry in new for file in self.files(entry, KINDS).values()]
         if not (self.folder / SOURCES).exists():
             files.append(self.folder / LEGEND)
@@ -74,7 +82,7 @@ class FolderRecord:
 
     def _make_room(self, inputs: Sequence[Input], recorded: Sources, difference: str) -> None:
         """Remove the outputs that are to be written again: broken off, none must be taken for a new one."""
-        files = (self.folder / f"{name}{ending}" for name in sorted(recorded) for ending in NAME_ENDINGS)
+        files = (self.folder / name for key in sorted(recorded) for name in output_names(key))
         outputs = [file for file in files if os.path.exists(file)]
         again = [entry for entry in inputs if not entry.is_missing] if self.overwrite else []
         own = {file for entry in again for file in self.files(entry).values()}
@@ -97,10 +105,10 @@ class FolderRecord:
         for entry in inputs:
             if entry.is_missing:  # for now: a disk that is not mounted takes no predictions with it
                 continue
-            now = sources[str(entry.name)] = [os.path.abspath(entry.path), *file_state(entry.path)]
+            now = sources[_key(entry)] = [os.path.abspath(entry.path), *file_state(entry.path)]
             # Of each kind, asked for this time or not: none may be taken for the new state's later.
             there = [file for file in self.files(entry, KINDS).values() if os.path.exists(file)]
-            if not there or _is_same(before := recorded[str(entry.name)], now):
+            if not there or _is_same(before := recorded[_key(entry)], now):
                 continue
             if before[0] != now[0] and not self.overwrite:
                 raise DataError(
@@ -113,35 +121,9 @@ class FolderRecord:
         return {**recorded, **sources}
 
 
-def recorded_settings(folder: Path) -> dict[str, Any]:
-    """What the outputs in a folder were made with; empty where that is not known.
-
-    Raises:
-        DataError: the file is another program's.
-    """
-    return _read(folder / SETTINGS, lambda found: {"short_side", "classes"} <= found.keys())
-
-
-def _recorded_sources(folder: Path) -> Sources:
-    return _read(
-        folder / SOURCES,
-        lambda found: all(isinstance(source, list) and len(source) == 3 for source in found.values()),
-    )
-
-
-def _read(path: Path, is_ours: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (IsADirectoryError, ValueError):
-        found = None
-    if isinstance(found, dict) and is_ours(found):
-        return found
-    raise DataError(
-        f"{path}: is not of an earlier prediction; expected what `predict` writes; choose another folder, or "
-        "move it away"
-    )
+def _key(entry: Input) -> str:
+    """What an input is recorded by: a video and an image of one name have outputs of their own."""
+    return f"{entry.name}{VIDEO_ENDING}" if entry.is_video else str(entry.name)
 
 
 def _difference(before: Mapping[str, Any], settings: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -51,15 +52,17 @@ def require_own_places(folder: Path, dataset: Dataset) -> None:
     """Whether the predictions of a data set can lie in a folder.
 
     Raises:
-        DataError: the folder is the data's, a prediction would overwrite a file of it, or two have one name.
+        DataError: the folder is the data's, a prediction would overwrite a file, or two have one name.
     """
     if folder.resolve() == dataset.root.resolve():
         raise DataError(f"{folder}: is the data's own folder; expected another one for the predictions")
     images: dict[Path, Path] = {}
     for sample in dataset.samples:
         path = folder / _place(dataset, sample)
-        if path.resolve() in [own.resolve() for own in (sample.image, sample.label) if own]:
-            raise DataError(f"{path}: is the data's own file; expected another folder for the predictions")
+        if os.path.lexists(path):  # an earlier prediction, or a photograph in a copy of the data
+            raise DataError(
+                f"{path}: is there already; expected a folder without it; choose another, or move it away"
+            )
         other = images.setdefault(path, sample.image)
         if other != sample.image:
             raise DataError(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import BinaryIO
+from typing import NoReturn
 
 import cv2
 
 from fornet_keras.atomic import written_whole
-from fornet_keras.data.images import image_size
+from fornet_keras.data.images import image_size, require_file
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.inputs import Input
+from fornet_keras.prediction.mp4 import MP4_SUFFIXES, shown_frames
 from fornet_keras.prediction.pictures import Picture
 
 # What FFmpeg finds in a damaged file would be many lines on standard error; ours is one.
@@ -25,12 +25,14 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 CODEC = "mp4v"
 """MPEG-4 in .mp4: OpenCV's wheels can always write it, and desktop players play it."""
 
+MIN_SIDE, MAX_SIDE = 2, 8191
+"""Pixels that its encoder takes."""
+
 USUAL_RATE = 25.0
 """Frames a second, where a file does not say or says nonsense."""
 MIN_RATE, MAX_RATE = 1, 1000
 """What is no nonsense; less than the second, which is Matroska's unit of time and not a rate."""
 
-MP4_SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp")
 COUNTING_SUFFIXES = (*MP4_SUFFIXES, ".avi")
 """Of files that count their frames; of others, FFmpeg knows only how long they are, sound and all."""
 
@@ -70,10 +72,10 @@ def transform_video(
         with written_whole(target) as temporary:
             pictures = (transform(frame) for frame in frames)
             paced = entry.is_live and announced <= 0  # a whole film at an address has its own frames
-            num_frames = _write(temporary, pictures, _rate(capture), entry.is_live, paced)
+            num_frames, ended = _write(temporary, pictures, _rate(capture), entry.is_live, paced)
             if not num_frames:
-                raise _no_frame(entry)
-            notes = _notes(entry, capture, num_frames)
+                _refuse(entry)
+            notes = _notes(entry, capture, num_frames) if ended else []
             # OpenCV does not say that a disk is full.
             if _count(temporary) < num_frames:
                 raise DataError(f"{target}: the video could not be written whole; make room on the disk")
@@ -105,7 +107,7 @@ def _size(entry: Input) -> tuple[int, int]:
     finally:
         capture.release()
     if not all(size):
-        raise _no_frame(entry)
+        _refuse(entry)
     return int(size[0]), int(size[1])
 
 
@@ -139,14 +141,22 @@ def _file(path: Path) -> str:
     return os.path.abspath(path)
 
 
-def _no_frame(entry: Input) -> DataError:
+def _refuse(entry: Input) -> NoReturn:
+    """Say why there is no frame."""
     if isinstance(entry.source, int):
-        return DataError(f"{entry.path}: gives no frame; expected a connected camera; try another number")
+        raise DataError(f"{entry.path}: gives no frame; expected a connected camera; try another number")
     if entry.is_live:
-        return DataError(
+        raise DataError(
             f"{entry.path}: gives no frame; expected a stream that FFmpeg plays; check address and password"
         )
-    return DataError(f"{entry.path}: no frame in it can be read; expected a video; copy it again")
+    try:
+        require_file(entry.path, "a video")
+        entry.path.open("rb").close()
+    except PermissionError as error:
+        raise DataError(
+            f"{entry.path}: no permission to read it; expected a readable file; change its mode"
+        ) from error
+    raise DataError(f"{entry.path}: no frame in it can be read; expected a video; copy it again")
 
 
 def _frames(capture: cv2.VideoCapture) -> Iterator[Picture]:
@@ -171,7 +181,7 @@ def _notes(entry: Input, capture: cv2.VideoCapture, num_frames: int) -> list[str
     notes = []
     if not (MIN_RATE <= rate < MAX_RATE or entry.is_live):
         notes.append(f"{entry.path}: says {rate:g} frames a second; written with {USUAL_RATE:g}")
-    shown = math.inf if entry.is_live else _shown_frames(entry.path, rate)
+    shown = math.inf if entry.is_live else shown_frames(entry.path, rate)
     if num_frames < WHOLE_ENOUGH * min(announced, shown):
         found = f"{num_frames} of {announced} frames can be read"
         if not entry.is_live and entry.path.suffix.lower() in COUNTING_SUFFIXES:
@@ -180,43 +190,10 @@ def _notes(entry: Input, capture: cv2.VideoCapture, num_frames: int) -> list[str
     return notes
 
 
-def _shown_frames(path: Path, rate: float) -> float:
-    """How many frames an MP4 is long; without bound for other formats.
-
-    It also counts frames that its edit list hides: what a phone's editor or `ffmpeg -ss … -c copy` has left
-    out. The length in its header is that of what is shown.
-    """
-    if path.suffix.lower() not in MP4_SUFFIXES:
-        return math.inf
-    with path.open("rb") as file:
-        movie = _find_box(file, 0, path.stat().st_size, b"moov")
-        header = _find_box(file, *movie, b"mvhd") if movie else None
-        if header is None:
-            return math.inf
-        file.seek(header[0])
-        content = file.read(32)
-    # After version, flags and two dates: units a second, and the length in them.
-    units, length = struct.unpack_from(">20xIQ" if content[0] else ">12xII", content)
-    return length / units * rate if units and length else math.inf
-
-
-def _find_box(file: BinaryIO, start: int, end: int, name: bytes) -> tuple[int, int] | None:
-    """Where the content of an MP4's box begins and ends, among those in a part of the file."""
-    while start + 8 <= end:
-        file.seek(start)
-        head = file.read(16)
-        length, content = int.from_bytes(head[:4], "big"), start + 8
-        if length == 1:
-            length, content = int.from_bytes(head[8:], "big"), start + 16
-        if head[4:8] == name:
-            return content, start + length if length else end
-        if length < 8:  # the last one, or damaged
-            return None
-        start += length
-    return None
-
-
-def _write(path: Path, pictures: Iterable[Picture], rate: float, is_live: bool, paced: bool) -> int:
+def _write(
+    path: Path, pictures: Iterable[Picture], rate: float, is_live: bool, paced: bool
+) -> tuple[int, bool]:
+    """Returns how many frames were written, and whether the pictures had come to their end."""
     writer = cv2.VideoWriter()
     num_frames, began = 0, 0.0
     try:
@@ -230,14 +207,21 @@ def _write(path: Path, pictures: Iterable[Picture], rate: float, is_live: bool, 
                 writer.write(frame)
                 num_frames += 1
     except KeyboardInterrupt as stop:
-        if not is_live or type(stop) is not KeyboardInterrupt:  # SIGTERM ends the whole command
+        # SIGTERM ends the whole command, and so does Ctrl-C before there is anything to keep.
+        if not (is_live and num_frames) or type(stop) is not KeyboardInterrupt:
             raise
+        return num_frames, False
     finally:
         writer.release()
-    return num_frames
+    return num_frames, True
 
 
 def _open_writer(writer: cv2.VideoWriter, path: Path, size: tuple[int, ...], rate: float) -> None:
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
+        raise DataError(
+            f"a video of {size[0]}x{size[1]} pixels cannot be written; MPEG-4 takes {MIN_SIDE}…{MAX_SIDE} "
+            "pixels a side; make the video smaller"
+        )
     with _opencv_silent():
         opened = writer.open(_file(path), cv2.VideoWriter.fourcc(*CODEC), rate, size[::-1])
     if not opened:

@@ -13,12 +13,13 @@ def with_absolute_paths(config: Config) -> Config:
     """The same configuration, in which no path begins here or with `~`.
 
     Raises:
-        ConfigError: the name of the data folder is not UTF-8, and `config.yaml` could not have it.
+        ConfigError: a path is not UTF-8, and `config.yaml` could not have it.
     """
     data = {"root": _absolute(config.data.root), "cache": _absolute(config.data.cache)}
-    _require_text(data["root"] or "")
     model = {"weights": _model(config.model.weights), "backbone": _backbone(config.model.backbone)}
     loss = {"teacher": _model(config.loss.teacher)}
+    for path in (*data.values(), *model.values(), *loss.values()):
+        _require_text(path or "")
     return config.model_copy(
         update={
             "data": config.data.model_copy(update=data),
@@ -28,13 +29,13 @@ def with_absolute_paths(config: Config) -> Config:
     )
 
 
-def _require_text(root: str) -> None:
+def _require_text(path: str) -> None:
     try:
-        root.encode()
+        path.encode()
     except UnicodeEncodeError:
         raise ConfigError(
-            f"{root}: its name is not UTF-8, and the run could not be resumed from its config.yaml; "
-            "rename the folder, or train from a link to it"
+            f"{path}: its name is not UTF-8, and the run could not be resumed from its config.yaml; "
+            "rename the folder, or name a link to it"
         ) from None
 
 

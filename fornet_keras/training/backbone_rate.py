@@ -11,33 +11,33 @@ from keras import ops
 
 def scale_rate(
     optimizer: keras.optimizers.Optimizer,
-    slowed: Iterable[keras.Variable],
+    scaled: Iterable[keras.Variable],
     factor: float,
-    still_steps: int = 0,
+    frozen_steps: int = 0,
 ) -> None:
     """Make an optimizer update some variables, and decay their weights, at a share of its learning rate.
 
     Args:
         optimizer: any of Keras' own, on any backend, without a loss scale around it.
-        slowed: the variables.
+        scaled: the variables.
         factor: their share of the learning rate, > 0.
-        still_steps: steps at the run's beginning in which their share is 0.
+        frozen_steps: steps at the run's beginning in which their share is 0.
     """
     # Not keras.optimizers.MultiOptimizer: it clips each group by itself, and keeps no moving average.
-    names = {variable.path for variable in slowed}
+    names = {variable.path for variable in scaled}
     rate = optimizer._get_current_learning_rate
     decay, update = optimizer._apply_weight_decay, optimizer._backend_update_step
 
-    def slowed_rate() -> Any:
-        if not still_steps:
+    def scaled_rate() -> Any:
+        if not frozen_steps:
             return factor * rate()
         # Follows from the step alone, so that a run that goes on needs nothing more. Not the public
         # `iterations`, which counts changes of the weights and not the steps accumulated for them.
-        return ops.where(optimizer._iterations < still_steps, 0.0, factor) * rate()
+        return ops.where(optimizer._iterations < frozen_steps, 0.0, factor) * rate()
 
     def each_group(step: Any, variables: list[keras.Variable], *gradients: list[Any]) -> None:
-        for group_rate, is_slowed in ((rate, False), (slowed_rate, True)):
-            chosen = [at for at, variable in enumerate(variables) if (variable.path in names) == is_slowed]
+        for group_rate, is_scaled in ((rate, False), (scaled_rate, True)):
+            chosen = [at for at, variable in enumerate(variables) if (variable.path in names) == is_scaled]
             if chosen:
                 optimizer._get_current_learning_rate = group_rate
                 step([variables[at] for at in chosen], *([of[at] for at in chosen] for of in gradients))

@@ -148,8 +148,8 @@ def _make_optimizer(model: FoRNet, config: Config, steps_per_epoch: int) -> kera
         optimizer = keras.optimizers.AdamW(schedule, **options)
     # Decay pulls on kernels only: on biases and normalisation it does harm.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    still_steps = config.model.freeze_epochs * steps_per_epoch
-    if training.backbone_lr_mult != 1 or still_steps:
+    frozen_steps = config.model.freeze_epochs * steps_per_epoch
+    if training.backbone_lr_mult != 1 or frozen_steps:
         backbone = model.backbone.trainable_variables
-        scale_rate(optimizer, backbone, training.backbone_lr_mult, still_steps)
+        scale_rate(optimizer, backbone, training.backbone_lr_mult, frozen_steps)
     return optimizer

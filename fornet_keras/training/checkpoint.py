@@ -108,7 +108,13 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
     """
     for name, array in checkpoint.arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise TrainingError(f"'{name}' is not finite after step {checkpoint.step}; nothing is saved")
+            from fornet_keras.training.finite import STEADIER  # needs Keras
+
+            group, _, variable = name.split("/", 2)
+            raise TrainingError(
+                f"'{variable}' of the {group} is not finite after step {checkpoint.step}; {STEADIER}; "
+                "nothing is saved, and the earlier checkpoints stay"
+            )
     path = folder / f"step_{checkpoint.step:09d}"
     metadata = {"step": str(checkpoint.step), "state": json.dumps(checkpoint.state)}
     # In C order: safetensors writes memory as it lies.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +26,8 @@ DISK_ERRORS = (
 )
 """What a disk answers that is full, lost or forbidden."""
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([] if sys.platform == "win32" else [signal.SIGHUP]))
+"""Ctrl-C, the end that a system or a job's owner asks for, and a terminal that closes."""
 
 
 class Stateful(Protocol):
@@ -117,7 +119,9 @@ class Checkpointing(keras.callbacks.Callback):
 
     @contextmanager
     def listening(self, console: Console, begins_anew: str = "") -> Iterator[None]:
-        """In the block, Ctrl-C and SIGTERM let the step end and be saved; a second one stops at once.
+        """In the block, Ctrl-C, SIGTERM and a closed terminal let the step end and be saved.
+
+        A second one stops at once, but for the terminal's, which sends several.
 
         Args:
             console: one that is quiet keeps the line about the first of them to itself.
@@ -125,9 +129,11 @@ class Checkpointing(keras.callbacks.Callback):
         """
         self._begins_anew = begins_anew
         self._tells = not console.quiet
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        # As nohup sets SIGHUP, and a script that starts a run in the background SIGINT.
+        self._before = {number: found for number, found in before.items() if found != signal.SIG_IGN}
         try:
-            self._before = {number: signal.getsignal(number) for number in SIGNALS}
-            for number in SIGNALS:
+            for number in self._before:
                 signal.signal(number, self._on_signal)
         except ValueError:  # not the main thread, which alone hears signals
             yield
@@ -139,16 +145,18 @@ class Checkpointing(keras.callbacks.Callback):
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: Any) -> None:
+        heard = signal.Signals(number)
         if self._asked_to_stop:
-            handler = self._before[signal.Signals(number)]
+            if heard.name == "SIGHUP":
+                return
+            handler = self._before[heard]
             if callable(handler):
                 handler(number, frame)
             raise KeyboardInterrupt
-        self._asked_to_stop = signal.Signals(number)
+        self._asked_to_stop = heard
         if self._tells:
             # Not through the console, whose locks what was interrupted may hold.
-            name = self._asked_to_stop.name
-            said = f"\n{name}: stopping after this step or image; a second one stops at once\n"
+            said = f"\n{heard.name}: stopping after this step or image; a second one stops at once\n"
             with suppress(OSError):  # `tee` has heard Ctrl-C too, and is gone
                 os.write(2, said.encode())
 

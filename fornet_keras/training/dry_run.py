@@ -26,7 +26,7 @@ from fornet_keras.training.build import make_model
 from fornet_keras.training.checkpoint import capture, save_checkpoint
 from fornet_keras.training.devices import ALONE, alone, on_devices, on_one_device, synchronize
 from fornet_keras.training.fit_selector import fit_selector
-from fornet_keras.training.open_data import open_data
+from fornet_keras.training.open_data import at_learnt_side, open_data
 from fornet_keras.training.schedule import require_all_steps, schedule_notes
 
 TIMED_STEPS = 5
@@ -50,7 +50,7 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
     """
     require_all_steps()
     training = config.training
-    train_set, val_set, pixels = open_data(config, console)
+    train_set, val_set, report = open_data(config, console)
     if config.data.cache:
         console.print("note: timed without data.cache, which a run would write first", highlight=False)
     batches = TrainingBatches.of_run(train_set, config)
@@ -58,7 +58,8 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
         console.print(note, highlight=False)
     with console.status("timing a few steps …"), on_devices(training.devices, training.batch_size, ALONE):
         device = announce_device(training.devices, console)
-        return {"device": device} | _measure(config, batches, val_set, pixels, console)
+        learnt = at_learnt_side(config, report)
+        return {"device": device} | _measure(learnt, batches, val_set, report.pixels, console)
 
 
 def _measure(

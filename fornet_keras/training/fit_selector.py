@@ -13,6 +13,7 @@ from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.losses import region_error_share, selector_loss, subsample_labels
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
+from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.checkpointing import Checkpointing
 from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.validation import Validation
@@ -39,10 +40,10 @@ def fit_selector_of_best(
     best = validation.folder / "best"
     model, table = load_model(best)
     with saver.listening(line.console, "the Selector's epochs"), saver.disk_errors():
-        before = validation.score(model).error_coverage
+        before = validation.score(Predictor(model)).error_coverage
         line.show("the Selector alone …")
         fit_selector(model, batches, config, [callback])
-        after = validation.score(model).error_coverage
+        after = validation.score(Predictor(model)).error_coverage
         is_better = after >= before
         if is_better:
             save_model(model, table, best)

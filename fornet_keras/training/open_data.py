@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,8 @@ from fornet_keras.errors import DataError
 from fornet_keras.prediction.predictor import MAX_SIZES
 
 
-def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, Sequence[int]]:
-    """The two data sets, looked through, and the training labels' pixels by class."""
+def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, ScanReport]:
+    """The two data sets, looked through, and what was found in that which trains."""
     data = config.data
     train_set = open_split(data, data.train_split, data.exclude)
     val_set = open_split(data, data.val_split)
@@ -31,12 +31,19 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, Seque
     (train_set, report), (val_set, val_report) = (
         _look_through(each, config, console) for each in (train_set, val_set)
     )
-    if note := report.crop_note(config.augment.crop, data.short_side):
+    crop_note = report.crop_note(config.augment.crop, data.short_side)
+    for note in filter(None, (report.names_note(), crop_note, report.side_note(data.short_side))):
         console.print(note, highlight=False)
-    note = val_report.sizes_note(data.short_side, MAX_SIZES)
+    note = val_report.sizes_note(report.learnt_side(data.short_side), MAX_SIZES)
     if note and keras.backend.backend() != "torch":  # which compiles nothing
         console.print(note, highlight=False)
-    return train_set, val_set, report.pixels
+    return train_set, val_set, report
+
+
+def at_learnt_side(config: Config, report: ScanReport) -> Config:
+    """The configuration with the `short_side` at which a model of these images learns."""
+    data = config.data.model_copy(update={"short_side": report.learnt_side(config.data.short_side)})
+    return config.model_copy(update={"data": data})
 
 
 def open_decoded(dataset: Dataset, config: Config, console: Console) -> DecodedSamples | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import keras
 from rich.console import Console
@@ -63,11 +64,13 @@ class ProgressLine(keras.callbacks.Callback):
         if "val_miou" in logs:
             line += f"  val mIoU {logs['val_miou']:.4f} (best {logs['val_best_miou']:.4f})"
             line += f"  error coverage {logs['val_error_coverage']:.2f}"
-        self.console.print(f"{line}  {seconds:.1f} s", highlight=False)
+        with suppress(OSError):  # the terminal is gone, and what was learnt is not saved yet
+            self.console.print(f"{line}  {seconds:.1f} s", highlight=False)
 
     def close(self) -> None:
         """Take the live line away."""
-        self._progress.stop()
+        with suppress(OSError):
+            self._progress.stop()
 
     def _epoch_name(self, epoch: int) -> str:
         return f"{epoch + 1}/{self.training.epochs}"

@@ -51,13 +51,20 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"{folder}: no {CONFIG} in it, so no run to resume; choose another --output")
     found, wanted = with_precision(read_config(folder / CONFIG), folder, False).by_key(), config.by_key()
-    changed = [key for key in wanted if wanted[key] != found[key] and key not in FREE_KEYS]
+    changed = [
+        key for key in wanted if wanted[key] != found[key] and not _may_change(key, found[key], wanted[key])
+    ]
     if changed:
         listed = "; ".join(f"{key} is {found[key]} there and {wanted[key]} here" for key in changed)
         raise ConfigError(
             f"{folder}: its run has another configuration: {listed}; resume with --config {folder / CONFIG}, "
             "or choose another --output"
         )
+
+
+def _may_change(key: str, found: object, wanted: object) -> bool:
+    # A teacher may lie elsewhere: `TeacherState` knows it by its weights.
+    return key in FREE_KEYS or bool(key == "loss.teacher" and found and wanted)
 
 
 def with_precision(config: Config, folder: Path, resume: bool) -> Config:

@@ -28,7 +28,7 @@ class RunLog(keras.callbacks.Callback):
 
     TensorBoard also gets each class's IoU and the validation's pictures. The learning rate is that of the
     epoch's first step; `data_wait` is the share of the training time, 0…1, in which the step's batch was not
-    there yet.
+    there yet. Of an epoch that was broken off, it and `images_per_second` are of the rest alone.
 
     Args:
         folder: the run folder.
@@ -57,20 +57,32 @@ class RunLog(keras.callbacks.Callback):
         self.batches = batches
         self.rows: list[dict[str, float]] = []
         self._learning_rate = 0.0
+        self._seconds_before = 0.0
+        self._started = time.perf_counter()
         self._path = folder / "log.csv"
         self._events = EventLog(folder / "tensorboard")
 
     @property
     def state(self) -> dict[str, Any]:
         """What a run that goes on must still know."""
-        return {"rows": self.rows, "learning_rate": self._learning_rate}
+        return {"rows": self.rows, "learning_rate": self._learning_rate, "seconds": self._seconds}
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
         self.rows = state["rows"]
         self._learning_rate = state["learning_rate"]
+        self._seconds_before = state.get("seconds", 0.0)  # a run that an earlier version began has none
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Bring both files to where the run stands: what an interrupted one logged after it comes again."""
         self._write()
         self._events.forget_from(len(self.rows) + 1)
+
+    @property
+    def _seconds(self) -> float:
+        """Time that the epoch has taken, that before it was broken off included."""
+        return self._seconds_before + time.perf_counter() - self._started
 
     def note_settings(self, values: Mapping[str, Any]) -> None:
         """Tell TensorBoard what the run was told."""
@@ -80,6 +92,7 @@ class RunLog(keras.callbacks.Callback):
         steps = self.batches.steps_per_epoch
         if self.params["steps"] == steps:  # else the epoch was begun before an interruption
             self._learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            self._seconds_before = 0.0
         self._ahead = _reads_ahead()
         self._position = (epoch + 1) * steps - self.params["steps"]
         self._started = self._trained = time.perf_counter()
@@ -100,7 +113,7 @@ class RunLog(keras.callbacks.Callback):
             "learning_rate": self._learning_rate,
             "images_per_second": images / seconds,
             "data_wait": self._waited / seconds,
-            "seconds": time.perf_counter() - self._started,
+            "seconds": self._seconds,
         }
         self.rows.append(row)
         self._write()
@@ -124,8 +137,9 @@ class RunLog(keras.callbacks.Callback):
             write_text(self._path, text.getvalue())
 
     def close(self) -> None:
-        """End both files."""
-        self._events.close()
+        """End both files; what could not be written has been said with its epoch."""
+        with suppress(OSError):
+            self._events.close()
         if self.rows:
             with suppress(OSError):
                 self._write()  # once more, where the last epoch's could not be

@@ -48,11 +48,15 @@ class TeacherState:
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
-        if state != self._state:
-            raise ConfigError(
-                f"{self.folder}: not the teacher that the run has learnt from, or changed since; put that "
-                "one back, or begin a new run with another --output"
-            )
+        if state == self._state:
+            return
+        finding = "not the teacher that the run has learnt from, or changed since"
+        if not self._state["sha256"]:
+            finding = "no such model; expected the teacher that the run has learnt from"
+        raise ConfigError(
+            f"{self.folder}: {finding}; put that one back, set loss.teacher to where it is now, or begin a "
+            "new run with another --output"
+        )
 
 
 def learn_from(model: keras.Model, teacher: keras.Model) -> None:

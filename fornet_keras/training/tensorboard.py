@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 
 class EventLog:
@@ -28,8 +29,16 @@ class EventLog:
         self._folder = folder
 
     @cached_property
-    def _writer(self) -> EventFileWriter:
-        return EventFileWriter(str(self._folder))
+    def _records(self) -> RecordWriter:
+        # Not tensorboard's EventFileWriter: on a full disk its thread prints a traceback and its error is
+        # TensorFlow's, which it loads on every backend.
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads a folder's files in the order of their names.
+        path = self._folder / f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}"
+        records = RecordWriter(path.open("wb"))
+        first = Event(wall_time=time.time(), file_version="brain.Event:2")
+        records.write(first.SerializeToString())
+        return records
 
     def settings(self, values: Mapping[str, Any]) -> None:
         """Show what a run was told beside others' in TensorBoard's HParams; None is left out."""
@@ -55,18 +64,19 @@ class EventLog:
 
     def forget_from(self, step: int) -> None:
         """Make TensorBoard drop what an interrupted run has logged from `step` on: it comes again."""
-        self._writer.add_event(
-            Event(wall_time=time.time(), step=step, session_log=SessionLog(status=SessionLog.START))
-        )
+        self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
 
     def flush(self) -> None:
         """Bring everything to disk."""
-        self._writer.flush()
+        self._records.flush()
 
     def close(self) -> None:
         """Flush, and end the file."""
-        self._writer.close()
+        self._records.close()
 
     def _add(self, value: Summary.Value, step: int) -> None:
-        event = Event(wall_time=time.time(), step=step, summary=Summary(value=[value]))
-        self._writer.add_event(event)
+        self._write(Event(step=step, summary=Summary(value=[value])))
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._records.write(event.SerializeToString())

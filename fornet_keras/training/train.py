@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
-import numpy as np
 from rich.console import Console
 
-from fornet_keras.atomic import last_complete, remove_unfinished, write_text
+from fornet_keras.atomic import last_complete, remove_unfinished
 from fornet_keras.config import Config, TrainingConfig
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.errors import RunInterrupted, TrainingError
@@ -28,12 +24,13 @@ from fornet_keras.training.accelerator import announce_device
 from fornet_keras.training.build import make_model
 from fornet_keras.training.checkpoint import Checkpoint
 from fornet_keras.training.checkpointing import Checkpointing, Stateful, find_checkpoint
+from fornet_keras.training.conclude import conclude
 from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.fit_selector import fit_selector_of_best
-from fornet_keras.training.open_data import open_data, open_decoded
+from fornet_keras.training.open_data import at_learnt_side, open_data, open_decoded
 from fornet_keras.training.progress import ProgressLine
-from fornet_keras.training.report import save_first_batches, save_pictures
+from fornet_keras.training.report import save_first_batches
 from fornet_keras.training.run_folder import (
     RESULT,
     check_run_folder,
@@ -48,7 +45,6 @@ from fornet_keras.training.run_log import RunLog
 from fornet_keras.training.schedule import require_all_steps, schedule_notes
 from fornet_keras.training.teacher import TeacherState
 from fornet_keras.training.validation import Validation
-from fornet_keras.version import __version__
 
 
 def train(
@@ -76,7 +72,7 @@ def train(
         The result that is also written to `result.json`, and the `Scores` of the best model.
 
     Raises:
-        ConfigError: no data folder is given, or one that is not UTF-8, the run folder is in use, of another
+        ConfigError: no data folder is given, a path is not UTF-8, the run folder is in use, of another
             run that goes on or of another configuration, its run has learnt from other images or another
             teacher, or with another backend, or Keras' own limits would end it early.
         DataError: the data cannot be used.
@@ -85,8 +81,8 @@ def train(
         TrainingError: the loss became NaN or infinite, a checkpoint could not be written, none of the run's
             is whole, or a callback ended it before its first validation.
         TypeError: `config` is something else, such as the name of one.
-        RunInterrupted: Ctrl-C or SIGTERM; the run is saved, in a validation what its last checkpoint has,
-            and can be resumed.
+        RunInterrupted: Ctrl-C, SIGTERM or a closed terminal; the run is saved, in a validation what its last
+            checkpoint has, and can be resumed.
 
     Example, with Weights & Biases:
         wandb.init(project="city", config=config.by_key())
@@ -123,14 +119,12 @@ def _train(
     """Train in this process, alone or with others."""
     require_all_steps()
     training = config.training
-    train_set, val_set, pixels = open_data(config, console)
+    train_set, val_set, report = open_data(config, console)
     decoded = open_decoded(train_set, config, console)
     resumed = find_resumed(console)
     remove_unfinished(output)
     is_new = is_empty(output)
     ended = result_at(output, resumed.step, training) if resumed else None
-    pictures = output / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
 
     batches = TrainingBatches.of_run(train_set, config, decoded, (processes.rank, processes.count))
     steps = batches.steps_per_epoch
@@ -149,25 +143,34 @@ def _train(
         parts["teacher"] = TeacherState(Path(config.loss.teacher))
     parts["log"] = log  # after those that may refuse: it writes
     saver = Checkpointing(output / "checkpoints", training, steps, parts, resumed)
-    write_config(output, config)
-    log.note_settings(config.by_key())
-    with closing(log), closing(line), _free_if_nothing_was_learnt(output, is_new, log, saver):
-        save_first_batches(pictures / "first_batches.png", batches)
+    with _free_if_nothing_was_learnt(output, is_new, log, saver), closing(log), closing(line):
+        write_config(output, config)  # before all else: nothing goes on without it
+        if not (resumed or is_new):
+            log.rewind()
+        log.note_settings(config.by_key())
+        pictures = output / "pictures"
+        pictures.mkdir(exist_ok=True)
         line.begin(saver.step)
         with saver.listening(console), on_devices(training.devices, training.batch_size, processes):
+            save_first_batches(pictures / "first_batches.png", batches)
             device = announce_device(max(training.devices, processes.count), console)
-            model = make_model(config, batches, pixels, console, not resumed)
+            learnt = at_learnt_side(config, report)
+            model = make_model(learnt, batches, report.pixels, console, not resumed)
             synchronize(model, processes)
             own = [StopOnNaN(batches), validation, log, line]
             _fit(model, config, batches, [*own, *callbacks, saver], validation, saver)
-            _say_who_ended(training, validation, saver, console)
-        if ended and saver.step == ended["steps"]:
-            console.print("the run had ended: its best model is scored once more", highlight=False)
-            return ended, validation.score_best()
-        if training.selector_epochs:
+            if saver.step < saver.total_steps:
+                _require_scored(validation, saver)
+                _say_who_ended(training, validation, saver, console)
+        if ended and saver.step > ended["steps"]:
+            ended = None  # a callback had ended it, and it went on
+        if training.selector_epochs and not ended:
             fit_selector_of_best(config, batches, validation, saver, line)
-        with saver.disk_errors():
-            return _conclude(output, device, validation, log, saver, model.count_params())
+        with saver.listening(console), saver.disk_errors():
+            if ended:
+                console.print("the run had ended: its best model is scored once more", highlight=False)
+                return ended, validation.score_best()
+            return conclude(output, device, validation, log, saver, model.count_params())
 
 
 @contextmanager
@@ -183,8 +186,6 @@ def _free_if_nothing_was_learnt(
     except BaseException as error:
         stopped = isinstance(error, RunInterrupted)  # and told to go on, with the folder's config.yaml
         if is_new and not log.rows and not saver.saved_step and not stopped:
-            with suppress(OSError):
-                log.close()
             clear(output)
         raise
 
@@ -200,6 +201,8 @@ def _fit(
     """Train from where `saver` stands to the end."""
     steps = batches.steps_per_epoch
     while saver.step < saver.total_steps and not validation.out_of_patience:
+        # Of a run that a callback had ended, and that now goes on.
+        (validation.folder / RESULT).unlink(missing_ok=True)
         epoch, done = divmod(saver.step, steps)
         saver.restore(model)
         with data_errors(batches), saver.disk_errors():
@@ -217,60 +220,18 @@ def _fit(
             return
 
 
-def _say_who_ended(
-    training: TrainingConfig, validation: Validation, saver: Checkpointing, console: Console
-) -> None:
-    if saver.step == saver.total_steps:
-        return
+def _require_scored(validation: Validation, saver: Checkpointing) -> None:
     if not validation.best_epoch:
         raise TrainingError(
             f"a callback ended the run after step {saver.step}, before its first validation; expected one; "
             "set a smaller training.validate_every, or go on with --resume"
         )
+
+
+def _say_who_ended(
+    training: TrainingConfig, validation: Validation, saver: Checkpointing, console: Console
+) -> None:
     epoch = -(-saver.step // saver.steps_per_epoch)
     patience = f"no better mIoU in {training.patience} validations (training.patience)"
     why = patience if validation.out_of_patience else "a callback asked for it"
     console.print(f"stopped after epoch {epoch} of {training.epochs}: {why}", highlight=False)
-
-
-def run_versions() -> dict[str, str]:
-    """Of what computes here: name → version."""
-    backend = keras.backend.backend()
-    return {
-        "fornet_keras": __version__,
-        "python": platform.python_version(),
-        "keras": keras.__version__,
-        backend: import_module(backend).__version__,
-        "numpy": np.__version__,
-    }
-
-
-def _conclude(
-    output: Path,
-    device: str,
-    validation: Validation,
-    log: RunLog,
-    saver: Checkpointing,
-    parameters: int,
-) -> tuple[dict[str, Any], Scores]:
-    """Score the best model; write the pictures of the run and its result."""
-    scores = validation.score_best()
-    table = validation.dataset.table
-    save_pictures(output / "pictures", table, log.rows, scores, validation.pictures)
-    result = {
-        "backend": keras.backend.backend(),
-        "device": device,
-        "versions": run_versions(),
-        "epochs": len(log.rows),
-        "steps": saver.step,
-        "selector_epochs": validation.training.selector_epochs,
-        "stopped_early": saver.step < saver.total_steps,
-        "best_miou": scores.matrix.miou,
-        "best_epoch": validation.best_epoch,
-        "seconds": saver.seconds,
-        "model": str(output / "best"),
-        "parameters": parameters,
-        "val": scores.as_json(),
-    }
-    write_text(output / RESULT, json.dumps(result, indent=2) + "\n")
-    return result, scores

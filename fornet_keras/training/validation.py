@@ -16,7 +16,6 @@ from fornet_keras.data.fingerprint import images_of
 from fornet_keras.data.sizes import resize_nearest, shrunk
 from fornet_keras.errors import ConfigError, TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
-from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.prediction.pictures import compared
 from fornet_keras.prediction.predictor import Predictor
@@ -105,7 +104,7 @@ class Validation(keras.callbacks.Callback):
         if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
             raise TrainingError(f"a weight is not a finite number after epoch {epoch + 1}; {STEADIER}")
         with averaged_weights(self.model):
-            scores = self._score(self._up_to_date_predictor())
+            scores = self.score(self._up_to_date_predictor())
             save_model(self.model, self.dataset.table, self.folder / "last")
             self.since_best += 1
             if scores.matrix.miou > self.best_miou:
@@ -130,13 +129,10 @@ class Validation(keras.callbacks.Callback):
 
     def score_best(self) -> Scores:
         """Score the best model as it was saved, and keep its pictures."""
-        return self.score(load_model(self.folder / "best")[0])
+        return self.score(Predictor(load_model(self.folder / "best")[0]))
 
-    def score(self, model: FoRNet) -> Scores:
-        """Score another model than the one that trains, and keep its pictures."""
-        return self._score(Predictor(model))
-
-    def _score(self, predictor: Predictor) -> Scores:
+    def score(self, predictor: Predictor) -> Scores:
+        """Score a model, and keep its pictures."""
         pictures: dict[Sample, Array] = {}
         done = 0
 

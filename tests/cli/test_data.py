@@ -62,7 +62,10 @@ def test_describe_drafts_what_check_reads(run: Run, data: Path) -> None:
     )
     check = f"fornet data check --config finetune --data {data} --set data.val_split=test"
     assert result.stdout == f"{first}correct it, then: {check}\n"
-    assert run(*check.split()[1:]).exit_code == 0
+    result = run(*check.split()[1:])
+    assert result.exit_code == 0
+    note = "note: 4 class names of a draft, value_0, value_3, value_7, …; name the classes in dataset.yaml: "
+    assert note in result.stdout
 
 
 def test_describe_has_flat_folders_validate_too(run: Run, data: Path, tmp_path: Path) -> None:
@@ -225,6 +228,9 @@ def test_small_images_are_noted(run: Run, config: Path, data: Path) -> None:
     config.write_text(config.read_text().replace("[64, 96]", "[128, 96]"))
     result = run("data", "check", "--config", config, "--data", data)
     assert "images of 64x96 are smaller than augment.crop" in result.stdout
+    assert "of a draft" not in result.stdout
+    result = run("data", "check", "--config", config, "--data", data, "--set", "data.short_side=360")
+    assert "as large as data.short_side, 360: the model learns at a shorter side of 64" in result.stdout
 
 
 @pytest.mark.parametrize(

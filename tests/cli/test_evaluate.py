@@ -159,8 +159,17 @@ def test_predictions_never_overwrite_the_labels(run: Run, model: Path, config: P
     options = ("--config", config, "--data", tmp_path / "data", "--save-predictions", tmp_path)
     result = run("evaluate", model, *options)
     assert result.exit_code == 1
-    assert "is the data's own file; expected another folder" in only_line(result.stderr)
+    assert f"{tmp_path}/test/a.png: is there already; expected a folder without" in only_line(result.stderr)
     assert (tmp_path / "test" / "a.png").read_bytes() == label
+
+
+def test_predictions_never_overwrite_a_copy_of_the_data(
+    run: Run, model: Path, config: Path, data: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(data, tmp_path / "copy")
+    result = run("evaluate", model, "--config", config, "--data", data, "--save-predictions", copy)
+    assert result.exit_code == 1
+    assert f"{copy}/images/test/a.png: is there already; expected a folder" in only_line(result.stderr)
 
 
 def test_problems_are_skipped_where_asked_for(run: Run, model: Path, config: Path, data: Path) -> None:

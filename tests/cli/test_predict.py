@@ -107,7 +107,7 @@ def test_pictures_of_another_image_are_not_taken_for_an_images_own(
 def test_a_budget_goes_on_with_what_it_had_found(
     run: Run, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shares = iter((0.25, 0.5, 0.5, 0.75))
+    shares = iter((0.25, 0.5, 0.5, 0.5, 0.75, 0.3))
     monkeypatch.setattr("fornet_keras.benchmark.budget.fit_budget", lambda *_: (next(shares), 1.0))
     command = ("predict", model, data / "images" / "test", "--output", tmp_path / "out", "--budget-ms", 9)
     assert "2 predicted" in run(*command).stdout
@@ -120,8 +120,12 @@ def test_a_budget_goes_on_with_what_it_had_found(
     assert "top-k 0.5: 1.0 ms at 96x128 here\nError: " in result.stderr
     assert "(top_k is 0.25 there and 0.5 here)" in result.stderr
     assert run(*command[:-1], 8).exit_code == 1, "another budget, another share"
+    assert "top_k is 0.25 there and 0.5 here" in run(*command, "--short-side", 32).stderr, "so with a size"
     result = run(*command, "--overwrite", "--json", tmp_path / "a.json")
     assert (result.exit_code, json.loads((tmp_path / "a.json").read_text())["top_k"]) == (0, 0.75), "anew"
+    for path in (tmp_path / "out").glob("*_labels.png"):
+        path.unlink()
+    assert run(*command).stderr.startswith("top-k 0.3: 1.0 ms at 64x96 here"), "nothing is to go on"
 
 
 def test_photographs_are_brought_down_to_the_size_that_the_model_has_learnt(

@@ -64,7 +64,7 @@ def test_resume_means_the_folder_of_its_configuration(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("--set", "training.epoch=5"), "--set: unknown key 'training.epoch'; did you mean 'epochs'?"),
-        (("--set", "training.epochs=two"), "--set: training.epochs=two is a str, expected an int >= 1"),
+        (("--set", "training.epochs=two"), "--set: training.epochs='two' is a str, expected an int >= 1"),
         (("--set", "training.epochs"), "--set 'training.epochs': no '=', expected SECTION.KEY=VALUE"),
     ],
 )

@@ -106,6 +106,8 @@ def test_version(run: Run) -> None:
             ("evaluate", ".", "--config", "x.yaml", "--json", f"{__file__}/below/x.json"),
             f"{__file__}: is a file; expected a folder for x.json; choose another",
         ),
+        (("predict", ".", "x.png", "--output", ""), "'--output': is empty; expected a path; look whether a"),
+        (("evaluate", ".", "--json", ""), "'--json': is empty; expected a path; look whether a variable in"),
         (
             ("predict", "fornet_nano_camvid", str(ROOT / "docs" / "city.png"), "--device", "gpu"),
             "--device is for exported models; leave it out. Keras",
@@ -148,6 +150,28 @@ def test_wrong_usage(run: Run, arguments: tuple[str, ...], message: str) -> None
 def test_numbers_are_in_their_range(run: Run, arguments: tuple[str, ...], message: str) -> None:
     result = run(*arguments)
     assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
+
+
+def test_the_home_folder_is_meant_where_something_is_written(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    command = ("data", "synthesize", "--train", 1, "--val", 1, "--size", "64x64")
+    assert run(*command, "--output=~/city", "--json=~/made.json").exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"city", "made.json"}
+    assert run("data", "inspect", "--config=synthetic", "--data=~/city", "--output=~/seen").exit_code == 0
+    assert (tmp_path / "seen").is_dir()
+    assert shipped.find_config("~/city/x.yaml") == tmp_path / "city" / "x.yaml"
+
+
+def test_json_replaces_no_file_in_a_folder_that_may_not_be_written(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "old.json").write_text("old")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    for name in ("old.json", "new.json"):
+        result = run("evaluate", ".", "--json", tmp_path / name)
+        assert f"{tmp_path}: no permission to write in it; expected a folder for {name}" in result.stderr
 
 
 def test_a_table_in_a_pipe_is_not_broken() -> None:

@@ -194,6 +194,14 @@ def apart(root: Path) -> None:
     save_pair(root / "images/a.png", root / "scores/a.png", [[0, 1]])
 
 
+def other_names(root: Path) -> None:
+    save_pair(root / "images/a.png", root / "labels/a_seg.png", [[0, 1]])
+
+
+def other_suffix(root: Path) -> None:
+    save_pair(root / "train/images/a.png", root / "train/masks/a.tif", [[0, 1]])
+
+
 def mixed(root: Path) -> None:
     one_class(root)
     save_pair(root / "images/train/b.png", root / "labels/train/b.png", [[(200, 0, 0)]])
@@ -241,7 +249,20 @@ def two_tables(root: Path) -> None:
             one_class,
             "1 classes, from the values in 1 of 1 labels; expected two or more; write dataset.yaml by hand",
         ),
-        (apart, "no images with labels found; expected images/SPLIT and .*; write dataset.yaml by hand"),
+        (
+            apart,
+            r"no images with labels found; expected images/SPLIT and .*, images and labels \(or masks\), .*; "
+            "write dataset.yaml by hand, with images, labels and label_name",
+        ),
+        (
+            other_names,
+            "labels: has no a.png or a_mask.png or a_L.png, but a_seg.png; expected the label of .*images/"
+            "a.png; save labels as PNGs so named, or write dataset.yaml by hand, with images, labels and",
+        ),
+        (
+            other_suffix,
+            "train/masks: has no a.png or a_mask.png or a_L.png, but a.tif; expected the label of",
+        ),
         (mixed, "a.png: holds values, and b.png colours; expected one of them in all labels; export the"),
         (sixteen_bits, "a.png: holds 16-bit values up to 2000; .* not the instance or depth map"),
         (jpeg, "a.png: is a JPEG file, which may not keep class values"),

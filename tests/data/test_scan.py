@@ -147,6 +147,19 @@ def test_images_far_larger_than_the_crops(
     assert note is None if said is None else note is not None and said in note
 
 
+def test_the_size_that_is_learnt_at(tmp_path: Path) -> None:
+    """Images are brought down to `data.short_side`, and none is enlarged."""
+    labels = [np.zeros(size, np.uint8) for size in ((30, 90), (30, 60), (80, 40))]
+    report = scan(make_dataset(tmp_path, labels))
+    assert [report.learnt_side(short_side) for short_side in (None, 30, 40, 100)] == [None, 30, 40, 40]
+    assert report.side_note(None) is report.side_note(40) is None
+    note = report.side_note(100)
+    assert note is not None and note.startswith(
+        "note: no image of 'train' is as large as data.short_side, 100:"
+    )
+    assert "the model learns at a shorter side of 40 pixels" in note
+
+
 def test_more_sizes_than_are_kept_compiled(tmp_path: Path) -> None:
     labels = [np.zeros((2 * side, 3 * side), np.uint8) for side in (20, 30, 40, 50)]
     report = scan(make_dataset(tmp_path, [*labels, np.zeros((100, 120), np.uint8)]))

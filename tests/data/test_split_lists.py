@@ -134,6 +134,36 @@ def test_what_a_person_wrote_stays(tmp_path: Path, line_end: str) -> None:
     assert (tmp_path / "dataset.yaml").read_bytes().decode() == CLASSES + lines
 
 
+@pytest.mark.parametrize("images", ["rgb", "{split}", "."])
+def test_flat_folders_that_a_person_described(tmp_path: Path, images: str) -> None:
+    """Whose names and endings no draft guesses."""
+    write(tmp_path, "rgb" if images == "rgb" else ".", "ann", 10, "{}_seg.png")
+    places = f'images: "{images}"\nlabels: ann\nlabel_name: "{{stem}}_seg.png"\n'
+    (tmp_path / "dataset.yaml").write_text(CLASSES + places)
+    with pytest.raises(DataError, match=r"have some of them validate: `data describe DIR --val 0\.2`"):
+        open_dataset("folder", tmp_path, "train")
+    assert split_off(tmp_path, 0.3) == {"train": 7, "val": 3, "unlabelled": 0}
+    assert sorted(numbers(tmp_path, "train") + numbers(tmp_path, "val")) == [*range(10)]
+    assert (tmp_path / "dataset.yaml").read_text().startswith(CLASSES + 'label_name: "{stem}_seg.png"\n')
+
+
+def test_split_once_more(tmp_path: Path) -> None:
+    write(tmp_path, "images", "labels", 4)
+    write_draft(tmp_path)
+    split_off(tmp_path, 0.25)
+    with pytest.raises(DataError, match=r"train\.txt: .*; remove train\.txt and val\.txt to split anew$"):
+        split_off(tmp_path, 0.5)
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.txt").unlink()
+    assert split_off(tmp_path, 0.5) == {"train": 2, "val": 2, "unlabelled": 0}
+
+
+def test_lists_of_ones_own_need_the_split_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "dataset.yaml").write_text(f"{CLASSES}images: rgb\nlabels: ann\nlists: all.txt\n")
+    with pytest.raises(DataError, match="lists: must be a relative path that contains {split} once"):
+        split_off(tmp_path, 0.5)
+
+
 def test_what_cannot_be_split(tmp_path: Path) -> None:
     write(tmp_path, "images/day", "labels/day", 2)
     description = tmp_path / "dataset.yaml"
@@ -144,9 +174,10 @@ def test_what_cannot_be_split(tmp_path: Path) -> None:
         split_off(tmp_path, 0.5)
     description.write_text(CLASSES)
     (tmp_path / "val.txt").write_text("mine")
-    with pytest.raises(
-        DataError, match="val.txt: exists already; expected none; remove it to split anew, or"
-    ):
+    message = (
+        "val.txt: exists already; expected none; remove train.txt and val.txt to split anew, or write lists"
+    )
+    with pytest.raises(DataError, match=message):
         split_off(tmp_path, 0.5)
     (tmp_path / "val.txt").unlink()
     shutil.copytree(tmp_path / "images/day", tmp_path / "images/night")
@@ -157,7 +188,8 @@ def test_what_cannot_be_split(tmp_path: Path) -> None:
         split_off(tmp_path, 0.5)
     shutil.rmtree(tmp_path / "labels/night")
     (tmp_path / "labels/day/frame_0.png").unlink()
-    with pytest.raises(DataError, match="1 images with labels; expected two or more; label others"):
+    message = "1 images with labels; expected two or more, as .* and labels/SPLIT/\\*.png; label others, or c"
+    with pytest.raises(DataError, match=message):
         split_off(tmp_path, 0.5)
     assert description.read_text() == CLASSES and not [*tmp_path.glob("*.txt")]
 

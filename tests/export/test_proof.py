@@ -97,7 +97,8 @@ def test_what_is_lost_is_found_among_the_mistakes_of_eight_bits(lost: str) -> No
         return {"label_ids": labels[images.ravel()]}
 
     if lost:
-        with pytest.raises(ExportError, match=f"it has lost its {lost}; nothing is written"):
+        message = f"lost its {lost}; nothing is written; train longer, or export in a higher precision"
+        with pytest.raises(ExportError, match=message):
             prove(run, reference, (1, 2), "int8")  # type: ignore[arg-type]
     else:
         proof = prove(run, reference, (1, 2), "int8")  # type: ignore[arg-type]

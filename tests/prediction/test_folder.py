@@ -195,6 +195,12 @@ def test_a_name_too_long_for_its_predictions_does_not_stop_the_others(
     assert written.status == "written"
 
 
+def test_so_may_a_streams_name_be(predict: Predictor, tmp_path: Path) -> None:
+    stream = find_inputs([f"http://127.0.0.1:9/{'0' * 246}"], tmp_path)
+    (failed,) = FolderPrediction(predict, TABLE, tmp_path)(stream)
+    assert str(failed.error).endswith("too long for the disk; predict it from a shorter address")
+
+
 def test_a_full_disk_ends_the_run(predict: Predictor, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path, PureWindowsPath
 
 import pytest
@@ -108,22 +109,52 @@ def test_two_slashes_are_one(here: Path) -> None:
     assert names(f"{here}/a.png", f"/{here}/a.png") == {f"{here}/a.png": "a"}
 
 
+def record(folder: str, *keys: str) -> None:
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    Path(folder, "sources.json").write_text(json.dumps({key: ["/photo.png", 1, 2] for key in keys}))
+    Path(folder, "settings.json").touch()
+
+
 def test_earlier_outputs_are_no_inputs(here: Path) -> None:
     touch("in/a.png", "in/out/a_labels.png", "in/out/a_overlay.png", "in/out/legend.png", "in/out/new.png")
+    record("in/out", "a")
     found = find_inputs(["in", "in/**/*.png"], Path("in/out"))
     assert [entry.path.as_posix() for entry in found] == ["in/a.png", "in/out/new.png"]
 
 
 def test_outputs_of_a_run_into_another_folder_are_no_inputs(here: Path) -> None:
     """Where nothing records that they are outputs, they are photographs that are called alike."""
-    touch("in/a.png", "in/alike/b_labels.png")
-    touch(
-        *(f"in/out1/{name}" for name in ("settings.json", "sources.json", "legend.png", "day/a_labels.png"))
-    )
-    for argument in ("in", "in/**/*.png", "in/**", "i*"):
-        assert {*names(argument)} == {"in/a.png", "in/alike/b_labels.png"}
-    assert {*names("in/*/*")} == {"in/alike/b_labels.png"}
-    assert {*names("in/out1/day", "in/out1/legend.png")} == {"in/out1/day/a_labels.png", "in/out1/legend.png"}
+    touch("in/a.png", "in/alike/b_labels.png", "in/out1/legend.png", "in/out1/day/a_labels.png")
+    touch("in/out1/day/a_overlay.mp4", "in/out1/day/mine_labels.png", "in/out1/c_overlay.mp4")
+    record("in/out1", "day/a", "c_overlay.mp4")
+    alike = {"in/alike/b_labels.png", "in/out1/day/a_overlay.mp4", "in/out1/day/mine_labels.png"}
+    for argument in ("in", "in/**", "i*"):
+        assert {*names(argument)} == {"in/a.png", *alike}
+    assert {*names("in/*/*")} == alike
+    assert {*names("in/out1/day/a_labels.png", "in/out1/legend.png")} == {
+        "in/out1/day/a_labels.png",
+        "in/out1/legend.png",
+    }
+
+
+def test_a_users_own_files_in_the_folder_of_the_outputs_are_inputs(here: Path) -> None:
+    """However they are called: another program's sources.json makes them no predictions."""
+    touch("out/a_labels.png", "out/b_overlay.png", "out/c_overlay.mp4", "out/legend.png")
+    for content in (None, "[1", '{"pypi": "https://pypi.org"}'):
+        if content:
+            Path("out/sources.json").write_text(content)
+        assert len(names("out")) == 4
+
+
+def test_outputs_that_a_shell_names_are_passed_over(here: Path) -> None:
+    """`photos/*` with the predictions in photos."""
+    touch("out/a.png", "out/a_labels.png", "out/b_labels.png", "out/legend.png")
+    record("out", "a")
+    photos = [path.as_posix() for path in sorted(Path("out").iterdir())]
+    assert len(photos) == 6
+    assert {*names(*photos)} == {"out/a.png", "out/b_labels.png"}
+    with pytest.raises(DataError, match="^out/a_labels.png: is of an earlier prediction into out; expected"):
+        names("out/a_labels.png", "out/legend.png")
 
 
 def test_pictures_that_cannot_be_read_are_not_passed_over(here: Path) -> None:
@@ -165,6 +196,18 @@ def test_streams_are_called_what_their_addresses_are_without_passwords(here: Pat
     }
 
 
+@pytest.mark.parametrize("secret", ["u:pa#ss", "u:p?ss", "u:p@ss", "u:p/ss", "u", "u:p#s?s/@"])
+def test_no_part_of_a_streams_password_is_shown(here: Path, secret: str) -> None:
+    assert names(f"rtsp://{secret}@cam/1") == {"cam/1": "stream_cam_1"}
+
+
+def test_streams_that_differ_in_what_is_hidden_alone_are_not_one(here: Path) -> None:
+    camera = "http://one/x?mail=a@b"
+    assert names(camera, camera) == {"b": "stream_b"}
+    with pytest.raises(DataError, match="^b: two INPUTs are called so; .*into folders of their own"):
+        names(camera, "http://two/x?mail=a@b")
+
+
 def test_videos_are_told_by_their_ending(here: Path) -> None:
     touch("in/a.MP4", "in/b.png", "in/c.mkv", "in/d.webm", "in/e.m4v", "in/f.MTS")
     assert [entry.is_video for entry in find_inputs(["in"], Path("out"))] == [True, False] + [True] * 4
@@ -173,7 +216,9 @@ def test_videos_are_told_by_their_ending(here: Path) -> None:
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
+        ("", "^INPUT is empty; expected a path; look whether a variable in its place is set$"),
         ("nowhere.png", "nowhere.png: no such file or folder"),
+        ("camera:4000000000", "camera:4000000000: no such file or folder"),
         ("no*.png", r"no\*.png: no file matches; expected images, videos or folders; check the spelling"),
         ("empty", "empty: no image or video in it; expected .png, .jpg, "),
         ("@list.txt", "list.txt: names no file; expected one path a line"),

@@ -13,12 +13,13 @@ from PIL import Image
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.images import image_size
 from fornet_keras.errors import DataError
-from fornet_keras.prediction import record
+from fornet_keras.prediction import outputs
 from fornet_keras.prediction.folder import FolderPrediction
 from fornet_keras.prediction.inputs import find_inputs
 from fornet_keras.prediction.predictor import Predictor
 from tests.model.tiny import images
 from tests.prediction.conftest import SHARED, TABLE, run
+from tests.prediction.test_video import write_trimmed
 
 
 def test_a_second_recording_is_not_taken_for_one_that_is_there(predict: Predictor, tmp_path: Path) -> None:
@@ -27,7 +28,9 @@ def test_a_second_recording_is_not_taken_for_one_that_is_there(predict: Predicto
     assert "gives no frame" in str(failed.error)
     (tmp_path / "camera_7_overlay.mp4").touch()
     (failed,) = FolderPrediction(predict, TABLE, tmp_path)(camera)
-    assert re.fullmatch("camera:7: .*overlay.mp4 is there already; move it away or .*", str(failed.error))
+    assert re.fullmatch(
+        "camera:7: .*overlay.mp4 is there already; replace it with --overwrite, or .*", str(failed.error)
+    )
 
 
 def test_runs_into_one_folder_at_once_record_all_their_sources(
@@ -36,8 +39,8 @@ def test_runs_into_one_folder_at_once_record_all_their_sources(
     output = picture.parent.parent / "out"
     for name in "bcdefgh":
         picture.with_name(f"{name}.png").write_bytes(picture.read_bytes())
-    read = record._read
-    monkeypatch.setattr(record, "_read", lambda *of: [read(*of), time.sleep(0.02)][0])
+    read = outputs._read
+    monkeypatch.setattr(outputs, "_read", lambda *of: [read(*of), time.sleep(0.02)][0])
     with ThreadPoolExecutor(8) as pool:
         runs = [
             pool.submit(FolderPrediction(predict, TABLE, output).begin, find_inputs([str(path)], output))
@@ -73,6 +76,7 @@ def test_predictions_whose_settings_nobody_knows_are_others(predict: Predictor, 
         ("settings.json", "[1"),
         ("sources.json", '{"pypi": "https://pypi.org"}'),
         ("sources.json", "{"),
+        ("sources.json", "[" * 100_000),
         ("legend.png", "mine"),
         ("a_labels.png", "mine"),
         ("a_overlay.png", "mine"),
@@ -176,3 +180,26 @@ def test_hidden_images_are_of_one_model_too(predict: Predictor, picture: Path, t
                 prediction(find_inputs([str(hidden)], output))
         else:
             prediction(find_inputs([str(hidden)], output))
+
+
+def test_a_video_and_an_image_of_one_name_are_told_apart(predict: Predictor, picture: Path) -> None:
+    video = write_trimmed(picture.with_suffix(".mp4"), 3, 0)
+    for path, status in ((picture, "written"), (video, "written"), (picture, "kept"), (video, "kept")):
+        assert run(predict, path)[0].status == status
+    own = picture.parent.parent / "out" / "b_overlay.mp4"
+    own.write_text("mine")
+    assert run(predict, picture.rename(picture.with_name("b.png")))[0].status == "written"
+    with pytest.raises(DataError, match="b_overlay.mp4: is there already, and no sources.json says"):
+        run(predict, video.rename(video.with_name("b.mp4")), overwrite=True)
+
+
+def test_a_video_recorded_by_its_name_alone(predict: Predictor, picture: Path) -> None:
+    """As before images and videos were told apart."""
+    video, output = write_trimmed(picture.with_name("b.mp4"), 3, 0), picture.parent.parent / "out"
+    for path in (picture, video):
+        run(predict, path)
+    record = json.loads((output / "sources.json").read_text())
+    assert set(record) == {"a", "b_overlay.mp4"}
+    (output / "sources.json").write_text(json.dumps({"a": record["a"], "b": record["b_overlay.mp4"]}))
+    assert run(predict, video)[0].status == "kept"
+    assert json.loads((output / "sources.json").read_text()) == record

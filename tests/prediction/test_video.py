@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePath
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -122,6 +123,31 @@ def test_what_is_no_video_leaves_no_file(tmp_path: Path, capfd: pytest.CaptureFi
         transform_video(video(tmp_path / "a.mp4"), tmp_path / "b.mp4", lambda frame: frame, untracked)
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
     assert capfd.readouterr().err == ""
+
+
+def test_a_video_that_is_no_file_with_something_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "closed.mp4").write_bytes(b"no video" * 1000)
+    monkeypatch.setattr(Path, "open", Mock(side_effect=PermissionError))  # root may read whatever the mode
+    for name, message in (
+        ("empty", r"is empty \(0 bytes\); expected a video; copy"),
+        ("folder", "is a folder; expected a video file; name a file in it"),
+        ("closed", "no permission to read it; expected a readable file; change its mode"),
+    ):
+        with pytest.raises(DataError, match=f"{name}.mp4: {message}"):
+            transform_video(video(tmp_path / f"{name}.mp4"), tmp_path / "b.mp4", lambda x: x, untracked)
+
+
+@pytest.mark.parametrize("size", [(2, 8192), (8192, 2), (2, 1)])
+def test_a_size_that_mpeg_4_does_not_take(tmp_path: Path, size: tuple[int, int]) -> None:
+    source = write_video(tmp_path / "a.avi", 3, 48, 64)
+    with pytest.raises(DataError, match=f"{size[0]}x{size[1]} pixels .* takes 2…8191 pixels a side; make"):
+        transform_video(
+            video(source), tmp_path / "b.mp4", lambda _: np.zeros((*size, 3), np.uint8), untracked
+        )
 
 
 def test_failure_in_the_middle_leaves_no_file(tmp_path: Path) -> None:
@@ -294,6 +320,8 @@ def test_a_camera_is_recorded_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.M
         assert transform_video(camera, tmp_path / "a.mp4", interrupt_at_the_fourth, untracked) == []
         with pytest.raises(Terminated):
             transform_video(camera, tmp_path / "b.mp4", terminate, untracked)
+        with pytest.raises(KeyboardInterrupt):  # there is nothing to keep yet
+            transform_video(camera, tmp_path / "c.mp4", Mock(side_effect=KeyboardInterrupt), untracked)
     frames, rate = read_video(tmp_path / "a.mp4")
     # At 25 a second: the first, the one that came at once, and one that took 0.2 s and so fills that time.
     assert (len(frames), rate) == (6, 25)
@@ -355,7 +383,11 @@ def test_a_video_at_an_address_is_no_camera(tmp_path: Path, monkeypatch: pytest.
     with serving(source.read_bytes(), "video/avi") as address:
         (stream,) = find_inputs([address], tmp_path)
         assert transform_video(stream, tmp_path / "b.mp4", lambda frame: frame, untracked) == []
-    assert len(read_video(tmp_path / "b.mp4")[0]) == 9
+        interrupted = Mock(side_effect=[np.zeros((48, 64, 3), np.uint8), KeyboardInterrupt])
+        assert transform_video(stream, tmp_path / "c.mp4", interrupted, untracked) == [], (
+            "it is not cut short"
+        )
+    assert [len(read_video(tmp_path / name)[0]) for name in ("b.mp4", "c.mp4")] == [9, 1]
 
 
 def test_no_stream(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

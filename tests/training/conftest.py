@@ -67,11 +67,11 @@ def make_config(camvid: Path) -> Callable[..., Config]:
 @pytest.fixture(scope="session")
 def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
     """`train`, untraced, what it remembers of a data set outside the user's home; without the charts."""
-    from fornet_keras.training import open_data
+    from fornet_keras.training import conclude, open_data
     from fornet_keras.training import train as module
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "save_pictures", lambda *_: None)
+        patch.setattr(conclude, "save_pictures", lambda *_: None)
         patch.setattr(open_data, "CACHE", tmp_path_factory.mktemp("cache"))
         # The same for the processes that a test starts.
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache_home")))
@@ -85,7 +85,7 @@ def run(
     """A finished run of three epochs, the second and the last validated, as users have it: traced, charts."""
     import keras
 
-    from fornet_keras.training import train as module
+    from fornet_keras.training import conclude
     from fornet_keras.training.report import save_pictures
 
     recorded: list[dict[str, float]] = []
@@ -93,6 +93,6 @@ def run(
     config = make_config(training={"epochs": 3, "validate_every": 2}, model={"top_k": 0.25})
     folder = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "save_pictures", save_pictures)
+        patch.setattr(conclude, "save_pictures", save_pictures)
         result, scores = train.__wrapped__(config, folder, callbacks=[recorder])
     return SimpleNamespace(config=config, folder=folder, result=result, scores=scores, recorded=recorded)

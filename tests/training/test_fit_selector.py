@@ -91,9 +91,11 @@ def evaluate_less(shares: list[int]) -> Callable[..., Scores]:
 def whole(
     make_config: Callable[..., Any], train: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> SimpleNamespace:
-    """A run on images brought down, whose new Selector is better than the one before, which finds nothing."""
+    """A run on images below `data.short_side`, whose new Selector is better than the one before, which finds
+    nothing.
+    """
     folder = tmp_path_factory.mktemp("whole") / "run"
-    data = {"short_side": 64, "cache": str(folder.with_name("cache"))}
+    data = {"short_side": 100, "cache": str(folder.with_name("cache"))}
     config = make_config(data=data, training={"selector_epochs": 1})
     said = Console(file=io.StringIO(), width=200)
     with pytest.MonkeyPatch.context() as patch:
@@ -118,9 +120,10 @@ def test_a_run_ends_with_the_selector_alone(whole: SimpleNamespace) -> None:
 
 
 def test_a_run_learns_validates_and_is_used_at_one_size(whole: SimpleNamespace) -> None:
-    """The larger validation images are brought down, their labels scored at their own size."""
+    """That of its own images: larger ones are brought down, their labels scored at their own size."""
     val = whole.result["val"]
     assert val["short_side"] == 64
+    assert "note: no image of 'train' is as large as data.short_side, 100: the model learns at" in whole.said
     labels = val_labels(whole.config)
     assert np.sum(val["confusion_matrix"]) == sum(int((label != 255).sum()) for label in labels)
     for name in ("best", "last"):

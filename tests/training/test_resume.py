@@ -30,6 +30,7 @@ from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.training.accelerator import dtype_policy
 from fornet_keras.training.checkpoint import Checkpoint, _read, newest
+from fornet_keras.training.checkpointing import SIGNALS
 from fornet_keras.training.devices import Processes
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.report import save_pictures
@@ -56,7 +57,7 @@ EVERYTHING = {
 def whole(train: Train, make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Two epochs of three steps that nothing interrupts, with all their checkpoints."""
     config = make_config(
-        data={"short_side": 64},  # smaller than the validation images
+        data={"short_side": 100},  # it learns at 64, which is smaller than the validation images
         training={"epochs": 2, "ema_momentum": 0.9, "checkpoint_minutes": 0, "keep_checkpoints": 9},
         loss={"dice_weight": 0.5},
         model={"top_k": 0.25, "dropout": 0.2, "image_pool_dropout": 0.3},
@@ -119,7 +120,7 @@ def test_resumed_after_any_step(
     step: int, train: Train, whole: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the last step; in `make test-faults` at others too. With the charts of what it remembers."""
-    monkeypatch.setattr("fornet_keras.training.train.save_pictures", save_pictures)
+    monkeypatch.setattr("fornet_keras.training.conclude.save_pictures", save_pictures)
     cut_off(whole.folder, tmp_path / "run", step)
     shown = Console(file=io.StringIO(), force_terminal=True, width=200)
     train(whole.config, tmp_path / "run", shown, resume=True)
@@ -221,6 +222,8 @@ def test_another_configuration_is_refused(train: Train, make_config: MakeConfig,
         train(changed, tmp_path / "run", resume=True)
     assert "training.learning_rate is 0.003 there and 0.1 here; resume with --config" in str(e.value)
     assert "workers" not in str(e.value) and "data.root" not in str(e.value)
+    with pytest.raises(ConfigError, match="loss.teacher is None there and /large here; "):
+        train(make_config(loss={"teacher": "/large"}), tmp_path / "run", resume=True)
 
 
 def test_auto_is_the_number_format_that_the_run_began_with(
@@ -347,15 +350,22 @@ real_processes = pytest.mark.skipif(
 )
 
 
-def start(whole: SimpleNamespace, folder: Path) -> subprocess.Popen[str]:
+def hear() -> None:
+    """Also where the tests run in the background, and ignore what the run would be told to ignore."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def start(whole: SimpleNamespace, folder: Path, errors: int = subprocess.PIPE) -> subprocess.Popen[str]:
     """The command line's `train --resume`, as a user starts it."""
     command = [sys.executable, "cli.py", "train", "--config", str(whole.folder / "config.yaml"), "--resume"]
     return subprocess.Popen(
         [*command, "--output", str(folder)],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         text=True,
+        preexec_fn=hear,
     )
 
 
@@ -397,3 +407,18 @@ def test_a_process_that_is_asked_to_stop(
         pytest.fail("the run ended before it heard the signal")
     assert process.returncode == code
     assert_stopped(folder, errors, number, whole.folder)
+
+
+@pytest.mark.backend
+@real_processes
+def test_a_process_whose_terminal_closes(train: Train, whole: SimpleNamespace, tmp_path: Path) -> None:
+    """What it still says goes nowhere, and keeps nothing from being saved."""
+    folder = tmp_path / "run"
+    terminal, its_end = os.openpty()
+    with start(whole, folder, its_end) as process:
+        os.close(its_end)
+        wait_for_step(folder, 1, process)
+        os.close(terminal)
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == 143
+    assert_same_state(last(folder), whole.folder)

@@ -32,6 +32,16 @@ def test_paths_mean_the_same_from_anywhere(make_config: MakeConfig, monkeypatch:
     assert (found.model.weights, found.loss.teacher) == ("/runs/first", str(SHIPPED / "fornet_s_camvid"))
 
 
+@pytest.mark.parametrize("section", [{"data": {"cache": "here"}}, {"loss": {"teacher": "here"}}])
+def test_a_path_that_a_configuration_cannot_have(
+    section: dict[str, Any], make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "\udcff").mkdir()
+    monkeypatch.chdir(tmp_path / "\udcff")
+    with pytest.raises(ConfigError, match=r"/\\udcff/here: its name is not UTF-8, .* name a link to it$"):
+        with_absolute_paths(make_config(**section))
+
+
 def test_what_may_not_go_stays_when_a_run_folder_is_cleared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +99,29 @@ def test_the_share_of_the_time_in_which_batches_were_waited_for(
     (row,) = log.rows
     assert (row["data_wait"], row["seconds"], row["images_per_second"]) == (3 / 12, 20, 4 / 12)
     assert not batches.ready
+
+
+def test_the_time_of_an_epoch_that_was_broken_off_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broken off 7 s after its begin, its rest takes 5 s, and the whole epoch after it 2 s."""
+    now = 100.0
+    monkeypatch.setattr(run_log, "time", Mock(perf_counter=lambda: now))
+    batches = Mock(batch_size=2, steps_per_epoch=2, ready={})
+    states: list[dict[str, Any]] = [{"rows": [], "learning_rate": 0.1, "seconds": 0.0}]
+    for steps, seconds in ((2, 7.0), (1, 5.0), (2, 2.0)):
+        log = RunLog(tmp_path, Mock(class_iou={}, pictures=[]), batches)
+        log.state = states[-1]
+        log.set_params({"steps": steps})
+        log.set_model(Mock(optimizer=Mock(learning_rate=0.1)))
+        log.on_epoch_begin(0)
+        now += seconds
+        log.on_train_batch_end(0, {})
+        states.append(log.state)
+        if seconds < 7:
+            log.on_epoch_end(0, {"loss": 0.5})
+        log.close()
+    assert [row["seconds"] for row in log.rows] == [12, 2]
 
 
 def test_a_run_folder_in_use(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ import errno
 import io
 import os
 import signal
+import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -17,11 +20,15 @@ from rich.console import Console
 from fornet_keras.config import AugmentConfig, Config, TrainingConfig
 from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.data.sources import open_dataset
-from fornet_keras.errors import RunInterrupted, TrainingError
+from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError
 from fornet_keras.training.checkpoint import Checkpoint
 from fornet_keras.training.checkpointing import Checkpointing
+from fornet_keras.training.devices import Processes
+from fornet_keras.training.run_folder import write_config
+from fornet_keras.training.tensorboard import EventLog
 from fornet_keras.training.train import _say_who_ended
 from fornet_keras.training.validation import Validation
+from tests.training.test_resume import curves
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -35,6 +42,7 @@ def fitted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fit], None]:
 
     def instead(fit: Fit) -> None:
         model = SimpleNamespace(fit=lambda x, callbacks, **_: fit(callbacks))
+        model.count_params, model.stop_training = lambda: 0, True
         monkeypatch.setattr(f"{module}.build_model", lambda *_: model)
         monkeypatch.setattr(f"{module}.compile_model", lambda *_: None)
 
@@ -55,6 +63,65 @@ def test_a_run_that_learnt_nothing_leaves_its_folder_free(
     with pytest.raises(TrainingError, match="the loss became nan"):
         train(make_config(), tmp_path / "run")
     assert not any((tmp_path / "run").iterdir())
+
+
+def test_a_run_whose_configuration_cannot_be_written_leaves_its_folder_free(
+    train: Train, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr("fornet_keras.training.train.write_config", Mock(side_effect=full))
+    with pytest.raises(OSError, match="No space left"):
+        train(make_config(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_of_fewer_images_than_processes_is_refused(
+    train: Train, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="training.batch_size is 2; expected a multiple of 4, the devices"):
+        train(make_config(training={"workers": 1}), tmp_path / "run", processes=Processes(0, 4))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_begins_anew_shows_nothing_of_the_one_that_was_killed(
+    train: Train, make_config: MakeConfig, fitted: Callable[[Fit], None], tmp_path: Path
+) -> None:
+    """Which had come to its second epoch, and to no checkpoint."""
+    folder = tmp_path / "run"
+    write_config(folder, make_config())
+    (folder / "log.csv").write_text("epoch,loss\n1,0.9\n")
+    with closing(EventLog(folder / "tensorboard")) as events:
+        events.scalar("loss", 0.9, 1)
+
+    def learn(callbacks: list[Any]) -> None:
+        assert (folder / "log.csv").read_text().count("\n") == 1
+        callbacks[2]._events.scalar("loss", 0.8, 1)
+        raise MemoryError
+
+    fitted(learn)
+    with pytest.raises(MemoryError):
+        train(make_config(), folder, resume=True)
+    assert curves(folder) == {"loss": [(1, pytest.approx(0.8))]}
+
+
+def test_a_signal_while_the_best_model_is_scored_is_heard(
+    train: Train,
+    make_config: MakeConfig,
+    fitted: Callable[[Fit], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def end(callbacks: list[Any]) -> None:
+        callbacks[-1].step = callbacks[-1].saved_step = 3
+
+    def score_best(validation: Validation) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        validation.on_image(1, 2)
+
+    fitted(end)
+    monkeypatch.setattr(Validation, "score_best", score_best)
+    with pytest.raises(RunInterrupted, match="stopped by SIGTERM after step 3 of 3, which is saved"):
+        train(make_config(), tmp_path / "run")
 
 
 @pytest.mark.parametrize(("saved", "named"), [(0, "none"), (2, "2")])
@@ -81,6 +148,28 @@ def test_a_signal_while_a_run_validates_is_heard_at_the_next_image(
         train(make_config(), tmp_path / "run", Console(file=io.StringIO()))
     assert "SIGTERM: stopping after this step or image; a second one stops at once" in capfd.readouterr().err
     assert (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals send nothing there")
+def test_a_terminal_that_closes_says_so_more_than_once(tmp_path: Path) -> None:
+    saver = Checkpointing(tmp_path, TrainingConfig(epochs=1, batch_size=1), 100, parts={})
+    with saver.listening(Console(quiet=True)):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGHUP)
+        with pytest.raises(RunInterrupted, match="stopped by SIGHUP after step 0 of 100, which is saved"):
+            saver.stop_if_asked()
+
+
+def test_a_signal_that_the_caller_ignores_stays_ignored(tmp_path: Path) -> None:
+    saver = Checkpointing(tmp_path, TrainingConfig(epochs=1, batch_size=1), 100, parts={})
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with saver.listening(Console(quiet=True)):
+            signal.raise_signal(signal.SIGINT)
+            saver.stop_if_asked()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_run_is_saved_every_so_many_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,12 +203,21 @@ def test_a_disk_that_is_full_while_a_model_is_written(
     make_config: MakeConfig,
     fitted: Callable[[Fit], None],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """And takes no more of TensorBoard's file when that is closed."""
+    full, close = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), EventLog.close
+
+    def close_full(log: EventLog) -> None:
+        close(log)
+        raise full
+
     def fill(callbacks: list[Any]) -> None:
         callbacks[-1].saved_step = saved
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise full
 
     fitted(fill)
+    monkeypatch.setattr(EventLog, "close", close_full)
     message = rf"run: could not be written \(No space left on device\); {kept}; make room and continue with "
     with pytest.raises(TrainingError, match=f"{message}--resume"):
         train(make_config(), tmp_path / "run")
@@ -127,16 +225,27 @@ def test_a_disk_that_is_full_while_a_model_is_written(
 
 def test_a_run_that_stops_early_says_why() -> None:
     training = TrainingConfig(epochs=100, batch_size=1, patience=3)
-    for step, patience, why in (
-        (36, True, "no better mIoU in 3 validations (training.patience)"),
-        (36, False, "a callback asked for it"),
-        (300, False, None),
+    for patience, why in (
+        (True, "no better mIoU in 3 validations (training.patience)"),
+        (False, "a callback asked for it"),
     ):
         console = Console(file=io.StringIO(), width=200)
         validation = SimpleNamespace(best_epoch=9, out_of_patience=patience)
-        saver = SimpleNamespace(step=step, total_steps=300, steps_per_epoch=3)
+        saver = SimpleNamespace(step=36, steps_per_epoch=3)
         _say_who_ended(training, validation, saver, console)
-        assert console.file.getvalue() == (f"stopped after epoch 12 of 100: {why}\n" if why else "")
+        assert console.file.getvalue() == f"stopped after epoch 12 of 100: {why}\n"
+
+
+def test_a_run_that_a_callback_ends_before_it_was_validated(
+    train: Train, make_config: MakeConfig, fitted: Callable[[Fit], None], tmp_path: Path
+) -> None:
+    def end(callbacks: list[Any]) -> None:
+        callbacks[-1].step = callbacks[-1].total_steps - 1
+
+    fitted(end)
+    message = "a callback ended the run after step 5, before its first validation; .* training.validate_every"
+    with pytest.raises(TrainingError, match=message):
+        train(make_config(training={"epochs": 2, "validate_every": 2}), tmp_path / "run")
 
 
 def test_the_best_model_stays_and_patience_ends_the_run(

@@ -91,10 +91,13 @@ def test_a_run_goes_on_with_the_same_teacher_alone(
     cut_off(tmp_path / "whole", tmp_path / "run", 1)
     with pytest.raises(ConfigError, match="large: not the teacher that the run has learnt from"):
         train(config, tmp_path / "run", resume=True)
-    shutil.copytree(before, folder, dirs_exist_ok=True)
-    with pytest.raises(MemoryError):
+    shutil.rmtree(folder)
+    with pytest.raises(ConfigError, match="large: no such model; expected the teacher .*; put that one back"):
         train(config, tmp_path / "run", resume=True)
-    large, _ = load_model(folder)
+    moved = make_config(loss={"teacher": str(before)}, training=options)
+    with pytest.raises(MemoryError):
+        train(moved, tmp_path / "run", resume=True)
+    large, _ = load_model(before)
     assert len(taught) == 2
     for known in taught:
         for weight, expected in zip(known, large.get_weights(), strict=True):

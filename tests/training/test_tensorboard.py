@@ -1,7 +1,10 @@
+import resource
+import signal
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
@@ -48,4 +51,21 @@ def test_flushed_events_are_readable_while_the_run_goes_on(tmp_path: Path) -> No
     log.scalar("loss", 1.0, 1)
     log.flush()
     assert EventAccumulator(str(tmp_path)).Reload().Scalars("loss")[0].value == 1.0
+    log.close()
+
+
+def test_a_disk_that_takes_no_more_is_the_systems_error(tmp_path: Path) -> None:
+    """On every backend, so that a run can say how it goes on."""
+    log = EventLog(tmp_path)
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        with pytest.raises(OSError, match="File too large"):
+            log.picture("val/0", picture, 1)
+            log.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
     log.close()

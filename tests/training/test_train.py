@@ -96,7 +96,8 @@ def test_a_callback_of_ones_own_sees_the_scores(run: SimpleNamespace) -> None:
         assert (f"{logs['val_miou']:.6g}" if "val_miou" in logs else "") == row["val_miou"]
 
 
-def test_a_callback_of_ones_own_may_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_callback_of_ones_own_may_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which goes on with --resume, and until it ends again has no result."""
     fits = []
 
     def fit(*_: Any, **named: Any) -> None:
@@ -107,10 +108,15 @@ def test_a_callback_of_ones_own_may_end_the_run(monkeypatch: pytest.MonkeyPatch)
     model = SimpleNamespace(fit=fit)
     saver = SimpleNamespace(step=0, total_steps=9, restore=lambda _: None, disk_errors=nullcontext)
     monkeypatch.setattr("fornet_keras.training.train.fit_input", lambda *_: None)
-    batches, goes_on = SimpleNamespace(steps_per_epoch=3), SimpleNamespace(out_of_patience=False)
+    batches, goes_on = (
+        SimpleNamespace(steps_per_epoch=3),
+        SimpleNamespace(out_of_patience=False, folder=tmp_path),
+    )
+    (tmp_path / "result.json").touch()
     config = SimpleNamespace(training=SimpleNamespace(workers=1, epochs=3))
     _fit(model, config, batches, [], goes_on, saver)
     assert fits == [[]]
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.backend
@@ -196,6 +202,18 @@ def test_validation_images_of_many_sizes_are_noted(
         text = StringIO()
         open_data.open_data(config, Console(file=text, width=200))
         assert ("note: 'val' has images of 2 sizes" in text.getvalue()) == noted
+
+
+def test_the_names_of_a_draft_are_noted(make_config: MakeConfig, own_camvid: Path, tmp_path: Path) -> None:
+    names = "".join(f", value_{value}" for value in range(2, 12))
+    places = 'images: "{split}/images"\nlabels: "{split}/labels"'
+    (own_camvid / "dataset.yaml").write_text(f"name: x\nclasses: [road, color_1{names}]\n{places}\n")
+    config = make_config(data={"root": str(own_camvid), "format": "folder"})
+    said = Console(file=StringIO(), width=300)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(open_data, "CACHE", tmp_path / "cache")
+        open_data.open_data(config, said)
+    assert "note: 11 class names of a draft, color_1, value_2, value_3, …; name" in said.file.getvalue()
 
 
 # === The same once more ===
@@ -299,15 +317,15 @@ def test_what_is_excluded_or_damaged_is_left_out(
     (own_camvid / "train" / "images" / "3.png").write_bytes(b"")
     said = Console(file=StringIO(), width=1000)
     config = make_config(data={"root": str(own_camvid), "exclude": ["0"], "on_error": "skip"})
-    train_set, val_set, pixels = open_data.open_data(config, said)
+    train_set, val_set, report = open_data.open_data(config, said)
     assert [sample.image.name for sample in train_set.samples] == ["1.png", "2.png", "4.png", "5.png"]
     assert len(val_set) == 2
     labels = [read_sample(sample, train_set.table)[1] for sample in train_set.samples]
-    assert [*pixels] == [np.sum(np.equal(labels, number)) for number in range(11)]
+    assert [*report.pixels] == [np.sum(np.equal(labels, number)) for number in range(11)]
     assert "camvid train: skipped 1 of 5 images: " in said.file.getvalue()
     assert len(read) == 5 + 2
     read.clear()
-    assert open_data.open_data(config, said) == (train_set, val_set, pixels) and read == ["3.png"]
+    assert open_data.open_data(config, said) == (train_set, val_set, report) and read == ["3.png"]
 
 
 def write_label(path: Path, label: np.ndarray) -> None:

@@ -28,14 +28,14 @@ def main(devices: int, config_file: str, output: str) -> None:
         # It takes longer than it saves two steps.
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     from fornet_keras.layers.topk_gate import TopKGate
-    from fornet_keras.training import train, validation
+    from fornet_keras.training import conclude, train, validation
     from fornet_keras.training.devices import join_processes
     from fornet_keras.training.dry_run import dry_run
 
     TopKGate._explore = lambda self, order, kept: order
     # On one device as ever, and what is compared is not of them.
     validation.evaluate = untraced()(validation.evaluate)
-    train.save_pictures = lambda *_: None
+    conclude.save_pictures = lambda *_: None
     config = read_config(config_file)
     training = config.training.model_copy(update={"devices": devices})
     config = config.model_copy(update={"training": training})
