@@ -17,7 +17,7 @@ from fornet_keras.backend_choice import BACKENDS, NAMES, SHARED_GPU, choose_back
 from fornet_keras.errors import FoRNetError
 from fornet_keras.version import __version__, installed
 
-PACKAGES = ("keras", *BACKENDS, "numpy", "opencv", "tensorboard")
+REPORTED_PACKAGES = ("keras", *BACKENDS, "numpy", "opencv", "tensorboard")
 
 TIME_LIMIT = 120.0
 """Seconds: on a busy machine with a cold disk TensorFlow takes more than one minute."""
@@ -84,7 +84,7 @@ def examine(on_backend: Callable[[str], object] = lambda backend: None) -> dict[
     on_cpu = chosen is not None and backends[chosen].computes_on_cpu
     return {
         "python": platform.python_version(),
-        "packages": {"fornet_keras": __version__} | {name: _version(name) for name in PACKAGES},
+        "packages": {"fornet_keras": __version__} | {name: _version(name) for name in REPORTED_PACKAGES},
         "backends": [asdict(health) for health in backends.values()],
         "default_backend": chosen,
         "default_reason": default["reason"],

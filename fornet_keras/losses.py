@@ -1,5 +1,8 @@
 """Losses of the outputs that learn: logits, coarse logits, importance. All honour the ignore label."""
 
+import math
+from numbers import Real
+
 import keras
 from keras import ops
 
@@ -8,6 +11,7 @@ from fornet_keras.pixel_losses import Pixels, cross_entropy, dice_loss, identity
 
 STRIDE = 4
 """Pixels across a cell of the coarse logits."""
+NAME_IT = "in tf.data name it by tf.ensure_shape(label, (H, W))"
 
 
 def region_error_share(labels, coarse_logits, rows, columns):
@@ -55,9 +59,14 @@ def class_ids(labels, logits):
     """The labels as int32 `(batch, height, width)`, with or without a last axis of 1.
 
     Raises:
-        ValueError: they are one-hot, or of another size than the logits.
+        ValueError: there are none, or they are one-hot, of an unknown size, or of another than the logits.
     """
+    if labels is None or isinstance(labels, dict):
+        found = "None" if labels is None else f"a dict of {', '.join(map(str, labels))}"
+        raise ValueError(f"labels must be class ids (batch, height, width); received {found}")
     labels = ops.cast(labels, "int32")
+    if getattr(labels.shape, "rank", 3) is None:  # TensorFlow may not even know the number of axes
+        raise ValueError(f"labels' shape must be known; received none; {NAME_IT}")
     if len(labels.shape) == 4:
         if labels.shape[-1] not in (1, None):
             raise ValueError(
@@ -66,6 +75,8 @@ def class_ids(labels, logits):
             )
         labels = ops.squeeze(labels, -1)
     size, expected = tuple(labels.shape[1:]), tuple(logits.shape[1:3])
+    if None in size and size != expected:
+        raise ValueError(f"labels' height and width must be known; received {size}; {NAME_IT}")
     if size != expected:
         raise ValueError(f"labels must be of the images' size {expected}; received {size}")
     return labels
@@ -119,11 +130,7 @@ class FoRNetLoss(keras.losses.Loss):
         name="fornet_loss",
     ):
         super().__init__(name=name, dtype="float32")
-        if isinstance(class_weights, str | dict):
-            raise ValueError(
-                f"class_weights must be a list, one weight a class in their order; received {class_weights!r}"
-            )
-        self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
+        self.class_weights = None if class_weights is None else _as_numbers(class_weights)
         self.coarse_weight = coarse_weight
         self.dice_weight = dice_weight
         self.selector_weight = selector_weight
@@ -136,15 +143,19 @@ class FoRNetLoss(keras.losses.Loss):
     def _require_valid(self):
         for name, expected, holds in (
             ("class_weights", "at least 0", all(weight >= 0 for weight in self.class_weights or ())),
-            ("coarse_weight", "at least 0", self.coarse_weight >= 0),
-            ("dice_weight", "at least 0", self.dice_weight >= 0),
-            ("selector_weight", "at least 0", self.selector_weight >= 0),
-            ("label_smoothing", "a share in 0…1", 0 <= self.label_smoothing <= 1),
-            ("teacher_share", "a share in 0…1", 0 <= self.teacher_share <= 1),
-            ("ohem", "a share in (0, 1), or None to count all", self.ohem is None or 0 < self.ohem < 1),
+            ("coarse_weight", "at least 0", _in_range(self.coarse_weight)),
+            ("dice_weight", "at least 0", _in_range(self.dice_weight)),
+            ("selector_weight", "at least 0", _in_range(self.selector_weight)),
+            ("label_smoothing", "a share in 0…1", _in_range(self.label_smoothing, 1)),
+            ("teacher_share", "a share in 0…1", _in_range(self.teacher_share, 1)),
+            (
+                "ohem",
+                "a share in (0, 1), or None to count all",
+                self.ohem is None or (_in_range(self.ohem, 1) and self.ohem not in (0, 1)),
+            ),
         ):
             if not holds:
-                raise ValueError(f"{name} must be {expected}; received {getattr(self, name)}")
+                raise ValueError(f"{name} must be {expected}; received {getattr(self, name)!r}")
 
     def parts(self, labels, outputs, sample_weight=None):
         """The weighted terms, as a dict of float32 scalars: `logits_loss`, `coarse_loss`, `selector_loss`."""
@@ -178,3 +189,18 @@ class FoRNetLoss(keras.losses.Loss):
         weights = ("class_weights", "coarse_weight", "dice_weight", "selector_weight")
         names = ("name", *weights, "label_smoothing", "ohem", "teacher_share")
         return {name: getattr(self, name) for name in names}
+
+
+def _as_numbers(class_weights):
+    try:
+        if isinstance(class_weights, str | dict):
+            raise TypeError
+        return [float(weight) for weight in class_weights]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"class_weights must be a list, one weight a class in their order; received {class_weights!r}"
+        ) from None
+
+
+def _in_range(value, highest=math.inf):
+    return isinstance(value, Real) and 0 <= float(value) <= highest

@@ -22,6 +22,8 @@ from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model_arguments import (
     features_by_stride,
     require_learnable,
+    require_no_lora,
+    require_parts,
     require_valid,
     warn_of_nearly_black,
 )
@@ -99,8 +101,9 @@ class FoRNet(keras.Model):
         short_side=None,
         name=None,
     ):
-        require_valid(num_classes, scales, region_size, top_k, short_side)
-        num_classes, short_side = int(num_classes), short_side and int(short_side)  # may be NumPy integers
+        require_valid(num_classes, backbone, scales, region_size, top_k, short_side)
+        num_classes, region_size = int(num_classes), int(region_size)  # may be NumPy integers
+        short_side = short_side and int(short_side)
         # === Layers ===
         backbone = ResidualBackbone(name="backbone") if backbone is None else backbone
         selector = Selector(region_size // CONTEXT_STRIDE, name="selector")
@@ -168,12 +171,7 @@ class FoRNet(keras.Model):
             )
         arguments = {**PRESETS[preset], **kwargs}
         backbone = arguments["backbone"]
-        if not (backbone is None or isinstance(backbone, dict | keras.Model)):
-            raise ValueError(
-                "backbone must be a model, such as imagenet_efficientnet_lite0() of "
-                f"fornet_keras.backbones.efficientnet_lite, or a dict of sizes; received {backbone!r}"
-            )
-        if not isinstance(backbone, keras.Model):
+        if backbone is None or isinstance(backbone, dict):
             sizes = {**PRESETS[preset]["backbone"], **(backbone or {})}
             arguments["backbone"] = ResidualBackbone(**sizes, name="backbone")
         return cls(num_classes, **arguments)
@@ -222,8 +220,9 @@ class FoRNet(keras.Model):
         It has the same precision, and is not compiled.
 
         Raises:
-            ValueError: a share outside (0, 1].
+            ValueError: a share outside (0, 1], or a layer with LoRA.
         """
+        require_no_lora(self._flatten_layers())
         with empty_build():
             model = type(self).from_config({**self.get_config(), "top_k": top_k})
         model.set_weights(self.get_weights())
@@ -247,7 +246,7 @@ class FoRNet(keras.Model):
                 metrics.
         """
         loss = FoRNetLoss() if loss is None else loss
-        require_learnable(loss, loss_weights, metrics)
+        require_learnable(loss, loss_weights, metrics, options.get("weighted_metrics"))
         super().compile(optimizer, loss, metrics=metrics, **options)
         # Keras would trace the network once more before each `fit` to build it, though it is not called.
         self._compile_loss.built = True
@@ -276,9 +275,10 @@ class FoRNet(keras.Model):
         """The compiled `FoRNetLoss`, or one with default weights before `compile`.
 
         Raises:
-            ValueError: samples are weighted.
+            ValueError: samples are weighted, there are no labels, or a part of the loss is missing.
         """
         parts = (self.loss or FoRNetLoss()).parts(y, y_pred, sample_weight)
+        require_parts(parts, [tracker.name for tracker in self.loss_parts])
         for tracker in self.loss_parts:
             # Weighted as Keras weights the loss, of which they are the parts.
             tracker.update_state(parts[tracker.name], sample_weight=keras.ops.shape(y)[0])
@@ -318,6 +318,8 @@ class FoRNet(keras.Model):
                 if not layer.trainable
             ],
             "dtype_policy": self.dtype_policy.name,
+            # Which its own configuration need not have.
+            "backbone_dtype_policy": self.backbone.dtype_policy.name,
         }
 
     @classmethod
@@ -325,11 +327,13 @@ class FoRNet(keras.Model):
         config = dict(config)
         trainable, frozen = config.pop("trainable", True), {*config.pop("frozen", ())}
         before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(config.pop("dtype_policy", before))
+        policy = config.pop("dtype_policy", before)
         try:
+            keras.config.set_dtype_policy(config.pop("backbone_dtype_policy", policy))
             backbone = keras.saving.deserialize_keras_object(
                 config.pop("backbone"), custom_objects=custom_objects
             )
+            keras.config.set_dtype_policy(policy)
             model = cls(backbone=backbone, **config)
             if not trainable:
                 model.trainable = False

@@ -1,29 +1,41 @@
 """What a `FoRNet` is built and learns with, refused where it would fail or mislead only later."""
 
 import warnings
+from numbers import Real
 
+import keras
 import numpy as np
 
 from fornet_keras.backbones.strides import PROBE, STRIDES, probe_size
 from fornet_keras.losses import FoRNetLoss
 
 
-def require_valid(num_classes, scales, region_size, top_k, short_side):
-    """Refuse arguments of a `FoRNet` outside their ranges.
+def require_valid(num_classes, backbone, scales, region_size, top_k, short_side):
+    """Refuse arguments of a `FoRNet` of another type or outside their ranges.
 
     Raises:
         ValueError: one of them is.
     """
+    if not (backbone is None or isinstance(backbone, keras.Model)):
+        raise ValueError(
+            "backbone must be a model, such as imagenet_efficientnet_lite0() of "
+            "fornet_keras.backbones.efficientnet_lite, or None (in from_preset also a dict of sizes); "
+            f"received {backbone!r}"
+        )
     if not (isinstance(num_classes, int | np.integer) and 2 <= num_classes <= 255):
         raise ValueError(f"num_classes must be a whole number of 2…255; received {num_classes}")
-    if region_size < 16 or region_size % 16:
-        raise ValueError(f"region_size must be a multiple of 16 pixels; received {region_size}")
-    if not 0 < top_k <= 1:
-        raise ValueError(f"top_k must be in (0, 1]; received {top_k}; use 1 to keep every region")
+    if not isinstance(region_size, int | np.integer) or region_size < 16 or region_size % 16:
+        raise ValueError(f"region_size must be a multiple of 16 pixels; received {region_size!r}")
+    if not (isinstance(top_k, Real) and 0 < float(top_k) <= 1):
+        raise ValueError(f"top_k must be in (0, 1]; received {top_k!r}; use 1 to keep every region")
     if short_side is not None and not (isinstance(short_side, int | np.integer) and 1 <= short_side <= 65535):
         raise ValueError(
             f"short_side must be a whole number of 1…65535 pixels, or None; received {short_side}"
         )
+    if not (
+        isinstance(scales, tuple | list) and all(isinstance(scale, int | np.integer) for scale in scales)
+    ):
+        raise ValueError(f"scales must be a tuple of whole numbers; received {scales!r}")
     if any(scale < 1 or region_size // STRIDES[0] % scale for scale in scales):
         raise ValueError(f"scales must divide region_size / 4; received {scales} and {region_size} pixels")
 
@@ -61,7 +73,35 @@ def warn_of_nearly_black(images):
         warnings.warn("image: float values up to 1 only, nearly black; expected 0…255", stacklevel=3)
 
 
-def require_learnable(loss, loss_weights, metrics):
+def require_no_lora(layers):
+    """Refuse to copy a network with low-rank weights beside a kernel: one built anew has none.
+
+    Raises:
+        ValueError: a layer has them.
+    """
+    for layer in layers:
+        if getattr(layer, "lora_enabled", False):
+            raise ValueError(
+                f"layer '{layer.name}' has LoRA, which with_top_k does not copy; save the model as a .keras "
+                "file, which merges it into the kernel, and call with_top_k on what is loaded from that"
+            )
+
+
+def require_parts(parts, names):
+    """Refuse the terms of a loss of one's own that lack one of those that are reported.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    for name in names:
+        if name not in parts:
+            raise ValueError(
+                f"parts of the loss must keep the inherited '{name}'; received {', '.join(parts)}; "
+                "make it 0 to leave it out"
+            )
+
+
+def require_learnable(loss, loss_weights, metrics, weighted_metrics):
     """Refuse what a `FoRNet` would be compiled with and not heed.
 
     Raises:
@@ -77,5 +117,6 @@ def require_learnable(loss, loss_weights, metrics):
         raise ValueError(
             f"loss_weights are not taken; received {loss_weights}; use FoRNetLoss(coarse_weight=…)"
         )
-    if isinstance(metrics, dict):
-        raise ValueError(f"metrics must be a list, of the logits; received a dict of {', '.join(metrics)}")
+    for name, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
+        if isinstance(given, dict):
+            raise ValueError(f"{name} must be a list, of the logits; received a dict of {', '.join(given)}")

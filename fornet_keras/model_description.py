@@ -13,7 +13,7 @@ from fornet_keras.bounded_text import first_finding
 from fornet_keras.data.dataset import CLASS_NAME, LabelTable
 from fornet_keras.errors import ModelError
 
-DESCRIPTION = "model.json"
+MODEL_JSON = "model.json"
 CONFIG = "config.yaml"
 MAX_DESCRIPTION_BYTES = 1_000_000
 
@@ -100,11 +100,11 @@ def class_entries(table: LabelTable) -> tuple[ClassEntry, ...]:
     return tuple(ClassEntry(name=n, color=c, thin=n in table.thin) for n, c in entries)
 
 
-def find_description(folder: Path) -> Path:
+def find_model_json(folder: Path) -> Path:
     """The `model.json` of a saved model, or of a run's best one; it need not exist."""
     folder, best = last_complete(folder), last_complete(folder / "best")
-    run = not (folder / DESCRIPTION).exists() and best.is_dir()
-    return (best if run else folder) / DESCRIPTION
+    run = not (folder / MODEL_JSON).exists() and best.is_dir()
+    return (best if run else folder) / MODEL_JSON
 
 
 def config_beside(folder: Path) -> Path | None:
@@ -142,10 +142,10 @@ def read_description(folder: Path) -> Description:
     Raises:
         ModelError: the folder is missing or incomplete, or the file is not one of this package.
     """
-    path = find_description(folder)
+    path = find_model_json(folder)
     if not path.is_file():
         expected = "expected a run folder or a saved model's folder"
-        raise ModelError(f"{path.parent}: no {DESCRIPTION} in it; {expected}")
+        raise ModelError(f"{path.parent}: no {MODEL_JSON} in it; {expected}")
     if path.stat().st_size > MAX_DESCRIPTION_BYTES:
         raise ModelError(f"{path}: larger than {MAX_DESCRIPTION_BYTES} bytes; expected a model's description")
     try:

@@ -23,13 +23,13 @@ from fornet_keras.empty_build import NetworkTooLarge, empty_build
 from fornet_keras.errors import ModelError
 from fornet_keras.model import FoRNet
 from fornet_keras.model_description import (
-    DESCRIPTION,
+    MODEL_JSON,
     Architecture,
     ClassEntry,
     Description,
     Library,
     class_entries,
-    find_description,
+    find_model_json,
     read_description,
 )
 from fornet_keras.shipped import find_model
@@ -85,7 +85,7 @@ def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = Fals
         absent: dict[str, Any] = {"architecture": {name for name, value in architecture if value is None}}
         absent |= {} if model.short_side else {"short_side": True}
         text = description.model_dump_json(indent=2, exclude=absent)
-        (writing / DESCRIPTION).write_text(text + "\n", encoding="utf-8", newline="\n")
+        (writing / MODEL_JSON).write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def require_savable(model: FoRNet) -> None:
@@ -108,7 +108,7 @@ def _require_nothing_lost(folder: Path) -> None:
     if not folder.is_dir():
         raise ModelError(f"{folder}: is a file, which would be lost; name a new folder")
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    if others := [name for name in names if name not in (DESCRIPTION, WEIGHTS)]:
+    if others := [name for name in names if name not in (MODEL_JSON, WEIGHTS)]:
         raise ModelError(
             f"{folder}: holds more than a model ({others[0]}), which would be lost; name a new folder in it"
         )
@@ -142,7 +142,7 @@ def load_model(folder: str | Path, top_k: float | None = None) -> tuple[FoRNet, 
         ModelError: the folder is missing, incomplete, damaged or not of this package.
         ValueError: `top_k` is outside (0, 1].
     """
-    folder = find_description(find_model(folder)).parent
+    folder = find_model_json(find_model(folder)).parent
     description = read_description(folder)
     weights = read_weights(folder / WEIGHTS, description.sha256)
     changes = {"short_side": description.short_side} | ({} if top_k is None else {"top_k": top_k})
@@ -162,7 +162,7 @@ def _build(path: Path, architecture: Architecture, weights: Arrays, changes: dic
             _compare(path, model, weights)
     except NetworkTooLarge:
         raise ModelError(
-            f"{path}: {numbers:,} numbers, but {DESCRIPTION} describes a network of more; {MISMATCH}"
+            f"{path}: {numbers:,} numbers, but {MODEL_JSON} describes a network of more; {MISMATCH}"
         ) from None
     return model
 
@@ -173,7 +173,7 @@ def _compare(path: Path, model: FoRNet, weights: Arrays) -> None:
     if expected != found:
         name = min(dict(expected.items() ^ found.items()))
         raise ModelError(
-            f"{path}: '{name}' is {found.get(name)} but {DESCRIPTION} describes {expected.get(name)}; "
+            f"{path}: '{name}' is {found.get(name)} but {MODEL_JSON} describes {expected.get(name)}; "
             f"{MISMATCH}"
         )
 

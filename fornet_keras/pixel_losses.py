@@ -60,8 +60,8 @@ def cross_entropy(
         pixels: the labels and logits as `Pixels`.
         class_weights: one weight a class, at least 0, or None for equal weights.
         label_smoothing: share of the target spread over all classes, 0…1.
-        ohem: share in (0, 1) of the batch's pixels, the hardest ones, that count (online hard example
-            mining, arXiv 1604.03540); None counts all.
+        ohem: share in (0, 1) of the batch's pixels, of those that are not ignored nor of a class of weight 0
+            the hardest ones, that count (online hard example mining, arXiv 1604.03540); None counts all.
         sum_devices: sums a tensor over the devices that the batch is spread over.
         soft_targets: a teacher's probabilities `(batch, height, width, classes)`, or None (knowledge
             distillation, arXiv 1503.02531).
@@ -89,7 +89,7 @@ def cross_entropy(
     weights = [1.0] * num_classes if class_weights is None else class_weights
     weights = ops.take(ops.convert_to_tensor(weights, dtype="float32"), pixels.label_ids) * pixels.valid
     if ohem is not None:
-        weights = weights * _hardest(losses * pixels.valid, ohem)
+        weights = weights * _hardest(losses, weights > 0, ohem)
     total, weight = (sum_devices(ops.sum(x)) for x in (losses * weights, weights))
     loss = total / ops.maximum(weight, 1e-6)
     return ops.where(pixels.unknown, float("nan"), loss)
@@ -119,10 +119,11 @@ def dice_loss(pixels, sum_devices=identity):
     return ops.sum((1 - dice) * occurs) / ops.maximum(ops.sum(occurs), 1.0)
 
 
-def _hardest(losses, share):
-    """1 where a loss is among the `share` highest of the batch, else 0."""
-    flat = ops.reshape(ops.stop_gradient(losses), (-1,))
+def _hardest(losses, counts, share):
+    """1 where a loss is among the `share` highest of those in the batch that count, else 0."""
+    ranked = ops.sort(ops.reshape(ops.where(counts, ops.stop_gradient(losses), float("-inf")), (-1,)))
+    size, left_out = ops.size(ranked), ops.sum(ops.cast(ops.logical_not(counts), "int32"))
     # Not ops.quantile: torch's refuses more than 2²⁴ values, eight frames of Cityscapes.
-    rank = ops.ceil((1 - share) * ops.cast(ops.size(flat) - 1, "float32"))
-    threshold = ops.take(ops.sort(flat), ops.cast(rank, "int32"))
+    rank = ops.ceil((1 - share) * ops.cast(size - left_out - 1, "float32"))
+    threshold = ops.take(ranked, ops.minimum(left_out + ops.cast(rank, "int32"), size - 1))
     return ops.cast(losses >= threshold, "float32")

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from fornet_keras.atomic import checksum
 from fornet_keras.errors import ModelError
-from fornet_keras.model_description import DESCRIPTION
+from fornet_keras.model_description import MODEL_JSON
 
 WEIGHTS = "weights.safetensors"
 MAX_HEADER_BYTES = 1_000_000
@@ -37,11 +37,11 @@ def read_weights(path: Path, sha256: str) -> Arrays:
             finite numbers.
     """
     if not path.is_file():
-        raise ModelError(f"{path.parent}: no {WEIGHTS} beside {DESCRIPTION}; copy the whole folder again")
+        raise ModelError(f"{path.parent}: no {WEIGHTS} beside {MODEL_JSON}; copy the whole folder again")
     if path.stat().st_size > MAX_WEIGHTS_BYTES:
         raise ModelError(f"{path}: larger than {MAX_WEIGHTS_BYTES:,} bytes; expected a model's weights")
     if checksum(path) != sha256:
-        raise ModelError(f"{path}: its SHA-256 is not the one in {DESCRIPTION}; copy the whole folder again")
+        raise ModelError(f"{path}: its SHA-256 is not the one in {MODEL_JSON}; copy the whole folder again")
     with path.open("rb") as file:
         if int.from_bytes(file.read(8), "little") > MAX_HEADER_BYTES:
             raise ModelError(

@@ -8,7 +8,7 @@ from keras import ops
 
 from fornet_keras import pixel_losses
 from fornet_keras.data.dataset import IGNORE
-from fornet_keras.losses import FoRNetLoss, region_error_share, selector_loss, subsample_labels
+from fornet_keras.losses import FoRNetLoss, class_ids, region_error_share, selector_loss, subsample_labels
 from fornet_keras.pixel_losses import Pixels
 from tests.layers.gradients import gradients
 
@@ -166,6 +166,19 @@ def test_ohem_never_takes_an_ignored_pixel() -> None:
     assert number(loss) == pytest.approx(np.log1p(np.exp([3, 2])).mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize("void", [IGNORE, 1])
+def test_ohem_takes_its_share_of_the_pixels_that_count(void: int) -> None:
+    """Half of the four, whether the six others are ignored or of a class that weighs nothing."""
+    x = np.array([1, 9, 0, 3, 2, 9, 9, 9, 9, 9], "float32")
+    scores = np.stack([0 * x, x], axis=-1)[None, None]
+    scores[..., 1] *= 1 - 2 * (np.arange(10) > 4) * (void == 1)  # of class 1 those are the hardest
+    truth = np.array([[[0, void, 0, 0, 0, *[void] * 5]]], "int32")
+    found = cross_entropy(truth, scores, [1.0, 0.0], ohem=0.5)
+    assert number(found) == pytest.approx(np.log1p(np.exp([3, 2])).mean(), rel=1e-5)
+    (gradient,) = gradients(lambda x: cross_entropy(truth, x, [1.0, 0.0], ohem=0.5), scores)
+    assert gradient.any(-1)[0, 0].tolist() == [False] * 3 + [True] * 2 + [False] * 5
+
+
 def test_region_error_share_worked_by_hand() -> None:
     # Two regions of 2×2 beside one another, and two below that are ignored or right (I is IGNORE):
     #   labels  0 0 | 1 1   predicted  0 1 | 0 0   wrong  . x | x x   share 1/4, 3/4 (I counts as right)
@@ -294,6 +307,12 @@ def test_labels_of_another_size_are_refused(size: tuple[int, int]) -> None:
         FoRNetLoss()(*tensors(labels(*size)), outputs())
 
 
+@pytest.mark.parametrize(("missing", "found"), [(None, "None"), ({"logits": labels()}, "a dict of logits")])
+def test_missing_labels_are_refused(missing: Any, found: str) -> None:
+    with pytest.raises(ValueError, match=rf"must be class ids \(batch, height, width\); received {found}$"):
+        FoRNetLoss()(missing, outputs())
+
+
 def test_class_weights_must_be_one_a_class() -> None:
     with pytest.raises(ValueError, match="class_weights must be one a class; received 3 for 4 classes"):
         cross_entropy(*tensors(labels(), logits()), class_weights=[1, 2, 3])
@@ -308,12 +327,17 @@ def test_class_weights_must_be_one_a_class() -> None:
             r"class_weights must be a list, one weight a .*; received \{0: 1",
         ),
         ({"class_weights": "12"}, "class_weights must be a list, one weight a class .*; received '12'"),
+        ({"class_weights": 2.0}, "class_weights must be a list, one weight a class .*; received 2.0"),
+        ({"class_weights": [1, "x"]}, r"class_weights must be a list, one weight a .*; received \[1, 'x'\]"),
         ({"coarse_weight": -1}, "coarse_weight must be at least 0; received -1"),
         ({"dice_weight": float("nan")}, "dice_weight must be at least 0; received nan"),
         ({"selector_weight": -0.1}, "selector_weight must be at least 0; received -0.1"),
         ({"label_smoothing": 10}, "label_smoothing must be a share in 0…1; received 10"),
         ({"teacher_share": -1}, "teacher_share must be a share in 0…1; received -1"),
         ({"ohem": 25}, r"ohem must be a share in \(0, 1\), or None to count all; received 25"),
+        ({"ohem": "0.5"}, r"ohem must be a share in \(0, 1\), or None to count all; received '0.5'"),
+        ({"coarse_weight": None}, "coarse_weight must be at least 0; received None"),
+        ({"ohem": 1}, r"ohem must be a share in \(0, 1\), or None to count all; received 1"),
         ({"ohem": 0}, r"ohem must be a share in \(0, 1\), or None to count all; received 0"),
     ],
 )
@@ -325,6 +349,20 @@ def test_an_argument_out_of_range_is_refused(argument: dict[str, Any], expected:
 def test_weighted_samples_are_refused() -> None:
     with pytest.raises(ValueError, match="samples cannot be weighted; weight classes with FoRNetLoss"):
         FoRNetLoss()(*tensors(labels(30, 62)), outputs(), sample_weight=np.ones(2))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="its graphs alone may not know a shape")
+@pytest.mark.parametrize("shape", [None, (None, None, None), (None, None, None, 1), (None, 6, None)])
+def test_labels_without_a_size_are_explained(shape: Any) -> None:
+    import tensorflow as tf
+
+    graph = tf.function(
+        lambda label: class_ids(label, logits()), input_signature=[tf.TensorSpec(shape, "uint8")]
+    )
+    with pytest.raises(
+        ValueError, match=r"must be known; received .*; .* by tf.ensure_shape\(label, \(H, W\)"
+    ):
+        graph.get_concrete_function()
 
 
 @pytest.mark.parametrize("label", [3, 33, -1])

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import pytest
 
-from fornet_keras.data.description import FolderDescription, read_description
+from fornet_keras.data.description import FolderDescription, read_dataset_yaml
 from fornet_keras.data.images import image_size
 from tests.cli.conftest import parse
 from tests.untraced import untraced
@@ -28,7 +28,7 @@ def test_the_description_of_a_folder_is_read(tmp_path: Path) -> None:
     def shown(page: str) -> FolderDescription:
         [block] = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
         (tmp_path / "dataset.yaml").write_text(block, encoding="utf-8")
-        return read_description(tmp_path)
+        return read_dataset_yaml(tmp_path)
 
     table = shown("README.md").table()
     assert table.names == ("road", "car", "truck", "pole")

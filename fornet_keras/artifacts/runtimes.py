@@ -27,7 +27,7 @@ CUDA = "CUDAExecutionProvider"
 ENCODED = "serving_encoded"
 """The signature of a SavedModel that takes JPEG or PNG files."""
 
-PACKAGES = {
+RUNTIME_PACKAGES = {
     "saved_model": ("tensorflow", "tensorflow"),
     "litert": ("ai_edge_litert", "fornet_keras[litert]"),
     "onnx": ("onnxruntime", "fornet_keras[onnx]"),
@@ -62,7 +62,7 @@ def open_runtime(folder: Path, format: str, threads: int | None = None, device: 
             + ", and TensorFlow takes a GPU that it finds" * (format == "saved_model")
         )
     threads = threads or allowed_cores()
-    package, requirement = PACKAGES[format]
+    package, requirement = RUNTIME_PACKAGES[format]
     if find_spec(package) is None:
         raise ExportError(f"{folder}: needs the package {package}: pip install '{requirement}'")
     openers: dict[str, Callable[[], Run]] = {

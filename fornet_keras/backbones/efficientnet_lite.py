@@ -45,8 +45,8 @@ class EfficientNetLite0(keras.Model):
         for number, (kernel, step, expansion, width, depth) in enumerate(STAGES):
             stride *= step
             for index in range(depth):
-                name = f"stage_{number}_block_{index}"
-                x = _block(x, kernel, step if index == 0 else 1, expansion, width, name)
+                block = f"stage_{number}_block_{index}"
+                x = _block(x, kernel, step if index == 0 else 1, expansion, width, block)
             outputs[f"stride_{stride}"] = x  # that of the last stage of each stride stays
         del outputs["stride_2"]
         super().__init__(inputs=inputs, outputs=outputs, name=name)

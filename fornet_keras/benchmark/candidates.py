@@ -18,7 +18,7 @@ from fornet_keras.artifacts.runtimes import open_artifact
 from fornet_keras.benchmark.other_backend import OtherBackend
 from fornet_keras.benchmark.peers import open_peer, peer_runtimes
 from fornet_keras.errors import FoRNetError
-from fornet_keras.model_description import DESCRIPTION, find_description
+from fornet_keras.model_description import MODEL_JSON, find_model_json
 from fornet_keras.model_folder import WEIGHTS, load_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.accelerator import find_accelerator, tensorflow_gpu
@@ -141,14 +141,14 @@ def _exported(folder: Path, threads: int | None, device: str) -> Candidate:
 
 def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None, short_side: int) -> Candidate:
     model, table = load_model(folder, top_k)
-    predictor, inside = Predictor(model, short_side), find_description(folder).parent
+    predictor, inside = Predictor(model, short_side), find_model_json(folder).parent
     return Candidate(
         str(folder),
         f"keras {keras.backend.backend()}",
         "float32",
         size,
         model.top_k,
-        _megabytes((inside / DESCRIPTION, inside / WEIGHTS)),
+        _megabytes((inside / MODEL_JSON, inside / WEIGHTS)),
         None,
         table.names,
         lambda image: predictor(image)["label_ids"],

@@ -27,7 +27,7 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.scores import show_curve, show_official_scores, show_scores
 from fornet_keras.cli.screen import ERRORS, counting
 from fornet_keras.cli.settings import look_through_to_use, read_settings
-from fornet_keras.cli.views import Look, look_options, open_artifact
+from fornet_keras.cli.views import InferenceOptions, artifact_predictor, inference_options
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_split
@@ -70,7 +70,7 @@ BOUNDARY_RADIUS = 3
 @data_option
 @split_option
 @on_error_option
-@look_options
+@inference_options
 @click.option(
     "--curve",
     type=SHARES,
@@ -98,7 +98,7 @@ def evaluate(
     data_folder: Path | None,
     split: str | None,
     on_error: str | None,
-    look: Look,
+    options: InferenceOptions,
     curve: tuple[float, ...],
     report_folder: Path | None,
     save_folder: Path | None,
@@ -112,7 +112,7 @@ def evaluate(
     """
     exported = None
     if is_artifact(model):
-        exported = open_artifact(model, {"backend": backend, **look.given(), "curve": curve})
+        exported = artifact_predictor(model, {"backend": backend, **options.given(), "curve": curve})
     config_file = config_file or own_config(model)
     config = read_settings(config_file, data_folder, [f"data.on_error={on_error}"] if on_error else [])
     if submission_folder:
@@ -131,7 +131,7 @@ def evaluate(
         require_classes(model, exported.table, dataset)
         predictors = iter((exported,))
     else:
-        predictors = _predictors(model, dataset, look, curve)
+        predictors = _predictors(model, dataset, options, curve)
     predictor = next(predictors)
     label_files = find_label_files(dataset)
     scores, official = _score(predictor, dataset, label_files, save_folder, submission_folder)
@@ -156,16 +156,18 @@ def evaluate(
             click.echo(f"{kind}: {folder}")
 
 
-def _predictors(model: Path, dataset: Dataset, look: Look, curve: Sequence[float]) -> Iterator[Predicts]:
+def _predictors(
+    model: Path, dataset: Dataset, options: InferenceOptions, curve: Sequence[float]
+) -> Iterator[Predicts]:
     """The predictor that is asked for, then one for each further share of the curve."""
     from fornet_keras.model_folder import load_model
 
-    look = look.resolved(model)
-    network, table = load_model(model, look.top_k_within(model, image_size(dataset.samples[0].image)))
+    options = options.resolved(model)
+    network, table = load_model(model, options.top_k_within(model, image_size(dataset.samples[0].image)))
     require_classes(model, table, dataset)
-    yield look.predictor(network)
+    yield options.predictor(network)
     for share in set(curve) - {network.top_k}:
-        yield look.predictor(network.with_top_k(share))
+        yield options.predictor(network.with_top_k(share))
 
 
 def _as_json(

@@ -12,7 +12,7 @@ from fornet_keras.cli.group import Command
 from fornet_keras.cli.options import Number, Place, Size, folder_option, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import ERRORS, counting, quoted
-from fornet_keras.data.description import DESCRIPTION_FILE
+from fornet_keras.data.description import DATASET_YAML
 from fornet_keras.errors import listed
 
 TRAIN_NAMES = ("train", "training")
@@ -98,7 +98,7 @@ def describe(folder: Path, share: float | None, json_file: Path | None) -> None:
     from fornet_keras.data.describe import write_draft
     from fornet_keras.data.split_lists import STRETCHES, split_off
 
-    path = folder / DESCRIPTION_FILE
+    path = folder / DATASET_YAML
     result: dict[str, Any] = {"output": path}
     if share is None or not path.exists():
         with ERRORS.status("reading labels …"):
@@ -147,7 +147,7 @@ def rasterize(annotations: Path, images: Path, output: Path, split: str, json_fi
     """
     from fornet_keras.data import coco
     from fornet_keras.data.coco_file import read_annotations
-    from fornet_keras.data.description import read_description
+    from fornet_keras.data.description import read_dataset_yaml
     from fornet_keras.data.folder import find_splits
 
     found = read_annotations(annotations)
@@ -160,7 +160,7 @@ def rasterize(annotations: Path, images: Path, output: Path, split: str, json_fi
     if left_out:
         ids = listed(left_out)
         click.echo(f"annotations left out, without a polygon or a mask: {len(left_out)} (id {ids})")
-    splits = find_splits(output, read_description(output))
+    splits = find_splits(output, read_dataset_yaml(output))
     if len(splits) > 1:
         click.echo(f"next: {_check_command(output, splits)}")
     else:

@@ -14,7 +14,7 @@ from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
 from fornet_keras.data.sources import open_split, shared_note
 from fornet_keras.errors import ConfigError, DataError, ModelError
-from fornet_keras.model_description import config_beside, find_description, read_description
+from fornet_keras.model_description import config_beside, find_model_json, read_description
 from fornet_keras.shipped import shown
 
 
@@ -25,7 +25,7 @@ def require_one(folder: Path) -> Path:
         ModelError: it does.
     """
     exported = [path.name for path in artifacts_in(folder)]
-    if exported and not find_description(folder).is_file():
+    if exported and not find_model_json(folder).is_file():
         one, state, other = folder / exported[0], "holds an exported model", ""
         if len(exported) > 1:
             state, other = f"holds several exported models ({', '.join(exported)})", " or another of them"
@@ -35,7 +35,7 @@ def require_one(folder: Path) -> Path:
 
 def weights_mark(folder: Path) -> str:
     """The beginning of a SHA-256 that changes with a model's weights."""
-    described = next((path for path in (folder / MANIFEST, find_description(folder)) if path.is_file()), None)
+    described = next((path for path in (folder / MANIFEST, find_model_json(folder)) if path.is_file()), None)
     return checksum(described)[:16] if described else "none"
 
 
@@ -51,24 +51,6 @@ def own_config(folder: Path) -> Path:
     if not is_artifact(folder):
         read_description(folder)  # or it is no model, which is then the finding
     raise click.UsageError(f"Missing option '--config': {folder} has no config.yaml of its own")
-
-
-def short_side_of(folder: Path, asked: int | None) -> int:
-    """Pixels to which larger images are brought down: those asked for, or the model's own; 0 for none.
-
-    Raises:
-        ModelError: the model does not say, because it is damaged.
-    """
-    if asked is not None:
-        return asked
-    own = read_description(folder).short_side
-    if own:
-        click.echo(
-            f"larger images are brought down to a shorter side of {own} pixels, at which {shown(folder)} has "
-            "learnt; --short-side 0 leaves them as they are",
-            err=True,
-        )
-    return own or 0
 
 
 def note_size(folder: Path, size: tuple[int, int]) -> None:

@@ -26,7 +26,7 @@ from fornet_keras.cli.options import (
 )
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
-from fornet_keras.cli.views import Look, look_options, open_artifact
+from fornet_keras.cli.views import InferenceOptions, artifact_predictor, inference_options
 from fornet_keras.prediction.folder import FolderPrediction, Outcome
 from fornet_keras.prediction.inputs import Input, find_inputs
 from fornet_keras.prediction.outputs import output_names, recorded_settings, recorded_sources
@@ -51,7 +51,7 @@ from fornet_keras.shipped import shown
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @folder_option("--output", default="predicted", show_default=True, help="Folder of the pictures.")
 @backend_option
-@look_options
+@inference_options
 @device_option
 @click.option("--overlay", is_flag=True, help="Also write the image under its class colours.")
 @click.option(
@@ -90,7 +90,7 @@ def predict(
     inputs: tuple[str, ...],
     output: Path,
     backend: str | None,
-    look: Look,
+    options: InferenceOptions,
     device: str,
     overlay: bool,
     importance: bool,
@@ -113,11 +113,11 @@ def predict(
         _require_fit_for_ray(model, found, device)
     elif context.get_parameter_source("workers") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--workers needs --engine ray")
-    settings = {"model": shown(model), "weights": weights_mark(model), **asdict(look)}
+    settings = {"model": shown(model), "weights": weights_mark(model), **asdict(options)}
     predictor: Predicts
     if is_artifact(model):
-        asked = {"backend": backend, **look.given(), "importance": importance}
-        predictor = open_artifact(model, asked, device)
+        asked = {"backend": backend, **options.given(), "importance": importance}
+        predictor = artifact_predictor(model, asked, device)
         table = predictor.table
     elif device != "cpu":
         raise click.UsageError(NO_DEVICE)
@@ -125,12 +125,15 @@ def predict(
         start_backend(backend)
         from fornet_keras.model_folder import load_model
 
-        look = look.resolved(model)
-        size = first_size(found) if look.budget_ms else (0, 0)
-        settings |= {"budget_size": size if look.budget_ms else None, "short_side": look.short_side or None}
+        options = options.resolved(model)
+        size = first_size(found) if options.budget_ms else (0, 0)
+        settings |= {
+            "budget_size": size if options.budget_ms else None,
+            "short_side": options.short_side or None,
+        }
         recorded = None if overwrite else _recorded_top_k(output, settings, size)
-        network, table = load_model(model, recorded or look.top_k_within(model, size))
-        predictor = look.predictor(network)
+        network, table = load_model(model, recorded or options.top_k_within(model, size))
+        predictor = options.predictor(network)
     kinds = ["labels", *["overlay"] * overlay, *["importance"] * importance]
     if importance and any(entry.is_video for entry in found):
         click.echo("note: of videos only the overlay is written, not the importance", err=True)

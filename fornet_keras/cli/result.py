@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fornet_keras.atomic import written_whole
+from fornet_keras.atomic import write_text
 
 
 def write_json(path: Path | None, result: Mapping[str, Any] | Sequence[Any]) -> None:
@@ -16,9 +16,7 @@ def write_json(path: Path | None, result: Mapping[str, Any] | Sequence[Any]) -> 
     if path is None:
         return
     text = json.dumps(result, indent=2, allow_nan=False, default=os.fspath) + "\n"
-    content = text.encode()  # as text, Windows would end lines otherwise
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        path.write_bytes(content)  # /dev/stdout, a pipe: nothing may take its place
-        return
-    with written_whole(path) as temporary:
-        temporary.write_bytes(content)
+        path.write_bytes(text.encode())  # /dev/stdout, a pipe: nothing may take its place
+    else:
+        write_text(path, text)

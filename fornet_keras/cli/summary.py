@@ -13,7 +13,7 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import show_table
 from fornet_keras.config import read_config
 from fornet_keras.data import camvid, cityscapes
-from fornet_keras.model_description import find_description
+from fornet_keras.model_description import find_model_json
 from fornet_keras.shipped import CONFIGS, find_model
 
 NUM_CLASSES = {"cityscapes": cityscapes.TABLE.num_classes, "camvid": camvid.TABLE.num_classes}
@@ -93,7 +93,7 @@ def summary(
 
 def _is_config(name: str) -> bool:
     """Whether a name is a configuration's file, or a shipped one's; a model of that name wins."""
-    is_shipped = (CONFIGS / f"{name}.yaml").is_file() and not find_description(Path(name)).is_file()
+    is_shipped = (CONFIGS / f"{name}.yaml").is_file() and not find_model_json(Path(name)).is_file()
     return is_shipped or name.endswith((".yaml", ".yml"))
 
 

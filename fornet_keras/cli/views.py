@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fornet_keras.cli.backend import native_messages_dropped
-from fornet_keras.cli.models import short_side_of
 from fornet_keras.cli.options import Number, Numbers, Size, top_k_option
 from fornet_keras.cli.screen import ERRORS
+from fornet_keras.model_description import read_description
 from fornet_keras.prediction.artifact import ArtifactPredictor
 from fornet_keras.prediction.protocol import Predicts
+from fornet_keras.shipped import shown
 
 if TYPE_CHECKING:  # it imports Keras
     from fornet_keras.model import FoRNet
@@ -63,7 +64,7 @@ OPTIONS = (
 
 
 @dataclass(frozen=True)
-class Look:
+class InferenceOptions:
     """How an image is looked at: the values of `OPTIONS`, by their names.
 
     Raises:
@@ -96,10 +97,22 @@ class Look:
         """Name of each option → whether it was given."""
         return {field.name: getattr(self, field.name) != field.default for field in fields(self)}
 
-    def resolved(self, model: Path) -> Look:
-        """With the model's own shorter side, which is said, where none was asked for."""
-        asked = 0 if self.window and self.short_side is None else self.short_side
-        return replace(self, short_side=short_side_of(model, asked))
+    def resolved(self, model: Path) -> InferenceOptions:
+        """With the model's own shorter side, which is said, where none was asked for; 0 for none.
+
+        Raises:
+            ModelError: the model does not say, because it is damaged.
+        """
+        if self.window or self.short_side is not None:
+            return replace(self, short_side=self.short_side or 0)
+        own = read_description(model).short_side
+        if own:
+            click.echo(
+                f"larger images are brought down to a shorter side of {own} pixels, at which {shown(model)} "
+                "has learnt; --short-side 0 leaves them as they are",
+                err=True,
+            )
+        return replace(self, short_side=own or 0)
 
     def top_k_within(self, model: Path, size: tuple[int, int]) -> float | None:
         """The top-k asked for, or the one that the budget allows for images of this height and width.
@@ -136,20 +149,20 @@ class Look:
         return ViewsPredictor(network, window, flip=self.flip, scales=scales, short_side=self.short_side)
 
 
-def look_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `OPTIONS`, whose values it gets as `look`."""
+def inference_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `OPTIONS`, whose values it gets as `options`."""
 
     @wraps(command)
-    def looking(*args: Any, **values: Any) -> Any:
-        look = Look(**{field.name: values.pop(field.name) for field in fields(Look)})
-        return command(*args, look=look, **values)
+    def wrapped(*args: Any, **values: Any) -> Any:
+        given = {field.name: values.pop(field.name) for field in fields(InferenceOptions)}
+        return command(*args, options=InferenceOptions(**given), **values)
 
     for option in reversed(OPTIONS):
-        looking = option(looking)
-    return looking
+        wrapped = option(wrapped)
+    return wrapped
 
 
-def open_artifact(model: Path, asked: Mapping[str, object], device: str = "cpu") -> ArtifactPredictor:
+def artifact_predictor(model: Path, asked: Mapping[str, object], device: str = "cpu") -> ArtifactPredictor:
     """An exported model, where none of the options `asked` is given, which it cannot follow.
 
     Raises:

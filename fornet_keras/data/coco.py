@@ -16,7 +16,7 @@ from fornet_keras.atomic import new_folder
 from fornet_keras.data.coco_file import Annotation, Coco, Picture, Runs
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.describe import write_description
-from fornet_keras.data.description import DESCRIPTION_FILE, FolderDescription, read_description
+from fornet_keras.data.description import DATASET_YAML, FolderDescription, read_dataset_yaml
 from fornet_keras.data.file_list import require_inside
 from fornet_keras.data.images import image_size
 from fornet_keras.errors import DataError
@@ -80,7 +80,7 @@ def rasterize(
             (links / name).parent.mkdir(parents=True, exist_ok=True)
             _link(source, links / name)
             on_image()
-    if not (output / DESCRIPTION_FILE).exists():
+    if not (output / DATASET_YAML).exists():
         classes = [{"name": name, "value": value} for value, name in enumerate(names)]
         write_description(output, _HEAD, classes, {})
     return names
@@ -95,21 +95,18 @@ def _check(output: Path, split: str, names: Sequence[str]) -> None:
             raise DataError(f"{output / kind / split}: exists already; expected a new split; remove it")
     if len(names) < 2:
         raise DataError(f"categories: {', '.join(names)} alone; expected a class beside it; export it again")
-    if not (output / DESCRIPTION_FILE).exists():
+    if not (output / DATASET_YAML).exists():
         return
-    description = read_description(output)
+    description = read_dataset_yaml(output)
     if description.layout() != _LAYOUT or description.lists or description.label_colors:
         expected = "images/SPLIT and labels/SPLIT, of values and without lists"
-        raise DataError(
-            f"{output / DESCRIPTION_FILE}: another layout; expected {expected}; name a new folder"
-        )
+        raise DataError(f"{output / DATASET_YAML}: another layout; expected {expected}; name a new folder")
     table = description.table()
     meant = [table.train_ids.get(value) for value in range(len(names))]
     for name, train_id in zip(names, meant, strict=True):
         if train_id is None or (train_id != IGNORE and table.names[train_id] != name):
             raise DataError(
-                f"{output / DESCRIPTION_FILE}: has other classes; expected {', '.join(names)}; "
-                "name a new folder"
+                f"{output / DATASET_YAML}: has other classes; expected {', '.join(names)}; name a new folder"
             )
 
 

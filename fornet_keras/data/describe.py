@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE
-from fornet_keras.data.description import DESCRIPTION_FILE, MAX_BYTES, FolderDescription
+from fornet_keras.data.description import DATASET_YAML, MAX_BYTES, FolderDescription
 from fornet_keras.data.file_list import files_below, refuse_to_list
 from fornet_keras.data.folder import (
     find_samples,
@@ -77,7 +77,7 @@ def write_draft(root: Path) -> tuple[str, list[str], FolderDescription]:
         DataError: there is a description already, no layout fits, a folder cannot be listed, or the labels
             hold no classes.
     """
-    path = root / DESCRIPTION_FILE
+    path = root / DATASET_YAML
     if path.exists():
         raise DataError(f"{path}: exists already; expected none; remove it to have a draft")
     try:
@@ -113,7 +113,7 @@ def write_description(
     for entry in classes:
         lines.append("  - {" + ", ".join(f"{key}: {_plain(value)}" for key, value in entry.items()) + "}")
     lines += [f"{key}: {_plain(value)}" for key, value in others.items()]
-    with (root / DESCRIPTION_FILE).open("x", encoding="utf-8", newline="\n") as file:
+    with (root / DATASET_YAML).open("x", encoding="utf-8", newline="\n") as file:
         file.write("\n".join(lines) + "\n")
 
 
@@ -135,7 +135,7 @@ def _layout(root: Path) -> tuple[dict[str, Any], list[str], list[Path]]:
     raise _named_otherwise(root, descriptions) or DataError(
         f"{root}: no images with labels found; expected images/SPLIT and labels/SPLIT, SPLIT/images and "
         "SPLIT/masks, SPLIT and SPLIT_labels, images and labels (or masks), or an export of CVAT or "
-        f"Roboflow; write {DESCRIPTION_FILE} by hand, with images, labels and label_name"
+        f"Roboflow; write {DATASET_YAML} by hand, with images, labels and label_name"
     )
 
 
@@ -153,7 +153,7 @@ def _named_otherwise(root: Path, descriptions: Sequence[FolderDescription]) -> D
                 tried = " or ".join(name.replace("{stem}", image.stem) for name in _LABEL_NAMES)
                 return DataError(
                     f"{labels}: has no {tried}{but}; expected the label of {image}; save labels as PNGs so "
-                    f"named, or write {DESCRIPTION_FILE} by hand, with images, labels and label_name"
+                    f"named, or write {DATASET_YAML} by hand, with images, labels and label_name"
                 )
     return None
 
@@ -231,7 +231,7 @@ def _found(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str,
         if len(found) > most:
             raise DataError(
                 f"{label}: with it more than {most} values or colours; expected class labels, no smoothed "
-                f"edges; write {DESCRIPTION_FILE} by hand if they are"
+                f"edges; write {DATASET_YAML} by hand if they are"
             )
     source = f"the {'colours' if by_color else 'values'} in {len(picked)} of {len(labels)} labels"
     if by_color:

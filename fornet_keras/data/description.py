@@ -51,7 +51,7 @@ from fornet_keras.data.dataset import CLASS_NAME, IGNORE, Color, LabelTable
 from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import ConfigError, DataError, os_reason
 
-DESCRIPTION_FILE = "dataset.yaml"
+DATASET_YAML = "dataset.yaml"
 MAX_BYTES = 1_000_000
 STREETS = {
     name: color
@@ -207,7 +207,7 @@ class FolderDescription(Section):
         return images.replace("{split}", "SPLIT"), labels.replace("{split}", "SPLIT")
 
 
-def read_description(root: Path, before_lists: bool = False) -> FolderDescription:
+def read_dataset_yaml(root: Path, before_lists: bool = False) -> FolderDescription:
     """Read and check `ROOT/dataset.yaml`.
 
     Args:
@@ -217,13 +217,13 @@ def read_description(root: Path, before_lists: bool = False) -> FolderDescriptio
     Raises:
         DataError: the file is missing, not YAML, or has a wrong, missing or unknown key; one line.
     """
-    path = root / DESCRIPTION_FILE
+    path = root / DATASET_YAML
     try:
         text = read_text(path, MAX_BYTES)
         content, origins = parse_yaml(text, lambda line: f"{path}:{line}" if line else str(path))
     except FileNotFoundError as error:
         fix = f"write one with name and classes, or have a draft with `data describe {root}`"
-        if (root.parent / DESCRIPTION_FILE).is_file():
+        if (root.parent / DATASET_YAML).is_file():
             fix = f"did you mean {root.parent}?"
         raise DataError(f"{path}: no such file; expected a description of the classes; {fix}") from error
     except TooLargeError as error:

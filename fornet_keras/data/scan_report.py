@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from fornet_keras.atomic import write_text
 from fornet_keras.config.data import MIN_CROP
 from fornet_keras.data.describe import DRAFT_NAME
-from fornet_keras.data.description import DESCRIPTION_FILE
+from fornet_keras.data.description import DATASET_YAML
 from fornet_keras.data.sizes import predicted_sizes, shrunk_size
 from fornet_keras.errors import DataError, listed, one_line
 
@@ -150,7 +150,7 @@ class ScanReport:
             return None
         return (
             f"note: {_count(len(drafted), 'class name')} of a draft, {listed(drafted, 3)}; name the classes "
-            f"in {DESCRIPTION_FILE}: a model keeps the names, and model.weights know classes by theirs"
+            f"in {DATASET_YAML}: a model keeps the names, and model.weights know classes by theirs"
         )
 
     def turned_note(self) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from fornet_keras.config import DataConfig
 from fornet_keras.data import camvid, cityscapes, folder
 from fornet_keras.data.dataset import Dataset, LabelTable, Sample
-from fornet_keras.data.description import DESCRIPTION_FILE, read_description
+from fornet_keras.data.description import DATASET_YAML, read_dataset_yaml
 from fornet_keras.data.file_list import refuse_to_list
 from fornet_keras.errors import ConfigError, DataError, listed, one_line
 
@@ -101,7 +101,7 @@ def alone_note(dataset: Dataset, format: str) -> str | None:
     """A line where labels have no image, such as those of photos in a format that is not read."""
     if format != "folder":
         return None
-    description = read_description(dataset.root)
+    description = read_dataset_yaml(dataset.root)
     parts = dict.fromkeys(dataset.split.split("+"))
     alone = [label for part in parts for label in folder.labels_alone(dataset.root, part, description)]
     if not alone:
@@ -125,7 +125,7 @@ def _file(path: Path) -> object:
 def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
     if not root.is_dir():
         finding = "is not a folder" if root.exists() else "no such folder"
-        kind = f"with a {DESCRIPTION_FILE}" if format == "folder" else f"of the {format} data"
+        kind = f"with a {DATASET_YAML}" if format == "folder" else f"of the {format} data"
         raise DataError(f"{root}: {finding}; expected a folder {kind}; check the path")
     source = _source(format, root)
     splits = source.find_splits(root)
@@ -154,7 +154,7 @@ def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
 
 def _source(format: str, root: Path) -> _Source:
     if format == "folder":
-        description = read_description(root)
+        description = read_dataset_yaml(root)
         return _Source(
             description.name,
             description.layout(),
@@ -180,8 +180,8 @@ def _wrong_layout(format: str, source: _Source, root: Path) -> DataError:
     fix = f"did you mean {better}?" if better else "check the path and the format"
     if format == "folder" and not better:
         fix = f"check the path, or split its images with `data describe {root} --val 0.2`"
-    if (root / DESCRIPTION_FILE).exists() and format != "folder":
-        fix = f"for what has a {DESCRIPTION_FILE} take configs/folder.yaml (data.format: folder)"
+    if (root / DATASET_YAML).exists() and format != "folder":
+        fix = f"for what has a {DATASET_YAML} take configs/folder.yaml (data.format: folder)"
     return DataError(
         f"{root}: is not laid out as {source.name} data; expected {' and '.join(source.layout)}; "
         f"found {found or 'an empty folder'}; {fix}"

@@ -13,7 +13,7 @@ from fornet_keras.atomic import write_text
 from fornet_keras.bounded_text import read_text
 from fornet_keras.config.yaml_text import parse_yaml
 from fornet_keras.data.dataset import Sample
-from fornet_keras.data.description import DESCRIPTION_FILE, MAX_BYTES, FolderDescription, read_description
+from fornet_keras.data.description import DATASET_YAML, MAX_BYTES, FolderDescription, read_dataset_yaml
 from fornet_keras.data.file_list import require_inside
 from fornet_keras.data.folder import labelled_splits, places_of, unsplit_samples
 from fornet_keras.errors import ConfigError, DataError
@@ -42,11 +42,11 @@ def split_off(root: Path, share: float) -> dict[str, int]:
         DataError: the lists are there already, there are several splits or too few images, or a file leads
             out of the folder.
     """
-    description = read_description(root, before_lists=True)
+    description = read_dataset_yaml(root, before_lists=True)
     train_list, val_list = (root / _LISTS.replace("{split}", split) for split in ("train", "val"))
     for path in (train_list, val_list):
         if path.exists():
-            take = f', or write lists: "{_LISTS}" into {DESCRIPTION_FILE} to take it'
+            take = f', or write lists: "{_LISTS}" into {DATASET_YAML} to take it'
             raise DataError(
                 f"{path}: exists already; expected none; remove {train_list.name} and {val_list.name} to "
                 f"split anew{'' if description.lists == _LISTS else take}"
@@ -57,7 +57,7 @@ def split_off(root: Path, share: float) -> dict[str, int]:
         expected = " and ".join(description.layout())
         raise DataError(
             f"{root}: {len(labelled)} images with labels; expected two or more, as {expected}; label others, "
-            f"or correct {DESCRIPTION_FILE}"
+            f"or correct {DATASET_YAML}"
         )
     images = [_line(root, sample) for sample in labelled]
     val = set(_ends_of_stretches(len(images), share))
@@ -65,7 +65,7 @@ def split_off(root: Path, share: float) -> dict[str, int]:
     text = _completed(root, description, {"lists": _LISTS, "images": images_at, "labels": labels_at})
     write_text(train_list, "".join(line for index, line in enumerate(images) if index not in val))
     write_text(val_list, "".join(line for index, line in enumerate(images) if index in val))
-    write_text(root / DESCRIPTION_FILE, text)
+    write_text(root / DATASET_YAML, text)
     without = len(samples) - len(images)
     return {"train": len(images) - len(val), "val": len(val), "unlabelled": without}
 
@@ -119,7 +119,7 @@ def _ends_of_stretches(number: int, share: float) -> list[int]:
 
 def _completed(root: Path, description: FolderDescription, keys: dict[str, str]) -> str:
     """The text of `dataset.yaml` with other values of some keys; what a person wrote beside them stays."""
-    path = root / DESCRIPTION_FILE
+    path = root / DATASET_YAML
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
     text = read_text(path, MAX_BYTES).replace("\r\n", "\n")
     text = re.sub(rf"(?m)^({'|'.join(keys)}):.*\n?", "", text).rstrip()

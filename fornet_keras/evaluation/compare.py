@@ -15,7 +15,7 @@ from fornet_keras.atomic import last_complete
 from fornet_keras.bounded_text import read_text
 from fornet_keras.config.reader import read_config
 from fornet_keras.errors import ConfigError, DataError
-from fornet_keras.evaluation.tables import Table, number
+from fornet_keras.evaluation.tables import Table, four_digits
 from fornet_keras.model_description import config_beside
 
 MAX_BYTES = 200_000_000
@@ -113,7 +113,7 @@ def score_table(results: Sequence[Result]) -> Table:
     """Means first, then the IoU of each class that any of them has, then what it took."""
 
     def row(head: str, values: list[Any]) -> tuple[str, ...]:
-        return (head, *map(number, values))
+        return (head, *map(four_digits, values))
 
     def of(key: str) -> list[Any]:
         return [result.scores.get(key) for result in results]

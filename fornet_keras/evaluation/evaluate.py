@@ -88,29 +88,29 @@ class Scores:
     def as_json(self) -> dict[str, Any]:
         """A mapping for `json.dump`; scores are 0…1, and None where there was nothing to score."""
         return {
-            "miou": _number(self.matrix.miou),
+            "miou": _none_if_nan(self.matrix.miou),
             "iou": self._by_class(self.matrix.iou),
-            "pixel_accuracy": _number(self.matrix.pixel_accuracy),
-            "thin_miou": _number(self.thin_miou),
-            "band_miou": {str(radius): _number(band.miou) for radius, band in self.bands.items()},
+            "pixel_accuracy": _none_if_nan(self.matrix.pixel_accuracy),
+            "thin_miou": _none_if_nan(self.thin_miou),
+            "band_miou": {str(radius): _none_if_nan(band.miou) for radius, band in self.bands.items()},
             "band_iou": {str(radius): self._by_class(band.iou) for radius, band in self.bands.items()},
-            "boundary_f": _number(self.boundary.mean if self.boundary else float("nan")),
+            "boundary_f": _none_if_nan(self.boundary.mean if self.boundary else float("nan")),
             "boundary_f_by_class": self._by_class(self.boundary.f_score) if self.boundary else None,
-            "error_coverage": _number(self.error_coverage),
+            "error_coverage": _none_if_nan(self.error_coverage),
             "top_k": self.top_k,
-            "refined_share": _number(self.refined_share),
+            "refined_share": _none_if_nan(self.refined_share),
             "short_side": self.short_side,
             "num_images": self.num_images,
-            "milliseconds": _number(self.milliseconds),
+            "milliseconds": _none_if_nan(self.milliseconds),
             "confusion_matrix": self.matrix.counts.tolist(),
-            "image_miou": {str(path): _number(miou) for path, miou in self.image_miou.items()},
+            "image_miou": {str(path): _none_if_nan(miou) for path, miou in self.image_miou.items()},
         }
 
     def _by_class(self, values: NDArray[np.float64]) -> dict[str, float | None]:
-        return {name: _number(value) for name, value in zip(self.class_names, values, strict=True)}
+        return {name: _none_if_nan(value) for name, value in zip(self.class_names, values, strict=True)}
 
 
-def _number(value: float) -> float | None:
+def _none_if_nan(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 

@@ -17,7 +17,7 @@ from fornet_keras.data.samples import read_sample
 from fornet_keras.errors import one_line
 from fornet_keras.evaluation.charts import save_class_bars, save_confusion_matrix, save_curve
 from fornet_keras.evaluation.evaluate import Scores
-from fornet_keras.evaluation.tables import class_table, curve_table, number, official_table
+from fornet_keras.evaluation.tables import class_table, curve_table, four_digits, official_table
 from fornet_keras.prediction.pictures import compared, legend
 from fornet_keras.prediction.protocol import Predicts
 
@@ -96,19 +96,20 @@ def save_report(
 def _summary(scores: Scores) -> list[tuple[str, str]]:
     rows = [
         ("images", str(scores.num_images)),
-        ("share of the regions refined", number(scores.refined_share)),
+        ("share of the regions refined", four_digits(scores.refined_share)),
         *([("shorter side of larger images", f"{scores.short_side} px")] if scores.short_side else []),
-        ("mIoU", number(scores.matrix.miou)),
-        ("mIoU of the thin classes", number(scores.thin_miou)),
+        ("mIoU", four_digits(scores.matrix.miou)),
+        ("mIoU of the thin classes", four_digits(scores.thin_miou)),
     ]
     rows += [
-        (f"mIoU within {radius} px of a border", number(band.miou)) for radius, band in scores.bands.items()
+        (f"mIoU within {radius} px of a border", four_digits(band.miou))
+        for radius, band in scores.bands.items()
     ]
     if scores.boundary:
-        rows.append((f"boundary F-score, {scores.boundary.radius} px", number(scores.boundary.mean)))
+        rows.append((f"boundary F-score, {scores.boundary.radius} px", four_digits(scores.boundary.mean)))
     rows += [
-        ("pixel accuracy", number(scores.matrix.pixel_accuracy)),
-        ("error coverage of the refined regions", number(scores.error_coverage)),
+        ("pixel accuracy", four_digits(scores.matrix.pixel_accuracy)),
+        ("error coverage of the refined regions", four_digits(scores.error_coverage)),
     ]
     return rows
 

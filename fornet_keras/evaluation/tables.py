@@ -20,8 +20,8 @@ def class_table(scores: Scores) -> Table:
         scores.class_names,
         (f"{count:,}" for count in scores.images_with),
         (f"{count:,}" for count in matrix.counts.sum(axis=1)),
-        map(number, matrix.iou),
-        map(number, matrix.accuracy),
+        map(four_digits, matrix.iou),
+        map(four_digits, matrix.accuracy),
         strict=True,
     )
     return ("class", "images", "pixels", "IoU", "accuracy"), list(rows)
@@ -32,10 +32,10 @@ def curve_table(curve: Sequence[Scores]) -> Table:
     rows = [
         (
             f"{scores.top_k:g}",
-            number(scores.matrix.miou),
-            *(number(band.miou) for band in scores.bands.values()),
-            number(scores.thin_miou),
-            number(scores.error_coverage),
+            four_digits(scores.matrix.miou),
+            *(four_digits(band.miou) for band in scores.bands.values()),
+            four_digits(scores.thin_miou),
+            four_digits(scores.error_coverage),
             "–" if math.isnan(scores.milliseconds) else f"{scores.milliseconds:.1f}",
         )
         for scores in curve
@@ -60,10 +60,10 @@ def official_table(found: Mapping[str, Any]) -> Table:
         means = (found[f"averageScore{which}{kind}"] for which in ("", "Inst"))
         rows.append((f"all {kind.lower()}", *means))
     return ("category or class", "IoU", "iIoU"), [
-        (name, number(iou), number(inst)) for name, iou, inst in rows
+        (name, four_digits(iou), four_digits(inst)) for name, iou, inst in rows
     ]
 
 
-def number(value: float | None) -> str:
+def four_digits(value: float | None) -> str:
     """A score with four digits; a dash where there was nothing to score."""
     return "–" if value is None or math.isnan(value) else f"{value:.4f}"

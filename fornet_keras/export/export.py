@@ -35,7 +35,7 @@ from fornet_keras.model import FoRNet
 from fornet_keras.model_description import class_entries
 from fornet_keras.version import installed
 
-PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "tf2onnx", "onnxruntime", "openvino", "nncf")
+EXPORT_PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "tf2onnx", "onnxruntime", "openvino", "nncf")
 
 
 def export_model(
@@ -172,7 +172,7 @@ def _manifest(
 
 def export_versions() -> dict[str, str]:
     """The installed versions of what an export is made with."""
-    found = {package: installed(package) for package in ("fornet_keras", *PACKAGES)}
+    found = {package: installed(package) for package in ("fornet_keras", *EXPORT_PACKAGES)}
     return {package: version for package, version in found.items() if version}
 
 

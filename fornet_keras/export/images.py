@@ -45,10 +45,10 @@ def export_images(
         raise ExportError(f"{folder}: no image in it; expected {', '.join(SUFFIXES)} files")
     if dataset:
         proof = labelled_images(dataset, size)
-        shown = [sample.image for sample in _some(dataset.samples, MOST_LABELLED)]
+        shown = [sample.image for sample in _evenly_picked(dataset.samples, MOST_LABELLED)]
     elif folder:
-        paths = _some(paths, MAX_PROOF_IMAGES + MOST_CALIBRATION * calibrates)
-        shown = _some(paths, MAX_PROOF_IMAGES)
+        paths = _evenly_picked(paths, MAX_PROOF_IMAGES + MOST_CALIBRATION * calibrates)
+        shown = _evenly_picked(paths, MAX_PROOF_IMAGES)
         proof = ProofImages(f"of {folder.resolve().name}", _at_size(shown, size))
     else:
         return [], made_up_images(size)
@@ -58,7 +58,7 @@ def export_images(
     others = [path for path in paths if path.resolve() not in seen]
     if len(others) < min(len(paths), FEWEST_CALIBRATION):
         others, proof = paths, replace(proof, source=f"{proof.source}, which it was calibrated on")
-    return _at_size(_some(others, MOST_CALIBRATION), size), proof
+    return _at_size(_evenly_picked(others, MOST_CALIBRATION), size), proof
 
 
 def _at_size(paths: Sequence[Path], size: tuple[int, int]) -> list[NDArray[np.uint8]]:
@@ -87,7 +87,7 @@ def labelled_images(dataset: Dataset, size: tuple[int, int]) -> ProofImages:
         DataError: a file cannot be used.
     """
     images, labels = [], []
-    for sample in _some(dataset.samples, MOST_LABELLED):
+    for sample in _evenly_picked(dataset.samples, MOST_LABELLED):
         image, label = read_sample(sample, dataset.table)
         fitted, window = letterboxed(image, size)
         images.append(fitted)
@@ -95,6 +95,6 @@ def labelled_images(dataset: Dataset, size: tuple[int, int]) -> ProofImages:
     return ProofImages(f"of {dataset.root.resolve().name}, split {dataset.split}", images, labels)
 
 
-def _some(entries: Sequence[T], most: int) -> list[T]:
-    """At most so many, evenly picked."""
+def _evenly_picked(entries: Sequence[T], most: int) -> list[T]:
+    """At most so many."""
     return [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, most).astype(int))]

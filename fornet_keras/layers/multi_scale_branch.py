@@ -31,10 +31,11 @@ class MultiScaleBranch(keras.layers.Layer):
 
     At scale `s` a cell is the mean of `s × s` cells of the features, and the convolution has `filters / s`
     channels: what sees further sees less finely. Only the first layer looks beyond a cell, so a region needs
-    a halo of one cell a scale and no cell is ever computed twice. Two forms give the same numbers: *gathered*
-    computes the kept regions alone, *dense* computes the whole map and multiplies by the mask, which is
-    quicker where most regions are kept. Gathered in float32, tiles of 4×4 and 2×2 cells are convolved with
-    Winograd's transforms unless `winograd` is set to False.
+    a halo of one cell a scale and no cell is ever computed twice. Two forms give the same numbers at
+    inference: *gathered* computes the kept regions alone, *dense* computes the whole map and multiplies by
+    the mask, which is quicker where most regions are kept. In training batch normalisation takes its means
+    over what is computed. Gathered in float32, tiles of 4×4 and 2×2 cells are convolved with Winograd's
+    transforms unless `winograd` is set to False.
 
     Args:
         filters: channels at scale 1, and of the fusion.

@@ -31,9 +31,9 @@ class PadToMultiple(keras.layers.Layer):
         size = tuple(inputs.shape[1:3])
         if not all(isinstance(n, int) for n in size):
             raise ValueError(
-                f"height and width must be known where the network runs; received {size}; in TensorFlow "
-                "`predict`, `evaluate` and `fit` lose them at a second image size: call `model(images)`; "
-                "to export, use `fornet export --size`"
+                f"height and width must be known where the network runs; received {size}; in tf.data name "
+                "them by tf.ensure_shape(image, (H, W, 3)); in TensorFlow `predict`, `evaluate` and `fit` "
+                "lose them at a second image size: call `model(images)`; to export, `fornet export --size`"
             )
         rows, columns = (-n % self.multiple for n in size)
         if not rows and not columns:

@@ -27,7 +27,8 @@ class Selector(keras.layers.Layer):
     """
 
     def __init__(self, region_cells=4, filters=32, **kwargs):
-        super().__init__(**kwargs)
+        # Not cast on the way in: a mixed policy would round the logits before the entropy is taken.
+        super().__init__(autocast=False, **kwargs)
         self.region_cells = region_cells
         self.filters = filters
         options = {"padding": "same", "activation": "relu", "dtype": self.dtype_policy}
@@ -46,7 +47,7 @@ class Selector(keras.layers.Layer):
         self.correct.build((*outer, 2 * self.filters + 1))
         super().build(input_shape)
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         features, logits = (ops.stop_gradient(x) for x in inputs)
         probability = ops.softmax(ops.cast(logits, "float32"), axis=-1)
         entropy = _entropy(probability)
@@ -58,22 +59,28 @@ class Selector(keras.layers.Layer):
         mean_entropy = ops.average_pool(entropy, size, size)
         log_entropy = ops.log(mean_entropy + 1e-4)
         pooled = [ops.average_pool(x, size, size), ops.max_pool(x, size, size), log_entropy]
-        correction = self.correct(ops.concatenate(pooled, axis=-1))
+        correction = self._correct(ops.concatenate(pooled, axis=-1), training)
         return ops.squeeze(log_entropy + correction, axis=-1)
+
+    def _correct(self, regions, training):
+        """`correct`; a single map gets an empty one beside it, as PyTorch 2.13 cannot train on one alone."""
+        if not training or regions.shape[0] != 1:
+            return self.correct(regions)
+        return self.correct(ops.pad(regions, [[0, 1], [0, 0], [0, 0], [0, 0]]))[:1]
 
     def _reduce(self, features, doubt):
         """`reduce` of both side by side, in parts: joining them took OpenVINO longer than the convolution."""
         channels = features.shape[-1]
-        kernel = self.reduce.kernel
+        kernel, bias = (ops.cast(x, self.compute_dtype) for x in (self.reduce.kernel, self.reduce.bias))
         x = ops.conv(features, kernel[:, :, :channels]) + ops.conv(doubt, kernel[:, :, channels:])
-        return ops.relu(x + self.reduce.bias)
+        return ops.relu(x + bias)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape[0]
         rows, columns = (None if n is None else n // self.region_cells for n in (height, width))
         return (batch, rows, columns)
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs, training=None):
         shape = self.compute_output_shape([x.shape for x in inputs])
         return keras.KerasTensor(shape, "float32")
 

@@ -74,12 +74,12 @@ def _look_through(dataset: Dataset, config: Config, console: Console) -> tuple[D
     tell = partial(console.print, highlight=False)
     with _counting(console, f"looking through {dataset.split}") as on_sample:
         report = scan(dataset, config.training.workers, on_sample, CACHE, tell)
-    console.print(f"{dataset.name} {dataset.split}: {report.summary()}", highlight=False)
-    if note := report.turned_note():
-        console.print(note, highlight=False)
+    tell(f"{dataset.name} {dataset.split}: {report.summary()}")
     kept = usable(dataset, report, config.data.on_error, tell)
     if len(kept) < len(dataset):
         return _look_through(kept, config, console)
+    if note := report.turned_note():
+        tell(note)
     if problem := report.void_problem():
         raise DataError(f"{dataset.root}: {problem}")
     return dataset, report

@@ -12,7 +12,7 @@ from fornet_keras.atomic import checksum
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ConfigError, ModelError
 from fornet_keras.model import FoRNet
-from fornet_keras.model_description import find_description
+from fornet_keras.model_description import find_model_json
 from fornet_keras.model_folder import load_model
 
 
@@ -36,7 +36,7 @@ class TeacherState:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        described = find_description(folder)
+        described = find_model_json(folder)
         # Once, for the run learns from what it has loaded, whatever becomes of the folder: a SHA-256 that
         # changes with the weights, None where it is gone.
         self._state = {"sha256": checksum(described) if described.is_file() else None}

@@ -38,7 +38,8 @@ def test_a_file_of_other_weights_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.backend
 def test_strides_and_widths() -> None:
-    backbone = EfficientNetLite0()
+    backbone = EfficientNetLite0(name="backbone")
+    assert backbone.name == "backbone"
     features = numpy_outputs(backbone, np.zeros((1, 64, 96, 3), "float32"))
     assert {name: x.shape for name, x in features.items()} == {
         "stride_4": (1, 16, 24, 24),

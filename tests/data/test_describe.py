@@ -9,7 +9,7 @@ from PIL import Image
 
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.describe import write_draft
-from fornet_keras.data.description import read_description
+from fornet_keras.data.description import read_dataset_yaml
 from fornet_keras.data.scan import scan
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import DataError
@@ -97,7 +97,7 @@ def test_classes_from_values(tmp_path: Path, images: str, labels: str) -> None:
 def test_a_mask_of_0_and_255_has_two_classes(tmp_path: Path) -> None:
     save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", [[0, 255]])
     write_draft(tmp_path)
-    assert read_description(tmp_path).table().train_ids == {0: 0, 255: 1}
+    assert read_dataset_yaml(tmp_path).table().train_ids == {0: 0, 255: 1}
 
 
 def test_as_many_classes_as_are_common(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_classes_from_colors(tmp_path: Path) -> None:
     label = [[(9, 0, 200), (1, 2, 3)]]
     save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", label)
     write_draft(tmp_path)
-    assert read_description(tmp_path).table().label_colors == {(1, 2, 3): 0, (9, 0, 200): 1}
+    assert read_dataset_yaml(tmp_path).table().label_colors == {(1, 2, 3): 0, (9, 0, 200): 1}
 
 
 def test_palettes_that_differ_are_colors(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_picture_that_is_all_grey_is_one_too(tmp_path: Path) -> None:
     label = [[(9, 0, 200), (0, 0, 0)]]
     save_pair(tmp_path / "images/train/b.png", tmp_path / "labels/train/b.png", label)
     write_draft(tmp_path)
-    assert read_description(tmp_path).table().label_colors == {(0, 0, 0): 0, (9, 0, 200): 1}
+    assert read_dataset_yaml(tmp_path).table().label_colors == {(0, 0, 0): 0, (9, 0, 200): 1}
 
 
 def test_a_description_that_is_there_stays(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.config import DataConfig
 from fornet_keras.data import camvid, cityscapes
 from fornet_keras.data.dataset import IGNORE
-from fornet_keras.data.description import read_description
+from fornet_keras.data.description import read_dataset_yaml
 from fornet_keras.data.file_list import files_below, read_list, visible
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.scan import scan
@@ -314,32 +314,32 @@ def test_several_colors_of_a_class(tmp_path: Path) -> None:
     """The first is the one that pictures show."""
     text = COLORED.replace("color: [0, 0, 200]", "colors: [[0, 0, 200], [0, 9, 9]]")
     text = text.replace("color: [90, 90, 90]", "color: [90, 90, 90], colors: [[8, 8, 8]]")
-    table = read_description(describe(tmp_path, text)).table()
+    table = read_dataset_yaml(describe(tmp_path, text)).table()
     assert table.colors == ((0, 0, 200), (90, 90, 90))
     expected = {(0, 0, 200): 0, (0, 9, 9): 0, (90, 90, 90): 1, (8, 8, 8): 1, (0, 0, 0): IGNORE}
     assert table.label_colors == expected
 
 
 def test_one_value_to_ignore_needs_no_list(tmp_path: Path) -> None:
-    table = read_description(describe(tmp_path, f"{MINIMAL}\nignore: 255")).table()
+    table = read_dataset_yaml(describe(tmp_path, f"{MINIMAL}\nignore: 255")).table()
     assert table.train_ids == {0: 0, 1: 1, 255: IGNORE}
 
 
 def test_several_values_of_a_class_and_colors_that_nobody_chose(tmp_path: Path) -> None:
     text = "name: harbour\nclasses:\n  - water\n  - {name: boat, value: [8, 3, 12]}\n  - no\nignore: [255]"
-    table = read_description(describe(tmp_path, text)).table()
+    table = read_dataset_yaml(describe(tmp_path, text)).table()
     assert table.names == ("water", "boat", "no")
     assert table.train_ids == {0: 0, 8: 1, 3: 1, 12: 1, 2: 2, 255: IGNORE}
     assert table.colors == ((128, 0, 0), (0, 128, 0), (128, 128, 0)), "those of PASCAL VOC"
     assert label_values(table).tolist() == [0, 8, 2]
     many = "name: x\nclasses: [" + ", ".join(f"c{number}" for number in range(255)) + "]"
-    assert len({*read_description(describe(tmp_path, many)).table().colors}) == 255
+    assert len({*read_dataset_yaml(describe(tmp_path, many)).table().colors}) == 255
 
 
 def test_classes_without_a_color_get_those_of_streets_which_none_has_yet(tmp_path: Path) -> None:
     classes = ["{name: tram, color: [128, 0, 0]}", "car", "building", "quay", "rider"]
     text = f"name: x\nclasses: [{', '.join(classes)}]\n"
-    colors = read_description(describe(tmp_path, text)).table().colors
+    colors = read_dataset_yaml(describe(tmp_path, text)).table().colors
     assert colors[1] == camvid.TABLE.colors[camvid.TABLE.names.index("car")]
     assert colors[4] == cityscapes.TABLE.colors[cityscapes.TABLE.names.index("rider")]
     assert len({*colors}) == 5, "building's in CamVid is the tram's here"
@@ -451,4 +451,4 @@ def test_a_label_of_images_of_two_splits(tmp_path: Path) -> None:
 )
 def test_colors_that_do_not_fit(tmp_path: Path, change: tuple[str, str], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        read_description(describe(tmp_path, COLORED.replace(*change)))
+        read_dataset_yaml(describe(tmp_path, COLORED.replace(*change)))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from fornet_keras.data.dataset import Sample
 from fornet_keras.data.describe import write_draft
-from fornet_keras.data.description import read_description
+from fornet_keras.data.description import read_dataset_yaml
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.data.split_lists import _in_order, split_off
 from fornet_keras.errors import DataError
@@ -58,7 +58,7 @@ def test_what_validates_are_the_ends_of_stretches(
     # By number, not by letter; the first stretch has the one that is over.
     assert numbers(tmp_path, "val") == [2, 3, 7, 11, 15, 19]
     assert sorted(numbers(tmp_path, "train") + numbers(tmp_path, "val")) == [*range(20)]
-    description = read_description(tmp_path)
+    description = read_dataset_yaml(tmp_path)
     assert (description.images, description.labels, description.lists) == (images, labels, "{split}.txt")
 
 
@@ -85,7 +85,7 @@ def test_the_place_of_the_splits_in_the_middle_of_a_path(tmp_path: Path) -> None
     places = "images: data/{split}/images\nlabels: data/{split}/labels\n"
     (tmp_path / "dataset.yaml").write_text(CLASSES + places)
     split_off(tmp_path, 0.25)
-    assert (read_description(tmp_path).images, len(numbers(tmp_path, "train"))) == ("data/images", 3)
+    assert (read_dataset_yaml(tmp_path).images, len(numbers(tmp_path, "train"))) == ("data/images", 3)
 
 
 def test_lists_of_ones_own_leave_out_what_they_do_not_name(tmp_path: Path) -> None:

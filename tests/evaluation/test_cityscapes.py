@@ -14,7 +14,7 @@ from fornet_keras.data.label_files import read_label, to_train_ids
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.data.synthetic import write_city
 from fornet_keras.evaluation.cityscapes import OfficialScores, find_label_files
-from fornet_keras.evaluation.tables import number, official_table
+from fornet_keras.evaluation.tables import four_digits, official_table
 
 SCENES = 12
 
@@ -85,10 +85,13 @@ def test_equal_to_the_benchmarks_own_package(
         compare(found[name], expected, name)
     assert 0.3 < found["averageScoreInstClasses"] < 0.95 and 0.3 < found["averageScoreInstCategories"] < 0.95
     rows = {row[0]: row[1:] for row in official_table(found)[1]}
-    assert rows["car"] == (number(found["classScores"]["car"]), number(found["classInstScores"]["car"]))
-    assert rows["flat"] == (number(found["categoryScores"]["flat"]), "–")
+    assert rows["car"] == (
+        four_digits(found["classScores"]["car"]),
+        four_digits(found["classInstScores"]["car"]),
+    )
+    assert rows["flat"] == (four_digits(found["categoryScores"]["flat"]), "–")
     means = (found["averageScoreClasses"], found["averageScoreInstClasses"])
-    assert rows["all classes"] == (*map(number, means),) and "road" not in rows and "void" not in rows
+    assert rows["all classes"] == (*map(four_digits, means),) and "road" not in rows and "void" not in rows
 
 
 def compare(found: Any, expected: Any, name: str) -> None:

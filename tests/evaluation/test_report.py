@@ -7,7 +7,7 @@ import numpy as np
 
 from fornet_keras.data.images import read_image
 from fornet_keras.evaluation.report import save_report
-from fornet_keras.evaluation.tables import number
+from fornet_keras.evaluation.tables import four_digits
 from tests.evaluation.test_evaluate import FakePredictor, answer_halves, dataset, halves, run
 
 
@@ -45,7 +45,7 @@ def test_the_page_shows_scores_charts_and_the_worst_images_first(tmp_path: Path)
     text = "".join(page.texts)
     assert "a <model>" in text and "known <it>" in text and f"{scores.matrix.miou:.4f}" in text
     for name, iou in zip(scores.class_names, scores.matrix.iou, strict=True):
-        assert re.search(rf"{name}[\d,]+{number(iou)}", text), "each class has its scores"
+        assert re.search(rf"{name}[\d,]+{four_digits(iou)}", text), "each class has its scores"
     worst = re.findall(r"mIoU (\d\.\d+): (.+)", text)
     by_score = sorted((value, file) for file, value in scores.image_miou.items())
     assert worst == [(f"{value:.3f}", str(file)) for value, file in by_score[:2]]

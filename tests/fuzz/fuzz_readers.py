@@ -18,13 +18,12 @@ with atheris.instrument_imports(include=["fornet_keras", "ruamel", "PIL"]):
 
     from fornet_keras.config import Config, read_config
     from fornet_keras.data.camvid import TABLE
-    from fornet_keras.data.description import DESCRIPTION_FILE, read_description
+    from fornet_keras.data.description import DATASET_YAML, read_dataset_yaml
     from fornet_keras.data.file_list import read_list
     from fornet_keras.data.images import image_size, read_image, verify_image
     from fornet_keras.data.label_files import read_instances, read_label, to_train_ids
     from fornet_keras.errors import FoRNetError
-    from fornet_keras.model_description import DESCRIPTION, Description
-    from fornet_keras.model_description import read_description as read_model_description
+    from fornet_keras.model_description import MODEL_JSON, Description, read_description
     from fornet_keras.weights_file import WEIGHTS, read_weights
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +56,7 @@ def config(path: Path) -> None:
 
 
 def dataset(path: Path) -> None:
-    assert read_description(path.parent).table().num_classes >= 2
+    assert read_dataset_yaml(path.parent).table().num_classes >= 2
 
 
 def files(path: Path) -> None:
@@ -66,7 +65,7 @@ def files(path: Path) -> None:
 
 
 def description(path: Path) -> None:
-    assert isinstance(read_model_description(path.parent), Description)
+    assert isinstance(read_description(path.parent), Description)
 
 
 def weights(path: Path) -> None:
@@ -80,9 +79,9 @@ READERS: tuple[tuple[Callable[[Path], None], str], ...] = (
     (label, "b.png"),
     (instances, "c.png"),
     (config, "d.yaml"),
-    (dataset, DESCRIPTION_FILE),
+    (dataset, DATASET_YAML),
     (files, "list.txt"),
-    (description, DESCRIPTION),
+    (description, MODEL_JSON),
     (weights, WEIGHTS),
 )
 
@@ -120,7 +119,7 @@ def write_seeds(folder: Path) -> None:
     seeds.append(b"\x05name: a\nclasses:\n  - {name: b, color: [0, 0, 0]}\n  - {name: c, color: [1, 1, 1]}\n")
     seeds.append(b"\x06images/a.png\n../b.png\n")
     model = ROOT / "saved_models" / "fornet_nano_camvid"
-    seeds.append(b"\x07" + (model / DESCRIPTION).read_bytes())
+    seeds.append(b"\x07" + (model / MODEL_JSON).read_bytes())
     header = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
     seeds.append(b"\x08" + len(header).to_bytes(8, "little") + header + bytes(8))
     for number, seed in enumerate(seeds):

@@ -58,7 +58,8 @@ def test_regions_that_lie_in_the_padding_alone_are_cut_off(
 
 def test_unknown_size_is_explained() -> None:
     with pytest.raises(
-        ValueError, match=r"height and width .* received \(None, 8\).*; to export, use `fornet export --size`"
+        ValueError,
+        match=r"height .* received \(None, 8\); in tf.data .* tf.ensure_shape.* `fornet export --size`",
     ):
         PadToMultiple(4).call(keras.KerasTensor((1, None, 8, 3)))
 

@@ -95,8 +95,31 @@ def test_nothing_flows_back_into_the_inputs() -> None:
         assert gradient.any()
 
 
+def test_a_single_image_is_learnt_from() -> None:
+    """Half of what the same image twice teaches."""
+    selector = trained(Selector(4, filters=5))
+    differentiate = value_and_gradients(
+        lambda *arrays: ops.sum(selector(list(arrays), training=True) ** 2), selector.trainable_variables
+    )
+    once = inputs(batch=1)
+    value, found = differentiate(*once)
+    doubled, expected = differentiate(*(np.repeat(x, 2, axis=0) for x in once))
+    assert 2 * value == pytest.approx(doubled, rel=1e-5)
+    for gradient, twice in zip(found, expected, strict=True):
+        np.testing.assert_allclose(2 * gradient, twice, rtol=1e-4, atol=1e-4)
+
+
 def test_score_is_float32_in_mixed_precision() -> None:
     keras.config.set_dtype_policy("mixed_float16")
     half = [ops.cast(x, "float16") for x in inputs()]
     score = Selector(4, filters=5)(half)
     assert keras.backend.standardize_dtype(score.dtype) == "float32"
+
+
+def test_the_entropy_is_that_of_the_logits_in_mixed_precision() -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    features, logits = inputs()
+    selector = Selector(4, filters=5)
+    score = ops.convert_to_numpy(selector([ops.cast(features, "bfloat16"), logits]))
+    np.testing.assert_allclose(score, np.log(mean_entropy(logits, 4) + 1e-4), rtol=1e-4)
+    assert {selector.reduce.compute_dtype, selector.look.compute_dtype} == {"bfloat16"}

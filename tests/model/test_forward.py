@@ -193,11 +193,12 @@ def test_a_backbone_made_frozen_does_not_learn(backbone: Callable[..., keras.Mod
 
 
 @pytest.mark.parametrize("backbone", ["lite", keras.layers.Conv2D(8, 3, name="lite")])
-def test_a_backbone_that_is_no_model_is_refused(backbone: Any) -> None:
+@pytest.mark.parametrize("build", [FoRNet, lambda *given, **more: FoRNet.from_preset("pico", *given, **more)])
+def test_a_backbone_that_is_no_model_is_refused(build: Callable[..., Any], backbone: Any) -> None:
     with pytest.raises(
         ValueError, match=r"must be a model, such as imagenet_efficientnet_lite0\(\).*lite.*$"
     ):
-        FoRNet.from_preset("pico", 3, backbone=backbone)
+        build(3, backbone=backbone)
 
 
 def test_kerass_own_export_of_no_size_is_refused(tmp_path: Path) -> None:
@@ -262,6 +263,27 @@ def test_a_copy_has_the_precision_of_the_original(tmp_path: Path) -> None:
     for other in (model.with_top_k(0.2), keras.saving.load_model(tmp_path / "model.keras")):
         assert other.get_layer("context").compute_dtype == "bfloat16"
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_copy_has_the_precision_of_the_backbone_too(tmp_path: Path) -> None:
+    backbone = ResidualBackbone((8, 8, 8, 8), (0, 1, 1, 1))
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = tiny_model(backbone=backbone)
+    keras.config.set_dtype_policy("float32")
+    model.save(tmp_path / "model.keras")
+    for other in (model.with_top_k(0.2), keras.saving.load_model(tmp_path / "model.keras")):
+        found = other.backbone.get_layer("stem_1"), other.get_layer("context")
+        assert [layer.compute_dtype for layer in found] == ["float32", "bfloat16"]
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_copy_of_lora_is_refused() -> None:
+    model = tiny_model()
+    model.get_layer("coarse_logits").enable_lora(2)
+    with pytest.raises(
+        ValueError, match="layer 'coarse_logits' has LoRA, .*; save the model as a .keras file"
+    ):
+        model.with_top_k(0.2)
 
 
 def test_values_up_to_1_are_suspect(model: FoRNet) -> None:

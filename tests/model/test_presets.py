@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 from fornet_keras.backbones.efficientnet_lite import EfficientNetLite0
@@ -105,6 +106,13 @@ def test_unknown_preset_is_refused() -> None:
         ({"num_classes": 3, "scales": (1, 1)}, r"scales must be different ones, .* received \(1, 1\)"),
         ({"num_classes": 3, "region_size": 40}, "region_size must be a multiple of 16 pixels; received 40"),
         ({"num_classes": 3, "region_size": 0}, "region_size must be a multiple of 16 pixels; received 0"),
+        ({"num_classes": 3, "region_size": 16.0}, r"region_size must be a multiple of 16 .* received 16\.0"),
+        ({"num_classes": 3, "top_k": "0.5"}, r"top_k must be in \(0, 1\]; received '0.5'"),
+        ({"num_classes": 3, "scales": 2}, "scales must be a tuple of whole numbers; received 2"),
+        (
+            {"num_classes": 3, "scales": np.arange(1, 3)},
+            r"scales must be a tuple .* received array\(\[1, 2\]\)",
+        ),
         ({"num_classes": 3, "top_k": 0}, r"top_k must be in \(0, 1\]; received 0"),
         ({"num_classes": 3, "scales": (0,)}, r"scales must divide region_size / 4; received \(0,\)"),
     ],

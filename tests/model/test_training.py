@@ -187,5 +187,22 @@ def test_what_would_be_ignored_is_refused() -> None:
         model.compile("sgd", loss_weights={"logits": 2.0})
     with pytest.raises(ValueError, match=r"class_weight is not taken; use compile\(loss=FoRNetLoss\(class_w"):
         model.fit(image, labels, class_weight={0: 1.0, 1: 2.0, 2: 1.0})
-    with pytest.raises(ValueError, match="metrics must be a list, of the logits; received a dict of kept"):
-        model.compile("sgd", metrics={"kept": MeanIoU(NUM_CLASSES)})
+    for name in ("metrics", "weighted_metrics"):
+        with pytest.raises(
+            ValueError, match=f"^{name} must be a list, of the logits; received a dict of kept"
+        ):
+            model.compile("sgd", **{name: {"kept": MeanIoU(NUM_CLASSES)}})
+
+
+def test_a_loss_that_lacks_a_part_is_refused() -> None:
+    class WithoutSelector(FoRNetLoss):
+        def parts(self, labels: Any, outputs: Any, sample_weight: Any = None) -> Any:
+            return {"logits_loss": 1.0, "coarse_loss": 2.0}
+
+    model = tiny_model()
+    model.compile("sgd", WithoutSelector())
+    with pytest.raises(
+        ValueError,
+        match="must keep the inherited 'selector_loss'; received logits_loss, coarse_loss; make it 0",
+    ):
+        model.compute_loss(*easy_problem(), model.output)

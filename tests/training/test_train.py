@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -315,6 +316,10 @@ def test_what_is_excluded_or_damaged_is_left_out(
     monkeypatch.setattr("fornet_keras.data.scan_sample.verify_image", verify)
     monkeypatch.setattr("fornet_keras.training.open_data.CACHE", tmp_path / "cache")
     (own_camvid / "train" / "images" / "3.png").write_bytes(b"")
+    exif = Image.Exif()
+    exif[0x0112] = 3  # half a turn
+    with Image.open(own_camvid / "train" / "images" / "1.png") as image:
+        image.save(image.filename, exif=exif)
     said = Console(file=StringIO(), width=1000)
     config = make_config(data={"root": str(own_camvid), "exclude": ["0"], "on_error": "skip"})
     train_set, val_set, report = open_data.open_data(config, said)
@@ -323,6 +328,7 @@ def test_what_is_excluded_or_damaged_is_left_out(
     labels = [read_sample(sample, train_set.table)[1] for sample in train_set.samples]
     assert [*report.pixels] == [np.sum(np.equal(labels, number)) for number in range(11)]
     assert "camvid train: skipped 1 of 5 images: " in said.file.getvalue()
+    assert said.file.getvalue().count("note: their EXIF orientation turns 1 image of 'train'") == 1
     assert len(read) == 5 + 2
     read.clear()
     assert open_data.open_data(config, said) == (train_set, val_set, report) and read == ["3.png"]
