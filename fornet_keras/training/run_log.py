@@ -71,7 +71,7 @@ class RunLog(keras.callbacks.Callback):
     def state(self, state: dict[str, Any]) -> None:
         self.rows = state["rows"]
         self._learning_rate = state["learning_rate"]
-        self._seconds_before = state.get("seconds", 0.0)  # a run that an earlier version began has none
+        self._seconds_before = state["seconds"]
         self.rewind()
 
     def rewind(self) -> None:
