@@ -134,7 +134,7 @@ def test_the_shipped_configuration_begins_with_the_shipped_model() -> None:
     assert config.model.weights is not None
     line = begin_with(build_model(config, 2), table(("tram", "road")), config.model.weights)
     assert (
-        line == "begins with fornet_s_camvid: 1 of 2 classes known (road), new: tram "
+        line == "begins with fornet_s_imagenet_camvid: 1 of 2 classes known (road), new: tram "
         "(it also knows sky, building, pole, pavement, tree, sign_symbol, fence, car, …)"
     )
 
