@@ -29,11 +29,13 @@ def find_model(name: str | Path) -> Path:
         ModelError: there is none.
     """
     folder = Path(os.path.expanduser(name))
-    if last_complete(folder).is_dir():
-        return folder
+    whole = last_complete(folder)
     shipped = sorted(entry.name for entry in SHIPPED.glob("[!._]*") if entry.is_dir())
-    if str(name) in shipped:
+    # A folder here of a shipped name may be of its predictions.
+    if str(name) in shipped and not any((whole / part).exists() for part in ("model.json", "best")):
         return SHIPPED / name
+    if whole.is_dir():
+        return folder
     finding = "is a file" if folder.exists() else "no such folder"
     names = (
         f"or one of {', '.join(shipped)}"
