@@ -54,7 +54,7 @@ demo: $(INSTALLED) ## a made-up city, a small network trained on it, and its pic
 	  '  demo/pictures     what the network sees in each frame, and which regions it looked at twice' \
 	  '' 'Next:' \
 	  '  . .venv/bin/activate' \
-	  '  python cli.py predict fornet_s_camvid YOUR.jpg --output photo --overlay    # a photograph of yours' \
+	  '  python cli.py predict fornet_s_imagenet_camvid YOUR.jpg --output photo --overlay    # a photograph of yours' \
 	  '  python cli.py evaluate demo/run --top-k 0.1' \
 	  '  make demo BACKEND=jax                                                   # the same on JAX or torch'
 
