@@ -31,11 +31,11 @@ def find_model(name: str | Path) -> Path:
     folder = Path(os.path.expanduser(name))
     whole = last_complete(folder)
     shipped = sorted(entry.name for entry in SHIPPED.glob("[!._]*") if entry.is_dir())
-    # A folder here of a shipped name may be of its predictions.
-    if str(name) in shipped and not any((whole / part).exists() for part in ("model.json", "best")):
-        return SHIPPED / name
-    if whole.is_dir():
+    # Predictions by a shipped model may lie in a folder of its name.
+    if whole.is_dir() and not (str(name) in shipped and (whole / "sources.json").is_file()):
         return folder
+    if str(name) in shipped:
+        return SHIPPED / name
     finding = "is a file" if folder.exists() else "no such folder"
     names = (
         f"or one of {', '.join(shipped)}"

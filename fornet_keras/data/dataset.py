@@ -13,6 +13,9 @@ IGNORE = 255
 CLASS_NAME = r"^[^\x00-\x1f\x7f-\x9f]{1,100}$"
 """What a class may be called: up to 100 characters, none of which controls a terminal."""
 
+DRAFT_NAME = r"(value|color)_\d+"
+"""What `data describe` calls a class that nothing names."""
+
 Color = tuple[int, int, int]
 """Red, green and blue, 0…255."""
 

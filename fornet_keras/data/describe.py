@@ -36,9 +36,6 @@ _MAX_BLENDS = 64
 """More colours than this, or values up to near 255, are smoothed edges or photos. What is smoothed between
 values up to `MAX_CLASSES` is not told from classes."""
 
-DRAFT_NAME = r"(value|color)_\d+"
-"""What a draft calls a class that nothing names."""
-
 _LABEL_FOLDERS = ("labels", "masks", "annotations")
 _LAYOUTS: tuple[dict[str, Any], ...] = (
     # Pascal VOC, what CVAT exports, and what labelme2voc.py makes of LabelMe's files, in older versions *PNG.

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fornet_keras.atomic import write_text
 from fornet_keras.config.data import MIN_CROP
-from fornet_keras.data.describe import DRAFT_NAME
+from fornet_keras.data.dataset import DRAFT_NAME
 from fornet_keras.data.description import DATASET_YAML
 from fornet_keras.data.sizes import predicted_sizes, shrunk_size
 from fornet_keras.errors import DataError, listed, one_line

@@ -201,9 +201,9 @@ def test_unknown_model_lists_the_shipped_ones(
     )
     (tmp_path / "here" / "fornet_s_camvid").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
-    assert shipped.find_model("fornet_s_camvid") == tmp_path / "fornet_s_camvid", "this one is no model"
-    Path("fornet_s_camvid", "model.json").touch()
-    assert shipped.find_model("fornet_s_camvid") == Path("fornet_s_camvid")
+    assert shipped.find_model("fornet_s_camvid") == Path("fornet_s_camvid"), "a run that has only begun"
+    Path("fornet_s_camvid", "sources.json").touch()
+    assert shipped.find_model("fornet_s_camvid") == tmp_path / "fornet_s_camvid", "here are its predictions"
     monkeypatch.chdir(tmp_path.parent)
     monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "none")
     with pytest.raises(ModelError, match="no model is shipped .*; a clone of the repository has"):
