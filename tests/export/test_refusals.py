@@ -31,7 +31,7 @@ def test_a_precision_that_the_format_does_not_have(export: Callable[..., Any]) -
 def test_a_missing_package_names_the_extra(
     export: Callable[..., Any], format: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fornet_keras.export.formats.find_spec", lambda name: None if name == package else 1)
+    monkeypatch.setattr("fornet_keras.export.target.find_spec", lambda name: None if name == package else 1)
     with pytest.raises(
         ExportError, match=rf"needs the package {package}: pip install 'fornet_keras\[{format}\]'"
     ):
