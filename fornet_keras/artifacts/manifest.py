@@ -190,7 +190,9 @@ def read_manifest(folder: Path, *, with_files: bool = True) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise ExportError(f"{path}: {first_finding(error)}; expected what `export` writes") from None
+        raise ExportError(
+            f"{path}: {first_finding(error)}; expected what `export` writes now; export it again"
+        ) from None
     missing = [name for name in FILES[manifest.format] if name not in manifest.sha256]
     if missing:
         raise ExportError(

@@ -63,6 +63,7 @@ def test_a_changed_artifact_is_refused(artifact: Callable[..., Any], tmp_path: P
         ({"size": [32, 32]}, r"size \[32, 32\] is not that of the one input; expected what"),
         ({"size": [0, 160]}, "size.0: Input should be greater than 0; expected what"),
         ({"top_k": 2}, "top_k: Input should be less than or equal to 1; expected what"),
+        ({"proof": {"tolerance": {"regions": 0.99}}}, "proof.tolerance.* writes now; export it again$"),
         ({"classes": []}, "classes: Tuple should have at least 2 items after validation"),
         (
             {"classes": [{"name": "a", "color": [0, 0, 999]}] * 2},
