@@ -20,7 +20,9 @@ TOLERANCES = {
     "dynamic_int8": Tolerance(labels=0.95, refined=0.9, importance=0.1, logits=None, miou=0.02),
     "int8": Tolerance(labels=0.9, refined=0.8, importance=0.3, logits=None, miou=0.05),
 }
-"""Precision → tolerance."""
+"""Precision → tolerance. The shipped nano and s, on CamVid at 0.1 and 0.25 of the regions, have at worst a
+`refined` of 0.94 and an `importance` of 0.12 in int8, 0.98 and 0.03 in dynamic_int8, 0.996 and 0.002 in
+float16, 1 and 3e-6 in float32."""
 
 MAX_TOWARDS_LOST = 0.2
 """Look at the pixels whose label Keras changes when it refines every region, or none. This share of them more
