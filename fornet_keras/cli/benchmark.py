@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fornet_keras.backend_choice import BACKENDS, SHARED_GPU, choose_backend
 from fornet_keras.benchmark.peers import PEERS
 from fornet_keras.cli.backend import native_messages_dropped, start_backend
 from fornet_keras.cli.group import Command
+from fornet_keras.cli.learnt import trained_on
 from fornet_keras.cli.models import note_size
 from fornet_keras.cli.options import (
     NO_DEVICE,
@@ -30,7 +32,8 @@ from fornet_keras.cli.options import (
 )
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, counting, show_table
-from fornet_keras.cli.settings import validation_data
+from fornet_keras.cli.settings import read_settings, validation_data
+from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.sizes import require_runnable
 from fornet_keras.shipped import shown
 
@@ -145,9 +148,7 @@ def benchmark(
             )
     require_runnable(size)
     dataset = validation_data(config_file, data_folder, split)
-    for model in models:
-        if dataset and not is_artifact(model):
-            note_size(model, size)
+    learnt = _notes(models, config_file, data_folder, dataset, size) if config_file and dataset else {}
     for name, value in SHARED_GPU.items():  # several may be timed on it, some in processes of their own
         os.environ.setdefault(name, value)
     start_backend(backend)
@@ -166,6 +167,7 @@ def benchmark(
             with native_messages_dropped():
                 row["peak_megabytes"] = peak_megabytes(candidate) if memory else None
             row["miou"] = score(candidate, dataset) if dataset else None
+            row["trained_on_it"] = learnt.get(row["name"])
             advance()
     devices = any(row["device"] != CPU for row in rows)
     heads = ["", "runtime", *["device"] * devices, "top-k", "ms", "p95", "ratio", "img/s", "MB", "same"]
@@ -175,6 +177,24 @@ def benchmark(
         shown_rows = (row for row in rows if tuple(row["size"]) == size)
         show_table(title, heads, (_cells(row, devices, memory, bool(dataset)) for row in shown_rows))
     write_json(json_file, rows)
+
+
+def _notes(
+    models: Sequence[Path],
+    config_file: Path,
+    data_folder: Path | None,
+    dataset: Dataset,
+    size: tuple[int, int],
+) -> dict[str, bool | None]:
+    """Say what must be said of each model's mIoU; return whether it was trained on the images."""
+    data, found = read_settings(config_file, data_folder).data, {}
+    for model in models:
+        if not is_artifact(model):
+            note_size(model, size)
+        found[str(model)], note = trained_on(model, config_file, data, dataset)
+        if note:
+            click.echo(note.replace("note:", f"note: {shown(model)}:", 1), err=True)
+    return found
 
 
 def _cells(row: dict[str, Any], devices: bool, memory: bool, scored: bool) -> list[str]:

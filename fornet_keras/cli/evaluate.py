@@ -11,7 +11,8 @@ import click
 from fornet_keras.artifacts.manifest import is_artifact
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.models import own_config, require_classes, training_note
+from fornet_keras.cli.learnt import trained_on
+from fornet_keras.cli.models import own_config, require_classes
 from fornet_keras.cli.options import (
     SHARES,
     Configuration,
@@ -138,8 +139,8 @@ def evaluate(
     points = [scores] if curve else []
     points += [_score(other, dataset)[0] for other in predictors]
     points.sort(key=lambda point: point.top_k)
-    note = training_note(model, config.data, dataset) or ""
-    found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": bool(note)}
+    trained_on_it, note = trained_on(model, config_file, config.data, dataset)
+    found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": trained_on_it}
     found |= _as_json(scores, official, exported, points)
     title = f"{shown(model)} on {dataset.name} {dataset.split}"
     title += f", shorter side {scores.short_side} px at most" if scores.short_side else ""

@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fornet_keras.cli.models import training_note
-from fornet_keras.cli.settings import read_settings
-from fornet_keras.config import dump_config, read_config
 from fornet_keras.data.label_files import read_label
-from fornet_keras.data.sources import open_split
 from tests.cli.conftest import DATASET, Run, only_line
 from tests.model.folders import edit
 from tests.serving.conftest import ratios
@@ -53,45 +49,6 @@ def test_another_split(run: Run, model: Path, config: Path, data: Path) -> None:
     result = run("evaluate", model, "--config", config, "--data", data, "--split", "nigth")
     assert result.exit_code == 1
     assert "has no split 'nigth'; expected one of test, train" in only_line(result.stderr)
-
-
-NOTE = "note: the model was trained on {}: these scores say nothing about other images"
-
-
-def test_scores_of_images_that_were_trained_on_are_marked(
-    run: Run, model: Path, config: Path, data: Path, tmp_path: Path
-) -> None:
-    trained, result_file = tmp_path / "run" / "best", tmp_path / "scores.json"
-    shutil.copytree(model, trained)
-    settings, here = read_config(config), read_settings(config, data).data
-    for root, split, learnt in (
-        ("/another/harbour", "train", False),
-        (str(data), "train", True),
-        (str(data / ".." / data.name), "train", True),
-        (None, "train", True),
-        (None, "test+train", True),
-        (None, "test", False),
-    ):
-        of_run = settings.data.model_copy(update={"root": root})
-        text = dump_config(settings.model_copy(update={"data": of_run}))
-        (tmp_path / "run" / "config.yaml").write_text(text)
-        note = NOTE.format(split) if learnt else None
-        assert training_note(trained, here, open_split(here, split)) == note
-
-    for split, marked in (("train", True), ("test", False)):
-        options = ("--config", config, "--data", data, "--split", split, "--json", result_file)
-        result = run("evaluate", trained, *options)
-        assert result.exit_code == 0
-        assert (NOTE.format(split) in result.stdout) is marked
-        assert json.loads(result_file.read_text())["trained_on_it"] is marked
-
-    shared = data / "images" / "test" / "a.png"
-    shared.unlink()
-    shared.hardlink_to(data / "images" / "train" / "b.png")
-    note = training_note(trained, here, open_split(here, "test"))
-    assert note and note.startswith(f"note: 1 of 2 images of 'test' are in 'train' too, such as {shared}: ")
-    (data / "images" / "train").rename(tmp_path / "elsewhere")
-    assert training_note(trained, here, open_split(here, "test")) is None
 
 
 def test_a_run_brings_its_own_configuration(
