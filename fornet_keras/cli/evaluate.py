@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,9 +119,15 @@ def evaluate(
     config = read_settings(config_file, data_folder, [f"data.on_error={on_error}"] if on_error else [])
     if submission_folder:
         _require_fit_for_submission(config.data.format, config_file, submission_folder, save_folder)
-    dataset = open_split(config.data, split or config.data.val_split)
+    whole = open_split(config.data, split or config.data.val_split)
     # The labels of a benchmark's test split are its server's.
-    dataset = look_through_to_use(dataset, config, may_be_void=submission_folder is not None)
+    dataset = look_through_to_use(whole, config, may_be_void=submission_folder is not None)
+    skipped = len(whole) - len(dataset)
+    if submission_folder and skipped:
+        raise DataError(
+            f"{dataset.root}: {skipped} of {len(whole)} images of '{dataset.split}' are left out; expected a "
+            "prediction of each, or the server refuses the submission; mend them, or leave --submission out"
+        )
     for wanted in filter(None, (save_folder, submission_folder)):
         require_own_places(wanted, dataset)
     start_backend(backend)
@@ -141,9 +148,9 @@ def evaluate(
     points.sort(key=lambda point: point.top_k)
     trained_on_it, note = trained_on(model, config_file, config.data, dataset)
     found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": trained_on_it}
+    found |= {"skipped": skipped, "flip": options.flip, "scales": options.scales, "window": options.window}
     found |= _as_json(scores, official, exported, points)
-    title = f"{shown(model)} on {dataset.name} {dataset.split}"
-    title += f", shorter side {scores.short_side} px at most" if scores.short_side else ""
+    title = _title(f"{shown(model)} on {dataset.name} {dataset.split}", scores, options, skipped)
     try:
         write_json(json_file, found)
     finally:  # what took hours is not lost to a full disk
@@ -171,6 +178,17 @@ def _predictors(
         yield options.predictor(network.with_top_k(share))
 
 
+def _title(begin: str, scores: Scores, options: InferenceOptions, skipped: int) -> str:
+    """With all that makes the scores other than those of one look at each image."""
+    parts = [begin]
+    parts += [f"shorter side {scores.short_side} px at most"] if scores.short_side else []
+    parts += [f"windows of {options.window[0]}x{options.window[1]}"] if options.window else []
+    parts += [f"also at scale {scale:g}" for scale in options.scales]
+    parts += ["also mirrored"] if options.flip else []
+    parts += [f"without {skipped} of {skipped + scores.num_images} images"] if skipped else []
+    return ", ".join(parts)
+
+
 def _as_json(
     scores: Scores,
     official: dict[str, Any] | None,
@@ -179,7 +197,11 @@ def _as_json(
 ) -> dict[str, Any]:
     """The scores for `--json`, and what there is beside them."""
     found = scores.as_json() | ({"cityscapes": official} if official else {})
-    found |= exported.manifest.model_dump(include={"size", "precision"}) if exported else {}
+    if exported:
+        manifest = exported.manifest
+        found |= {"runtime": manifest.format, "size": manifest.size, "precision": manifest.precision}
+    else:
+        found["runtime"] = f"keras {os.environ['KERAS_BACKEND']}"
     return found | ({"curve": [point.as_json() for point in points]} if points else {})
 
 

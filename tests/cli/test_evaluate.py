@@ -24,6 +24,8 @@ def test_scores_of_every_class(run: Run, model: Path, config: Path, data: Path, 
     assert (result.exit_code, result.stderr) == (0, "")
     scores = json.loads(result_file.read_text())
     assert (scores["num_images"], scores["top_k"], scores["split"]) == (2, 0.25, "test")
+    how = {"flip": False, "scales": [], "window": None, "skipped": 0}
+    assert {name: scores[name] for name in how} == how and scores["runtime"].startswith("keras ")
     assert [*scores["iou"]] == ["water", "quay", "sky"]
     assert scores["miou"] == pytest.approx(np.mean([*scores["iou"].values()]))
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
@@ -129,13 +131,17 @@ def test_predictions_never_overwrite_a_copy_of_the_data(
     assert f"{copy}/images/test/a.png: is there already; expected a folder" in only_line(result.stderr)
 
 
-def test_problems_are_skipped_where_asked_for(run: Run, model: Path, config: Path, data: Path) -> None:
+def test_problems_are_skipped_where_asked_for(
+    run: Run, model: Path, config: Path, data: Path, tmp_path: Path
+) -> None:
     (data / "labels" / "test" / "a.png").write_bytes(b"")
-    result = run("evaluate", model, "--config", config, "--data", data, "--on-error", "skip")
+    options = ("--config", config, "--data", data, "--on-error", "skip", "--json", tmp_path / "scores.json")
+    result = run("evaluate", model, *options)
     assert result.exit_code == 0
     line = only_line(result.stderr)
     assert line.startswith("harbour test: skipped 1 of 2 images: ") and "a.png: is empty (0 bytes)" in line
-    assert f"{model} on harbour test" in result.stdout
+    assert f"{model} on harbour test, without 1 of 2 images" in result.stdout
+    assert json.loads((tmp_path / "scores.json").read_text())["skipped"] == 1
     (data / "images" / "test" / "b.png").write_bytes(b"")
     result = run("evaluate", model, "--config", config, "--data", data, "--on-error", "skip")
     assert result.exit_code == 1
@@ -174,10 +180,15 @@ def test_a_submission_is_of_cityscapes(
 def test_windows_and_views(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:
     options = ("--config", config, "--data", data, "--json", tmp_path / "scores.json", "--top-k", 0.25)
     scores, shares = [], []
-    for views in ((), ("--window", "64x96"), ("--window", "32x64", "--flip", "--scales", "0.5,1.5")):
+    for views, how in (
+        ((), (None, [], False)),
+        (("--window", "64x96"), ([64, 96], [], False)),
+        (("--window", "32x64", "--flip", "--scales", "0.5,1.5"), ([32, 64], [0.5, 1.5], True)),
+    ):
         result = run("evaluate", model, *options, *views)
         assert (result.exit_code, result.stderr) == (0, "")
         found = json.loads((tmp_path / "scores.json").read_text())
+        assert (found["window"], found["scales"], found["flip"]) == how
         scores.append(found["confusion_matrix"])
         shares.append(found["refined_share"])
         refined = re.search("in the (.*)% of regions that were refined", result.stdout)
@@ -185,6 +196,7 @@ def test_windows_and_views(run: Run, model: Path, config: Path, data: Path, tmp_
     assert shares[:2] == [0.25, 0.25] and shares[2] > 0.25, "windows that overlap refine more between them"
     assert np.abs(np.subtract(scores[0], scores[1])).sum() <= 4, "a window over the whole image"
     assert scores[2] != scores[0]
+    assert "test, windows of 32x64, also at scale 0.5, also at scale 1.5, also mirrored\n" in result.stdout
 
 
 def test_the_size_at_which_the_model_has_learnt(
@@ -239,7 +251,7 @@ def test_an_exported_model_is_scored_as_the_model_is(
     assert (counts[0].sum(1) == counts[1].sum(1)).all(), "the same pixels"
     assert np.abs(counts[0] - counts[1]).sum() < 0.05 * counts[0].sum()
     assert (ours["top_k"], ours["num_images"], ours["error_coverage"]) == (0.25, 2, None)
-    assert (ours.pop("size"), ours.pop("precision")) == ([64, 96], "float32")
+    assert (ours.pop("size"), ours.pop("precision"), ours["runtime"]) == ([64, 96], "float32", "onnx")
     assert {*ours} == {*theirs} and ours["boundary_f"] == pytest.approx(theirs["boundary_f"], abs=0.05)
 
 
