@@ -40,7 +40,7 @@ from fornet_keras.prediction.submission import require_own_places, save_label_va
 from fornet_keras.shipped import shown
 
 if TYPE_CHECKING:  # they import Keras
-    from fornet_keras.evaluation.cityscapes import LabelFiles
+    from fornet_keras.evaluation.cityscapes import LabelFiles, OfficialScores
     from fornet_keras.evaluation.evaluate import Scores
 
 BANDS = (1, 3, 5)
@@ -257,4 +257,17 @@ def _score(
             advance()
 
         scores = score(predictor, dataset, on_image, BANDS, BOUNDARY_RADIUS)
-    return scores, official.as_json() if official else None
+    return scores, _as_benchmark(official, scores) if official else None
+
+
+def _as_benchmark(official: OfficialScores, scores: Scores) -> dict[str, Any]:
+    """The scores that are Cityscapes' own; say what is missing in them, or wrong."""
+    found = official.as_json()
+    if official.missing:
+        ERRORS.print(f"note: without iIoU: {official.missing}: no such file")
+    if abs((found["averageScoreClasses"] or 0) - scores.matrix.miou) > 1e-9:
+        ERRORS.print(
+            "note: cityscapesScripts' mean of the classes is not mIoU, for *_labelIds.png and "
+            "*_labelTrainIds.png do not hold the same labels; make the latter anew"
+        )
+    return found
