@@ -97,8 +97,8 @@ SHORT = {
 @click.option(
     "--memory",
     is_flag=True,
-    help="Also measure peak memory, the machine's and not a GPU's, each in a process of its own; not of "
-    "--also and --against.",
+    help="Also measure the most memory that a process holds which imports what it needs, opens the model and "
+    "predicts: the machine's and not a GPU's; not of --also and --against.",
 )
 @click.option(
     "--config",
@@ -153,7 +153,7 @@ def benchmark(
         os.environ.setdefault(name, value)
     start_backend(backend)
     from fornet_keras.benchmark.candidates import candidates
-    from fornet_keras.benchmark.measure import CPU, WARM_UP, measure, score
+    from fornet_keras.benchmark.measure import CPU, WARM_UP, benchmark_image, measure, score
     from fornet_keras.benchmark.memory import peak_megabytes
 
     others = [choose_backend(name).backend for name in dict.fromkeys(also)]
@@ -165,7 +165,8 @@ def benchmark(
     with counting("memory and scores", len(found)) as advance:
         for row, candidate in zip(rows, found, strict=True):
             with native_messages_dropped():
-                row["peak_megabytes"] = peak_megabytes(candidate) if memory else None
+                image = benchmark_image(candidate.size, dataset)
+                row["peak_megabytes"] = peak_megabytes(candidate.make, image) if memory else None
             row["miou"] = score(candidate, dataset) if dataset else None
             row["trained_on_it"] = learnt.get(row["name"])
             advance()

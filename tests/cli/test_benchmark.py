@@ -147,7 +147,7 @@ def test_memory_scores_and_another_backend_in_the_same_table(
     here, there = json.loads(times.read_text())
     assert (here["runtime"], there["runtime"]) == ("keras tensorflow", "keras jax")
     assert (here["ratio_to_first"], there["median_ms"] > 0) == (1, True)
-    assert (here["peak_megabytes"] > 1, there["peak_megabytes"]) == (True, None)
+    assert (here["peak_megabytes"] > 200, there["peak_megabytes"]) == (True, None), "TensorFlow too"
     assert there["miou"] == pytest.approx(here["miou"], abs=1e-3)
     assert run("evaluate", model, *paths, scores, "--short-side", 64).exit_code == 0
     assert here["miou"] == pytest.approx(json.loads(scores.read_text())["miou"], abs=0.02)
