@@ -164,9 +164,11 @@ def benchmark(
         rows = measure(found, repeats, advance, dataset)
     with counting("memory and scores", len(found)) as advance:
         for row, candidate in zip(rows, found, strict=True):
-            with native_messages_dropped():
+            row["peak_megabytes"] = None
+            if memory:
                 image = benchmark_image(candidate.size, dataset)
-                row["peak_megabytes"] = peak_megabytes(candidate.make, image) if memory else None
+                with native_messages_dropped():
+                    row["peak_megabytes"] = peak_megabytes(candidate.make, image)
             row["miou"] = score(candidate, dataset) if dataset else None
             row["trained_on_it"] = learnt.get(row["name"])
             advance()
