@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Any
 from fornet_keras.version import __version__
 
 if TYPE_CHECKING:  # what `_HOMES` says, for editors
-    from fornet_keras.config import read_config
-    from fornet_keras.data.dataset import LabelTable
-    from fornet_keras.data.images import read_image
-    from fornet_keras.data.sources import open_dataset
-    from fornet_keras.errors import FoRNetError
-    from fornet_keras.evaluation.evaluate import evaluate
-    from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
-    from fornet_keras.layers.selector import Selector
-    from fornet_keras.layers.topk_gate import TopKGate
-    from fornet_keras.losses import FoRNetLoss
-    from fornet_keras.metrics import MeanIoU
-    from fornet_keras.model import FoRNet
-    from fornet_keras.model_folder import load_model, save_model
-    from fornet_keras.prediction.pictures import overlay
-    from fornet_keras.prediction.predictor import Predictor
-    from fornet_keras.training.train import train
+    from fornet_keras.config import read_config as read_config
+    from fornet_keras.data.dataset import LabelTable as LabelTable
+    from fornet_keras.data.images import read_image as read_image
+    from fornet_keras.data.sources import open_dataset as open_dataset
+    from fornet_keras.errors import FoRNetError as FoRNetError
+    from fornet_keras.evaluation.evaluate import evaluate as evaluate
+    from fornet_keras.layers.multi_scale_branch import MultiScaleBranch as MultiScaleBranch
+    from fornet_keras.layers.selector import Selector as Selector
+    from fornet_keras.layers.topk_gate import TopKGate as TopKGate
+    from fornet_keras.losses import FoRNetLoss as FoRNetLoss
+    from fornet_keras.metrics import MeanIoU as MeanIoU
+    from fornet_keras.model import FoRNet as FoRNet
+    from fornet_keras.model_folder import load_model as load_model
+    from fornet_keras.model_folder import save_model as save_model
+    from fornet_keras.prediction.pictures import overlay as overlay
+    from fornet_keras.prediction.predictor import Predictor as Predictor
+    from fornet_keras.training.train import train as train
 
 _HOMES = {
     "FoRNet": "fornet_keras.model",
@@ -46,26 +47,7 @@ _HOMES = {
     "train": "fornet_keras.training.train",
 }
 
-__all__ = [
-    "FoRNet",
-    "FoRNetError",
-    "FoRNetLoss",
-    "LabelTable",
-    "MeanIoU",
-    "MultiScaleBranch",
-    "Predictor",
-    "Selector",
-    "TopKGate",
-    "__version__",
-    "evaluate",
-    "load_model",
-    "open_dataset",
-    "overlay",
-    "read_config",
-    "read_image",
-    "save_model",
-    "train",
-]
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

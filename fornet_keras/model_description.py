@@ -131,10 +131,6 @@ class Description(Strict):
             )
         return self
 
-    def table(self) -> LabelTable:
-        """The classes as a `LabelTable` of train ids."""
-        return label_table(self.classes)
-
 
 def read_description(folder: Path) -> Description:
     """What a saved model's folder says, or that of a run, whose `best` model is taken.

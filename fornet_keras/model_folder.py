@@ -30,6 +30,7 @@ from fornet_keras.model_description import (
     Library,
     class_entries,
     find_model_json,
+    label_table,
     read_description,
 )
 from fornet_keras.shipped import find_model
@@ -149,7 +150,7 @@ def load_model(folder: str | Path, top_k: float | None = None) -> tuple[FoRNet, 
     model = _build(folder / WEIGHTS, description.architecture, weights, changes)
     for name, weight in named_weights(model).items():
         weight.assign(weights[name].astype("float32"))
-    return model, description.table()
+    return model, label_table(description.classes)
 
 
 def _build(path: Path, architecture: Architecture, weights: Arrays, changes: dict[str, Any]) -> FoRNet:

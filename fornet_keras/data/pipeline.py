@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Images `(batch, height, width, 3)` and labels `(batch, height, width)`."""
 
 
+@dataclass(eq=False)
 class TrainingBatches:
     """The augmented batches of a training run, addressed by epoch and step.
 
@@ -48,25 +50,17 @@ class TrainingBatches:
         short_side: pixels to which the shorter side of larger samples is brought down, also of `decoded`.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        options: AugmentConfig,
-        batch_size: int,
-        seed: int,
-        decoded: DecodedSamples | None = None,
-        part: tuple[int, int] = (0, 1),
-        short_side: int | None = None,
-    ) -> None:
-        self.dataset = dataset
-        self.options = options
-        self.batch_size = batch_size
-        self.seed = seed
-        self.decoded = decoded
-        self.part = part
-        self.short_side = short_side
-        self.failures: list[DataError] = []  # on any thread; `data_errors` looks for them
-        self.ready: dict[int, float] = {}  # position → time.perf_counter() when it was made
+    dataset: Dataset
+    options: AugmentConfig
+    batch_size: int
+    seed: int
+    decoded: DecodedSamples | None = None
+    part: tuple[int, int] = (0, 1)
+    short_side: int | None = None
+    failures: list[DataError] = field(default_factory=list, init=False)
+    """On any thread; `data_errors` looks for them."""
+    ready: dict[int, float] = field(default_factory=dict, init=False)
+    """Position → `time.perf_counter()` when it was made."""
 
     @classmethod
     def of_run(
@@ -113,9 +107,7 @@ class TrainingBatches:
     def unscaled(self) -> TrainingBatches:
         """The same samples without a random zoom, in whole batches: cropped, mirrored, recoloured as ever."""
         options = self.options.model_copy(update={"scale": (1.0, 1.0)})
-        return TrainingBatches(
-            self.dataset, options, self.batch_size, self.seed, self.decoded, short_side=self.short_side
-        )
+        return replace(self, options=options, part=(0, 1))
 
     def indices(self, epoch: int, step: int) -> NDArray[np.int64]:
         """Positions in the data set of the samples of this process' part of one batch."""

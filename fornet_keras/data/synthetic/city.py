@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.atomic import new_folder, remove_unfinished
 from fornet_keras.data.synthetic.scene import Scene, render_scene
 from fornet_keras.errors import DataError, os_reason
 
@@ -20,8 +18,6 @@ CITIES = {"train": "arcadia", "val": "belmont"}
 
 MAX_SCENES = 1_000_000
 """Seeds reserved for a split, so that no two cities or splits share a scene."""
-
-_UNFINISHED = ".city."
 
 MIN_SIDE = 64
 """Smallest height and width in pixels at which a street is recognisable."""
@@ -58,33 +54,24 @@ def write_city(
     """
     root = Path(root)
     counts = {"train": num_train, "val": num_val}
-    _check(root, counts, size, seed)
-    made_here = not root.exists()
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        for left in _unfinished(root):
-            shutil.rmtree(left, ignore_errors=True)
+        remove_unfinished(root)
+        _check(root, counts, size, seed)
         # Not renamed as a whole: `root` may be the current folder, a link or a volume.
-        with TemporaryDirectory(dir=root, prefix=_UNFINISHED) as workshop:
-            city = Path(workshop)
+        with new_folder(root / "leftImg8bit") as images, new_folder(root / "gtFine") as labels:
             for split, count in counts.items():
-                for kind in ("leftImg8bit", "gtFine"):
-                    (city / kind / split / CITIES[split]).mkdir(parents=True)
+                for kind in (images, labels):
+                    (kind / split / CITIES[split]).mkdir(parents=True)
                 for index in range(count):
-                    _write_scene(city, split, index, render_scene(_scene_seed(seed, split, index), size))
+                    scene = render_scene(_scene_seed(seed, split, index), size)
+                    _write_scene(images, labels, split, index, scene)
                     if on_scene:
                         on_scene()
-            for part in [*city.iterdir()]:
-                part.rename(root / part.name)
     except OSError as error:
         raise DataError(
             f"{root}: the city cannot be written ({os_reason(error)}); "
             "expected a folder that may be written to, with free space; choose another folder"
         ) from error
-    finally:
-        if made_here:
-            with suppress(OSError):  # it is not empty: there is a city
-                root.rmdir()
     return root
 
 
@@ -93,14 +80,9 @@ def _scene_seed(seed: int, split: str, index: int) -> int:
     return (seed * len(CITIES) + list(CITIES).index(split)) * MAX_SCENES + index
 
 
-def _unfinished(root: Path) -> Iterator[Path]:
-    """What killed processes left in the folder that they were to fill."""
-    return root.glob(f"{_UNFINISHED}*")
-
-
 def _check(root: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:
     """Refuse what cannot give a city, before anything is written."""
-    if root.exists() and (not root.is_dir() or {*root.iterdir()} - {*_unfinished(root)}):
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DataError(
             f"{root}: exists already; expected a new or empty folder; choose another or remove it"
         )
@@ -117,13 +99,12 @@ def _check(root: Path, counts: dict[str, int], size: tuple[int, int], seed: int)
         raise DataError(f"seed must be 0 or more; received {seed}; use {-seed}")
 
 
-def _write_scene(city: Path, split: str, index: int, scene: Scene) -> None:
+def _write_scene(images: Path, labels: Path, split: str, index: int, scene: Scene) -> None:
     """Write image, label ids and instance ids of one scene under the names that Cityscapes gives them."""
-    place = CITIES[split]
-    stem = f"{place}_{index:06d}_000019"
+    stem = f"{CITIES[split]}_{index:06d}_000019"
     bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
-    _write_png(city / "leftImg8bit" / split / place / f"{stem}_leftImg8bit.png", bgr)
-    labels = city / "gtFine" / split / place
+    _write_png(images / split / CITIES[split] / f"{stem}_leftImg8bit.png", bgr)
+    labels = labels / split / CITIES[split]
     _write_png(labels / f"{stem}_gtFine_labelIds.png", scene.label_ids)
     _write_png(labels / f"{stem}_gtFine_instanceIds.png", scene.instance_ids)
 
