@@ -122,10 +122,12 @@ def test_a_model_is_opened_anew_whatever_a_keras_json_says(model: Path) -> None:
     from fornet_keras.benchmark.candidates import candidates
 
     (found,) = candidates([model], (64, 96), (), None)
-    keras.config.set_image_data_format("channels_first")
     assert found.make
-    assert found.make()(np.zeros((64, 96, 3), np.uint8))["label_ids"].shape == (64, 96)
-    assert keras.config.image_data_format() == "channels_last"
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert found.make()(np.zeros((64, 96, 3), np.uint8))["label_ids"].shape == (64, 96)
+    finally:
+        keras.config.set_image_data_format("channels_last")
 
 
 def test_a_model_is_as_large_as_its_description_and_weights(model: Path, tmp_path: Path) -> None:
