@@ -246,7 +246,7 @@ def test_left_out(data: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFi
         run("left_out", "train_2", *arguments)
 
 
-def test_side_by_side(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_side_by_side(run: Run, tmp_path: Path) -> None:
     """A convolution in the place of KerasHub's nets, whose names and arguments this does not try."""
 
     def peer(models: object, num_classes: int, size: tuple[int, int]) -> keras.Model:
@@ -269,7 +269,6 @@ def test_side_by_side(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[st
     written["rows"][nets[0]]["ms"] = None  # as where each image was compiled for
     file.write_text(json.dumps(written))
     run("side_by_side", *asked, "--nets", nets[0], train_and_score=None, **changes)  # which is there
-    assert nets[0] in capsys.readouterr().out
     with pytest.raises(ConfigError, match="holds rows of other settings"):
         run("side_by_side", *asked, "--set", "training.seed=1", **changes)
 
