@@ -119,7 +119,7 @@ def test_an_address_that_cannot_be_had(host: str, message: str, monkeypatch: pyt
         listen(host, 0)
 
 
-@pytest.mark.parametrize("host", ["bücher..de", "localhost\u200b", "a" * 64])
+@pytest.mark.parametrize("host", ["bücher..de", "\u200b"])
 def test_an_address_that_is_no_name(host: str) -> None:
     with pytest.raises(ServingError, match=r"cannot listen there \(.+\); choose another --host or --port"):
         listen(host, 0)
