@@ -71,13 +71,13 @@ def test_a_full_queue_and_slow_clients(ratios: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("connection", [b"keep-alive", b"close"])
 def test_a_client_that_is_late_and_still_sends_is_told(connection: bytes, ratios: Path) -> None:
-    service = Service(open_artifacts([ratios / "k1"]), queue=1, body_seconds=1)
-    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\nConnection: %s\r\n\r\n"
+    service = Service(open_artifacts([ratios / "k1"]), queue=1, body_seconds=2)
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 7000000\r\nConnection: %s\r\n\r\n"
     with listening_here(service) as address, socket.create_connection(address, timeout=30) as client:
         client.sendall(head % connection)
-        for _ in range(4):
+        for _ in range(7):
             client.sendall(bytes(1_000_000))
-            time.sleep(0.4)
+            time.sleep(0.5)
         assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
