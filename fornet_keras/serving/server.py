@@ -105,8 +105,9 @@ def listen(host: str, port: int) -> socket.socket:
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        host.encode("idna")  # of a name that is none, create_server would leave its socket open
         return socket.create_server((host, port), family=family, backlog=MAX_CONNECTIONS)
-    except (OSError, OverflowError, TypeError) as error:  # the last of a name that IDNA refuses
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = os_reason(error).partition(" (while attempting")[0]
         raise ServingError(
             f"{host}:{port}: cannot listen there ({reason}); choose another --host or --port"
