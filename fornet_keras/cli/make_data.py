@@ -105,7 +105,9 @@ def describe(folder: Path, share: float | None, json_file: Path | None) -> None:
             source, result["splits"], description = write_draft(folder)
         splits = f"; splits: {', '.join(result['splits'])}" if result["splits"] else ""
         click.echo(f"{path}: a draft of {len(description.classes)} classes, from {source}{splits}")
-    if share is not None and len(result.get("splits", ())) < 2:
+    if share is not None and len(result.get("splits", ())) > 1:
+        click.echo("note: --val is not used, there are splits already", err=True)
+    elif share is not None:
         counts = split_off(folder, share)
         result |= {"splits": ["train", "val"], "images": counts}
         left = f"; {counts['unlabelled']} without a label are in neither" if counts["unlabelled"] else ""

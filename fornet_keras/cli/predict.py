@@ -29,7 +29,12 @@ from fornet_keras.cli.screen import tracking
 from fornet_keras.cli.views import InferenceOptions, artifact_predictor, inference_options
 from fornet_keras.prediction.folder import FolderPrediction, Outcome
 from fornet_keras.prediction.inputs import Input, find_inputs
-from fornet_keras.prediction.outputs import output_names, recorded_settings, recorded_sources
+from fornet_keras.prediction.outputs import (
+    VIDEO_ENDING,
+    output_names,
+    recorded_settings,
+    recorded_sources,
+)
 from fornet_keras.prediction.protocol import Predicts
 from fornet_keras.prediction.ray_engine import predict_with_ray
 from fornet_keras.prediction.video import first_size
@@ -201,7 +206,9 @@ def _tell(
     milliseconds: float | None,
 ) -> None:
     """Say how many inputs were predicted and how fast, and what was wrong with the others."""
-    speed = f", {milliseconds:.1f} ms an image" if milliseconds else ""
+    has_video = any(file.name.endswith(VIDEO_ENDING) for one in outcomes for file in one.files.values())
+    each = "image or frame" if has_video else "image"
+    speed = f", {milliseconds:.1f} ms an {each}" if milliseconds else ""
     kept = f", {counts['kept']} kept (they were there; --overwrite writes them again)"
     for note in (note for outcome in outcomes for note in outcome.notes):
         click.echo(f"note: {note}", err=True)

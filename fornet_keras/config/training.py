@@ -78,7 +78,11 @@ class TrainingConfig(Section):
     weight_decay: float = Field(
         default=1e-2, ge=0, description="a number >= 0 (pull of the weights towards 0)"
     )
-    warmup_steps: int = Field(default=200, ge=0, description="an int >= 0 (steps in which the rate rises)")
+    warmup_steps: int = Field(
+        default=200,
+        ge=0,
+        description="an int >= 0 (steps in which the rate rises; at most a tenth of all)",
+    )
     decay_power: float = Field(
         default=0.9,
         gt=0,

@@ -210,13 +210,14 @@ def _found(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str,
     """The values in some of the labels, or the colours where they are pictures or their palettes differ."""
     picked = [labels[i] for i in np.unique(np.linspace(0, len(labels) - 1, MAX_LABELS).astype(int))]
     forms = {label: label_form(label) for label in picked}
+    pictures = [label for label, form in forms.items() if form.is_picture]
     colored = [label for label, form in forms.items() if form.is_picture or form.palette]
-    by_color = any(form.is_picture for form in forms.values()) or _differ(forms)
+    by_color = not all(map(_is_grey, pictures)) or _differ(forms)
     found: set[int] = set()
     classes: list[dict[str, Any]]
     for label in colored + [label for label in picked if label not in colored]:
-        values = set() if forms[label].is_picture else set(np.unique(read_label(label)).tolist())
-        more = _colors_in(label) if by_color else values
+        values = {} if by_color and forms[label].is_picture else np.unique(read_label(label)).tolist()
+        more = _colors_in(label) if by_color else {*values}
         if by_color and label not in colored and not more <= found:
             raise DataError(
                 f"{label}: holds values, and {colored[0].name} colours; expected one of them in all labels; "
@@ -244,6 +245,11 @@ def _differ(forms: Mapping[Path, LabelForm]) -> bool:
     """Whether palettes do, in a colour that occurs."""
     having = [label for label, form in forms.items() if form.palette]
     return any(forms[label].unlike(forms[having[0]], np.unique(read_label(label))) for label in having[1:])
+
+
+def _is_grey(picture: Path) -> bool:
+    """Whether it holds values, written three times."""
+    return all(color % 0x10101 == 0 for color in _colors_in(picture))
 
 
 def _colors_in(label: Path) -> set[int]:

@@ -78,7 +78,8 @@ def label_form(path: Path) -> LabelForm:
 def read_label(path: Path, colors: Mapping[Color, int] | None = None) -> NDArray[np.uint8]:
     """The values of a label file, as they are stored; of a palette file the indices, not the colours.
 
-    A file of one, two or four bits a pixel holds values from 0 on.
+    A file of one, two or four bits a pixel holds values from 0 on; of red, green and blue that are alike in
+    all pixels, one is the value.
 
     Args:
         path: a PNG.
@@ -88,8 +89,8 @@ def read_label(path: Path, colors: Mapping[Color, int] | None = None) -> NDArray
         uint8 array `(height, width)`, 0…255.
 
     Raises:
-        WrongLabelError: the file has several channels, a value above 255, a colour that is none of `colors`,
-            or is no PNG.
+        WrongLabelError: the file has channels that differ, a value above 255, a colour that is none of
+            `colors`, or is no PNG.
         DataError: as `read_image`.
     """
     with opened(path) as image:
@@ -105,6 +106,11 @@ def read_label(path: Path, colors: Mapping[Color, int] | None = None) -> NDArray
                     "the labels in colour, or take label_colors out of dataset.yaml for label values"
                 )
             return _values_of(np.array(image.convert("RGBA")), colors, path)
+        # As they are stored: of 16 bits Pillow keeps the upper ones.
+        if image.tile and str(image.tile[0].args) in ("RGB", "RGBA", "LA"):
+            pixels = np.array(image.convert("RGB"))
+            if (pixels == pixels[..., :1]).all():  # values that a tool has written three times
+                return np.ascontiguousarray(pixels[..., 0])
         if image.mode not in ("1", "L", "P", "I;16"):
             raise WrongLabelError(
                 f"{path}: holds {image.mode} pixels; expected one 8-bit channel of class values; "

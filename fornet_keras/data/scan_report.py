@@ -150,7 +150,8 @@ class ScanReport:
             return None
         return (
             f"note: {_count(len(drafted), 'class name')} of a draft, {listed(drafted, 3)}; name the classes "
-            f"in {DATASET_YAML}: a model keeps the names, and model.weights know classes by theirs"
+            f"in {DATASET_YAML}: a model keeps the names, and model.weights know classes by theirs; a "
+            "value that means no class belongs under ignore"
         )
 
     def turned_note(self) -> str | None:

@@ -33,11 +33,6 @@ def require_all_steps() -> None:
 def schedule_notes(config: Config, total_steps: int) -> Iterator[str]:
     """A line about each setting that is meant for a longer run."""
     training, frozen = config.training, config.model.freeze_epochs
-    if training.warmup_steps >= total_steps:
-        yield (
-            f"note: the learning rate rises for training.warmup_steps={training.warmup_steps} steps, and the "
-            f"run has {total_steps}: it never falls; set fewer, such as {total_steps // 10}"
-        )
     if training.accumulate > total_steps:
         yield (
             f"note: the weights change after training.accumulate={training.accumulate} steps, and the run "
@@ -57,7 +52,7 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
     Args:
         learning_rate: highest rate.
         total_steps: steps of the run.
-        warmup_steps: steps of the rise; at most `total_steps - 1` are used.
+        warmup_steps: steps of the rise; at most a tenth of `total_steps` are used.
         power: 1 is a straight line.
 
     Reference: the "poly" policy of segmentation (Chen et al., arXiv 1606.00915).
@@ -72,7 +67,7 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.power = power
 
     def __call__(self, step: Any) -> Any:
-        warmup = min(self.warmup_steps, self.total_steps - 1)
+        warmup = min(self.warmup_steps, self.total_steps // 10)
         step = ops.cast(step, "float32")
         # The first step already learns: a rate of exactly 0 would waste it.
         rise = ops.minimum(1.0, (step + 1.0) / float(warmup + 1))

@@ -70,7 +70,10 @@ BAD_LABELS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (Path.unlink, "no label; expected labels/test/\\*.png; add the file or leave the image out"),
     "out of range": (save(np.full((64, 96), 5, np.uint8)), "value 5; declare it as a class or under ignore"),
     "of another size": (save(np.full((32, 96), 3, np.uint8)), "label of 32×96 for an image of 64×96; expec"),
-    "an RGB mask": (save(np.zeros((64, 96, 3), np.uint8)), "holds RGB pixels; expected one 8-bit channel"),
+    "an RGB mask": (
+        save(np.tile(np.uint8([1, 2, 3]), (64, 96, 1))),
+        "holds RGB pixels; expected one 8-bit channel",
+    ),
     "16 bits": (save(np.full((64, 96), 999, np.uint16)), "holds 16-bit values up to 999; expected class"),
     "a link to itself": (unreadable, "no label; expected labels/test"),
 }

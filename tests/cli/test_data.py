@@ -89,7 +89,7 @@ def test_describe_has_flat_folders_validate_too(run: Run, data: Path, tmp_path: 
 def test_describe_leaves_several_splits_as_they_are(run: Run, data: Path) -> None:
     (data / "dataset.yaml").unlink()
     result = run("data", "describe", data, "--val", 0.2)
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, "note: --val is not used, there are splits already\n")
     check = f"fornet data check --config finetune --data {data} --set data.val_split=test"
     assert result.stdout.endswith(f"correct it, then: {check}\n")
     assert not [*data.glob("*.txt")]

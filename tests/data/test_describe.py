@@ -121,6 +121,14 @@ def test_classes_from_colors(tmp_path: Path) -> None:
     assert read_dataset_yaml(tmp_path).table().label_colors == {(1, 2, 3): 0, (9, 0, 200): 1}
 
 
+def test_values_that_are_written_three_times_are_no_colors(tmp_path: Path) -> None:
+    save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", [[(0, 0, 0), (1, 1, 1)]])
+    save_pair(tmp_path / "images/train/b.png", tmp_path / "labels/train/b.png", [[2, 1]])
+    assert write_draft(tmp_path)[0] == "the values in 2 of 2 labels"
+    dataset = open_dataset("folder", tmp_path, "train")
+    assert scan(dataset).pixels == (1, 2, 1) and not scan(dataset).problems
+
+
 def test_palettes_that_differ_are_colors(tmp_path: Path) -> None:
     """A value is then another class in each file."""
     for name, second in (("a", [200, 0, 0]), ("b", [0, 200, 0]), ("c", [200, 0, 0])):

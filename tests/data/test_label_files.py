@@ -2,6 +2,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,6 +29,20 @@ def test_label_values_are_exact(tmp_path: Path) -> None:
     label = read_label(write(tmp_path / "a.png", VALUES))
     assert label.dtype == np.uint8
     np.testing.assert_array_equal(label, VALUES)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_values_that_are_written_three_times_are_read(tmp_path: Path, channels: int) -> None:
+    np.testing.assert_array_equal(
+        read_label(write(tmp_path / "a.png", np.dstack([VALUES] * channels))), VALUES
+    )
+
+
+def test_values_that_are_written_three_times_with_16_bits_are_not_lost(tmp_path: Path) -> None:
+    """Pillow hands out the upper eight."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.dstack([VALUES.astype(np.uint16)] * 3))
+    with pytest.raises(WrongLabelError, match="holds RGB pixels"):
+        read_label(tmp_path / "a.png")
 
 
 def test_a_16_bit_label_of_small_values_is_read(tmp_path: Path) -> None:

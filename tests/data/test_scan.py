@@ -248,7 +248,7 @@ def test_a_photo_in_place_of_a_label_is_one_problem(tmp_path: Path) -> None:
 
 
 def test_color_masks_are_wrong_not_corrupt(tmp_path: Path) -> None:
-    report = scan(make_dataset(tmp_path, [np.dstack([LABEL] * 3)] * 4))
+    report = scan(make_dataset(tmp_path, [np.dstack([LABEL, LABEL, LABEL + 1])] * 4))
     assert report.summary() == "4 images, 0 missing labels, 0 corrupt, 4 wrong labels"
     [problem] = report.problems
     assert str(problem).startswith("holds RGB pixels in 4 of 4 labels; expected one 8-bit channel")
