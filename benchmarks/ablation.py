@@ -164,7 +164,8 @@ def measure(folder, ratio, choice, dataset):
     left_out = {"none": ("selector", "branch input", "branch"), "selector": ()}.get(choice, ("selector",))
     # Where the scores are given, only what follows them is timed.
     if isinstance(predictor, RankedPredictor):
-        milliseconds = 1000 * float(np.median(predictor.seconds[1:]))
+        seconds = predictor.seconds[1:]  # the first compiles
+        milliseconds = 1000 * float(np.median(seconds)) if seconds else None
     else:
         milliseconds = time_labels(model, images[0], coarse=choice == "none")
     found = scores.as_json()

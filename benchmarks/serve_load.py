@@ -104,22 +104,26 @@ def main(artifacts: tuple[Path, ...], clients: int, minutes: float, json_file: P
     expected = {name: [one.find(image).label_ids for image in images] for name, one in opened.items()}
     with serving(artifacts) as host, ThreadPoolExecutor(clients) as pool:
         megabytes = [memory(host)]
-        end = time.monotonic() + 60 * minutes
+        began = time.monotonic()
+        end = began + 60 * minutes
         running = [pool.submit(load, host, number, files, expected, end) for number in range(clients)]
         for _ in range(SAMPLES):
             time.sleep(60 * minutes / SAMPLES)
             megabytes.append(memory(host))
         outcome = sum((one.result() for one in running), Counter())
+        seconds = time.monotonic() - began  # until the last request that was begun in time has its answer
     result = {
         "clients": clients,
         "minutes": minutes,
         **outcome,
-        "images_per_second": outcome["right"] / (60 * minutes),
+        "images_per_second": outcome["right"] / seconds,
         "megabytes": [round(value, 1) for value in megabytes],
     }
     print(json.dumps(result))
     if json_file:
         json_file.write_text(json.dumps(result, indent=2) + "\n")
+    if outcome["wrong"]:
+        raise ServingError(f"{outcome['wrong']} answers are not what the runtime itself gives")
 
 
 if __name__ == "__main__":

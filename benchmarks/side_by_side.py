@@ -204,7 +204,8 @@ def show(rows):
     for name, row in rows.items():
         found = (row[key] for key in ("miou", "band_miou", "thin_miou"))
         scores = ("–" if score is None else f"{score:.3f}" for score in found)
-        costs = (f"{row['parameters'] / 1e6:.2f}", f"{row['macs'] / 1e9:.2f}", f"{row['ms']:.0f}")
+        ms = "–" if row["ms"] is None else f"{row['ms']:.0f}"  # each of the images was compiled for
+        costs = (f"{row['parameters'] / 1e6:.2f}", f"{row['macs'] / 1e9:.2f}", ms)
         table.add_row(name, *scores, *costs, str(row["epochs"]))
     Console().print(table)
 

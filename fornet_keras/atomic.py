@@ -69,11 +69,48 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         OSError: something could not be written; nothing is left of it.
     """
-    with _filled_beside(path) as temporary:
+    with unnamed_folder(path) as temporary:
         yield temporary
-        _sync_all(temporary)
-        temporary.rename(path)
+        put_in_place(temporary, lambda: path)
+
+
+@contextmanager
+def unnamed_folder(path: Path) -> Iterator[Path]:
+    """An empty folder beside `path`, which is gone after the block unless `put_in_place` is called in it."""
+    # A random name: one made from path.name could exceed the length limit.
+    temporary = path.with_name(f".{uuid.uuid4().hex}{_UNFINISHED}")
+    missing = [parent for parent in path.parents if not parent.exists()]
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+    except OSError as error:
+        _name(error, temporary, path)
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for parent in missing:
+            with suppress(OSError):  # it holds what was written
+                parent.rmdir()
+
+
+def put_in_place(folder: Path, choose: Callable[[], Path]) -> Path:
+    """Bring an `unnamed_folder` to the disk, and let it become the path that is then chosen.
+
+    Args:
+        folder: it, complete.
+        choose: gives a path beside it that does not exist; called when all else is done.
+
+    Returns:
+        That path.
+
+    Raises:
+        OSError: something could not be written.
+    """
+    _sync_all(folder)
+    path = choose()
+    folder.rename(path)
     _sync(path.parent)
+    return path
 
 
 @contextmanager
@@ -91,7 +128,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()
     aside = _aside(path)
-    with _filled_beside(path) as temporary:
+    with unnamed_folder(path) as temporary:
         yield temporary
         _sync_all(temporary)
         if path.exists():
@@ -151,25 +188,6 @@ def locked(path: Path, blocking: bool = True, on_wait: Callable[[], object] = la
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _filled_beside(path: Path) -> Iterator[Path]:
-    """An empty folder of this process's own, which is gone after the block, or renamed in it."""
-    # A random name: one made from path.name could exceed the length limit.
-    temporary = path.with_name(f".{uuid.uuid4().hex}{_UNFINISHED}")
-    missing = [parent for parent in path.parents if not parent.exists()]
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-    except OSError as error:
-        _name(error, temporary, path)
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        for parent in missing:
-            with suppress(OSError):  # it holds what was written
-                parent.rmdir()
 
 
 def _name(error: OSError, temporary: Path, path: Path) -> None:

@@ -77,11 +77,14 @@ def test_what_an_export_must_keep() -> None:
     from fornet_keras.export.proof import TOLERANCES
 
     page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
-    rows = re.findall(r"(?m)^\| `(\w+)` \| ([\d.]+) % \| ([\d.]+) % \| ([\d.]*) ?\| ([\d.]+) \|$", page)
+    rows = re.findall(
+        r"(?m)^\| `(\w+)` \| ([\d.]+) % \| ([\d.]+) % \| ([\d.]+) \| ([\d.]*) ?\| ([\d.]+) \|$", page
+    )
     assert [precision for precision, *_ in rows] == [*TOLERANCES]
-    for precision, labels, regions, logits, miou in rows:
+    for precision, labels, refined, importance, logits, miou in rows:
         tolerance = TOLERANCES[precision]
-        assert (float(labels), float(regions)) == (100 * tolerance.labels, 100 * tolerance.regions)
+        assert (float(labels), float(refined)) == (100 * tolerance.labels, 100 * tolerance.refined)
+        assert float(importance) == tolerance.importance
         assert (float(logits) if logits else None, float(miou)) == (tolerance.logits, tolerance.miou)
 
 

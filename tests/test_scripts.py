@@ -4,12 +4,17 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
+from time import sleep
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -129,6 +134,11 @@ def test_ablation(ablation: Path, data: Path, run: Run, capsys: pytest.CaptureFi
     assert all(row["ms"] > 0 for row in rows.values())
     frozen = load_model(ablation / "coarse_only" / "best")[0].get_layer("branch").project
     assert not any(np.any(weight) for weight in frozen.get_weights())
+    val = open_dataset("camvid", data, "val")
+    one = import_module("ablation").measure(
+        ablation / "base", 0.3, "entropy", replace(val, samples=val.samples[:1])
+    )
+    assert one["ms"] is None, "where the only image was compiled for"
     capsys.readouterr()
     run("ablation", "--output", ablation, "--rows", "coarse only", train=None)  # which is there
     assert f"{coarse['miou']:.3f}" in capsys.readouterr().out
@@ -255,6 +265,9 @@ def test_side_by_side(run: Run, tmp_path: Path) -> None:
     assert rows[nets[0]]["parameters"] == tiny_model(num_classes=TABLE.num_classes).count_params()
     assert rows[nets[1]]["parameters"] == 4 * TABLE.num_classes
     assert rows[nets[1]]["macs"] >= 3 * TABLE.num_classes * 64 * 96
+    written = json.loads(file.read_text())
+    written["rows"][nets[0]]["ms"] = None  # as where each image was compiled for
+    file.write_text(json.dumps(written))
     run("side_by_side", *asked, "--nets", nets[0], train_and_score=None, **changes)  # which is there
     with pytest.raises(ConfigError, match="holds rows of other settings"):
         run("side_by_side", *asked, "--set", "training.seed=1", **changes)
@@ -292,3 +305,27 @@ def test_serve_load_says_what_it_takes() -> None:
     """It starts a server over exported models, which only TensorFlow makes."""
     result = CliRunner().invoke(import_module("serve_load").main, ["--help"])
     assert (result.exit_code, "--clients" in result.output) == (0, True)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_serve_load_counts_in_the_time_that_it_took(
+    value: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each client's last answer comes after the end. Wrong ones are no success."""
+    script, labels = import_module("serve_load"), np.zeros((64, 128), np.uint8)
+    found = SimpleNamespace(
+        manifest=SimpleNamespace(size=(36, 64)), find=lambda image: Mock(label_ids=labels)
+    )
+    answer = cv2.imencode(".png", labels + value)[1].tobytes()
+    monkeypatch.setattr(script, "open_artifacts", lambda paths: {"it": found})
+    monkeypatch.setattr(script, "serving", lambda paths: nullcontext("host"))
+    monkeypatch.setattr(script, "memory", lambda host: 1.0)
+    monkeypatch.setattr(script, "ask", lambda *_: (sleep(0.5), (200, 0, answer))[1])
+    file = tmp_path / "found.json"
+    arguments = [str(tmp_path), "--clients", "2", "--minutes", "0.001", "--json", str(file)]
+    result = CliRunner().invoke(script.main, arguments)
+    written = json.loads(file.read_text())
+    if value:
+        assert written["wrong"] == 2 and "2 answers are not" in str(result.exception)
+    else:
+        assert result.exit_code == 0 and 0 < written["images_per_second"] <= 2 / 0.5

@@ -48,7 +48,7 @@ def traced() -> None:
 @contextmanager
 def untraced_reference() -> Iterator[None]:
     """What an artifact is compared with is computed untraced; what is exported is traced."""
-    from fornet_keras.export.proof import Reference
+    from fornet_keras.export.reference import Reference
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Reference, "_outputs", untraced()(Reference._outputs))

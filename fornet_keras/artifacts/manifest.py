@@ -39,19 +39,26 @@ class Tensor(Strict):
 class Check(Strict):
     """One comparison of the exported model with Keras, over all images.
 
+    What is not a photograph, the grey around a letterboxed one, does not count in the shares.
+
     Args:
         batch: images a call.
         label_agreement: share of the pixels with the same label, 0…1.
-        region_agreement: share of the regions on whose refinement both agree, 0…1.
-        largest_logit_difference: over the regions on which both agree; None where logits were not written.
+        refined_agreement: share of the refined regions that both refine, 0…1; of two that refine different
+            numbers, of the larger.
+        largest_importance_difference: over all regions, of the expected shares of wrong pixels, 0…1.
+        largest_logit_difference: away from the regions that only one of the two refines.
+        logit_label_agreement: share of the pixels in which the largest of the logits is that of Keras' label.
         miou: of the exported model, each label at its own size, 0…1; None without labels.
         miou_keras: of Keras, on the same images.
     """
 
     batch: int
     label_agreement: float
-    region_agreement: float | None = None
-    largest_logit_difference: float | None = None
+    refined_agreement: float
+    largest_importance_difference: float
+    largest_logit_difference: float
+    logit_label_agreement: float
     miou: float | None = None
     miou_keras: float | None = None
 
@@ -60,14 +67,16 @@ class Tolerance(Strict):
     """How far an exported model may be from Keras.
 
     Args:
-        labels: smallest share of pixels with the same label.
-        regions: smallest share of regions on whose refinement both agree.
-        logits: largest difference of a logit in those regions; None where rounding makes it meaningless.
+        labels: smallest share of pixels with the same label, and of those with the same largest logit.
+        refined: smallest share of the refined regions that both refine.
+        importance: largest difference of a region's importance.
+        logits: largest difference of a logit; None where rounding makes it meaningless.
         miou: largest loss of mIoU, where labels are given.
     """
 
     labels: float
-    regions: float
+    refined: float
+    importance: float
     logits: float | None
     miou: float
 
@@ -75,8 +84,8 @@ class Tolerance(Strict):
 class Proof(Strict):
     """How the exported model compares with Keras.
 
-    An artifact that gives label ids alone is written once more with every output, and what only that
-    second one shows, regions and logits, is taken from it; the rest is of the artifact itself.
+    An artifact that does not give every output is written once more with all of them, and what it does not
+    show itself is taken from that second one.
 
     Args:
         tolerance: what was demanded.
@@ -84,7 +93,8 @@ class Proof(Strict):
         at_top_k: both at the model's top-k.
         keras_at_1: label agreement of Keras at a top-k of 1 with Keras at the model's own.
         exported_at_1: label agreement of Keras at a top-k of 1 with the exported model: one that had lost
-            its mask would refine every region, and be nearer to this one than to `at_top_k`.
+            its mask would refine every region, and be nearer to this one than to `at_top_k`. None where
+            Keras' own labels are so few others that nothing can be told from them.
         keras_coarse, exported_coarse: the same with Keras' coarse path alone, which one that had lost its
             branch would be nearer to.
     """
@@ -93,17 +103,9 @@ class Proof(Strict):
     images: str
     at_top_k: tuple[Check, ...] = Field(min_length=1)
     keras_at_1: float
-    exported_at_1: float
+    exported_at_1: float | None
     keras_coarse: float
-    exported_coarse: float
-
-    def with_unseen(self, twin: Proof) -> Proof:
-        """This proof, with what only a twin that has every output can show: its regions and logits."""
-        shown = [
-            x.model_dump(include={"region_agreement", "largest_logit_difference"}) for x in twin.at_top_k
-        ]
-        pairs = zip(self.at_top_k, shown, strict=True)
-        return self.model_copy(update={"at_top_k": tuple(x.model_copy(update=more) for x, more in pairs)})
+    exported_coarse: float | None
 
 
 class Source(Strict):
@@ -188,7 +190,9 @@ def read_manifest(folder: Path, *, with_files: bool = True) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise ExportError(f"{path}: {first_finding(error)}; expected what `export` writes") from None
+        raise ExportError(
+            f"{path}: {first_finding(error)}; expected what `export` writes now; export it again"
+        ) from None
     missing = [name for name in FILES[manifest.format] if name not in manifest.sha256]
     if missing:
         raise ExportError(

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import is_artifact, read_manifest
 from fornet_keras.artifacts.runtimes import open_artifact
+from fornet_keras.benchmark.memory import Make
 from fornet_keras.benchmark.other_backend import OtherBackend
 from fornet_keras.benchmark.peers import open_peer, peer_runtimes
 from fornet_keras.errors import FoRNetError
 from fornet_keras.model_description import MODEL_JSON, find_model_json
 from fornet_keras.model_folder import WEIGHTS, load_model
+from fornet_keras.prediction.artifact import ArtifactPredictor
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.accelerator import find_accelerator, tensorflow_gpu
 
@@ -40,7 +42,7 @@ class Candidate:
             where float32 is rounded otherwise than in the proof.
         classes: names, None for a peer.
         run: from one uint8 image `(height, width, 3)` to label ids `(height, width)`.
-        make: the same candidate once more, in another process too; None for a peer, whose conversion would
+        make: opens what predicts once more, in another process too; None for a peer, whose conversion would
             count as its own memory, and for another backend, which is in another process already.
         timed: seconds that a run takes, where it runs in another process.
         device: the GPU or TPU that it runs on; None for the CPU.
@@ -55,7 +57,7 @@ class Candidate:
     label_agreement: float | None
     classes: tuple[str, ...] | None
     run: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-    make: Callable[[], Candidate] | None
+    make: Make | None
     timed: Callable[[NDArray[np.uint8]], float] | None = None
     device: str | None = None
 
@@ -134,7 +136,7 @@ def _exported(folder: Path, threads: int | None, device: str) -> Candidate:
         manifest.proof.at_top_k[0].label_agreement if gpu is None else None,
         manifest.table().names,
         lambda image: run(image[None])["label_ids"][0],
-        partial(_exported, folder, threads, device),
+        partial(ArtifactPredictor, folder, threads, device),
         device=gpu,
     )
 
@@ -152,9 +154,15 @@ def _in_keras(folder: Path, size: tuple[int, int], top_k: float | None, short_si
         None,
         table.names,
         lambda image: predictor(image)["label_ids"],
-        partial(_in_keras, folder, size, top_k, short_side),
+        partial(_predictor, folder, top_k, short_side),
         device=find_accelerator(),
     )
+
+
+def _predictor(folder: Path, top_k: float | None, short_side: int) -> Predictor:
+    """In another process, which has not gone through `start_backend`."""
+    keras.config.set_image_data_format("channels_last")
+    return Predictor(load_model(folder, top_k)[0], short_side)
 
 
 def _in_backend(here: Candidate, backend: str, folder: Path, top_k: float | None) -> Candidate:

@@ -1,4 +1,7 @@
-"""The memory that a prediction takes."""
+"""The memory that a program which predicts takes, measured in one that does nothing else.
+
+Neither Keras nor what imports it stands at the top: an exported model is used without.
+"""
 
 from __future__ import annotations
 
@@ -7,49 +10,44 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 
-import keras
+import numpy as np
+from numpy.typing import NDArray
 
-from fornet_keras.benchmark.candidates import Candidate
-from fornet_keras.benchmark.measure import WARM_UP, benchmark_image
+from fornet_keras.prediction.protocol import Prediction
+
+RUNS = 2
+"""The first may compile, or set memory aside."""
+
+Make = Callable[[], Callable[[NDArray[np.uint8]], Prediction]]
+"""Opens a predictor, in another process too."""
 
 
-def peak_megabytes(candidate: Candidate) -> float | None:
-    """The memory that loading a candidate and predicting adds to a process that has Keras, 10⁶ bytes.
+def peak_megabytes(make: Make | None, image: NDArray[np.uint8]) -> float | None:
+    """The most memory that a process holds which opens a predictor and predicts an image, 10⁶ bytes.
 
-    None where it cannot be made once more, where there was not enough, and on Windows, which does not tell.
+    What it imports for that, Python itself included, counts. None where there is nothing to make, where there
+    was not enough, and on Windows, which does not tell.
     """
-    if candidate.make is None or os.name == "nt":
+    if make is None or os.name == "nt":
         return None
-    # A process of its own, and not a fork: the peak of this one cannot be set back.
+    # A process of its own, and not a fork, which would begin with all that this one holds.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
-            return pool.submit(_added_memory, candidate.make, candidate.size).result()
+            return pool.submit(_peak, make, image).result()
         except BrokenProcessPool:
             return None
 
 
-def _added_memory(make: Callable[[], Candidate], size: tuple[int, int]) -> float:
-    keras.config.set_image_data_format("channels_last")  # as `start_backend` does in the first process
-    image = benchmark_image(size, None)
-    with suppress(OSError):  # Linux alone has it; the most that imports and the image have taken is forgotten
-        Path("/proc/self/clear_refs").write_text("5")
-    before = _memory("VmRSS")
-    candidate = make()
-    for _ in range(WARM_UP):
-        candidate.run(image)
-    return _memory("VmHWM") - before
-
-
-def _memory(field: str) -> float:
-    """What this process holds (`VmRSS`), or the most that it has held (`VmHWM`), 10⁶ bytes."""
+def _peak(make: Make, image: NDArray[np.uint8]) -> float:
+    predict = make()
+    for _ in range(RUNS):
+        predict(image)
     status = Path("/proc/self/status")
     if status.exists():  # Linux, whose getrusage also counts what the parent had held
-        return int(re.findall(rf"{field}:\s+(\d+) kB", status.read_text())[0]) * 1024 / 1e6
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) * 1024 / 1e6
     import resource
 
-    # macOS counts bytes, and tells the most alone: what rendering has let go is then missing.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS counts bytes

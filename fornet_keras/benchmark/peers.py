@@ -119,12 +119,14 @@ def _deployed(network: Any, size: tuple[int, int]) -> Any:
 def _in_torch(deployed: Any, size: tuple[int, int], threads: int | None, precision: str) -> Any:
     import torch
 
-    if threads:
-        torch.set_num_threads(threads)
-
     def run(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        with torch.inference_mode():
-            found: NDArray[np.uint8] = deployed(torch.from_numpy(image[None]))[0].numpy()
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads or before)
+        try:
+            with torch.inference_mode():
+                found: NDArray[np.uint8] = deployed(torch.from_numpy(image[None]))[0].numpy()
+        finally:
+            torch.set_num_threads(before)  # which is Keras' too, where it runs on PyTorch
         return found
 
     weights = deployed.state_dict().values()

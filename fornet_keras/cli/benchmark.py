@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fornet_keras.backend_choice import BACKENDS, SHARED_GPU, choose_backend
 from fornet_keras.benchmark.peers import PEERS
 from fornet_keras.cli.backend import native_messages_dropped, start_backend
 from fornet_keras.cli.group import Command
+from fornet_keras.cli.learnt import trained_on
 from fornet_keras.cli.models import note_size
 from fornet_keras.cli.options import (
     NO_DEVICE,
@@ -30,7 +32,8 @@ from fornet_keras.cli.options import (
 )
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, counting, show_table
-from fornet_keras.cli.settings import validation_data
+from fornet_keras.cli.settings import read_settings, validation_data
+from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.sizes import require_runnable
 from fornet_keras.shipped import shown
 
@@ -94,8 +97,8 @@ SHORT = {
 @click.option(
     "--memory",
     is_flag=True,
-    help="Also measure peak memory, the machine's and not a GPU's, each in a process of its own; not of "
-    "--also and --against.",
+    help="Also measure the most memory that a process holds which imports what it needs, opens the model and "
+    "predicts: the machine's and not a GPU's; not of --also and --against.",
 )
 @click.option(
     "--config",
@@ -145,14 +148,12 @@ def benchmark(
             )
     require_runnable(size)
     dataset = validation_data(config_file, data_folder, split)
-    for model in models:
-        if dataset and not is_artifact(model):
-            note_size(model, size)
+    learnt = _notes(models, config_file, data_folder, dataset, size) if config_file and dataset else {}
     for name, value in SHARED_GPU.items():  # several may be timed on it, some in processes of their own
         os.environ.setdefault(name, value)
     start_backend(backend)
     from fornet_keras.benchmark.candidates import candidates
-    from fornet_keras.benchmark.measure import CPU, WARM_UP, measure, score
+    from fornet_keras.benchmark.measure import CPU, WARM_UP, benchmark_image, measure, score
     from fornet_keras.benchmark.memory import peak_megabytes
 
     others = [choose_backend(name).backend for name in dict.fromkeys(also)]
@@ -163,9 +164,13 @@ def benchmark(
         rows = measure(found, repeats, advance, dataset)
     with counting("memory and scores", len(found)) as advance:
         for row, candidate in zip(rows, found, strict=True):
-            with native_messages_dropped():
-                row["peak_megabytes"] = peak_megabytes(candidate) if memory else None
+            row["peak_megabytes"] = None
+            if memory:
+                image = benchmark_image(candidate.size, dataset)
+                with native_messages_dropped():
+                    row["peak_megabytes"] = peak_megabytes(candidate.make, image)
             row["miou"] = score(candidate, dataset) if dataset else None
+            row["trained_on_it"] = learnt.get(row["name"])
             advance()
     devices = any(row["device"] != CPU for row in rows)
     heads = ["", "runtime", *["device"] * devices, "top-k", "ms", "p95", "ratio", "img/s", "MB", "same"]
@@ -175,6 +180,24 @@ def benchmark(
         shown_rows = (row for row in rows if tuple(row["size"]) == size)
         show_table(title, heads, (_cells(row, devices, memory, bool(dataset)) for row in shown_rows))
     write_json(json_file, rows)
+
+
+def _notes(
+    models: Sequence[Path],
+    config_file: Path,
+    data_folder: Path | None,
+    dataset: Dataset,
+    size: tuple[int, int],
+) -> dict[str, bool | None]:
+    """Say what must be said of each model's mIoU; return whether it was trained on the images."""
+    data, found = read_settings(config_file, data_folder).data, {}
+    for model in models:
+        if not is_artifact(model):
+            note_size(model, size)
+        found[str(model)], note = trained_on(model, config_file, data, dataset)
+        if note:
+            click.echo(note.replace("note:", f"note: {shown(model)}:", 1), err=True)
+    return found
 
 
 def _cells(row: dict[str, Any], devices: bool, memory: bool, scored: bool) -> list[str]:

@@ -14,6 +14,7 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import show_table
 from fornet_keras.evaluation.compare import (
     Difference,
+    Result,
     difference,
     over_seeds,
     read_result,
@@ -55,7 +56,7 @@ def compare(runs: tuple[Path, ...], json_file: Path | None) -> None:
         spread = f"{np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}"
         click.echo(f"{len(names)} seeds ({', '.join(names)}): mIoU {spread} (mean, standard deviation)")
     for result, change in zip(results[1:], changes, strict=True):
-        _show(result.name, first.name, change)
+        _show(result, first, change)
     write_json(
         json_file,
         {
@@ -70,15 +71,25 @@ def compare(runs: tuple[Path, ...], json_file: Path | None) -> None:
     )
 
 
-def _show(name: str, other: str, change: Difference | None) -> None:
+def _show(result: Result, first: Result, change: Difference | None) -> None:
+    names = f"{result.name} and {first.name}"
     if change is None:
-        click.echo(f"{name} and {other} have no images in common")
+        click.echo(f"{names} have no images in common")
         return
-    verdict = "told apart" if change.is_told_apart else "not told apart"
+    if change.interval is None:
+        verdict = "too few images to tell"
+    else:
+        low, high = change.interval
+        verdict = f"95% between {low:+.4f} and {high:+.4f}: "
+        verdict += "told apart" if low > 0 or high < 0 else "not told apart"
     click.echo(
-        f"{name} against {other}: {change.mean:+.4f} mIoU an image in the mean of {len(change.by_image)}, "
-        f"95% between {change.low:+.4f} and {change.high:+.4f}: {verdict}"
+        f"{result.name} against {first.name}: {change.mean:+.4f} mIoU an image in the mean of "
+        f"{len(change.by_image)}, {verdict}"
     )
+    if result.root != first.root:
+        click.echo(
+            f"note: {names} were scored in {result.root} and {first.root}: images paired by their names"
+        )
     for path, value in sorted(change.by_image.items(), key=lambda item: -abs(item[1]))[:SHOWN]:
         if value:
             click.echo(f"  {value:+.4f}  {path}")

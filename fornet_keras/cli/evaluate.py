@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ import click
 from fornet_keras.artifacts.manifest import is_artifact
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.models import own_config, require_classes, training_note
+from fornet_keras.cli.learnt import trained_on
+from fornet_keras.cli.models import own_config, require_classes
 from fornet_keras.cli.options import (
     SHARES,
     Configuration,
@@ -38,7 +40,7 @@ from fornet_keras.prediction.submission import require_own_places, save_label_va
 from fornet_keras.shipped import shown
 
 if TYPE_CHECKING:  # they import Keras
-    from fornet_keras.evaluation.cityscapes import LabelFiles
+    from fornet_keras.evaluation.cityscapes import LabelFiles, OfficialScores
     from fornet_keras.evaluation.evaluate import Scores
 
 BANDS = (1, 3, 5)
@@ -117,9 +119,15 @@ def evaluate(
     config = read_settings(config_file, data_folder, [f"data.on_error={on_error}"] if on_error else [])
     if submission_folder:
         _require_fit_for_submission(config.data.format, config_file, submission_folder, save_folder)
-    dataset = open_split(config.data, split or config.data.val_split)
+    whole = open_split(config.data, split or config.data.val_split)
     # The labels of a benchmark's test split are its server's.
-    dataset = look_through_to_use(dataset, config, may_be_void=submission_folder is not None)
+    dataset = look_through_to_use(whole, config, may_be_void=submission_folder is not None)
+    skipped = len(whole) - len(dataset)
+    if submission_folder and skipped:
+        raise DataError(
+            f"{dataset.root}: {skipped} of {len(whole)} images of '{dataset.split}' are left out; expected a "
+            "prediction of each, or the server refuses the submission; mend them, or leave --submission out"
+        )
     for wanted in filter(None, (save_folder, submission_folder)):
         require_own_places(wanted, dataset)
     start_backend(backend)
@@ -138,11 +146,11 @@ def evaluate(
     points = [scores] if curve else []
     points += [_score(other, dataset)[0] for other in predictors]
     points.sort(key=lambda point: point.top_k)
-    note = training_note(model, config.data, dataset) or ""
-    found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": bool(note)}
+    trained_on_it, note = trained_on(model, config_file, config.data, dataset)
+    found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": trained_on_it}
+    found |= {"skipped": skipped, "flip": options.flip, "scales": options.scales, "window": options.window}
     found |= _as_json(scores, official, exported, points)
-    title = f"{shown(model)} on {dataset.name} {dataset.split}"
-    title += f", shorter side {scores.short_side} px at most" if scores.short_side else ""
+    title = _title(f"{shown(model)} on {dataset.name} {dataset.split}", scores, options, skipped)
     try:
         write_json(json_file, found)
     finally:  # what took hours is not lost to a full disk
@@ -170,6 +178,17 @@ def _predictors(
         yield options.predictor(network.with_top_k(share))
 
 
+def _title(begin: str, scores: Scores, options: InferenceOptions, skipped: int) -> str:
+    """With all that makes the scores other than those of one look at each image."""
+    parts = [begin]
+    parts += [f"shorter side {scores.short_side} px at most"] if scores.short_side else []
+    parts += [f"windows of {options.window[0]}x{options.window[1]}"] if options.window else []
+    parts += [f"also at scale {scale:g}" for scale in options.scales]
+    parts += ["also mirrored"] if options.flip else []
+    parts += [f"without {skipped} of {skipped + scores.num_images} images"] if skipped else []
+    return ", ".join(parts)
+
+
 def _as_json(
     scores: Scores,
     official: dict[str, Any] | None,
@@ -178,7 +197,11 @@ def _as_json(
 ) -> dict[str, Any]:
     """The scores for `--json`, and what there is beside them."""
     found = scores.as_json() | ({"cityscapes": official} if official else {})
-    found |= exported.manifest.model_dump(include={"size", "precision"}) if exported else {}
+    if exported:
+        manifest = exported.manifest
+        found |= {"runtime": manifest.format, "size": manifest.size, "precision": manifest.precision}
+    else:
+        found["runtime"] = f"keras {os.environ['KERAS_BACKEND']}"
     return found | ({"curve": [point.as_json() for point in points]} if points else {})
 
 
@@ -234,4 +257,17 @@ def _score(
             advance()
 
         scores = score(predictor, dataset, on_image, BANDS, BOUNDARY_RADIUS)
-    return scores, official.as_json() if official else None
+    return scores, _as_benchmark(official, scores) if official else None
+
+
+def _as_benchmark(official: OfficialScores, scores: Scores) -> dict[str, Any]:
+    """The scores that are Cityscapes' own; say what is missing in them, or wrong."""
+    found = official.as_json()
+    if official.missing:
+        ERRORS.print(f"note: without iIoU: {official.missing}: no such file")
+    if abs((found["averageScoreClasses"] or 0) - scores.matrix.miou) > 1e-9:
+        ERRORS.print(
+            "note: cityscapesScripts' mean of the classes is not mIoU, for *_labelIds.png and "
+            "*_labelTrainIds.png do not hold the same labels; make the latter anew"
+        )
+    return found

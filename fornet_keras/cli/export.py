@@ -28,6 +28,7 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, quoted, show_table
 from fornet_keras.cli.settings import validation_data
 from fornet_keras.errors import ExportError
+from fornet_keras.export.target import check_target
 from fornet_keras.model_description import read_description
 
 if TYPE_CHECKING:
@@ -82,13 +83,14 @@ PRECISIONS = get_args(Precision)
     "--calibration",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
-    help="Folder of images like those it will see: for int8, and for the proof unless --config is given.",
+    help="Folder of images, without labels, like those it will see: int8 is calibrated on up to 64 of them, "
+    "and unless --config is given the proof is taken on 4 others.",
 )
 @click.option(
     "--config",
     "config_file",
     type=Configuration(),
-    help="Take the proof on this configuration's labelled data: it then has the change in mIoU.",
+    help="Take the proof on up to 16 labelled images of this configuration: it then has the change in mIoU.",
 )
 @data_option
 @split_option
@@ -126,18 +128,23 @@ def export(
         raise ExportError("export needs TensorFlow, whatever trained the model; pip install tensorflow")
     if static and format_name != "onnx":
         raise click.UsageError("--static needs --format onnx; LiteRT's graph always is, the others' never")
+    check_target(output, format_name, precision, size, calibration is not None)
+    shares = _folders(output, top_k)
+    weights = read_description(model).sha256
     dataset = validation_data(config_file, data_folder, split)
     start_backend("tensorflow")
-    from fornet_keras.export.export import as_json, check_target, export_model
+    from fornet_keras.export.export import as_json, export_model
     from fornet_keras.export.formats import ExportSpec
     from fornet_keras.export.images import export_images
     from fornet_keras.model_folder import load_model
 
-    check_target(output, format_name, precision, size, calibration is not None)
-    shares = _folders(output, top_k)
     network, table = load_model(model, top_k[0] if top_k else None)
+    if read_description(model).sha256 != weights:
+        raise ExportError(
+            f"{model}: has other weights than a moment ago; expected one model; export it again"
+        )
     name = next(part for part in reversed(model.resolve().parts) if part not in ("best", "last"))
-    source = Source(model=name, weights_sha256=read_description(model).sha256)
+    source = Source(model=name, weights_sha256=weights)
     note_size(model, size)
     if dataset:
         require_classes(model, table, dataset)
@@ -197,18 +204,22 @@ def _tell_next(output: Path, artifacts: Sequence[Path], format_name: Format) -> 
 
 def _show(folder: Path, manifest: Manifest) -> None:
     """What the proof found."""
+    proof = manifest.proof
     rows = [
         [
             f"batch {check.batch}",
             f"{check.label_agreement:.4%}",
-            "–" if check.region_agreement is None else f"{check.region_agreement:.2%}",
-            "–" if check.largest_logit_difference is None else f"{check.largest_logit_difference:.1e}",
+            f"{check.refined_agreement:.2%}",
+            f"{check.largest_importance_difference:.1e}",
+            f"{check.largest_logit_difference:.1e}",
             "–" if check.miou is None else f"{check.miou:.4f} ({check.miou_keras:.4f})",
         ]
-        for check in manifest.proof.at_top_k
+        for check in proof.at_top_k
     ]
-    show_table(
-        f"{folder}: compared with Keras on {manifest.proof.images}",
-        ("", "same labels", "same regions", "largest logit difference", "mIoU (Keras)"),
-        rows,
-    )
+    headings = ("same labels", "same refined regions", "importance differs by", "logits differ by")
+    show_table(f"{folder}: compared with Keras on {proof.images}", ("", *headings, "mIoU (Keras)"), rows)
+    if proof.exported_coarse is None:
+        click.echo(
+            "On these images Keras gives nearly the same labels without the branch: they cannot show whether "
+            "the artifact has it; name others with --calibration"
+        )

@@ -1,8 +1,7 @@
-"""What a MODEL argument names, and what it has learnt."""
+"""What a MODEL argument names."""
 
 from __future__ import annotations
 
-import os
 from itertools import zip_longest
 from pathlib import Path
 
@@ -10,10 +9,8 @@ import click
 
 from fornet_keras.artifacts.manifest import MANIFEST, artifacts_in, is_artifact
 from fornet_keras.atomic import checksum
-from fornet_keras.config import DataConfig, read_config
 from fornet_keras.data.dataset import Dataset, LabelTable
-from fornet_keras.data.sources import open_split, shared_note
-from fornet_keras.errors import ConfigError, DataError, ModelError
+from fornet_keras.errors import ModelError
 from fornet_keras.model_description import config_beside, find_model_json, read_description
 from fornet_keras.shipped import shown
 
@@ -89,49 +86,3 @@ def require_classes(folder: Path, table: LabelTable, dataset: Dataset) -> None:
             f"{dataset.name} ({', '.join(theirs)}): class {at} is {mine} there and {yours} here; expected "
             "the same, in the same order; use the configuration of the data that the model was trained on"
         )
-
-
-def learnt_note(split: str) -> str:
-    """What must be said of scores of images that the model was trained on."""
-    return f"note: the model was trained on {split}: these scores say nothing about other images"
-
-
-def training_note(folder: Path, data: DataConfig, dataset: Dataset) -> str | None:
-    """What must be said of a model's scores where it was trained on some of the images: a line, or None.
-
-    The configuration beside the model says what it was trained on; without one nothing is known.
-
-    Args:
-        folder: the model's.
-        data: where `dataset` was opened.
-        dataset: the images that are scored.
-    """
-    trained = _training_data(folder, data)
-    if trained is None:
-        return None
-    if trained.trains_on(dataset.split):
-        return learnt_note(dataset.split)
-    try:
-        train_set = open_split(trained, trained.train_split, trained.exclude)
-    except DataError:  # a shipped model's lay elsewhere
-        return None
-    return shared_note(trained, train_set, dataset)
-
-
-def _training_data(folder: Path, data: DataConfig) -> DataConfig | None:
-    """What a model was trained on, where it can have been in the folder of `data`."""
-    file = config_beside(folder)
-    if file is None:
-        return None
-    try:
-        trained = read_config(file).data
-    except ConfigError:
-        return None
-    # A shipped model does not say where its data lay.
-    elsewhere = trained.root is not None and _real(trained.root) != _real(data.root or "")
-    here = trained.format == data.format and not elsewhere
-    return trained.model_copy(update={"root": data.root}) if here else None
-
-
-def _real(path: str) -> str:
-    return os.path.realpath(os.path.expanduser(path))

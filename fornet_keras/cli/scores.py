@@ -54,5 +54,3 @@ def show_curve(curve: Sequence[Scores]) -> None:
 def show_official_scores(found: dict[str, Any]) -> None:
     """Print the Cityscapes benchmark's scores, which `OfficialScores.as_json` returns."""
     show_table("As cityscapesScripts scores it", *official_table(found))
-    if found["averageScoreInstClasses"] is None:
-        click.echo("iIoU needs the *_instanceIds.png files beside the labels, or there are no instances")

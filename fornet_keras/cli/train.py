@@ -8,7 +8,7 @@ import click
 
 from fornet_keras.cli.backend import start_backend
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.models import learnt_note
+from fornet_keras.cli.learnt import learnt_note, taught_note
 from fornet_keras.cli.options import (
     Place,
     backend_option,
@@ -91,10 +91,14 @@ def train(
     start_backend(backend, reads_batches=True)
     import keras
 
+    from fornet_keras.training.absolute_paths import with_absolute_paths
     from fornet_keras.training.devices import join_processes, leave_processes
     from fornet_keras.training.train import train as run
 
     processes = join_processes()
+    taught = taught_note(with_absolute_paths(config), config.data, config.data.val_split)
+    if taught and not processes.rank:
+        ERRORS.print(taught, highlight=False)
     if dry_run:
         if processes.count > 1:
             raise click.UsageError("--dry-run measures one process; start it without the launcher")
@@ -114,6 +118,8 @@ def train(
     show_scores(scores, f"Best model (epoch {result['best_epoch']}) on {config.data.val_split}")
     if config.data.trains_on(config.data.val_split):
         click.echo(learnt_note(config.data.val_split))
+    elif taught:
+        click.echo(taught)
     pictures = quoted(Path(f"{run_folder.absolute().name}_predicted"))
     click.echo(
         f"\nThe run is in {run_folder}, {result['seconds']:.0f} s. Next:\n"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fornet_keras.data.cityscapes import LABEL_IDS, TABLE
-from fornet_keras.data.dataset import Dataset, Sample
+from fornet_keras.data.dataset import IGNORE, Dataset, Sample
 from fornet_keras.data.label_files import read_instances, read_label
 from fornet_keras.errors import DataError
 
@@ -64,37 +64,38 @@ _TO_LABEL_ID = np.array(LABEL_IDS, np.uint8)
 
 
 class LabelFiles(NamedTuple):
-    """The benchmark's two label files of a frame; `instances` is None where that file is missing."""
+    """Where the benchmark's two label files of a frame are, if they are there."""
 
     label_ids: Path
-    instances: Path | None
+    instances: Path
 
 
 def find_label_files(dataset: Dataset) -> dict[Sample, LabelFiles]:
-    """Each frame's files; empty where the data are not Cityscapes or a frame has no label ids."""
+    """Each frame's files; empty where the data are not Cityscapes or no frame has its label ids."""
     found = {}
     for sample in dataset.samples if dataset.table is TABLE else ():
         if sample.label is None:
             return {}
         frame = sample.label.name.rpartition("_")[0]
-        label_ids, instances = (
-            sample.label.with_name(f"{frame}_{kind}.png") for kind in ("labelIds", "instanceIds")
+        found[sample] = LabelFiles(
+            *(sample.label.with_name(f"{frame}_{kind}.png") for kind in ("labelIds", "instanceIds"))
         )
-        if not label_ids.is_file():
-            return {}
-        found[sample] = LabelFiles(label_ids, instances if instances.is_file() else None)
-    return found
+    return found if any(files.label_ids.is_file() for files in found.values()) else {}
 
 
 class OfficialScores:
     """Collects frames, and gives the scores that cityscapesScripts gives for them.
 
     Reference: `evalPixelLevelSemanticLabeling` of cityscapesScripts (Cordts et al., CVPR 2016).
+
+    Attributes:
+        matrix: int64 `(34, 34)`, pixels by their label id and the predicted one.
+        missing: the first file of instances that is not there, without which no frame's count; or None.
     """
 
     def __init__(self) -> None:
         self.matrix = np.zeros((NUM_LABELS, NUM_LABELS), np.int64)
-        self.with_instances = True
+        self.missing: Path | None = None
         # Weighted pixels of the instances of each label id: found, and missed; then by category.
         self._found, self._missed, self._found_category, self._missed_category = np.zeros((4, NUM_LABELS))
 
@@ -106,19 +107,26 @@ class OfficialScores:
             prediction: uint8 train ids `(height, width)`, of the label's own size.
 
         Raises:
-            DataError: a file cannot be used, or is of another size; nothing of the frame is counted.
+            DataError: a file cannot be used, is of another size, or has label ids that there are not; nothing
+                of the frame is counted.
         """
         label = read_label(files.label_ids).astype(np.int64)
         _require_size(files.label_ids, label, prediction)
+        label[label == IGNORE] = 0  # a licence plate, whose id of -1 8-bit tools write as 255: ignored
+        if label.max() >= NUM_LABELS:
+            raise DataError(
+                f"{files.label_ids}: has the value {label.max()}; expected label ids, 0 to {NUM_LABELS - 1} "
+                "or 255; take the file of the data set"
+            )
         instances = None
-        if files.instances and self.with_instances:
+        if not (self.missing or files.instances.is_file()):
+            self.missing = files.instances
+        if not self.missing:
             instances = read_instances(files.instances)
             _require_size(files.instances, instances, prediction)
-        label[label >= NUM_LABELS] = 0  # a licence plate, whose id of -1 8-bit tools write as 255: ignored
         predicted = _TO_LABEL_ID[prediction].astype(np.int64)
         pairs = np.bincount((NUM_LABELS * label + predicted).ravel(), minlength=NUM_LABELS**2)
         self.matrix += pairs.reshape(NUM_LABELS, NUM_LABELS)
-        self.with_instances = instances is not None
         if instances is not None:
             self._add_instances(instances, predicted)
 
@@ -173,7 +181,7 @@ class OfficialScores:
     def _instance_iou(
         self, ids: list[int] | range, found: NDArray[np.float64], missed: NDArray[np.float64]
     ) -> float | None:
-        if not self.with_instances or not any(i in _INSTANCE_PIXELS for i in ids):
+        if self.missing or not any(i in _INSTANCE_PIXELS for i in ids):
             return None
         true, false = found[ids].sum(), missed[ids].sum()
         return _ratio(true, true + false + self._wrong(ids, ids))

@@ -21,6 +21,10 @@ from fornet_keras.model_description import config_beside
 MAX_BYTES = 200_000_000
 DRAWS = 2_000
 """Bootstrap samples of the images."""
+MIN_IMAGES = 10
+"""Of fewer the bootstrap's interval is far too narrow: of two without a difference it tells half apart."""
+HOW = ("size", "precision", "runtime", "flip", "scales", "window", "skipped")
+"""What a file of `evaluate --json` says of how it was scored, beside the scores."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +53,17 @@ class Result:
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much one result is better than another, image by image, in mean IoU."""
+    """By how much one result is better than another, image by image, in mean IoU.
+
+    Args:
+        mean: over the images.
+        interval: where 95 % of the bootstrap's means are; None of fewer than `MIN_IMAGES` images.
+        by_image: by the path below the data's folder.
+    """
 
     mean: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
     by_image: dict[str, float]
-
-    @property
-    def is_told_apart(self) -> bool:
-        """Whether 95 % of the bootstrap's means are on one side of zero."""
-        return self.low > 0 or self.high < 0
 
 
 def read_result(path: Path) -> Result:
@@ -91,9 +95,9 @@ def read_result(path: Path) -> Result:
         settings = {}
     split = found.get("split", settings.get("data.val_split"))
     settings |= {f"scored.{key}": scores.get(key) for key in ("top_k", "short_side", "num_images")}
-    settings |= {f"scored.{key}": found[key] for key in ("size", "precision") if key in found}
-    settings |= {"scored.split": split}
+    settings |= {f"scored.{key}": found[key] for key in HOW if key in found}
     root = found.get("data") or settings.get("data.root") or ""
+    settings |= {"scored.split": split, "scored.data": root}
     return Result(str(path), scores, settings, root, found if "val" in found else {})
 
 
@@ -147,18 +151,20 @@ def score_table(results: Sequence[Result]) -> Table:
 def difference(result: Result, baseline: Result) -> Difference | None:
     """By how much `result` found the images that both have better, with a 95 % interval; None without any.
 
-    The interval is of a bootstrap over the images. Neighbouring frames of a drive are alike, so that it is
-    narrower than one over streets would be.
+    The images are paired by their paths below the data's folder. The interval is of a bootstrap over them.
+    Neighbouring frames of a drive are alike, so that it is narrower than one over streets would be.
     """
     ours, theirs = result.image_miou(), baseline.image_miou()
     by_image = {path: ours[path] - theirs[path] for path in ours if path in theirs}
     if not by_image:
         return None
     values = np.array([*by_image.values()])
+    if len(values) < MIN_IMAGES:
+        return Difference(float(values.mean()), None, by_image)
     # How often each image is drawn, rather than which: as many numbers, whatever the images.
     times = np.random.default_rng(0).multinomial(len(values), np.full(len(values), 1 / len(values)), DRAWS)
     low, high = np.quantile(times @ values / len(values), (0.025, 0.975))
-    return Difference(float(values.mean()), float(low), float(high), by_image)
+    return Difference(float(values.mean()), (float(low), float(high)), by_image)
 
 
 def over_seeds(results: Sequence[Result]) -> list[tuple[list[str], list[float]]]:

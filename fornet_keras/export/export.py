@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
-from fornet_keras.artifacts.manifest import (
-    Format,
-    Manifest,
-    Precision,
-    Source,
-    Tensor,
-    file_sums,
-    is_artifact,
-    write_manifest,
+from fornet_keras.artifacts.manifest import Manifest, Source, Tensor, file_sums, write_manifest
+from fornet_keras.artifacts.runtimes import (
+    LITERT_FILE,
+    Run,
+    of_the_machine,
+    open_encoded,
+    open_runtime,
+    open_tf_lite,
 )
-from fornet_keras.artifacts.runtimes import LITERT_FILE, open_encoded, open_runtime, open_tf_lite
-from fornet_keras.atomic import new_folder
+from fornet_keras.atomic import put_in_place, unnamed_folder
 from fornet_keras.data.dataset import LabelTable
-from fornet_keras.errors import ExportError
+from fornet_keras.errors import ExportError, reason
 from fornet_keras.export import formats
 from fornet_keras.export.deployment import OUTPUTS, deployment_model
 from fornet_keras.export.formats import ExportSpec
-from fornet_keras.export.proof import Proof, ProofImages, Reference, prove
+from fornet_keras.export.proof import Proof, prove
+from fornet_keras.export.reference import ProofImages, Reference
+from fornet_keras.export.target import check_target, expected_packages
 from fornet_keras.export.warmup import write_warmup
 from fornet_keras.model import FoRNet
 from fornet_keras.model_description import class_entries
@@ -68,23 +72,24 @@ def export_model(
         raise ExportError(
             "an export needs the TensorFlow backend; use the command `export`, or KERAS_BACKEND=tensorflow"
         )
-    folder = check_target(output, spec.format, spec.precision, spec.size, bool(spec.calibration))
-    with _float32(), new_folder(folder) as writing:
+    choose = partial(check_target, output, spec.format, spec.precision, spec.size, bool(spec.calibration))
+    with _float32(), unnamed_folder(choose()) as writing, TemporaryDirectory() as twin:
         reference = Reference(model, spec.size, images)
         if "int8" in spec.precision:
             model = _without_winograd(model)
         formats.write(model, spec, writing)
-        proof = _prove(writing, spec, reference)
+        folders = [writing]
         if set(OUTPUTS) - set(spec.outputs):
             # The same once more with every output: what the artifact does not show is compared too.
-            with TemporaryDirectory() as name:
-                formats.write(model, replace(spec, outputs=OUTPUTS), Path(name))
-                twin = _prove(Path(name), spec, reference)
-            proof = proof.with_unseen(twin)
+            formats.write(model, replace(spec, outputs=OUTPUTS), Path(twin))
+            folders.insert(0, Path(twin))
+        proof = _prove(folders, spec, reference)
         if spec.format == "saved_model":
             write_warmup(writing, spec.size)
         manifest = _manifest(model, table, writing, spec, proof, source)
         write_manifest(manifest, writing)
+        # Once more: meanwhile another export may have added the version that was the next.
+        folder = put_in_place(writing, choose)
     return folder, manifest
 
 
@@ -102,31 +107,6 @@ def _float32() -> Iterator[None]:
         settings.enable_tensor_float_32_execution(before)
 
 
-def check_target(
-    output: Path, format: Format, precision: Precision, size: tuple[int, int], calibrated: bool
-) -> Path:
-    """Where the artifact of an `export_model` with these arguments will be, before anything is computed.
-
-    Raises:
-        ExportError: it cannot be written there, or not in that form.
-        DataError: the size is too large.
-    """
-    formats.check_format(format, precision, calibrated, size)
-    for path in (output, *output.parents):
-        if path.is_file() or path.is_symlink() and not path.exists():
-            state = "is a file" if path.is_file() else "is a link to nothing"
-            raise ExportError(f"{path}: {state}; expected a folder or none yet; choose another --output")
-    if format != "saved_model":
-        if output.exists():
-            raise ExportError(f"{output}: is there already; choose another --output, or remove it")
-        return output
-    if is_artifact(output):
-        fix = f"take {output.parent}" if output.name.isdecimal() else "choose another --output"
-        raise ExportError(f"{output}: is an exported model; expected the folder of its versions; {fix}")
-    taken = [int(path.name) for path in output.glob("[0-9]*") if path.name.isdecimal()]
-    return output / str(max(taken, default=0) + 1)
-
-
 def _without_winograd(model: FoRNet) -> FoRNet:
     """The same network for eight bits, which are too few for Winograd's transforms."""
     plain = model.with_top_k(model.top_k)
@@ -134,17 +114,48 @@ def _without_winograd(model: FoRNet) -> FoRNet:
     return plain
 
 
-def _prove(folder: Path, spec: ExportSpec, reference: Reference) -> Proof:
-    """The proof in the format's own runtime.
+def _prove(folders: Sequence[Path], spec: ExportSpec, reference: Reference) -> Proof:
+    """The proof in the format's own runtime: of the last folder, and for what it does not give of the first.
 
     Of LiteRT also in the interpreter of TensorFlow, of a SavedModel also through its other signature.
     """
     batches = (1, 2) if spec.batch is None else (spec.batch,)
+
+    def proof(open_folder: Callable[[Path], Run]) -> Proof:
+        return prove(_together(folders, open_folder, spec), reference, batches, spec.precision)
+
     if spec.format == "litert":
-        prove(open_tf_lite(folder / LITERT_FILE), reference, batches, spec.precision)
+        proof(lambda folder: open_tf_lite(folder / LITERT_FILE))
     if spec.format == "saved_model":
-        prove(open_encoded(folder), reference, batches, spec.precision)
-    return prove(open_runtime(folder, spec.format), reference, batches, spec.precision)
+        proof(open_encoded)
+    return proof(lambda folder: open_runtime(folder, spec.format))
+
+
+def _together(folders: Sequence[Path], open_folder: Callable[[Path], Run], spec: ExportSpec) -> Run:
+    """Exported models as one that gives the outputs of all, of one name the last one's."""
+    with _runtime_failure_told(spec):
+        runs = [open_folder(folder) for folder in folders]
+
+    def run(images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        with _runtime_failure_told(spec):
+            return {name: value for one in runs for name, value in one(images).items()}
+
+    return run
+
+
+@contextmanager
+def _runtime_failure_told(spec: ExportSpec) -> Iterator[None]:
+    """One line where a runtime fails; its own names a folder that will be gone."""
+    try:
+        yield
+    except Exception as error:  # each runtime has its own
+        if of_the_machine(error):
+            raise
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        raise ExportError(
+            f"{spec.format} in {spec.precision}: its runtime cannot run what was written ({reason(cause)}); "
+            f"nothing is written; {expected_packages(spec.format)}"
+        ) from error
 
 
 def _manifest(

@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,9 +21,7 @@ from fornet_keras.artifacts.runtimes import (
     ONNX_FILE,
     OPENVINO_FILE,
     of_the_machine,
-    with_version,
 )
-from fornet_keras.data.sizes import require_runnable
 from fornet_keras.errors import ExportError, reason
 from fornet_keras.export.deployment import deployment_model
 from fornet_keras.export.openvino_graph import (
@@ -33,23 +30,8 @@ from fornet_keras.export.openvino_graph import (
     normalize_as_it_lies,
 )
 from fornet_keras.export.quantize import Images, quantize_onnx, quantize_openvino
+from fornet_keras.export.target import expected_packages
 from fornet_keras.model import FoRNet
-
-PRECISIONS = {
-    "saved_model": ("float32",),
-    "litert": ("float32", "float16", "dynamic_int8", "int8"),
-    "onnx": ("float32", "int8"),
-    "openvino": ("float32", "float16", "int8"),
-}
-"""Format → the precisions it can be written in."""
-
-NEEDS = {
-    "saved_model": (),
-    "litert": ("ai_edge_litert",),
-    "onnx": ("tf2onnx", "onnxruntime"),
-    "openvino": ("openvino", "nncf"),
-}
-"""Format → the packages that it needs beside TensorFlow; the extra that installs them has its name."""
 
 ONNX_OPSET = 18
 
@@ -59,7 +41,7 @@ class ExportSpec:
     """What an export is to be.
 
     Args:
-        format: a key of `PRECISIONS`.
+        format: a key of `target.PRECISIONS`.
         size: height and width of the images in pixels.
         precision: one of the format's.
         outputs: what the artifact gives, of `deployment.OUTPUTS`.
@@ -79,26 +61,6 @@ class ExportSpec:
     def batch(self) -> int | None:
         """Images a call; None is any number."""
         return 1 if self.format == "litert" or self.static else None
-
-
-def check_format(name: str, precision: str, calibrated: bool, size: tuple[int, int]) -> None:
-    """Refuse what cannot be written here, before anything is computed.
-
-    Raises:
-        ExportError: the precision is not one of the format's, a package or the calibration images are
-            missing.
-        DataError: the size is too large.
-    """
-    require_runnable(size)
-    if precision not in PRECISIONS[name]:
-        raise ExportError(
-            f"{name} cannot be written in {precision}; expected one of {', '.join(PRECISIONS[name])}"
-        )
-    for package in NEEDS[name]:
-        if find_spec(package) is None:
-            raise ExportError(f"{name} needs the package {package}: pip install 'fornet_keras[{name}]'")
-    if precision == "int8" and not calibrated:
-        raise ExportError("int8 needs images like those it will see; name their folder with --calibration")
 
 
 def write(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
@@ -123,10 +85,9 @@ def write(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
         if full in str(error):  # TensorFlow's and the others' own kinds of error
             here = str(folder) in str(error)  # and not where temporary files are
             raise OSError(errno.ENOSPC, full, *[str(folder)] * here) from error
-        packages = ", ".join(map(with_version, ("tensorflow", *NEEDS[spec.format])))
         raise ExportError(
-            f"{spec.format} in {spec.precision}: the converter failed ({reason(error)}); expected packages "
-            f"that fit together, and here are {packages}; install them again, or take another format"
+            f"{spec.format} in {spec.precision}: the converter failed ({reason(error)}); "
+            + expected_packages(spec.format)
         ) from error
 
 

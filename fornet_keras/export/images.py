@@ -10,20 +10,21 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.data.dataset import Dataset
+from fornet_keras.data.dataset import IGNORE, Dataset
 from fornet_keras.data.file_list import files_below
 from fornet_keras.data.images import SUFFIXES, read_image
 from fornet_keras.data.samples import read_sample
-from fornet_keras.data.sizes import letterboxed
+from fornet_keras.data.sizes import Window, letterboxed
 from fornet_keras.data.synthetic import MIN_SIDE, render_scene
-from fornet_keras.errors import ExportError
-from fornet_keras.export.proof import ProofImages
+from fornet_keras.errors import DataError, ExportError
+from fornet_keras.export.reference import ProofImages
 
 MOST_CALIBRATION = 64
 FEWEST_CALIBRATION = 12
 """With fewer others, the images of the proof are calibrated on too."""
 MAX_PROOF_IMAGES = 4
 MOST_LABELLED = 16
+MOST_LABEL_COLORS = 64
 T = TypeVar("T")
 
 
@@ -37,8 +38,9 @@ def export_images(
     folder without where it lies: a manifest may be published.
 
     Raises:
-        ExportError: the folder holds no image, or the size is too small for a made-up one.
-        DataError: an image or label cannot be read.
+        ExportError: the folder holds no image, or label pictures too, or the size is too small for a made-up
+            one.
+        DataError: an image or label cannot be read, or all labels are void.
     """
     paths = files_below(folder, SUFFIXES) if folder else []
     if folder and not paths:
@@ -49,20 +51,54 @@ def export_images(
     elif folder:
         paths = _evenly_picked(paths, MAX_PROOF_IMAGES + MOST_CALIBRATION * calibrates)
         shown = _evenly_picked(paths, MAX_PROOF_IMAGES)
-        proof = ProofImages(f"of {folder.resolve().name}", _at_size(shown, size))
+        proof = ProofImages(f"of {folder.resolve().name}", *_at_size(folder, shown, size))
     else:
         return [], made_up_images(size)
-    if not calibrates:
+    if not (folder and calibrates):
         return [], proof
     seen = {path.resolve() for path in shown}
     others = [path for path in paths if path.resolve() not in seen]
     if len(others) < min(len(paths), FEWEST_CALIBRATION):
         others, proof = paths, replace(proof, source=f"{proof.source}, which it was calibrated on")
-    return _at_size(_evenly_picked(others, MOST_CALIBRATION), size), proof
+    calibration, _ = _at_size(folder, _evenly_picked(others, MOST_CALIBRATION), size)
+    return calibration, proof
 
 
-def _at_size(paths: Sequence[Path], size: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    return [letterboxed(read_image(path), size)[0] for path in paths]
+def _at_size(
+    folder: Path, paths: Sequence[Path], size: tuple[int, int]
+) -> tuple[list[NDArray[np.uint8]], list[Window]]:
+    """Images of a user's folder, letterboxed, and where in each the photograph is.
+
+    Raises:
+        ExportError: label pictures are among them.
+    """
+    fitted: list[NDArray[np.uint8]] = []
+    windows: list[Window] = []
+    labels: list[Path] = []
+    photographs: list[Path] = []
+    for path in paths:
+        image = read_image(path)
+        (labels if _is_label(path, image) else photographs).append(path)
+        image, window = letterboxed(image, size)
+        fitted.append(image)
+        windows.append(window)
+    if labels and photographs:
+        place = photographs[0].parent
+        mixed = place == labels[0].parent
+        raise ExportError(
+            f"{labels[0]}: is a label picture, by its few colours, and not an image like {photographs[0]}; "
+            f"expected images alone in --calibration {folder}; "
+            + ("move the labels out of it" if mixed else f"give their folder, {place}")
+        )
+    return fitted, windows
+
+
+def _is_label(path: Path, image: NDArray[np.uint8]) -> bool:
+    """Labels are PNGs of some flat colours; a frame of one colour is black."""
+    if path.suffix.lower() != ".png":
+        return False
+    packed = image[::4, ::4].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    return 1 < len(np.unique(packed)) <= MOST_LABEL_COLORS
 
 
 def made_up_images(size: tuple[int, int]) -> ProofImages:
@@ -77,22 +113,29 @@ def made_up_images(size: tuple[int, int]) -> ProofImages:
             "take more, or name images with --calibration"
         )
     scenes = [render_scene(seed, size).image for seed in range(MAX_PROOF_IMAGES)]
-    return ProofImages("made-up street scenes", scenes)
+    whole = slice(0, size[0]), slice(0, size[1])
+    return ProofImages("made-up street scenes", scenes, [whole] * len(scenes))
 
 
 def labelled_images(dataset: Dataset, size: tuple[int, int]) -> ProofImages:
     """Images of a data set, evenly picked, at a size, with their labels: the proof then has the loss of mIoU.
 
     Raises:
-        DataError: a file cannot be used.
+        DataError: a file cannot be used, or all labels that were picked are void.
     """
-    images, labels = [], []
+    images, windows, labels = [], [], []
     for sample in _evenly_picked(dataset.samples, MOST_LABELLED):
         image, label = read_sample(sample, dataset.table)
         fitted, window = letterboxed(image, size)
         images.append(fitted)
-        labels.append((label, window))
-    return ProofImages(f"of {dataset.root.resolve().name}, split {dataset.split}", images, labels)
+        windows.append(window)
+        labels.append(label)
+    if all((label == IGNORE).all() for label in labels):
+        raise DataError(
+            f"{dataset.root}: the {len(labels)} labels of split '{dataset.split}' that the proof takes have "
+            "no pixel of any class; expected some; take another --split, or leave --config out"
+        )
+    return ProofImages(f"of {dataset.root.resolve().name}, split {dataset.split}", images, windows, labels)
 
 
 def _evenly_picked(entries: Sequence[T], most: int) -> list[T]:

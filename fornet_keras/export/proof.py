@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import Check, Proof, Tolerance
 from fornet_keras.artifacts.runtimes import Run
-from fornet_keras.data.sizes import Window, resize_nearest
+from fornet_keras.data.sizes import Window
 from fornet_keras.errors import ExportError
-from fornet_keras.export.deployment import OUTPUTS, deployment_model
-from fornet_keras.metrics import ConfusionMatrix
-from fornet_keras.model import FoRNet
-
-Outputs = dict[str, NDArray[Any]]
-
+from fornet_keras.export.reference import Outputs, Reference
 
 TOLERANCES = {
-    "float32": Tolerance(labels=0.9995, regions=0.99, logits=1e-3, miou=0.001),
-    "float16": Tolerance(labels=0.995, regions=0.97, logits=0.25, miou=0.005),
-    "dynamic_int8": Tolerance(labels=0.95, regions=0.9, logits=None, miou=0.02),
-    "int8": Tolerance(labels=0.9, regions=0.8, logits=None, miou=0.05),
+    "float32": Tolerance(labels=0.9995, refined=0.99, importance=1e-3, logits=1e-3, miou=0.001),
+    "float16": Tolerance(labels=0.995, refined=0.97, importance=0.02, logits=0.25, miou=0.005),
+    "dynamic_int8": Tolerance(labels=0.95, refined=0.9, importance=0.1, logits=None, miou=0.02),
+    "int8": Tolerance(labels=0.9, refined=0.8, importance=0.3, logits=None, miou=0.05),
 }
-"""Precision → tolerance."""
+"""Precision → tolerance. The shipped nano and s, on CamVid at 0.1 and 0.25 of the regions, have at worst a
+`refined` of 0.94 and an `importance` of 0.12 in int8, 0.98 and 0.03 in dynamic_int8, 0.996 and 0.002 in
+float16, 1 and 3e-6 in float32."""
 
 MAX_TOWARDS_LOST = 0.2
 """Look at the pixels whose label Keras changes when it refines every region, or none. This share of them more
@@ -36,75 +31,12 @@ may agree with that variant than with the artifact's own top-k; int8 rounding ne
 FEWEST_TELLING = 200
 """With fewer such pixels one region's rounding would decide."""
 
-MOST_LOGITS = 4
-"""Images whose logits are kept to be compared: of one they may be a gigabyte."""
-
-
-@dataclass(frozen=True)
-class ProofImages:
-    """What a proof is taken on.
-
-    Args:
-        source: where the images come from, in words.
-        images: uint8 `(height, width, 3)`, of the exported size.
-        labels: of each image, train ids at the photograph's own size, and the rows and columns of the image
-            that are the photograph; None without labels.
-    """
-
-    source: str
-    images: Sequence[NDArray[np.uint8]]
-    labels: Sequence[tuple[NDArray[np.uint8], Window]] | None = None
-
-
-class Reference:
-    """What Keras finds in the images: at the model's top-k, at 1, and with the coarse path alone.
-
-    Args:
-        model: a `FoRNet`.
-        size: height and width of the images.
-        images: what the proof is taken on.
-    """
-
-    def __init__(self, model: FoRNet, size: tuple[int, int], images: ProofImages) -> None:
-        self.images = images
-        self.num_classes = model.num_classes
-        self.region_size = model.region_size
-        self.at_top_k = self._outputs(deployment_model(model, size, OUTPUTS, batch=1))
-        self.at_1 = self._outputs(deployment_model(model.with_top_k(1.0), size, OUTPUTS[:1], batch=1))
-        self.coarse = self._outputs(deployment_model(_without_branch(model), size, OUTPUTS[:1], batch=1))
-
-    def _outputs(self, deployed: Any) -> list[Outputs]:
-        found = []
-        for number, image in enumerate(self.images.images):
-            outputs = deployed.predict_on_batch(image[None])
-            if number >= MOST_LOGITS:
-                outputs.pop("logits", None)
-            found.append({name: np.asarray(value)[0] for name, value in outputs.items()})
-        return found
-
-    def miou(self, outputs: Sequence[Outputs]) -> float | None:
-        """MIoU of the label ids at each label's own size, 0…1; None without labels."""
-        if self.images.labels is None:
-            return None
-        matrix = ConfusionMatrix(self.num_classes)
-        for (label, window), found in zip(self.images.labels, outputs, strict=True):
-            matrix.add(label, resize_nearest(found["label_ids"][window], label.shape))
-        return matrix.miou
-
-
-def _without_branch(model: FoRNet) -> FoRNet:
-    """The same network with no corrections."""
-    coarse = model.with_top_k(model.top_k)
-    for weight in coarse.get_layer("branch").project.weights:
-        weight.assign(ops.zeros_like(weight))
-    return coarse
-
 
 def prove(run: Run, reference: Reference, batches: Sequence[int], precision: str) -> Proof:
     """Compare an exported model with Keras.
 
     Args:
-        run: the exported model in its runtime.
+        run: the exported model in its runtime; gives every output.
         reference: what Keras finds.
         batches: images a call that are tried.
         precision: decides the tolerance.
@@ -117,13 +49,12 @@ def prove(run: Run, reference: Reference, batches: Sequence[int], precision: str
     for batch in batches:
         check, found = _compare(run, reference, batch)
         checks.append(check)
-        _judge(checks[-1], tolerance, precision)
+        _judge(check, tolerance, precision)
     keras_at_1, exported_at_1 = _not_nearer(found, reference, "every", precision)
     keras_coarse, exported_coarse = _not_nearer(found, reference, "no", precision)
-    source = f"{len(reference.images.images)} images, {reference.images.source}"
     return Proof(
         tolerance=tolerance,
-        images=source,
+        images=f"{len(reference.images.images)} images, {reference.images.source}",
         at_top_k=tuple(checks),
         keras_at_1=keras_at_1,
         exported_at_1=exported_at_1,
@@ -143,28 +74,49 @@ def _run_each(run: Run, images: Sequence[NDArray[np.uint8]], batch: int) -> Iter
 
 
 def _compare(run: Run, reference: Reference, batch: int) -> tuple[Check, list[Outputs]]:
-    """What the exported model finds beside what Keras does; and its label ids, for logits are gigabytes."""
-    expected = reference.at_top_k
-    labels, regions, differences = [], [], []
-    found = _run_each(run, reference.images.images, batch)
-    for ours, theirs in zip(found, expected, strict=True):
-        labels.append({"label_ids": ours["label_ids"].copy()})
-        if "kept" in ours:
+    """What the exported model finds beside what Keras does; and what it finds without logits' gigabytes."""
+    expected, windows = reference.at_top_k, reference.images.windows
+    found, importance, logits = [], [], []
+    for ours, theirs in zip(_run_each(run, reference.images.images, batch), expected, strict=True):
+        largest = ours["logits"].argmax(axis=-1).astype(np.uint8)
+        found.append({"label_ids": ours["label_ids"].copy(), "kept": ours["kept"].copy(), "largest": largest})
+        importance.append(np.abs(ours["importance"] - theirs["importance"]).max())
+        if "logits" in theirs:
             same = ours["kept"] == theirs["kept"]
-            regions.append(same.mean())
-            if "logits" in ours and "logits" in theirs:
-                differences.append(
-                    _logit_difference(ours["logits"], theirs["logits"], same, reference.region_size)
-                )
+            logits.append(_logit_difference(ours["logits"], theirs["logits"], same, reference.region_size))
     check = Check(
         batch=batch,
-        label_agreement=_agreement(labels, expected),
-        region_agreement=float(np.mean(regions)) if regions else None,
-        largest_logit_difference=float(np.max(differences)) if differences else None,
-        miou=reference.miou(labels),
+        label_agreement=_agreement(found, expected, windows),
+        refined_agreement=_refined_agreement(found, expected, windows, reference.region_size),
+        largest_importance_difference=float(np.max(importance)),
+        largest_logit_difference=float(np.max(logits)),
+        logit_label_agreement=_agreement(found, expected, windows, "largest"),
+        miou=reference.miou(found),
         miou_keras=reference.miou(expected),
     )
-    return check, labels
+    return check, found
+
+
+def _agreement(
+    found: Sequence[Outputs], expected: Sequence[Outputs], windows: Sequence[Window], name: str = "label_ids"
+) -> float:
+    """Share of the photographs' pixels with the expected label."""
+    pairs = zip(found, expected, windows, strict=True)
+    same = [(ours[name] == theirs["label_ids"])[window].ravel() for ours, theirs, window in pairs]
+    return float(np.mean(np.concatenate(same)))
+
+
+def _refined_agreement(
+    found: Sequence[Outputs], expected: Sequence[Outputs], windows: Sequence[Window], region_size: int
+) -> float:
+    """Share of the photographs' refined regions that both refine, which no ratio makes high by chance."""
+    counts = np.zeros(3, int)
+    for ours, theirs, window in zip(found, expected, windows, strict=True):
+        inside = tuple(slice(x.start // region_size, -(-x.stop // region_size)) for x in window)
+        a, b = (x["kept"][inside] > 0 for x in (ours, theirs))
+        counts += [(a & b).sum(), a.sum(), b.sum()]
+    both, *each = counts
+    return float(both / max(each)) if max(each) else 1.0
 
 
 def _logit_difference(
@@ -182,29 +134,30 @@ def _logit_difference(
 
 def _not_nearer(
     found: Sequence[Outputs], reference: Reference, regions: str, precision: str
-) -> tuple[float, float]:
+) -> tuple[float, float | None]:
     """Label agreement of Keras, and of the exported model, with Keras refining "every" region or "no" one.
+
+    Of the exported model None where nothing can be told from it.
 
     Raises:
         ExportError: the exported model is nearer to that than to its own top-k.
     """
+    windows = reference.images.windows
     other = reference.at_1 if regions == "every" else reference.coarse
-    of_keras, of_exported = _agreement(reference.at_top_k, other), _agreement(found, other)
-    own = _agreement(found, reference.at_top_k)
-    telling = (1 - of_keras) * sum(x["label_ids"].size for x in other)
+    of_keras = _agreement(reference.at_top_k, other, windows)
+    pixels = sum(x["label_ids"][window].size for x, window in zip(other, windows, strict=True))
+    if (1 - of_keras) * pixels < FEWEST_TELLING:
+        return of_keras, None
+    of_exported, own = (_agreement(found, x, windows) for x in (other, reference.at_top_k))
     # Where the two give one label, the artifact is as near to the one as to the other.
-    if telling >= FEWEST_TELLING and of_exported - own > MAX_TOWARDS_LOST * (1 - of_keras):
+    if of_exported - own > MAX_TOWARDS_LOST * (1 - of_keras):
         lost = "selection" if regions == "every" else "branch"
         raise ExportError(
             f"{precision}: the exported model is nearer to one that refines {regions} region "
             f"({of_exported:.4%} of the labels) than to its own top-k ({own:.4%}): "
-            f"it has lost its {lost}; nothing is written; train longer, or export in a higher precision"
+            f"it has lost its {lost}; nothing is written; train longer, or {_advice(precision)}"
         )
     return of_keras, of_exported
-
-
-def _agreement(found: Sequence[Outputs], expected: Sequence[Outputs]) -> float:
-    return float(np.mean([a["label_ids"] == b["label_ids"] for a, b in zip(found, expected, strict=True)]))
 
 
 def _judge(check: Check, tolerance: Tolerance, precision: str) -> None:
@@ -212,17 +165,30 @@ def _judge(check: Check, tolerance: Tolerance, precision: str) -> None:
     lost = None if check.miou is None or check.miou_keras is None else check.miou_keras - check.miou
     findings = (
         ("of the labels agree with Keras", check.label_agreement, tolerance.labels, True),
-        ("of the regions are chosen as by Keras", check.region_agreement, tolerance.regions, True),
+        ("of the refined regions are those of Keras", check.refined_agreement, tolerance.refined, True),
+        (
+            "is the largest difference of importance",
+            check.largest_importance_difference,
+            tolerance.importance,
+            False,
+        ),
         ("is the largest difference of a logit", check.largest_logit_difference, tolerance.logits, False),
+        ("of the largest logits are of Keras' label", check.logit_label_agreement, tolerance.labels, True),
         ("mIoU is lost", lost, tolerance.miou, False),
     )
-    for what, value, limit, at_least in findings:
-        if value is None or limit is None:
+    for what, value, bound, at_least in findings:
+        if value is None:
             continue
+        limit = np.inf if bound is None else bound
         # Written so that NaN fails.
         if not (value >= limit if at_least else value <= limit):
-            bound = "at least" if at_least else "at most"
             raise ExportError(
-                f"{precision}, batch {check.batch}: {value:.5g} {what}; expected {bound} {limit:g}; "
-                "nothing is written; export in a higher precision"
+                f"{precision}, batch {check.batch}: {value:.5g} {what}; expected at "
+                f"{'least' if at_least else 'most'} {limit:g}; nothing is written; {_advice(precision)}"
             )
+
+
+def _advice(precision: str) -> str:
+    if precision == "float32":  # there is none higher
+        return "take another --format, or report it"
+    return "export in a higher precision"

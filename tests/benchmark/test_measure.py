@@ -2,10 +2,11 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -83,25 +84,50 @@ def test_a_budget_takes_the_largest_share_that_fits(monkeypatch: pytest.MonkeyPa
         budget.fit_budget(Path("m"), (64, 96), 10)
 
 
-@pytest.mark.skipif(
-    not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak cannot be set back here"
-)
-def test_memory_is_what_the_candidate_adds() -> None:
-    """Not the most that the process has held before. It knows nothing of the first one's Keras."""
+HOLDS = """
+import sys
+import numpy as np
+from fornet_keras.benchmark.memory import peak_megabytes
+from fornet_keras.prediction.artifact import ArtifactPredictor
+print("keras" in sys.modules)
+
+class Holds:
+    def __init__(self, megabytes):
+        self.megabytes = megabytes
+    def __call__(self):
+        held = np.ones(self.megabytes * 1_000_000, np.uint8)
+        return lambda image: held[0]
+
+if __name__ == "__main__":
+    before = np.ones(400_000_000, np.uint8)
+    few, many = (peak_megabytes(Holds(megabytes), np.zeros((64, 96, 3), np.uint8)) for megabytes in (1, 101))
+    print(few, many, peak_megabytes(None, None))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not tell")
+def test_memory_is_the_peak_of_a_process_that_does_nothing_else(tmp_path: Path) -> None:
+    """Not what the first one has held, nor Keras, which an exported model does without."""
+    program = tmp_path / "holds.py"
+    program.write_text(HOLDS)
+    ended = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
+    *keras, (few, many, nothing) = map(str.split, ended.stdout.splitlines())
+    assert keras == [["False"]] * 3 and nothing == "None"
+    assert 20 < float(few) < 300 and 95 < float(many) - float(few) < 105
+
+
+def test_a_model_is_opened_anew_whatever_a_keras_json_says(model: Path) -> None:
     import keras
 
-    from fornet_keras.benchmark.memory import _added_memory
+    from fornet_keras.benchmark.candidates import candidates
 
-    keras.config.set_image_data_format("channels_first")  # as a keras.json may say
-
-    def make() -> Any:
-        assert keras.config.image_data_format() == "channels_last"
-        kept = np.ones(50_000_000, np.uint8)
-        return SimpleNamespace(run=lambda image: kept[0])
-
-    np.ones(400_000_000, np.uint8)
-    # What other tests left in this process may be let go meanwhile.
-    assert 25 < _added_memory(make, (64, 96)) < 100
+    (found,) = candidates([model], (64, 96), (), None)
+    assert found.make
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert found.make()(np.zeros((64, 96, 3), np.uint8))["label_ids"].shape == (64, 96)
+    finally:
+        keras.config.set_image_data_format("channels_last")
 
 
 def test_a_model_is_as_large_as_its_description_and_weights(model: Path, tmp_path: Path) -> None:

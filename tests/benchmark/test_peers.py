@@ -79,3 +79,24 @@ def test_each_runtime_gives_the_same_labels(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(found) == 5 and found[0].dtype == np.uint8 and len(np.unique(found[0])) > 1
     for (_, precision), other in zip(kinds, found, strict=True):
         assert (found[0] == other).mean() > {"float32": 0.999, "int8": 0.9}[precision]
+
+
+def test_the_threads_of_a_peer_are_not_those_of_keras_on_pytorch() -> None:
+    import torch
+
+    from fornet_keras.benchmark.peers import _in_torch
+
+    class Counting(torch.nn.Module):
+        def forward(self, image: Any) -> Any:
+            threads.append(torch.get_num_threads())
+            return image[..., 0]
+
+    threads: list[int] = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run, _ = _in_torch(Counting(), (4, 4), 1, "float32")
+        run(np.zeros((4, 4, 3), np.uint8))
+        assert (threads, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)

@@ -143,11 +143,12 @@ def test_memory_scores_and_another_backend_in_the_same_table(
     options = ("--size", "64x96", "--repeats", 1, "--also", "jax", "--also", "tensorflow", "--memory")
     paths = ("--config", config, "--data", data, "--split", "train", "--json")
     result = run("benchmark", model, *options, *paths, times)
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.exit_code == 0
+    assert "not known whether the model was trained on these" in only_line(result.stderr)
     here, there = json.loads(times.read_text())
     assert (here["runtime"], there["runtime"]) == ("keras tensorflow", "keras jax")
     assert (here["ratio_to_first"], there["median_ms"] > 0) == (1, True)
-    assert (here["peak_megabytes"] > 1, there["peak_megabytes"]) == (True, None)
+    assert (here["peak_megabytes"] > 200, there["peak_megabytes"]) == (True, None), "TensorFlow too"
     assert there["miou"] == pytest.approx(here["miou"], abs=1e-3)
     assert run("evaluate", model, *paths, scores, "--short-side", 64).exit_code == 0
     assert here["miou"] == pytest.approx(json.loads(scores.read_text())["miou"], abs=0.02)
@@ -176,7 +177,7 @@ def test_scores_at_another_size_than_the_model_has_learnt(
     )
     options = ("--size", "144x312")
     assert run("benchmark", learnt, *options).stderr == "Error: far enough\n", "its speed is that of the size"
-    note, _ = run("benchmark", learnt, *options, "--config", config, "--data", data).stderr.splitlines()
+    note, _, _ = run("benchmark", learnt, *options, "--config", config, "--data", data).stderr.splitlines()
     assert note == (
         f"note: {learnt} has learnt at a shorter side of 48 pixels; 144x312 shows it everything 3 times as "
         "large; --size 48x96 fits"

@@ -44,8 +44,8 @@ def test_a_difference_and_its_interval(first: Path, tmp_path: Path) -> None:
     assert found
     error = 1.96 * gain.std() / np.sqrt(len(gain))
     expected = gain.mean() + np.array((-error, 0, error))
-    np.testing.assert_allclose((found.low, found.mean, found.high), expected, atol=6e-4)
-    assert found.is_told_apart
+    assert found.interval
+    np.testing.assert_allclose((found.interval[0], found.mean, found.interval[1]), expected, atol=6e-4)
     np.testing.assert_allclose([found.by_image[name] for name in IMAGES], gain)
 
 
@@ -68,10 +68,45 @@ def test_what_is_shown(first: Path, tmp_path: Path, run: Run) -> None:
     assert written["settings"]["training.learning_rate"] == ["0.001", "0.002"]
 
 
+def test_of_few_images_there_is_no_interval(tmp_path: Path, run: Run) -> None:
+    """Without any difference two images were told apart in half of the cases, and one always."""
+    for count, certain in ((9, False), (10, True)):
+        first, second = (
+            leave(tmp_path / f"{name}{count}", dict.fromkeys(IMAGES[-count:], miou))
+            for name, miou in (("a", 0.5), ("b", 0.6))
+        )
+        found = json.loads(run_json(run, tmp_path / "both.json", first, second))["differences"][str(second)]
+        assert (found["interval"] is not None, found["mean"]) == (certain, pytest.approx(0.1))
+
+
+def run_json(run: Run, file: Path, *runs: Path) -> str:
+    assert run("compare", *runs, "--json", file).exit_code == 0
+    return file.read_text()
+
+
+def test_images_of_other_data_are_paired_with_a_note(tmp_path: Path, run: Run) -> None:
+    """And what was looked at otherwise is shown."""
+    files = {}
+    for data, flip in (("/here", False), ("/there", True)):
+        scores = {"model": str(tmp_path), "data": data, "split": "val", "miou": 0.5, "iou": {"road": 0.5}}
+        scores |= {"flip": flip, "image_miou": {f"{data}/{name}": 0.5 for name in IMAGES}}
+        files[data] = tmp_path / f"{data}.json".lstrip("/")
+        files[data].write_text(json.dumps(scores))
+    here, there = files.values()
+    shown = run("compare", here, there).output
+    assert f"note: {there} and {here} were scored in /there and /here: images paired by their names" in shown
+    assert [line.split() for line in shown.splitlines() if "scored." in line] == [
+        ["scored.flip", "false", "true"],
+        ["scored.data", '"/here"', '"/there"'],
+    ]
+    assert "note:" not in run("compare", here, here).output
+
+
 def test_seeds_are_put_together(tmp_path: Path, run: Run) -> None:
     runs = [leave(tmp_path / f"seed{i}", {IMAGES[0]: 0.5 + i / 10}, seed=i) for i in range(3)]
     other = leave(tmp_path / "other", {"/elsewhere.png": 0.5}, rate="2e-3")
     shown = run("compare", *runs, other).output
+    assert f"{runs[1]} against {runs[0]}: +0.1000 mIoU an image in the mean of 1, too few images to" in shown
     assert f"3 seeds ({', '.join(map(str, runs))}): mIoU 0.6000 ± 0.1000" in shown
     assert f"{other} and {runs[0]} have no images in common" in shown
 

@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fornet_keras.cli.models import training_note
-from fornet_keras.cli.settings import read_settings
-from fornet_keras.config import dump_config, read_config
 from fornet_keras.data.label_files import read_label
-from fornet_keras.data.sources import open_split
 from tests.cli.conftest import DATASET, Run, only_line
 from tests.model.folders import edit
 from tests.serving.conftest import ratios
@@ -28,6 +24,8 @@ def test_scores_of_every_class(run: Run, model: Path, config: Path, data: Path, 
     assert (result.exit_code, result.stderr) == (0, "")
     scores = json.loads(result_file.read_text())
     assert (scores["num_images"], scores["top_k"], scores["split"]) == (2, 0.25, "test")
+    how = {"flip": False, "scales": [], "window": None, "skipped": 0}
+    assert {name: scores[name] for name in how} == how and scores["runtime"].startswith("keras ")
     assert [*scores["iou"]] == ["water", "quay", "sky"]
     assert scores["miou"] == pytest.approx(np.mean([*scores["iou"].values()]))
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
@@ -53,45 +51,6 @@ def test_another_split(run: Run, model: Path, config: Path, data: Path) -> None:
     result = run("evaluate", model, "--config", config, "--data", data, "--split", "nigth")
     assert result.exit_code == 1
     assert "has no split 'nigth'; expected one of test, train" in only_line(result.stderr)
-
-
-NOTE = "note: the model was trained on {}: these scores say nothing about other images"
-
-
-def test_scores_of_images_that_were_trained_on_are_marked(
-    run: Run, model: Path, config: Path, data: Path, tmp_path: Path
-) -> None:
-    trained, result_file = tmp_path / "run" / "best", tmp_path / "scores.json"
-    shutil.copytree(model, trained)
-    settings, here = read_config(config), read_settings(config, data).data
-    for root, split, learnt in (
-        ("/another/harbour", "train", False),
-        (str(data), "train", True),
-        (str(data / ".." / data.name), "train", True),
-        (None, "train", True),
-        (None, "test+train", True),
-        (None, "test", False),
-    ):
-        of_run = settings.data.model_copy(update={"root": root})
-        text = dump_config(settings.model_copy(update={"data": of_run}))
-        (tmp_path / "run" / "config.yaml").write_text(text)
-        note = NOTE.format(split) if learnt else None
-        assert training_note(trained, here, open_split(here, split)) == note
-
-    for split, marked in (("train", True), ("test", False)):
-        options = ("--config", config, "--data", data, "--split", split, "--json", result_file)
-        result = run("evaluate", trained, *options)
-        assert result.exit_code == 0
-        assert (NOTE.format(split) in result.stdout) is marked
-        assert json.loads(result_file.read_text())["trained_on_it"] is marked
-
-    shared = data / "images" / "test" / "a.png"
-    shared.unlink()
-    shared.hardlink_to(data / "images" / "train" / "b.png")
-    note = training_note(trained, here, open_split(here, "test"))
-    assert note and note.startswith(f"note: 1 of 2 images of 'test' are in 'train' too, such as {shared}: ")
-    (data / "images" / "train").rename(tmp_path / "elsewhere")
-    assert training_note(trained, here, open_split(here, "test")) is None
 
 
 def test_a_run_brings_its_own_configuration(
@@ -172,13 +131,17 @@ def test_predictions_never_overwrite_a_copy_of_the_data(
     assert f"{copy}/images/test/a.png: is there already; expected a folder" in only_line(result.stderr)
 
 
-def test_problems_are_skipped_where_asked_for(run: Run, model: Path, config: Path, data: Path) -> None:
+def test_problems_are_skipped_where_asked_for(
+    run: Run, model: Path, config: Path, data: Path, tmp_path: Path
+) -> None:
     (data / "labels" / "test" / "a.png").write_bytes(b"")
-    result = run("evaluate", model, "--config", config, "--data", data, "--on-error", "skip")
+    options = ("--config", config, "--data", data, "--on-error", "skip", "--json", tmp_path / "scores.json")
+    result = run("evaluate", model, *options)
     assert result.exit_code == 0
     line = only_line(result.stderr)
     assert line.startswith("harbour test: skipped 1 of 2 images: ") and "a.png: is empty (0 bytes)" in line
-    assert f"{model} on harbour test" in result.stdout
+    assert f"{model} on harbour test, without 1 of 2 images" in result.stdout
+    assert json.loads((tmp_path / "scores.json").read_text())["skipped"] == 1
     (data / "images" / "test" / "b.png").write_bytes(b"")
     result = run("evaluate", model, "--config", config, "--data", data, "--on-error", "skip")
     assert result.exit_code == 1
@@ -217,10 +180,15 @@ def test_a_submission_is_of_cityscapes(
 def test_windows_and_views(run: Run, model: Path, config: Path, data: Path, tmp_path: Path) -> None:
     options = ("--config", config, "--data", data, "--json", tmp_path / "scores.json", "--top-k", 0.25)
     scores, shares = [], []
-    for views in ((), ("--window", "64x96"), ("--window", "32x64", "--flip", "--scales", "0.5,1.5")):
+    for views, how in (
+        ((), (None, [], False)),
+        (("--window", "64x96"), ([64, 96], [], False)),
+        (("--window", "32x64", "--flip", "--scales", "0.5,1.5"), ([32, 64], [0.5, 1.5], True)),
+    ):
         result = run("evaluate", model, *options, *views)
         assert (result.exit_code, result.stderr) == (0, "")
         found = json.loads((tmp_path / "scores.json").read_text())
+        assert (found["window"], found["scales"], found["flip"]) == how
         scores.append(found["confusion_matrix"])
         shares.append(found["refined_share"])
         refined = re.search("in the (.*)% of regions that were refined", result.stdout)
@@ -228,6 +196,7 @@ def test_windows_and_views(run: Run, model: Path, config: Path, data: Path, tmp_
     assert shares[:2] == [0.25, 0.25] and shares[2] > 0.25, "windows that overlap refine more between them"
     assert np.abs(np.subtract(scores[0], scores[1])).sum() <= 4, "a window over the whole image"
     assert scores[2] != scores[0]
+    assert "test, windows of 32x64, also at scale 0.5, also at scale 1.5, also mirrored\n" in result.stdout
 
 
 def test_the_size_at_which_the_model_has_learnt(
@@ -282,7 +251,7 @@ def test_an_exported_model_is_scored_as_the_model_is(
     assert (counts[0].sum(1) == counts[1].sum(1)).all(), "the same pixels"
     assert np.abs(counts[0] - counts[1]).sum() < 0.05 * counts[0].sum()
     assert (ours["top_k"], ours["num_images"], ours["error_coverage"]) == (0.25, 2, None)
-    assert (ours.pop("size"), ours.pop("precision")) == ([64, 96], "float32")
+    assert (ours.pop("size"), ours.pop("precision"), ours["runtime"]) == ([64, 96], "float32", "onnx")
     assert {*ours} == {*theirs} and ours["boundary_f"] == pytest.approx(theirs["boundary_f"], abs=0.05)
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from fornet_keras.data.cityscapes import LABEL_IDS, TABLE
+from fornet_keras.data.label_files import read_label, to_train_ids
 from fornet_keras.data.synthetic import write_city
 from fornet_keras.evaluation.cityscapes import OfficialScores
 from fornet_keras.model import FoRNet
@@ -22,7 +23,8 @@ def test_the_benchmarks_scores_beside_ours(run: Run, tmp_path: Path, monkeypatch
     write_city(city, 1, 2, (64, 128), 0)
     save_model(FoRNet.from_preset("pico", 19), TABLE, tmp_path / "model")
     options = ("--config", ROOT / "configs" / "synthetic.yaml", "--data", city, "--json", tmp_path / "a.json")
-    for instances in city.rglob("*val*/**/*_instanceIds.png"):
+    gone = sorted(city.rglob("*val*/**/*_instanceIds.png"))
+    for instances in gone:
         instances.unlink()
     frames = Mock(wraps=OfficialScores.add)
     monkeypatch.setattr(OfficialScores, "add", lambda *args: frames(*args))
@@ -38,7 +40,7 @@ def test_the_benchmarks_scores_beside_ours(run: Run, tmp_path: Path, monkeypatch
     assert official["averageScoreInstClasses"] is None
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
     assert rows["flat"] == [f"{official['categoryScores']['flat']:.4f}", "–"]
-    assert "iIoU needs the *_instanceIds.png files" in result.stdout
+    assert f"note: without iIoU: {gone[0]}: no such file\n" in result.stderr
     page = (tmp_path / "report" / "index.html").read_text("utf-8")
     assert "As cityscapesScripts scores it" in page and f"{official['categoryScores']['flat']:.4f}" in page
 
@@ -70,6 +72,29 @@ def test_official_scores_are_left_out_where_their_files_do_not_fit(run: Run, tmp
         assert found["num_images"] == 2 and "cityscapes" not in found
 
 
+def test_a_frame_without_label_ids_is_named(run: Run, tmp_path: Path) -> None:
+    """With train ids alone the rest is scored; of frames that all have no others, nothing need be said."""
+    city = tmp_path / "city"
+    write_city(city, 1, 2, (64, 128), 0)
+    save_model(FoRNet.from_preset("pico", 19), TABLE, tmp_path / "model")
+    options = ("--config", ROOT / "configs" / "synthetic.yaml", "--data", city, "--json", tmp_path / "a.json")
+    labels = sorted(city.rglob("*val*/**/*_labelIds.png"))
+    for label in labels:
+        train_ids = to_train_ids(read_label(label), TABLE, label)
+        Image.fromarray(train_ids).save(str(label).replace("labelIds", "labelTrainIds"))
+    other = np.roll(read_label(labels[0]), 9)
+    for change, said in (
+        (lambda: None, ""),
+        (lambda: Image.fromarray(other).save(labels[0]), "*_labelTrainIds.png do not hold the same labels"),
+        (labels[1].unlink, f"note: without the scores of cityscapesScripts: {labels[1]}: no such file"),
+        (labels[0].unlink, ""),
+    ):
+        change()
+        result = run("evaluate", tmp_path / "model", *options)
+        assert result.exit_code == 0 and said in result.stderr and bool(said) is bool(result.stderr)
+        assert json.loads((tmp_path / "a.json").read_text())["num_images"] == 2
+
+
 def test_submission_is_what_the_test_server_takes(run: Run, tmp_path: Path) -> None:
     """One channel of label ids at native size; and a test split, whose labels are all void, is no error."""
     city, submission = tmp_path / "city", tmp_path / "submission"
@@ -87,3 +112,8 @@ def test_submission_is_what_the_test_server_takes(run: Run, tmp_path: Path) -> N
         with Image.open(file) as picture:
             assert (picture.mode, picture.size) == ("L", (128, 64))
             assert set(np.unique(picture)) <= set(LABEL_IDS)
+
+    next(city.rglob("*val*/**/*_leftImg8bit.png")).write_bytes(b"")
+    result = run("evaluate", tmp_path / "model", *options[:-1], tmp_path / "more", "--on-error", "skip")
+    assert (result.exit_code, (tmp_path / "more").exists()) == (1, False)
+    assert f"{city}: 1 of 2 images of 'val' are left out; expected a prediction of each" in result.stderr

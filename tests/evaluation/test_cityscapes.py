@@ -13,6 +13,7 @@ from fornet_keras.data.cityscapes import LABEL_IDS, TABLE
 from fornet_keras.data.label_files import read_label, to_train_ids
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.data.synthetic import write_city
+from fornet_keras.errors import DataError
 from fornet_keras.evaluation.cityscapes import OfficialScores, find_label_files
 from fornet_keras.evaluation.tables import four_digits, official_table
 
@@ -108,12 +109,29 @@ def compare(found: Any, expected: Any, name: str) -> None:
 
 
 def test_without_instances_the_rest_is_scored(frames: list[tuple[Any, np.ndarray]]) -> None:
+    """Of one frame alone, whichever it is; the first is named."""
+    gone = [Path(f"{index}_instanceIds.png") for index in range(3)]
+    for missing in ((0, 1, 2), (0,), (2,)):
+        scores = OfficialScores()
+        for index, (files, prediction) in enumerate(frames[:3]):
+            scores.add(files._replace(instances=gone[index]) if index in missing else files, prediction)
+        found = scores.as_json()
+        assert scores.missing == gone[missing[0]]
+        assert found["averageScoreInstClasses"] is None and found["classInstScores"]["car"] is None
+        assert found["averageScoreClasses"] > 0.3
+
+
+def test_label_ids_that_there_are_not_are_refused(
+    frames: list[tuple[Any, np.ndarray]], tmp_path: Path
+) -> None:
+    files, prediction = frames[1]
+    label = np.array(Image.open(files.label_ids))
+    label[:10] = 200
+    Image.fromarray(label).save(tmp_path / "a.png")
     scores = OfficialScores()
-    for files, prediction in frames[:3]:
-        scores.add(files._replace(instances=None), prediction)
-    found = scores.as_json()
-    assert found["averageScoreInstClasses"] is None and found["classInstScores"]["car"] is None
-    assert found["averageScoreClasses"] > 0.3
+    with pytest.raises(DataError, match="a.png: has the value 200; expected label ids, 0 to 33 or 255; take"):
+        scores.add(files._replace(label_ids=tmp_path / "a.png"), prediction)
+    assert not scores.matrix.any()
 
 
 def test_licence_plates_are_ignored(frames: list[tuple[Any, np.ndarray]], tmp_path: Path) -> None:
@@ -122,5 +140,5 @@ def test_licence_plates_are_ignored(frames: list[tuple[Any, np.ndarray]], tmp_pa
     label[:10] = 255
     Image.fromarray(label).save(tmp_path / "a.png")
     scores = OfficialScores()
-    scores.add(files._replace(label_ids=tmp_path / "a.png", instances=None), prediction)
+    scores.add(files._replace(label_ids=tmp_path / "a.png"), prediction)
     assert scores.matrix[0].sum() >= 10 * 256 and scores.matrix.sum() == label.size

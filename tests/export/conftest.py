@@ -35,10 +35,11 @@ def network() -> Any:
 @cache
 def reference(model: Any) -> Any:
     """What Keras finds: once for all exports of a network."""
-    from fornet_keras.export.proof import ProofImages, Reference
+    from fornet_keras.export.reference import ProofImages, Reference
 
+    whole = slice(0, SIZE[0]), slice(0, SIZE[1])
     with untraced():
-        return Reference(model, SIZE, ProofImages("scenes", scenes(3)))
+        return Reference(model, SIZE, ProofImages("scenes", scenes(3), [whole] * 3))
 
 
 def export_to(output: Path, model: Any, format: Any, precision: Any = "float32", **options: Any) -> Any:

@@ -140,7 +140,7 @@ def test_versions_for_serving(artifact: Callable[..., Any], network: Any) -> Non
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
-    from fornet_keras.export.export import check_target
+    from fornet_keras.export.target import check_target
 
     folder, _ = artifact("saved_model", "float32")
     assert folder.name == "1"
@@ -267,21 +267,3 @@ def test_labels_are_those_of_the_upsampled_logits(network: Any) -> None:
     )
     assert len(np.unique(whole)) > 1
     assert (whole == found).mean() > 0.9999
-
-
-@pytest.mark.parametrize(("format", "opener"), [("litert", "open_tf_lite"), ("saved_model", "open_encoded")])
-def test_an_artifact_that_is_right_in_one_of_its_two_ways_is_refused(
-    export: Callable[..., Any], format: str, opener: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from fornet_keras.export import export as module
-
-    run = getattr(module, opener)
-
-    def upside_down(path: Path) -> Any:
-        right = run(path)
-        return lambda images: {name: x[:, ::-1] for name, x in right(images).items()}
-
-    monkeypatch.setattr(module, opener, upside_down)
-    with pytest.raises(ExportError, match=r"^float32, batch 1: 0.\d+ of the labels agree with Keras"):
-        export(format)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fornet_keras.data.dataset import Dataset, Sample
-from fornet_keras.errors import ExportError
+from fornet_keras.data.dataset import IGNORE, Dataset, Sample
+from fornet_keras.errors import DataError, ExportError
 from fornet_keras.export.images import export_images
 from tests.export.conftest import SIZE, TABLE, scenes
 
@@ -53,8 +53,7 @@ def test_images_of_other_proportions_are_letterboxed(tmp_path: Path) -> None:
         assert (values[:, 32:128] == 200).all()
         assert (values[:, :32] == 127).all() and (values[:, 128:] == 127).all()
     assert proof.labels is not None
-    [(label, window)] = proof.labels
-    assert (label.shape, window) == ((50, 50), (slice(0, 96), slice(32, 128)))
+    assert (proof.labels[0].shape, proof.windows[0]) == ((50, 50), (slice(0, 96), slice(32, 128)))
 
 
 @pytest.mark.parametrize(
@@ -78,3 +77,31 @@ def test_int8_is_not_calibrated_on_the_labelled_images_of_its_proof(
     assert (len(calibration), len(proof.images)) == (expected, len(samples))
     assert proof.labels is not None
     assert proof.source == f"of {tmp_path.name}, split val{note}"
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_label_pictures_do_not_calibrate(tmp_path: Path, beside: bool) -> None:
+    folders = [tmp_path / "train" / ("images" if beside else name) for name in ("images", "labels")]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    for number, scene in enumerate(scenes(2)):
+        cv2.imwrite(str(folders[0] / f"{number}.jpg"), scene)
+        cv2.imwrite(
+            str(folders[1] / f"{number}.png"), np.arange(SIZE[1], dtype=np.uint8)[None].repeat(9, 0) // 20
+        )
+    fix = "move the labels out of it" if beside else f"give their folder, {folders[0]}"
+    with pytest.raises(ExportError, match=f"0.png: is a label picture, by its few colours, .*; {fix}$"):
+        export_images(tmp_path, None, SIZE, calibrates=False)
+    if not beside:
+        _, proof = export_images(folders[0], None, SIZE, calibrates=False)
+        assert len(proof.images) == 2
+
+
+def test_a_proof_of_void_labels_is_refused(tmp_path: Path) -> None:
+    for name, value in (("image", 0), ("label", IGNORE)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full(SIZE, value, np.uint8))
+    sample = Sample(tmp_path / "image.png", tmp_path / "label.png", label_holds_train_ids=True)
+    with pytest.raises(
+        DataError, match="the 1 labels of split 'val' that the proof takes have no pixel of any"
+    ):
+        export_images(None, Dataset("city", "val", tmp_path, TABLE, (sample,)), SIZE, calibrates=False)

@@ -31,7 +31,7 @@ def test_a_precision_that_the_format_does_not_have(export: Callable[..., Any]) -
 def test_a_missing_package_names_the_extra(
     export: Callable[..., Any], format: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fornet_keras.export.formats.find_spec", lambda name: None if name == package else 1)
+    monkeypatch.setattr("fornet_keras.export.target.find_spec", lambda name: None if name == package else 1)
     with pytest.raises(
         ExportError, match=rf"needs the package {package}: pip install 'fornet_keras\[{format}\]'"
     ):
@@ -63,6 +63,7 @@ def test_a_changed_artifact_is_refused(artifact: Callable[..., Any], tmp_path: P
         ({"size": [32, 32]}, r"size \[32, 32\] is not that of the one input; expected what"),
         ({"size": [0, 160]}, "size.0: Input should be greater than 0; expected what"),
         ({"top_k": 2}, "top_k: Input should be less than or equal to 1; expected what"),
+        ({"proof": {"tolerance": {"regions": 0.99}}}, "proof.tolerance.* writes now; export it again$"),
         ({"classes": []}, "classes: Tuple should have at least 2 items after validation"),
         (
             {"classes": [{"name": "a", "color": [0, 0, 999]}] * 2},

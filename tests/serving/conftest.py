@@ -86,10 +86,11 @@ def ratios(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _export_ratios(folder: Path) -> None:
     from fornet_keras.export.export import export_model
     from fornet_keras.export.formats import ExportSpec
-    from fornet_keras.export.proof import ProofImages
+    from fornet_keras.export.reference import ProofImages
     from tests.model.tiny import randomize, tiny_model
 
-    model, images = randomize(tiny_model()), ProofImages("noise", [picture()])
+    model = randomize(tiny_model())
+    images = ProofImages("noise", [picture()], [(slice(0, SIZE[0]), slice(0, SIZE[1]))])
     for share in (0.25, 1.0):
         # All that there is: the proof then needs no second model.
         outputs = ("label_ids", "logits", "importance", "kept")

@@ -46,11 +46,11 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fornet_keras.export.deployment import OUTPUTS
     from fornet_keras.export.export import export_model
     from fornet_keras.export.formats import ExportSpec
-    from fornet_keras.export.proof import ProofImages
+    from fornet_keras.export.reference import ProofImages
     from tests.model.tiny import randomize, tiny_model
 
     output = tmp_path_factory.mktemp("serving") / "city"
-    images = ProofImages("noise", [picture()])
+    images = ProofImages("noise", [picture()], [(slice(0, SIZE[0]), slice(0, SIZE[1]))])
     # All that there is: the proof then needs no second model. The manifest then tells of the labels alone.
     spec = ExportSpec("saved_model", SIZE, outputs=OUTPUTS)
     folder, manifest = export_model(randomize(tiny_model()), TABLE, output, spec, images)

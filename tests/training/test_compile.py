@@ -68,7 +68,7 @@ def test_every_choice_learns_decays_kernels_alone_and_lends_its_average(
 ) -> None:
     from fornet_keras.training.ema import averaged_weights
 
-    decay = {"learning_rate": 0.1, "weight_decay": 0.2, "warmup_steps": 1, "ema_momentum": 0.75}
+    decay = {"learning_rate": 0.1, "weight_decay": 0.2, "epochs": 4, "warmup_steps": 1, "ema_momentum": 0.75}
     model = compiled(make_config(training={**training, **decay}, loss=loss))
     for weight in model.trainable_weights:
         if weight.name in ("beta", "bias"):  # 0 at first, and then decay does not show
