@@ -98,9 +98,13 @@ class Service:
                 if await request.is_disconnected():
                     raise ClientDisconnect
                 result, media_type, milliseconds = await self._answer(artifact, content, output)
+        except asyncio.CancelledError:  # uvicorn has waited for it as long as it does
+            raise HTTPException(503, "the server is ending; try again", {"Retry-After": "1"}) from None
         finally:
             self.waiting -= 1
         self.seconds.labels(artifact.name).observe(milliseconds / 1000)
+        if await request.is_disconnected():
+            raise ClientDisconnect
         headers = {"Server-Timing": f"model;dur={milliseconds:.3f}", "Cache-Control": "no-store"}
         if isinstance(result, dict):
             return JSONResponse(result, headers=headers)
@@ -151,7 +155,7 @@ class Service:
                         raise too_large
         except TimeoutError:
             late = f"the image did not arrive within {self.body_seconds:g} seconds"
-            raise HTTPException(408, late, {"Connection": "close"}) from None
+            raise HTTPException(408, late) from None
         if not content:
             raise HTTPException(400, "expected the bytes of a PNG, JPEG, WebP or BMP file as the body")
         return bytes(content)
@@ -191,7 +195,7 @@ def _closes(scope: Scope) -> bool:
 
 
 def _after_the_body(app: ASGIApp, seconds: float) -> ASGIApp:
-    """An application that refuses a body only when it has read it, where the connection then ends.
+    """An application that ends a connection only when it has read the body, also where it refuses that.
 
     A client that still sends would get a reset in the place of the answer.
     """
@@ -206,8 +210,9 @@ def _after_the_body(app: ASGIApp, seconds: float) -> ASGIApp:
             return message
 
         async def answering(message: Message) -> None:
-            if unread and message.get("status", 408) != 408:  # that one has waited for it already
-                size = 0
+            if unread and message["type"] == "http.response.body":
+                await send({**message, "more_body": True})
+                message, size = {"type": "http.response.body"}, 0
                 with suppress(TimeoutError):
                     async with asyncio.timeout(seconds):
                         while unread and size < MAX_DISCARDED:
@@ -229,4 +234,5 @@ def make_app(service: Service) -> ASGIApp:
         Route("/metrics", service.metrics),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _refused})
+    app.router.redirect_slashes = False  # its answer would have no body
     return _after_the_body(app, service.body_seconds)

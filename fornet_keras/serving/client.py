@@ -8,6 +8,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from fornet_keras.errors import ServingError
 
 TIMEOUT = 30.0
-"""Seconds that an answer may take."""
+"""Seconds that an answer may take through gRPC, and stay without a byte more through REST."""
 
 
 def request_grpc(
@@ -104,9 +105,10 @@ def request_rest(
             raise ValueError(f"{found.dtype} label ids, not all whole numbers from 0 to 255")
         return _fitting(found.astype(np.uint8), images)
     except urllib.error.HTTPError as error:
-        with error:
+        reason = ""
+        with error, suppress(OSError, http.client.HTTPException):  # it may break off
             reason = error.read(1000).decode(errors="replace")
-        raise ServingError(_refused(server, name, reason)) from None
+        raise ServingError(_refused(server, name, reason or f"status {error.code}")) from None
     # Of the last, what a gRPC port answers.
     except (OSError, ValueError, KeyError, TypeError, RecursionError, http.client.HTTPException) as error:
         raise ServingError(_refused(server, name, str(error))) from None

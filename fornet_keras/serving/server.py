@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +18,7 @@ from fornet_keras.serving.app import Service, make_app
 
 MAX_CONNECTIONS = 512
 WAIT_SECONDS = 10.0
+END_SECONDS = 30
 IDLE_SECONDS = 75
 """Proxies keep a connection for a minute: one closed before may be what they are just asking through."""
 READ_SECONDS = 60.0
@@ -55,6 +57,14 @@ class TimeoutProtocol(H11Protocol):
     def resume_writing(self) -> None:
         self._read()
         super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # there is an answer already
+            self.transport.close()
+            return
+        if self.cycle:
+            self.cycle.disconnected = True  # or else its application would answer too
+        super().send_400_response(msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
@@ -95,8 +105,9 @@ def listen(host: str, port: int) -> socket.socket:
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        host.encode("idna")  # of a name that is none, create_server would leave its socket open
         return socket.create_server((host, port), family=family, backlog=MAX_CONNECTIONS)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = os_reason(error).partition(" (while attempting")[0]
         raise ServingError(
             f"{host}:{port}: cannot listen there ({reason}); choose another --host or --port"
@@ -115,17 +126,24 @@ def configuration(service: Service) -> uvicorn.Config:
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=IDLE_SECONDS,
-        timeout_graceful_shutdown=30,
+        timeout_graceful_shutdown=END_SECONDS,
     )
 
 
 def run_server(service: Service, listening: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM; then finish what was begun, and return."""
+    """Serve until SIGINT, SIGTERM or, unless it is ignored, SIGHUP; then finish what was begun, and return.
+
+    What `END_SECONDS` are not enough for is answered by a 503.
+    """
     # uvicorn raises the signal once more when it has shut down, which would end the process by SIGTERM.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    handlers: dict[int, Any] = {signal.SIGTERM: signal.default_int_handler}
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup sets it
+        handlers[signal.SIGHUP] = lambda *_: signal.raise_signal(signal.SIGTERM)  # uvicorn does not hear it
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         with suppress(KeyboardInterrupt):
             uvicorn.Server(configuration(service)).run(sockets=[listening])
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         service.worker.shutdown(cancel_futures=True)

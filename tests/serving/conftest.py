@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -104,8 +103,13 @@ def _export_ratios(folder: Path) -> None:
 def start(artifacts: Path, notes: Path, *options: str) -> Server:
     """Start the command, and wait until it listens."""
     command = [sys.executable, "-c", PROGRAM, "serve", str(artifacts), "--port", "0", "--json", str(notes)]
-    # A job in the background of a script starts with SIGINT ignored, and hands that down.
-    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+
+    # A job in the background of a script starts with SIGINT ignored, one of nohup with SIGHUP, and hands
+    # that down.
+    def heard() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
     process = subprocess.Popen(
         [*command, *options],
         cwd=ROOT,

@@ -102,6 +102,39 @@ def test_a_large_photograph_of_other_proportions(browser: Any, server: Server) -
     )
 
 
+# What takes so long that another photograph is there before.
+HELD = """
+const [name] = arguments, owner = name === "decode" ? Image.prototype : window, done = owner[name];
+owner[name] = async function (...given) {
+  const found = await done.apply(this, given);
+  if (!window.release) await new Promise(go => { window.release = go; });
+  return found;
+};
+"""
+
+
+@pytest.mark.parametrize("held", ["createImageBitmap", "decode"])
+def test_what_comes_late_is_not_shown(browser: Any, server: Server, held: str) -> None:
+    browser.get(f"http://{server.host}")
+    wait(browser, "document.body.dataset.ready")
+    browser.execute_script(HELD, held)
+    browser.execute_script(DROP, base64.b64encode(png(picture(3, (64, 32)))).decode())
+    wait(browser, "!!window.release")
+    browser.execute_script(DROP, base64.b64encode(png(picture(4))).decode())
+    wait(browser, "document.body.dataset.shown")
+    browser.execute_script("window.release()")
+    shown = "return [at('photo').width, at('result').hidden, at('fitted').textContent]"
+    assert browser.execute_script(shown) == [96, False, ""]
+
+
+def test_models_of_several_networks_are_named(browser: Any, server: Server) -> None:
+    browser.get(f"http://{server.host}")
+    wait(browser, "document.body.dataset.ready")
+    assert browser.execute_script("return at('choices').textContent") == "25 %50 %100 %"
+    browser.execute_script("models[0].source = {model: 'other'}; at('choices').replaceChildren(); fillDial()")
+    assert browser.execute_script("return at('choices').textContent") == "25 % · k0.2550 % · phone100 % · k1"
+
+
 # The first answer of each of the server's addresses is that it is not there, or busy.
 TROUBLE = """{
 const asked = new Set(), ask = window.fetch;

@@ -1,12 +1,14 @@
 """The client against servers on loopback that speak TensorFlow Serving's protocols over a SavedModel."""
 
 import base64
+import http.client
 import io
 import json
 import re
 import shutil
 import subprocess
 import threading
+import urllib.error
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -390,6 +392,20 @@ def test_an_answer_that_is_too_deep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO(b"[" * 1_000_000))
     with pytest.raises(ServingError, match="recursion.*expected TensorFlow Serving with that model"):
         request_rest("localhost:1", "city", np.zeros((1, 2, 2, 3), np.uint8))
+
+
+@pytest.mark.parametrize("error", [None, TimeoutError("timed out"), http.client.IncompleteRead(b"")])
+def test_an_error_that_breaks_off(error: Exception | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Content(io.BytesIO):
+        def read(self, *_: Any) -> bytes:
+            if error:
+                raise error
+            return b""
+
+    refusal = urllib.error.HTTPError("", 502, "", http.client.HTTPMessage(), Content())
+    monkeypatch.setattr("urllib.request.urlopen", Mock(side_effect=refusal))
+    with pytest.raises(ServingError, match=r"localhost:1: model 'city' did not answer \(status 502\)"):
+        request_rest("localhost:1", "city", picture()[None])
 
 
 def test_an_answer_of_more_classes_than_the_manifest_has(

@@ -3,32 +3,31 @@
 import base64
 import json
 import random
+import re
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
+import tracemalloc
 import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from unittest.mock import Mock
 
+import cv2
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 
 from fornet_keras.artifacts.runtimes import open_runtime
-from fornet_keras.errors import ExportError
 from fornet_keras.prediction.pictures import importance_map, overlay
-from fornet_keras.serving.app import Service
+from fornet_keras.serving.answers import answer
 from fornet_keras.serving.artifacts import open_artifacts
-from fornet_keras.serving.server import TimeoutProtocol, configuration, listen
 from tests.cli.conftest import only_line
-from tests.serving.conftest import SIZE, TABLE, Server, picture, png, start
+from tests.serving.conftest import ROOT, SIZE, TABLE, Server, picture, png, start
 
 
 def decoded(content: bytes) -> np.ndarray:
@@ -102,6 +101,17 @@ def test_json_holds_all(server: Server, ratios: Path) -> None:
         assert entry["share"] == pytest.approx((labels == number).mean())
 
 
+def test_shares_are_counted_in_little_memory(ratios: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = open_artifacts([ratios / "k1"])["k1"]
+    large = artifact.find(picture(0, (1000, 2000)))
+    monkeypatch.setattr(artifact, "find", lambda image: large)
+    tracemalloc.start()
+    answer(artifact, png(picture()), "json")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2 * large.label_ids.size
+
+
 def test_models_health_and_metrics(server: Server) -> None:
     models = json.loads(server.ask("GET", "/v1/models")[2])
     assert [(model["name"], model["top_k"]) for model in models] == [
@@ -124,6 +134,11 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + start + header + end + png(picture())[33:]
 
 
+def joined_jpeg() -> bytes:
+    """What `curl --data @street.jpg` makes of a JPEG."""
+    return cv2.imencode(".jpg", picture())[1].tobytes().translate(None, b"\r\n\0")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "message"),
     [
@@ -136,6 +151,7 @@ def bomb() -> bytes:
             "the body begins with b'GIF89a n'; expected the bytes of a PNG",
         ),
         ("POST", "/v1/predict", png(picture())[:-400], 400, "the image: cannot be read"),
+        ("POST", "/v1/predict", joined_jpeg(), 400, "send the file itself, with curl by --data-binary @FILE"),
         (
             "POST",
             "/v1/predict",
@@ -170,6 +186,7 @@ def bomb() -> bytes:
         ("POST", "/v1/predict?model=phone&output=importance", b"x", 400, "phone has no importance; export"),
         ("GET", "/v1/predict", None, 405, "Method Not Allowed; expected one of GET /, GET /v1/models, POST"),
         ("GET", "/nowhere", None, 404, "GET '/nowhere': Not Found; expected one of GET /, GET /v1/m"),
+        ("POST", "/v1/predict/", b"x", 404, "POST '/v1/predict/': Not Found; expected one of GET /, GET"),
     ],
     ids=lambda value: None if isinstance(value, bytes) else str(value),
 )
@@ -237,6 +254,14 @@ def test_fuzzed_requests_are_survived(server: Server) -> None:
         with socket.create_connection((host, int(port)), timeout=30) as connection:
             connection.sendall(junk + b"\r\n\r\n")
             assert connection.recv(12)[:10] in (b"HTTP/1.1 4", b"")
+    for line in (b"GET /health", b"POST /v1/predict", b"POST /v1/predict?model=none"):
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(line + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            if line.endswith(b"none"):
+                assert connection.recv(1000).startswith(b"HTTP/1.1 404 ")
+            connection.sendall(b"no chunk\r\n")
+            while connection.recv(1000):  # until it is closed
+                pass
     assert server.ask("POST", "/v1/predict", png(picture()))[0] == 200
 
 
@@ -260,125 +285,37 @@ def test_64_clients_get_right_answers(server: Server, ratios: Path) -> None:
         list(clients.map(client, range(64)))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_keras_was_never_loaded(ratios: Path, tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_after_what_was_begun_and_keras_was_never_loaded(
+    ratios: Path, tmp_path: Path, number: int
+) -> None:
     running = start(ratios, tmp_path / "address.json", "--threads", "1")
     try:
         assert running.host.startswith("127.0.0.1:")
         assert running.ask("POST", "/v1/predict?output=importance", png(picture()))[0] == 200
-        output, errors = running.stop(number)
+        host, port = running.host.split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as begun:
+            begun.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
+            while not json.loads(running.ask("GET", "/health")[2])["waiting"]:
+                time.sleep(0.01)
+            threading.Timer(0.5, begun.sendall, (b"x",)).start()
+            output, errors = running.stop(number)
+            assert begun.recv(1000).startswith(b"HTTP/1.1 400 ")
     finally:
         running.process.kill()
     assert (running.process.returncode, errors) == (0, "")
     assert output.splitlines()[1:] == ["stopped", "loaded:"]
 
 
-@contextmanager
-def listening_here(service: Service) -> Iterator[tuple[str, int]]:
-    """The address of a service that listens in a thread of this process."""
-    with listen("127.0.0.1", 0) as listening:
-        server = uvicorn.Server(configuration(service))
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        try:
-            yield listening.getsockname()
-        finally:
-            server.should_exit = True
-            thread.join()
-            service.worker.shutdown()
-
-
-def ask(
-    address: tuple[str, int], path: str, body: bytes, headers: dict[str, str] | None = None
-) -> tuple[int, dict[str, str], bytes]:
-    return Server(None, "{}:{}".format(*address)).ask("POST", path, body, headers)  # type: ignore[arg-type]
-
-
-def test_a_full_queue_and_slow_clients(ratios: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TimeoutProtocol, "wait_seconds", 0.3)
-    service = Service(open_artifacts([ratios / "k1"]), queue=1, body_seconds=2)
-    assert configuration(service).timeout_keep_alive > 60, "else a proxy asks through what is being closed"
-    with listening_here(service) as address:
-        with socket.create_connection(address, timeout=30) as slow_head:
-            slow_head.sendall(b"POST /v1/pre")
-            assert slow_head.recv(100).startswith(b"HTTP/1.1 408 ")
-        with socket.create_connection(address, timeout=30) as slow_body:
-            slow_body.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nhalf")
-            while not service.waiting:
-                time.sleep(0.01)
-            status, headers, content = ask(address, "/v1/predict", b"x")
-            assert (status, headers["retry-after"]) == (503, "1")
-            assert b"1 requests are waiting; try again" in content
-            status, _, content = ask(address, "/v1/predict", bytes(5_000_000), {"Connection": "close"})
-            assert (status, b"try again" in content) == (503, True)
-            late = slow_body.recv(1000)
-            assert late.startswith(b"HTTP/1.1 408 ") and b"connection: close" in late.lower()
-        with socket.create_connection(address, timeout=30) as after_the_answer:
-            head = b"POST /v1/predict?model=none HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n"
-            after_the_answer.sendall(head)
-            assert after_the_answer.recv(1000).startswith(b"HTTP/1.1 404 ")
-            after_the_answer.sendall(b"x")
-            while after_the_answer.recv(1000):  # until it is closed
-                pass
-        assert service.waiting == 0
-
-
-@pytest.mark.parametrize("connection", [b"keep-alive", b"close"])
-def test_an_answer_that_nobody_reads_is_given_up(
-    connection: bytes, ratios: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@pytest.mark.parametrize(("model", "code"), [("k1", 0), ("none", 22)])
+def test_the_documented_curl_fails_where_the_server_refuses(
+    server: Server, model: str, code: int, tmp_path: Path
 ) -> None:
-    """Else a few hundred such clients are all that the server ever has."""
-    size = 16_000_000  # more than the sockets take
-    large = Mock(return_value=(bytes(size), "image/png", 1.0))
-    monkeypatch.setattr("fornet_keras.serving.app.answer", large)
-    monkeypatch.setattr(TimeoutProtocol, "read_seconds", 0.3)
-    service = Service(open_artifacts([ratios / "k1"]), queue=1)
-    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: %s\r\n\r\nx"
-    with listening_here(service) as address, socket.create_connection(address, timeout=30) as client:
-        client.sendall(head % connection)
-        time.sleep(0.8)
-        received = 0
-        with suppress(ConnectionError):
-            while content := client.recv(1 << 20):
-                received += len(content)
-        assert received < size
-
-
-def test_what_nobody_waits_for_is_not_computed(ratios: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients that give up and ask again would else keep the model busy for nobody."""
-    free = threading.Event()
-    computed = Mock(side_effect=lambda *_: free.wait(30) and ({}, "application/json", 1.0))
-    monkeypatch.setattr("fornet_keras.serving.app.answer", computed)
-    service = Service(open_artifacts([ratios / "k1"]), queue=3)
-
-    def waiting(number: int) -> None:
-        while service.waiting != number:
-            time.sleep(0.01)
-
-    with listening_here(service) as address, ThreadPoolExecutor(2) as clients:
-        first = clients.submit(ask, address, "/v1/predict", b"x")
-        waiting(1)
-        with socket.create_connection(address, timeout=30) as gone:
-            gone.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
-            waiting(2)
-        last = clients.submit(ask, address, "/v1/predict", b"x")
-        waiting(3)
-        free.set()
-        assert (first.result()[0], last.result()[0], computed.call_count) == (200, 200, 2)
-    for status, count in (("200", 2), ("499", 1)):
-        assert service.registry.get_sample_value("fornet_requests_total", {"status": status}) == count
-    seconds = service.registry.get_sample_value("fornet_model_seconds_sum", {"model": "k1"})
-    assert seconds == pytest.approx(0.002), "two answers of a millisecond"
-
-
-@pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), ExportError("by zero")])
-def test_an_error_of_the_server_is_counted_and_said(
-    error: Exception, ratios: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("fornet_keras.serving.app.answer", Mock(side_effect=error))
-    service = Service(open_artifacts([ratios / "k1"]), queue=1)
-    with listening_here(service) as address:
-        status, _, content = ask(address, "/v1/predict", png(picture()))
-    assert (status, json.loads(content)) == (500, {"error": "k1 could not answer; the server's log says why"})
-    assert service.registry.get_sample_value("fornet_requests_total", {"status": "500"}) == 1
-    assert "by zero" in caplog.text
+    """Else a script would take the error for a picture."""
+    (tmp_path / "YOUR.jpg").write_bytes(png(picture()))
+    [line] = re.findall(r"^curl .*\\\n.*", (ROOT / "docs" / "export.md").read_text("utf-8"), re.MULTILINE)
+    line = line.replace("127.0.0.1:8000", server.host).replace("top_k_0.25", model)
+    assert subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True).returncode == code
+    if code == 0:
+        assert decoded((tmp_path / "overlay.jpg").read_bytes()).shape == (*SIZE, 3)

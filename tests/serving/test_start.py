@@ -119,6 +119,12 @@ def test_an_address_that_cannot_be_had(host: str, message: str, monkeypatch: pyt
         listen(host, 0)
 
 
+@pytest.mark.parametrize("host", ["bücher..de", "\u200b"])
+def test_an_address_that_is_no_name(host: str) -> None:
+    with pytest.raises(ServingError, match=r"cannot listen there \(.+\); choose another --host or --port"):
+        listen(host, 0)
+
+
 @pytest.mark.parametrize("package", ["starlette", "uvicorn", "prometheus_client"])
 def test_a_missing_package_names_the_extra(  # type: ignore[no-untyped-def]
     run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
