@@ -49,13 +49,20 @@ def request(
     overwrite: bool,
     json_file: Path | None,
 ) -> None:
-    """Predict images at a server that runs ARTIFACT, a SavedModel that `export` has written.
+    """Predict images at a TensorFlow Serving that runs ARTIFACT, a SavedModel that `export` has written.
+
+    What `serve` runs is asked with curl, without this.
 
     Of ARTIFACT, manifest.json is enough here: it says which size the images are letterboxed to and what
     colours the classes have. Where its folder is a version's, that version is asked. What is written, kept
     and listed is as with `predict`. A server that stops answering ends the command; given again, it goes on
     where it was.
     """
+    if re.match("https?:", str(artifact)):
+        raise click.UsageError(
+            f"{artifact} is no folder: expected the artifact that a TensorFlow Serving runs, whose address "
+            "--server is; what `serve` runs is asked with curl (docs/export.md)"
+        )
     manifest = read_manifest(artifact, with_files=False)
     _require_fit(artifact, manifest, rest)
     usual = "localhost:8501" if rest else "localhost:8500"

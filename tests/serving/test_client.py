@@ -309,6 +309,11 @@ def test_what_cannot_be_asked(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_address_of_serve_is_told_how_that_is_asked(run: Any, tmp_path: Path) -> None:
+    result = run("request", "http://127.0.0.1:8000", "a.png", "--output", tmp_path / "out")
+    assert (result.exit_code, "`serve` runs is asked with curl" in result.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("folder", "version"), [("7", 7), (str(2**63 - 1), 2**63 - 1), (str(2**63), None), ("newest", None)]
 )
