@@ -149,9 +149,14 @@ def last_complete(path: Path) -> Path:
     return path if path.exists() or not _aside(path).is_dir() else _aside(path)
 
 
+def unfinished(parent: Path) -> list[Path]:
+    """What other processes write below a folder, or what killed ones have left half-written."""
+    return [*parent.glob(f".*{_UNFINISHED}")]
+
+
 def remove_unfinished(parent: Path) -> None:
     """Remove what killed processes left half-written below a folder, where no other process writes now."""
-    for left in parent.glob(f".*{_UNFINISHED}"):
+    for left in unfinished(parent):
         shutil.rmtree(left, ignore_errors=True)
 
 

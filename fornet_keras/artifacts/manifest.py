@@ -44,8 +44,8 @@ class Check(Strict):
     Args:
         batch: images a call.
         label_agreement: share of the pixels with the same label, 0…1.
-        refined_agreement: share of the refined regions that both refine, 0…1; of two that refine different
-            numbers, of the larger.
+        refined_regions: regions that are refined, by the one of the two that refines more.
+        refined_agreement: share of those that both refine, 0…1.
         largest_importance_difference: over all regions, of the expected shares of wrong pixels, 0…1.
         largest_logit_difference: away from the regions that only one of the two refines.
         logit_label_agreement: share of the pixels in which the largest of the logits is that of Keras' label.
@@ -55,6 +55,7 @@ class Check(Strict):
 
     batch: int
     label_agreement: float
+    refined_regions: int
     refined_agreement: float
     largest_importance_difference: float
     largest_logit_difference: float

@@ -86,7 +86,7 @@ def _show(result: Result, first: Result, change: Difference | None) -> None:
         f"{result.name} against {first.name}: {change.mean:+.4f} mIoU an image in the mean of "
         f"{len(change.by_image)}, {verdict}"
     )
-    if result.root != first.root:
+    if result.settings["scored.data"] != first.settings["scored.data"]:
         click.echo(
             f"note: {names} were scored in {result.root} and {first.root}: images paired by their names"
         )

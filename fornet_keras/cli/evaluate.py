@@ -147,7 +147,12 @@ def evaluate(
     points += [_score(other, dataset)[0] for other in predictors]
     points.sort(key=lambda point: point.top_k)
     trained_on_it, note = trained_on(model, config_file, config.data, dataset)
-    found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": trained_on_it}
+    found = {
+        "model": model,
+        "data": dataset.root,
+        "split": dataset.split,
+        "trained_on_it": trained_on_it,
+    }
     found |= {"skipped": skipped, "flip": options.flip, "scales": options.scales, "window": options.window}
     found |= _as_json(scores, official, exported, points)
     title = _title(f"{shown(model)} on {dataset.name} {dataset.split}", scores, options, skipped)

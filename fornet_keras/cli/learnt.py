@@ -65,13 +65,13 @@ def trained_on(model: Path, config_file: Path, data: DataConfig, dataset: Datase
         return True, learnt_note(dataset.split)
     if note := taught_note(config, data, dataset.split):
         return True, note
+    if trained.root is None and trained.format != data.format:  # a shipped model's data, in another layout?
+        return None, ""
     is_here = _may_be(trained, data)
     elsewhere = None, _unknown(f"it has learnt from {trained.root}, these are in {data.root}")
     if not is_here and trained.trains_on(dataset.split):  # of which this may be a copy
         return elsewhere
-    if is_here and trained.format != data.format:
-        return False, ""
-    there = trained.model_copy(update={"root": data.root}) if is_here else trained
+    there = trained if trained.root else trained.model_copy(update={"root": data.root})
     try:
         note = shared_note(there, open_split(there, there.train_split, there.exclude), dataset)
     except DataError:

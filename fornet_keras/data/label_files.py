@@ -18,6 +18,7 @@ from fornet_keras.data.images import opened
 from fornet_keras.errors import DataError, listed
 
 _GREY_STEPS = {"L;2": 85, "L;4": 17}  # by which Pillow spreads grey of two and four bits over 0…255
+_BITS = {"1": 1, "L;2": 2, "L;4": 4, "L": 8, "LA": 8, "RGB": 8, "RGBA": 8}
 _COLORS_APART = 8  # more undeclared colours are a photo, or smoothed edges
 
 
@@ -32,7 +33,7 @@ class LabelForm:
     Args:
         name: of the file.
         palette: the colour of each index; empty without a palette.
-        bits: of a grey file's pixel, 1 to 8; 0 where they do not matter: all is 0, or it is not grey.
+        bits: of each channel of a file without a palette, 1 to 8; 0 where they do not matter: all is 0.
         is_picture: it is a PNG of several channels, which may hold the classes' colours.
     """
 
@@ -66,7 +67,7 @@ def label_form(path: Path) -> LabelForm:
         DataError: as `read_image`.
     """
     with opened(path) as image:
-        bits = {"1": 1, "L;2": 2, "L;4": 4, "L": 8}.get(str(image.tile[0].args), 0) if image.tile else 0
+        bits = _BITS.get(str(image.tile[0].args), 0) if image.tile else 0
         colors = np.reshape(image.getpalette() or [], (-1, 3)).tolist()
         if 0 < bits < 8 and not np.any(np.array(image)):
             bits = 0

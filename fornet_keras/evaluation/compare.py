@@ -97,7 +97,7 @@ def read_result(path: Path) -> Result:
     settings |= {f"scored.{key}": scores.get(key) for key in ("top_k", "short_side", "num_images")}
     settings |= {f"scored.{key}": found[key] for key in HOW if key in found}
     root = found.get("data") or settings.get("data.root") or ""
-    settings |= {"scored.split": split, "scored.data": root}
+    settings |= {"scored.split": split, "scored.data": os.path.realpath(root)}
     return Result(str(path), scores, settings, root, found if "val" in found else {})
 
 

@@ -25,6 +25,8 @@ FEWEST_CALIBRATION = 12
 MAX_PROOF_IMAGES = 4
 MOST_LABELLED = 16
 MOST_LABEL_COLORS = 64
+FLAT = 0.9
+"""Share of the pixels that are as their neighbour."""
 T = TypeVar("T")
 
 
@@ -86,19 +88,21 @@ def _at_size(
         place = photographs[0].parent
         mixed = place == labels[0].parent
         raise ExportError(
-            f"{labels[0]}: is a label picture, by its few colours, and not an image like {photographs[0]}; "
-            f"expected images alone in --calibration {folder}; "
+            f"{labels[0]}: is a label picture, by its few flat colours, and not an image like "
+            f"{photographs[0]}; expected images alone in --calibration {folder}; "
             + ("move the labels out of it" if mixed else f"give their folder, {place}")
+            + "; what is a photograph all the same passes as a JPEG"
         )
     return fitted, windows
 
 
 def _is_label(path: Path, image: NDArray[np.uint8]) -> bool:
-    """Labels are PNGs of some flat colours; a frame of one colour is black."""
+    """Labels are PNGs of some colours in flat areas; a frame of one colour is black."""
     if path.suffix.lower() != ".png":
         return False
-    packed = image[::4, ::4].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    return 1 < len(np.unique(packed)) <= MOST_LABEL_COLORS
+    packed = image[::4].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    is_flat = (packed[:, 1:] == packed[:, :-1]).mean() > FLAT if packed.shape[1] > 1 else False
+    return bool(is_flat) and 1 < len(np.unique(packed)) <= MOST_LABEL_COLORS
 
 
 def made_up_images(size: tuple[int, int]) -> ProofImages:

@@ -94,6 +94,9 @@ def test_grey_labels_of_other_bits(tmp_path: Path, few_first: bool, number: str)
     [line] = lines(with_labels(dataset, [few, zero, deep] if few_first else [deep, zero, few]))
     assert line.startswith(f"{tmp_path}/2.png: {number} grey where 0.png has ")
     assert line.endswith(": white is 1 in one and 255 in the other; expected one depth; save all with 8 bits")
+    three = deep.convert("RGB")
+    [line] = lines(with_labels(dataset, [few, zero, three] if few_first else [three, zero, few]))
+    assert f": {number} grey where 0.png has " in line
 
 
 def test_images_that_turn_without_another_size(tmp_path: Path) -> None:

@@ -217,6 +217,20 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "there"]
 
 
+def test_what_others_write_in_a_folder_that_is_refused_stays(tmp_path: Path) -> None:
+    (tmp_path / ".0f.writing").mkdir()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError, match="exists already"):
+        write_city(tmp_path, 1, 1, SIZE)
+    assert (tmp_path / ".0f.writing").exists()
+
+
+def test_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "city").symlink_to("gone")
+    with pytest.raises(DataError, match="exists already"):
+        write_city(tmp_path / "city", 1, 1, SIZE)
+
+
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "city").write_text("mine")
     with pytest.raises(DataError, match="exists already"):

@@ -90,11 +90,19 @@ def test_label_pictures_do_not_calibrate(tmp_path: Path, beside: bool) -> None:
             str(folders[1] / f"{number}.png"), np.arange(SIZE[1], dtype=np.uint8)[None].repeat(9, 0) // 20
         )
     fix = "move the labels out of it" if beside else f"give their folder, {folders[0]}"
-    with pytest.raises(ExportError, match=f"0.png: is a label picture, by its few colours, .*; {fix}$"):
+    with pytest.raises(ExportError, match=f"0.png: is a label picture, by its few flat colours, .*; {fix}; "):
         export_images(tmp_path, None, SIZE, calibrates=False)
     if not beside:
         _, proof = export_images(folders[0], None, SIZE, calibrates=False)
         assert len(proof.images) == 2
+
+
+def test_a_dark_frame_is_no_label_picture(tmp_path: Path) -> None:
+    """Of few colours too, and nowhere flat."""
+    for number, scene in enumerate(scenes(2)):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), scene if number else scene[..., :1] // 8)
+    _, proof = export_images(tmp_path, None, SIZE, calibrates=False)
+    assert len(proof.images) == 2
 
 
 def test_a_proof_of_void_labels_is_refused(tmp_path: Path) -> None:

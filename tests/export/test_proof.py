@@ -183,6 +183,7 @@ def test_a_batch_that_is_mixed_up_is_found_with_one_image() -> None:
         ("float32", {"label_agreement": 0.9}, "0.9 of the labels agree with Keras; expected at least 0.9995"),
         ("float32", {"label_agreement": np.nan}, "nan of the labels agree with Keras; expected at least"),
         ("float16", {"largest_logit_difference": 0.5}, "0.5 is the largest difference of a logit; expected"),
+        ("int8", {"refined_agreement": 0.7}, "0.7 of the refined regions are those of Keras; expected at"),
     ],
 )
 def test_what_is_beyond_the_tolerance_is_refused(
@@ -192,11 +193,22 @@ def test_what_is_beyond_the_tolerance_is_refused(
     from fornet_keras.export.proof import TOLERANCES, _judge
 
     shares = {"label_agreement": 1, "refined_agreement": 1, "logit_label_agreement": 1}
+    shares |= {"refined_regions": 50}
     differences = {"largest_importance_difference": 0, "largest_logit_difference": 0}
     check = Check(batch=2, **shares | differences | found)
     fix = "take another --format, or report" if precision == "float32" else "export in a higher precision"
     with pytest.raises(ExportError, match=f"^{precision}, batch 2: {message}.*; nothing is written; {fix}"):
         _judge(check, TOLERANCES[precision], precision)
+
+
+def test_of_few_refined_regions_one_decides_nothing() -> None:
+    from fornet_keras.artifacts.manifest import Check
+    from fornet_keras.export.proof import TOLERANCES, _judge
+
+    shares = {"label_agreement": 1, "refined_agreement": 0.7, "logit_label_agreement": 1}
+    differences = {"largest_importance_difference": 0, "largest_logit_difference": 0}
+    check = Check(batch=1, refined_regions=49, **shares | differences)
+    assert _judge(check, TOLERANCES["int8"], "int8") is None
 
 
 def test_logits_are_compared_away_from_what_only_one_refines() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.atomic import new_folder, remove_unfinished
+from fornet_keras.atomic import new_folder, remove_unfinished, unfinished
 from fornet_keras.data.synthetic.scene import Scene, render_scene
 from fornet_keras.errors import DataError, os_reason
 
@@ -36,7 +37,7 @@ def write_city(
 ) -> Path:
     """Write a training and a validation split below `root`.
 
-    The files appear under `root` only when all are written; until then they lie in a hidden folder in it.
+    The files appear under `root` only when all are written; until then they lie in hidden folders in it.
 
     Args:
         root: folder to create; it must not exist, or be empty but for what a killed process left of a city.
@@ -55,8 +56,8 @@ def write_city(
     root = Path(root)
     counts = {"train": num_train, "val": num_val}
     try:
-        remove_unfinished(root)
         _check(root, counts, size, seed)
+        remove_unfinished(root)
         # Not renamed as a whole: `root` may be the current folder, a link or a volume.
         with new_folder(root / "leftImg8bit") as images, new_folder(root / "gtFine") as labels:
             for split, count in counts.items():
@@ -82,7 +83,7 @@ def _scene_seed(seed: int, split: str, index: int) -> int:
 
 def _check(root: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:
     """Refuse what cannot give a city, before anything is written."""
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    if os.path.lexists(root) and (not root.is_dir() or {*root.iterdir()} - {*unfinished(root)}):
         raise DataError(
             f"{root}: exists already; expected a new or empty folder; choose another or remove it"
         )
