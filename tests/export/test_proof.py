@@ -82,10 +82,11 @@ def test_a_few_pixels_tell_nothing() -> None:
     assert (proof.exported_at_1, proof.exported_coarse) == (None, None)
 
 
-def test_what_is_around_a_photograph_is_not_compared() -> None:
+def test_what_is_around_a_photograph_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     """A third of the photograph is wrong; it is a third of the image."""
     from fornet_keras.export.proof import prove
 
+    monkeypatch.setattr("fornet_keras.export.proof.FEWEST_REFINED", 4)
     kept = np.ones((1, 2, 6), np.uint8)
     kept[..., 3:] = 0
     at_top_k = outputs(np.zeros((1, 30, 90), np.uint8), kept)
@@ -95,17 +96,13 @@ def test_what_is_around_a_photograph_is_not_compared() -> None:
     with pytest.raises(ExportError, match="0.66667 of the labels agree with Keras"):
         prove(artifact_of(outputs(labels, kept)), reference, (1,), "int8")
     others = kept.copy()
-    others[:, 0, 1], others[:, 0, 3] = (
-        0,
-        1,
-    )  # at 16 to 32 and 48 to 64 pixels, of which the photograph has some
-    with pytest.raises(
-        ExportError, match="0.75 of the refined regions are those of Keras; expected at least"
-    ):
+    # At 16 to 32 and 48 to 64 pixels, of which the photograph has some.
+    others[:, 0, 1], others[:, 0, 3] = 0, 1
+    with pytest.raises(ExportError, match="0.75 of the refined regions are those of Keras; expected at"):
         prove(artifact_of(outputs(at_top_k["label_ids"], others)), reference, (1,), "float32")
 
 
-@pytest.mark.parametrize("ratio", [0.05, 0.1, 0.25, 1])
+@pytest.mark.parametrize("ratio", [0.07, 0.1, 0.25, 1])
 def test_a_lost_choice_of_regions_is_found_at_each_ratio(ratio: float) -> None:
     """Half of the regions, or all, are others than Keras'; no label tells."""
     from fornet_keras.export.proof import prove
@@ -123,9 +120,7 @@ def test_a_lost_choice_of_regions_is_found_at_each_ratio(ratio: float) -> None:
     for lost in (others, np.ones_like(kept)) if ratio < 1 else (others,):
         importance = {"importance": outputs(labels, kept)["importance"]}
         for precision in ("float16", "dynamic_int8", "int8"):
-            with pytest.raises(
-                ExportError, match=f"^{precision}, .* of the refined regions are those of Keras"
-            ):
+            with pytest.raises(ExportError, match=f"^{precision}, .* of the refined regions are those of"):
                 prove(artifact_of(outputs(labels, lost) | importance), reference, (1,), precision)
 
 
