@@ -46,7 +46,7 @@ class Check(Strict):
         label_agreement: share of the pixels with the same label, 0…1.
         refined_regions: regions that are refined, by the one of the two that refines more.
         refined_agreement: share of those that both refine, 0…1.
-        largest_importance_difference: over all regions, of the expected shares of wrong pixels, 0…1.
+        importance_difference: by how much importance differs, in the mean, as a share of Keras' mean.
         largest_logit_difference: away from the regions that only one of the two refines.
         logit_label_agreement: share of the pixels in which the largest of the logits is that of Keras' label.
         miou: of the exported model, each label at its own size, 0…1; None without labels.
@@ -57,7 +57,7 @@ class Check(Strict):
     label_agreement: float
     refined_regions: int
     refined_agreement: float
-    largest_importance_difference: float
+    importance_difference: float
     largest_logit_difference: float
     logit_label_agreement: float
     miou: float | None = None
@@ -70,7 +70,7 @@ class Tolerance(Strict):
     Args:
         labels: smallest share of pixels with the same label, and of those with the same largest logit.
         refined: smallest share of the refined regions that both refine.
-        importance: largest difference of a region's importance.
+        importance: largest difference of importance, as a share of Keras'.
         logits: largest difference of a logit; None where rounding makes it meaningless.
         miou: largest loss of mIoU, where labels are given.
     """

@@ -210,7 +210,7 @@ def _show(folder: Path, manifest: Manifest) -> None:
             f"batch {check.batch}",
             f"{check.label_agreement:.4%}",
             f"{check.refined_agreement:.2%}",
-            f"{check.largest_importance_difference:.1e}",
+            f"{check.importance_difference:.2%}",
             f"{check.largest_logit_difference:.1e}",
             "–" if check.miou is None else f"{check.miou:.4f} ({check.miou_keras:.4f})",
         ]

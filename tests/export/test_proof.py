@@ -128,8 +128,8 @@ def test_a_lost_choice_of_regions_is_found_at_each_ratio(ratio: float) -> None:
 @pytest.mark.parametrize(
     ("lost", "message"),
     [
-        ({"importance": np.float32([[[0.5, np.nan]]])}, "nan is the largest difference of importance"),
-        ({"importance": np.float32([[[0.1, 0.9]]])}, "0.4 is the largest difference of importance"),
+        ({"importance": np.float32([[[0.5, np.nan]]])}, "nan of Keras' importance is what its map differs by"),
+        ({"importance": np.float32([[[0.1, 0.9]]])}, "0.8 of Keras' importance is what its map differs by"),
         (
             {"logits": np.zeros((1, 16, 32, CLASSES), np.float32)},
             "(5 is the largest|.* of the largest logits)",
@@ -177,7 +177,7 @@ def test_a_batch_that_is_mixed_up_is_found_with_one_image() -> None:
         ("int8", {"miou": 0.5, "miou_keras": 0.7}, "0.2 mIoU is lost; expected at most 0.05"),
         ("float32", {"label_agreement": 0.9}, "0.9 of the labels agree with Keras; expected at least 0.9995"),
         ("float32", {"label_agreement": np.nan}, "nan of the labels agree with Keras; expected at least"),
-        ("float16", {"largest_logit_difference": 0.5}, "0.5 is the largest difference of a logit; expected"),
+        ("float16", {"largest_logit_difference": 0.6}, "0.6 is the largest difference of a logit; expected"),
         ("int8", {"refined_agreement": 0.7}, "0.7 of the refined regions are those of Keras; expected at"),
     ],
 )
@@ -189,7 +189,7 @@ def test_what_is_beyond_the_tolerance_is_refused(
 
     shares = {"label_agreement": 1, "refined_agreement": 1, "logit_label_agreement": 1}
     shares |= {"refined_regions": 50}
-    differences = {"largest_importance_difference": 0, "largest_logit_difference": 0}
+    differences = {"importance_difference": 0, "largest_logit_difference": 0}
     check = Check(batch=2, **shares | differences | found)
     fix = "take another --format, or report" if precision == "float32" else "export in a higher precision"
     with pytest.raises(ExportError, match=f"^{precision}, batch 2: {message}.*; nothing is written; {fix}"):
@@ -201,7 +201,7 @@ def test_of_few_refined_regions_one_decides_nothing() -> None:
     from fornet_keras.export.proof import TOLERANCES, _judge
 
     shares = {"label_agreement": 1, "refined_agreement": 0.7, "logit_label_agreement": 1}
-    differences = {"largest_importance_difference": 0, "largest_logit_difference": 0}
+    differences = {"importance_difference": 0, "largest_logit_difference": 0}
     check = Check(batch=1, refined_regions=49, **shares | differences)
     assert _judge(check, TOLERANCES["int8"], "int8") is None
 
