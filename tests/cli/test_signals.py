@@ -39,7 +39,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path: Path, number: signal.Si
     # A job in the background of a script starts with SIGINT ignored, and hands that down.
     heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:
-        while not list(output.glob(".city.*/leftImg8bit")) and process.poll() is None:
+        while not list(output.glob(".*.writing/train")) and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(number)
         with suppress(subprocess.TimeoutExpired):

@@ -128,8 +128,8 @@ def test_a_lost_choice_of_regions_is_found_at_each_ratio(ratio: float) -> None:
 @pytest.mark.parametrize(
     ("lost", "message"),
     [
-        ({"importance": np.float32([[[0.5, np.nan]]])}, "nan of Keras' importance is what its map differs by"),
-        ({"importance": np.float32([[[0.1, 0.9]]])}, "0.8 of Keras' importance is what its map differs by"),
+        ({"importance": np.float32([[[0.5, np.nan]]])}, "nan of Keras' importance is what its map"),
+        ({"importance": np.float32([[[0.1, 0.9]]])}, "0.8 of Keras' importance is what its map"),
         (
             {"logits": np.zeros((1, 16, 32, CLASSES), np.float32)},
             "(5 is the largest|.* of the largest logits)",
