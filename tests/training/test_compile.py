@@ -135,7 +135,7 @@ def test_a_compiled_step_learns_what_a_plain_one_does(make_config: MakeConfig) -
     labels = np.random.default_rng(1).integers(0, 4, (2, 64, 96), np.uint8)
     losses = []
     for choice in (True, False):
-        model = compiled(make_config(training={"jit_compile": choice}))
+        model = compiled(make_config(training={"jit_compile": choice, "learning_rate": 1e-3}))
         losses.append([step(model, labels) for _ in range(3)])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
