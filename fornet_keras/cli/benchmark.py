@@ -135,17 +135,7 @@ def benchmark(
     calls stay below, ratio is to the first row of the same size, MB is on disk, and same is the share of
     pixels with Keras' label in the export's proof. Where anything runs on a GPU, each row says on what.
     """
-    if device != "cpu" and against:
-        raise click.UsageError("--against is timed on the CPU; leave --device out")
-    if device != "cpu" and not any(map(is_artifact, models)):
-        raise click.UsageError(NO_DEVICE)
-    if all(map(is_artifact, models)):
-        source = {name: context.get_parameter_source(name) for name in ("backend", "size", "top_k", "also")}
-        given = [name.replace("_", "-") for name in source if source[name] is ParameterSource.COMMANDLINE]
-        if given:
-            raise click.UsageError(
-                f"--{', --'.join(given)}: of a MODEL in Keras, and here are exported models only"
-            )
+    _require_fit(context, models, device, against)
     require_runnable(size)
     dataset = validation_data(config_file, data_folder, split)
     learnt = _notes(models, config_file, data_folder, dataset, size) if config_file and dataset else {}
@@ -180,6 +170,21 @@ def benchmark(
         shown_rows = (row for row in rows if tuple(row["size"]) == size)
         show_table(title, heads, (_cells(row, devices, memory, bool(dataset)) for row in shown_rows))
     write_json(json_file, rows)
+
+
+def _require_fit(context: click.Context, models: Sequence[Path], device: str, against: Sequence[str]) -> None:
+    """Refuse options that nothing which is timed can take."""
+    if device != "cpu" and against:
+        raise click.UsageError("--against is timed on the CPU; leave --device out")
+    if device != "cpu" and not any(map(is_artifact, models)):
+        raise click.UsageError(NO_DEVICE)
+    if all(map(is_artifact, models)):
+        source = {name: context.get_parameter_source(name) for name in ("backend", "size", "top_k", "also")}
+        given = [name.replace("_", "-") for name in source if source[name] is ParameterSource.COMMANDLINE]
+        if given:
+            raise click.UsageError(
+                f"--{', --'.join(given)}: of a MODEL in Keras, and here are exported models only"
+            )
 
 
 def _notes(
