@@ -30,6 +30,7 @@ from fornet_keras.cli.scores import show_curve, show_official_scores, show_score
 from fornet_keras.cli.screen import ERRORS, counting
 from fornet_keras.cli.settings import look_through_to_use, read_settings
 from fornet_keras.cli.views import InferenceOptions, artifact_predictor, inference_options
+from fornet_keras.config import Config
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_split
@@ -119,15 +120,8 @@ def evaluate(
     config = read_settings(config_file, data_folder, [f"data.on_error={on_error}"] if on_error else [])
     if submission_folder:
         _require_fit_for_submission(config.data.format, config_file, submission_folder, save_folder)
-    whole = open_split(config.data, split or config.data.val_split)
-    # The labels of a benchmark's test split are its server's.
-    dataset = look_through_to_use(whole, config, may_be_void=submission_folder is not None)
-    skipped = len(whole) - len(dataset)
-    if submission_folder and skipped:
-        raise DataError(
-            f"{dataset.root}: {skipped} of {len(whole)} images of '{dataset.split}' are left out; expected a "
-            "prediction of each, or the server refuses the submission; mend them, or leave --submission out"
-        )
+    dataset, skipped = _images(config, split, submission_folder is not None)
+    trained_on_it, note = trained_on(model, config_file, config.data, dataset)
     for wanted in filter(None, (save_folder, submission_folder)):
         require_own_places(wanted, dataset)
     start_backend(backend)
@@ -146,13 +140,7 @@ def evaluate(
     points = [scores] if curve else []
     points += [_score(other, dataset)[0] for other in predictors]
     points.sort(key=lambda point: point.top_k)
-    trained_on_it, note = trained_on(model, config_file, config.data, dataset)
-    found = {
-        "model": model,
-        "data": dataset.root,
-        "split": dataset.split,
-        "trained_on_it": trained_on_it,
-    }
+    found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": trained_on_it}
     found |= {"skipped": skipped, "flip": options.flip, "scales": options.scales, "window": options.window}
     found |= _as_json(scores, official, exported, points)
     title = _title(f"{shown(model)} on {dataset.name} {dataset.split}", scores, options, skipped)
@@ -167,6 +155,24 @@ def evaluate(
     for kind, folder in (("predictions", save_folder), ("submission", submission_folder)):
         if folder:
             click.echo(f"{kind}: {folder}")
+
+
+def _images(config: Config, split: str | None, submitted: bool) -> tuple[Dataset, int]:
+    """The images to be scored, and how many of the split are left out.
+
+    Raises:
+        DataError: the data cannot be used, or images are left out of what is submitted.
+    """
+    whole = open_split(config.data, split or config.data.val_split)
+    # The labels of a benchmark's test split are its server's.
+    dataset = look_through_to_use(whole, config, may_be_void=submitted)
+    skipped = len(whole) - len(dataset)
+    if submitted and skipped:
+        raise DataError(
+            f"{dataset.root}: {skipped} of {len(whole)} images of '{dataset.split}' are left out; expected a "
+            "prediction of each, or the server refuses the submission; mend them, or leave --submission out"
+        )
+    return dataset, skipped
 
 
 def _predictors(

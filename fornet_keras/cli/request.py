@@ -51,12 +51,10 @@ def request(
 ) -> None:
     """Predict images at a TensorFlow Serving that runs ARTIFACT, a SavedModel that `export` has written.
 
-    What `serve` runs is asked with curl, without this.
-
     Of ARTIFACT, manifest.json is enough here: it says which size the images are letterboxed to and what
     colours the classes have. Where its folder is a version's, that version is asked. What is written, kept
     and listed is as with `predict`. A server that stops answering ends the command; given again, it goes on
-    where it was.
+    where it was. What `serve` runs needs no client but curl.
     """
     if re.match("https?:", str(artifact)):
         raise click.UsageError(

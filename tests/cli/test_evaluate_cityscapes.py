@@ -18,11 +18,17 @@ from tests.cli.conftest import Run, only_line
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_benchmarks_scores_beside_ours(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    city = tmp_path / "city"
+def _city(folder: Path) -> tuple[Path, tuple[object, ...]]:
+    """A city beside a model, and the options with which that is scored into `a.json`."""
+    city = folder / "city"
     write_city(city, 1, 2, (64, 128), 0)
-    save_model(FoRNet.from_preset("pico", 19), TABLE, tmp_path / "model")
-    options = ("--config", ROOT / "configs" / "synthetic.yaml", "--data", city, "--json", tmp_path / "a.json")
+    save_model(FoRNet.from_preset("pico", 19), TABLE, folder / "model")
+    options = ("--config", ROOT / "configs" / "synthetic.yaml", "--data", city, "--json", folder / "a.json")
+    return city, options
+
+
+def test_the_benchmarks_scores_beside_ours(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    city, options = _city(tmp_path)
     gone = sorted(city.rglob("*val*/**/*_instanceIds.png"))
     for instances in gone:
         instances.unlink()
@@ -47,10 +53,7 @@ def test_the_benchmarks_scores_beside_ours(run: Run, tmp_path: Path, monkeypatch
 
 def test_official_scores_are_left_out_where_their_files_do_not_fit(run: Run, tmp_path: Path) -> None:
     """Images and labels brought to another size, with the files of the benchmark still beside them."""
-    city = tmp_path / "city"
-    write_city(city, 1, 2, (64, 128), 0)
-    save_model(FoRNet.from_preset("pico", 19), TABLE, tmp_path / "model")
-    options = ("--config", ROOT / "configs" / "synthetic.yaml", "--data", city, "--json", tmp_path / "a.json")
+    city, options = _city(tmp_path)
     instances = sorted(city.rglob("*val*/**/*_instanceIds.png"))
     for spoil, finding in (
         (lambda path: path.write_bytes(path.read_bytes()[:-50]), "cannot be read"),
@@ -74,10 +77,7 @@ def test_official_scores_are_left_out_where_their_files_do_not_fit(run: Run, tmp
 
 def test_a_frame_without_label_ids_is_named(run: Run, tmp_path: Path) -> None:
     """With train ids alone the rest is scored; of frames that all have no others, nothing need be said."""
-    city = tmp_path / "city"
-    write_city(city, 1, 2, (64, 128), 0)
-    save_model(FoRNet.from_preset("pico", 19), TABLE, tmp_path / "model")
-    options = ("--config", ROOT / "configs" / "synthetic.yaml", "--data", city, "--json", tmp_path / "a.json")
+    city, options = _city(tmp_path)
     labels = sorted(city.rglob("*val*/**/*_labelIds.png"))
     for label in labels:
         train_ids = to_train_ids(read_label(label), TABLE, label)
