@@ -4,6 +4,7 @@ import _pyio
 import atexit
 import io
 import os
+import random
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -71,6 +72,12 @@ def windows_line_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Text that is written with the system's line ends has those of Windows."""
     monkeypatch.setattr(os, "linesep", "\r\n")
     monkeypatch.setattr(io, "open", _pyio.open)  # unlike C's it looks at that
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _same_weights_each_time() -> None:
+    """A test fails always or never: Keras takes the seeds of its initial weights from here."""
+    random.seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -147,6 +147,11 @@ class OfficialScores:
             self._found_category[label_id] += weight * found_category
             self._missed_category[label_id] += weight * (size - found_category)
 
+    @property
+    def scored(self) -> NDArray[np.int64]:
+        """Pixels by their true class and the predicted one, `(19, 19)`, as our own scores count them."""
+        return self.matrix[np.ix_(LABEL_IDS, LABEL_IDS)]
+
     def as_json(self) -> dict[str, Any]:
         """The mapping that cityscapesScripts writes, with None where it has NaN."""
         every = range(NUM_LABELS)
