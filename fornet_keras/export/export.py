@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -185,8 +184,3 @@ def export_versions() -> dict[str, str]:
     """The installed versions of what an export is made with."""
     found = {package: installed(package) for package in ("fornet_keras", *EXPORT_PACKAGES)}
     return {package: version for package, version in found.items() if version}
-
-
-def as_json(folder: Path, manifest: Manifest) -> dict[str, object]:
-    """The result for `--json`."""
-    return {"artifact": str(folder), **json.loads(manifest.model_dump_json())}
