@@ -33,7 +33,6 @@ from fornet_keras.export.formats import ExportSpec
 from fornet_keras.export.proof import Proof, prove
 from fornet_keras.export.reference import ProofImages, Reference
 from fornet_keras.export.target import check_target, expected_packages
-from fornet_keras.export.warmup import write_warmup
 from fornet_keras.model import FoRNet
 from fornet_keras.model_description import class_entries
 from fornet_keras.version import installed
@@ -83,8 +82,6 @@ def export_model(
             formats.write(model, replace(spec, outputs=OUTPUTS), Path(twin))
             folders.insert(0, Path(twin))
         proof = _prove(folders, spec, reference)
-        if spec.format == "saved_model":
-            write_warmup(writing, spec.size)
         manifest = _manifest(model, table, writing, spec, proof, source)
         write_manifest(manifest, writing)
         # Once more: meanwhile another export may have added the version that was the next.
