@@ -107,6 +107,10 @@ class ToBeWritten(Place):
         if is_made and not (folder.is_dir() and os.access(folder, os.W_OK)):
             state = "no permission to write in it" if folder.is_dir() else "is a file"
             self.fail(f"{folder}: {state}; expected a folder for {path.name}; choose another", param, ctx)
+        if (
+            path.is_file() and path.suffix.lower() != ".json"
+        ):  # a photograph, where --json was taken for a flag
+            self.fail(f"{path}: is there already and is no .json; expected the FILE to write", param, ctx)
         return super().convert(value, param, ctx)
 
 

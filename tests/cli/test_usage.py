@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import click
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from fornet_keras import shipped
 from fornet_keras.cli.group import Group
@@ -172,6 +173,20 @@ def test_json_replaces_no_file_in_a_folder_that_may_not_be_written(
     for name in ("old.json", "new.json"):
         result = run("evaluate", ".", "--json", tmp_path / name)
         assert f"{tmp_path}: no permission to write in it; expected a folder for {name}" in result.stderr
+
+
+def test_json_replaces_json_alone(run: Run, model: Path, tmp_path: Path) -> None:
+    """Who takes it for a flag names a photograph after it."""
+    Image.new("RGB", (50, 40)).save(tmp_path / "a.png")
+    (tmp_path / "link").symlink_to("a.png")
+    (tmp_path / "old.JSON").write_text("old")
+    photograph = (tmp_path / "a.png").read_bytes()
+    for name in ("a.png", "link"):
+        result = run("predict", model, "--json", tmp_path / name, tmp_path / "a.png")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert f"{tmp_path / name}: is there already and is no .json; expected the FILE" in result.stderr
+    assert (tmp_path / "a.png").read_bytes() == photograph
+    assert "no .json" not in run("evaluate", ".", "--json", tmp_path / "old.JSON").stderr
 
 
 def test_a_table_in_a_pipe_is_not_broken() -> None:
