@@ -318,6 +318,17 @@ def test_a_library_of_another_package_is_not_called_opencvs(tmp_path: Path) -> N
     assert "libx.so" in done.stderr and "OpenCV" not in done.stderr
 
 
+def test_outside_the_environment_there_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text(
+        """raise ModuleNotFoundError("No module named 'click'", name="click")"""
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "cli.py", "--help"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert only_line(done.stderr).startswith("Error: No module named 'click'; activate the environment that")
+
+
 def test_usage_names_what_was_typed() -> None:
     done = subprocess.run([sys.executable, "cli.py"], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr.startswith("Usage: python cli.py [OPTIONS] COMMAND")
