@@ -105,9 +105,15 @@ def test_version(run: Run) -> None:
         (("evaluate", ".", "--config", "x.yaml", "--json", "."), "File '.' is a directory"),
         (
             ("evaluate", ".", "--config", "x.yaml", "--json", f"{__file__}/below/x.json"),
-            f"{__file__}: is a file; expected a folder for x.json; choose another",
+            f"{__file__}: is a file; expected a folder to write in; choose another",
         ),
         (("predict", ".", "x.png", "--output", ""), "'--output': is empty; expected a path; look whether a"),
+        (
+            ("predict", ".", "x.png", "--output", f"{__file__}/x"),
+            f"'--output': {__file__}: is a file; expected a folder to write in; choose another",
+        ),
+        (("evaluate", ".", "--json", "-"), "-: there the command says other things; expected a FILE"),
+        (("evaluate", ".", "--json", "/dev/stdout"), "/dev/stdout: there the command says other things"),
         (("evaluate", ".", "--json", ""), "'--json': is empty; expected a path; look whether a variable in"),
         (
             ("predict", "fornet_nano_camvid", str(ROOT / "docs" / "city.png"), "--device", "gpu"),
@@ -165,14 +171,17 @@ def test_the_home_folder_is_meant_where_something_is_written(
     assert shipped.find_config("~/city/x.yaml") == tmp_path / "city" / "x.yaml"
 
 
-def test_json_replaces_no_file_in_a_folder_that_may_not_be_written(
+def test_where_nothing_may_be_written_is_said_at_once(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "old.json").write_text("old")
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    monkeypatch.chdir(tmp_path)
+    message = f"{tmp_path}: no permission to write in it; expected a folder to write in; choose another"
     for name in ("old.json", "new.json"):
-        result = run("evaluate", ".", "--json", tmp_path / name)
-        assert f"{tmp_path}: no permission to write in it; expected a folder for {name}" in result.stderr
+        assert message in run("evaluate", ".", "--json", name).stderr
+    for option in ((), ("--output", "new"), ("--output", tmp_path)):
+        assert message in run("predict", ".", "x.png", *option).stderr
 
 
 def test_json_replaces_json_alone(run: Run, model: Path, tmp_path: Path) -> None:
