@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 import subprocess
@@ -283,6 +284,11 @@ def test_model_that_is_a_file(run: Run, config: Path) -> None:
         (click.ClickException("out of memory.png"), 1, "Error: out of memory.png"),
         (DataError("out of memory.png"), 1, "Error: out of memory.png"),
         (OSError("out of memory.png"), 1, "Error: out of memory.png"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a.png"),
+            1,
+            "Error: a.png: No space left on device; make room on the disk and start the command again",
+        ),
         (KeyboardInterrupt(), 130, "Interrupted"),
     ],
 )
