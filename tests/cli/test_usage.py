@@ -15,7 +15,7 @@ from PIL import Image
 from fornet_keras import shipped
 from fornet_keras.cli.group import Group
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.root import root
+from fornet_keras.cli.root import main, root
 from fornet_keras.cli.screen import quoted
 from fornet_keras.errors import DataError, ModelError
 from fornet_keras.version import __version__
@@ -342,6 +342,15 @@ def test_outside_the_environment_there_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert only_line(done.stderr).startswith("Error: No module named 'click'; activate the environment that")
+
+
+def test_a_closed_standard_error_is_not_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "argv", ["fornet", "--version"])
+    with pytest.raises(SystemExit):
+        main()
+    with sys.stderr as nowhere:
+        assert nowhere.name == os.devnull
 
 
 def test_usage_names_what_was_typed() -> None:
