@@ -49,8 +49,8 @@ def _import_keras(backend: str) -> None:
         import_module("keras")
     except (ImportError, ValueError) as error:  # the second, of a keras.json, or of another build of NumPy
         raise FoRNetError(
-            f"backend '{backend}' cannot be imported ({reason(error)}); install it again, correct a "
-            "keras.json that it names, or see what `doctor` says"
+            f"backend '{backend}' cannot be imported ({reason(error)}); install it again, correct "
+            "the user's keras.json, or see what `doctor` says"
         ) from error
 
 

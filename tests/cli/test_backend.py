@@ -48,7 +48,7 @@ def test_backend_that_is_installed_but_broken(kind: type[Exception], monkeypatch
     monkeypatch.setattr(backend, "import_module", fail)
     name = os.environ["KERAS_BACKEND"]
     expected = (
-        rf"backend '{name}' cannot be imported \(libcuda.so.9 is missing\); install it again, correct a"
+        rf"backend '{name}' cannot be imported \(libcuda.so.9 is missing\); install it again, correct the"
     )
     with pytest.raises(FoRNetError, match=expected):
         start_backend(None)
