@@ -287,7 +287,7 @@ class FoRNet(keras.Model):
         return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
 
     def quantize(self, *args, **kwargs):
-        """Not possible: the branch reads its kernels, which Keras would leave as codes without a scale."""
+        """Not possible: Keras quantizes no convolutions, of which a FoRNet is made."""
         raise ValueError("a FoRNet cannot be quantized in Keras; use `fornet export --precision int8`")
 
     def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **options):

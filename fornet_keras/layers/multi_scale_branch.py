@@ -25,6 +25,13 @@ def runs_dense(kept, count):
     return kept > DENSE_ABOVE * count
 
 
+class Dense(keras.layers.Dense):
+    """One that Keras' `quantize` leaves as it is, of which it takes no subclass: the branch reads kernels.
+
+    Files name it by its class, so that is called as Keras' own.
+    """
+
+
 @keras.saving.register_keras_serializable("fornet_keras")
 class MultiScaleBranch(keras.layers.Layer):
     """Parallel 3×3 convolutions at several scales, fused by 1×1 convolutions; zero in dropped regions.
@@ -72,14 +79,10 @@ class MultiScaleBranch(keras.layers.Layer):
         self.look_norms = [self._normalization(f"look_norm_{scale}") for scale in self.scales]
         # One 1×1 convolution over all scales, in parts: each runs on the few cells of its scale. As a Dense,
         # which takes XLA half the time of a Conv2D.
-        self.fuses = [
-            keras.layers.Dense(filters, name=f"fuse_{scale}", **convolution) for scale in self.scales
-        ]
+        self.fuses = [Dense(filters, name=f"fuse_{scale}", **convolution) for scale in self.scales]
         self.fuse_norm = self._normalization("fuse_norm")
         # Zero at first: training starts from the coarse prediction and learns what to correct.
-        self.project = keras.layers.Dense(
-            output_filters, kernel_initializer="zeros", dtype="float32", name="project"
-        )
+        self.project = Dense(output_filters, kernel_initializer="zeros", dtype="float32", name="project")
 
     def _normalization(self, name):
         return keras.layers.BatchNormalization(

@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -221,6 +224,29 @@ def test_frozen_in_training_it_gives_what_it_gives_at_inference(
     given = [features(), mask_of(indices), indices]
     frozen = ops.convert_to_numpy(branch(given, training=True))
     assert_close(frozen, run(branch, given)[0])
+
+
+def model_of(branch: MultiScaleBranch, given: list[np.ndarray]) -> keras.Model:
+    symbols = [keras.Input(x.shape[1:], dtype=str(x.dtype)) for x in given]
+    return keras.Model(symbols, branch(symbols))
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize")
+def test_a_model_around_it_is_quantized_without_it(branch: MultiScaleBranch) -> None:
+    """Keras asks every layer by itself, and would leave codes without their scale in the kernels read here."""
+    given = inputs(8, 12)
+    (expected,) = run(branch, given)
+    model_of(branch, given).quantize("int8")
+    np.testing.assert_array_equal(run(branch, given)[0], expected)
+
+
+def test_names_in_files_stay_as_they_are(branch: MultiScaleBranch, tmp_path: Path) -> None:
+    """Keras takes them from the classes; under others no file that was saved before would be read."""
+    model_of(branch, inputs(8, 12)).save_weights(tmp_path / "branch.weights.h5")
+    names: list[str] = []
+    with h5py.File(tmp_path / "branch.weights.h5") as file:
+        file.visit(names.append)
+    assert {f"layers/multi_scale_branch/fuses/dense{n}/vars/0" for n in ("", "_1", "_2")} < {*names}
 
 
 def test_arguments_stay_as_given() -> None:
