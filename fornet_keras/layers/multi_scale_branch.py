@@ -1,15 +1,19 @@
 """MultiScaleBranch: convolutions of several receptive fields, on the kept regions only."""
 
+from numbers import Integral
+
 import keras
 from keras import ops
 
-from fornet_keras.layers.conv_block import fold
+from fornet_keras.layers.conv_block import fold, require_channels_last
 from fornet_keras.layers.regions import (
     add_painted,
     gather_patches,
     gather_tiles,
+    known_size,
     pad_halo,
     paint_regions,
+    require_regions,
     scatter_regions,
 )
 from fornet_keras.layers.winograd import TILES, convolve_tiles
@@ -55,13 +59,18 @@ class MultiScaleBranch(keras.layers.Layer):
     Output shape: `(batch, rows * cells, columns * cells, output_filters)`, float32 in mixed precision too.
 
     Raises:
-        ValueError: a scale that does not divide `filters`, one twice, or none.
+        ValueError: a scale that is no whole number or does not divide `filters` or the edge of a region, one
+            twice, or none; features of another size than the regions, or unknown in a graph; Keras is set to
+            `channels_first`.
 
     Reference: the multi-scale branches of FoR-Net (arXiv 2605.02764); gathered tiles after SBNet
         (arXiv 1801.02108).
     """
 
     def __init__(self, filters, output_filters, scales=(1, 2, 4), **kwargs):
+        require_channels_last()
+        if not isinstance(scales, tuple | list) or not all(isinstance(x, Integral) and x > 0 for x in scales):
+            raise ValueError(f"scales must be a tuple of whole numbers above 0; received {scales!r}")
         if any(filters % scale for scale in scales):
             raise ValueError(f"scales must divide filters = {filters}; received {tuple(scales)}")
         if not scales or len(set(scales)) < len(scales):
@@ -105,8 +114,8 @@ class MultiScaleBranch(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         features, mask, indices = inputs
-        _, rows, columns = mask.shape
-        cells = features.shape[1] // rows
+        rows, columns = known_size(mask)
+        cells = self._region_cells(known_size(features), (rows, columns))
         dense = runs_dense(indices.shape[1], rows * columns)
         refined = self._refine(features, None if dense else indices, cells, training)
         if dense:
@@ -117,6 +126,13 @@ class MultiScaleBranch(keras.layers.Layer):
             kept = ops.take_along_axis(ops.reshape(mask, (-1, rows * columns)), indices, axis=1)
             refined = refined * ops.cast(ops.reshape(kept, (-1, 1)), refined.dtype)
         return scatter_regions(refined, indices, rows, columns)
+
+    def _region_cells(self, size, regions):
+        cells = size[0] // regions[0]
+        require_regions(size, regions, cells)
+        if any(cells % scale for scale in self.scales):
+            raise ValueError(f"scales must divide the regions' edge of {cells} cells; received {self.scales}")
+        return cells
 
     def _refine(self, features, indices, cells, training):
         """The refinement of the numbered regions as tiles, or of the whole map where `indices` is None."""
@@ -152,6 +168,9 @@ class MultiScaleBranch(keras.layers.Layer):
 
     def compute_output_spec(self, inputs, training=None):
         shape = self.compute_output_shape([x.shape for x in inputs])
+        size, regions = (x.shape[1:3] for x in inputs[:2])
+        if None not in (*size, *regions):
+            self._region_cells(size, regions)
         return keras.KerasTensor(shape, "float32")
 
     def get_config(self):
