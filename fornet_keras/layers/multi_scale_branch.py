@@ -1,8 +1,7 @@
 """MultiScaleBranch: convolutions of several receptive fields, on the kept regions only."""
 
-from numbers import Integral
-
 import keras
+import numpy as np
 from keras import ops
 
 from fornet_keras.layers.conv_block import fold, require_channels_last
@@ -30,9 +29,9 @@ def runs_dense(kept, count):
 
 
 class Dense(keras.layers.Dense):
-    """One that Keras' `quantize` leaves as it is, of which it takes no subclass: the branch reads kernels.
+    """Keras' own, but left in floats by `quantize`, which takes no subclass: the branch reads its kernels.
 
-    Files name it by its class, so that is called as Keras' own.
+    Keras names the weights in its files by the class, hence the same name.
     """
 
 
@@ -69,7 +68,8 @@ class MultiScaleBranch(keras.layers.Layer):
 
     def __init__(self, filters, output_filters, scales=(1, 2, 4), **kwargs):
         require_channels_last()
-        if not isinstance(scales, tuple | list) or not all(isinstance(x, Integral) and x > 0 for x in scales):
+        whole = isinstance(scales, tuple | list) and all(isinstance(x, int | np.integer) for x in scales)
+        if not whole or any(scale < 1 for scale in scales):
             raise ValueError(f"scales must be a tuple of whole numbers above 0; received {scales!r}")
         if any(filters % scale for scale in scales):
             raise ValueError(f"scales must divide filters = {filters}; received {tuple(scales)}")
@@ -128,6 +128,7 @@ class MultiScaleBranch(keras.layers.Layer):
         return scatter_regions(refined, indices, rows, columns)
 
     def _region_cells(self, size, regions):
+        """Edge of a region in cells, where the map and its regions fit together."""
         cells = size[0] // regions[0]
         require_regions(size, regions, cells)
         if any(cells % scale for scale in self.scales):

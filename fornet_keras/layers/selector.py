@@ -62,7 +62,7 @@ class Selector(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs, training=None):
-        self.compute_output_shape([x.shape for x in inputs])
+        self.compute_output_shape([x.shape for x in inputs])  # refuses a map of no whole regions
         features, logits = (ops.stop_gradient(x) for x in inputs)
         probability = ops.softmax(ops.cast(logits, "float32"), axis=-1)
         entropy = _entropy(probability)
