@@ -379,4 +379,4 @@ def test_a_label_that_is_no_whole_number_makes_the_loss_nan(label: float) -> Non
     """Cut to 0, those of a mask that was scaled to 0…1 would all be the first class."""
     truth = labels(30, 62).astype("float32")
     truth[0, 0, 0] = label
-    assert np.isnan(number(FoRNetLoss()(truth, outputs())))
+    assert np.isnan(number(FoRNetLoss()(*tensors(truth), outputs())))
