@@ -31,7 +31,7 @@ from fornet_keras.errors import RunInterrupted
     short_help="Train a network, into a run folder.",
     examples=[
         "train --config configs/synthetic.yaml --data city --output runs/city",
-        "train --config configs/camvid.yaml --data DIR --backend jax --set training.epochs=5",
+        "train --config configs/camvid.yaml --data DIR --backend jax --set training.epochs=100",
         "train --config runs/city/config.yaml --resume",
         "train --config configs/cityscapes.yaml --data DIR --dry-run",
     ],

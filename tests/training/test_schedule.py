@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,36 @@ def test_settings_of_a_longer_run_are_said(make_config: Callable[..., Config]) -
     weights, backbone = schedule_notes(make_config(training=training, model={"freeze_epochs": 2}), 90)
     assert "stay for model.freeze_epochs=2 epochs, and the run has 2: they never change" in backbone
     assert "change after training.accumulate=100 steps, and the run has 90: they never change" in weights
+
+
+@pytest.mark.parametrize(
+    ("momentum", "accumulate", "noted"),
+    [
+        (
+            0.995,
+            1,
+            "58% of it those of the first step: .* 110 steps; set training.ema_momentum=0.973 or null",
+        ),
+        (0.97, 1, None),
+        (0.97, 2, "19% of it .*=0.946 or null, or more training.epochs"),
+        (None, 1, None),
+    ],
+)
+def test_an_average_over_more_steps_than_the_run_has_is_said(
+    momentum: float | None, accumulate: int, noted: str | None, make_config: Callable[..., Config]
+) -> None:
+    """Of CamVid in five epochs; the momentum that is named instead leaves nothing to say."""
+    from fornet_keras.training.schedule import schedule_notes
+
+    def notes(momentum: float | None) -> list[str]:
+        training = {"ema_momentum": momentum, "accumulate": accumulate}
+        return [*schedule_notes(make_config(training=training), 110)]
+
+    assert len(notes(momentum)) == (noted is not None)
+    for note in notes(momentum):
+        assert re.search(noted or "", note)
+        (named,) = re.findall(r"training.ema_momentum=(\S+) or null", note)
+        assert notes(float(named)) == []
 
 
 @pytest.mark.parametrize("limit", ["max_epochs", "max_steps_per_epoch"])
