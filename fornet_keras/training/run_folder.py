@@ -13,7 +13,7 @@ from typing import Any
 from filelock import Timeout
 
 from fornet_keras.atomic import locked, write_text
-from fornet_keras.config import Config, TrainingConfig, dump_config, read_config
+from fornet_keras.config import Config, TrainingConfig, config_from_mapping, dump_config, read_config
 from fornet_keras.errors import ConfigError, ModelError
 from fornet_keras.model_description import CONFIG
 from fornet_keras.shipped import find_model
@@ -32,16 +32,15 @@ FREE_KEYS = {
 """What may change when a run goes on: what is learnt is the same, from several devices up to rounding."""
 
 
-def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
-    """Refuse a folder that another run is in.
+def check_run_folder(folder: Path, resume: bool) -> None:
+    """Refuse a folder that is in use.
 
     Args:
         folder: the run folder; need not exist.
-        config: configuration of the run.
         resume: whether a run in the folder goes on; without one, a new run begins.
 
     Raises:
-        ConfigError: the folder is in use, or its run has another configuration.
+        ConfigError: there is something in it, and not a run that goes on.
     """
     if is_empty(folder):
         return
@@ -52,15 +51,29 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
         )
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"{folder}: no {CONFIG} in it, so no run to resume; choose another --output")
-    found, wanted = with_precision(read_config(folder / CONFIG), folder, False).by_key(), config.by_key()
+
+
+def require_same_settings(folder: Path, began_with: dict[str, Any], config: Config) -> None:
+    """Refuse a configuration with which a run would not learn what it began to.
+
+    Args:
+        folder: the run folder.
+        began_with: the sections of the configuration that a checkpoint of the run has: the folder's
+            `config.yaml` may have been edited since.
+        config: that with which it is to go on.
+
+    Raises:
+        ConfigError: what is not one of `FREE_KEYS` is another.
+    """
+    found, wanted = config_from_mapping(began_with, str(folder)).by_key(), config.by_key()
     changed = [
         key for key in wanted if wanted[key] != found[key] and not _may_change(key, found[key], wanted[key])
     ]
     if changed:
-        listed = "; ".join(f"{key} is {found[key]} there and {wanted[key]} here" for key in changed)
+        listed = "; ".join(f"{key} was {found[key]} and is {wanted[key]} here" for key in changed)
         raise ConfigError(
-            f"{folder}: its run has another configuration: {listed}; resume with --config {folder / CONFIG}, "
-            "or choose another --output"
+            f"{folder}: its run began with another configuration: {listed}; resume with what it began with, or "
+            "choose another --output"
         )
 
 

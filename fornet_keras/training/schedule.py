@@ -46,8 +46,8 @@ def schedule_notes(config: Config, total_steps: int) -> Iterator[str]:
     elif momentum and momentum**changes > FIRST_SHARE:
         fitting = math.floor(1000 * FIRST_SHARE ** (1 / changes)) / 1000
         yield (
-            f"note: the model that is saved is an average of the weights, {100 * momentum**changes:.0f}% of it "
-            f"those of the first step: training.ema_momentum={momentum} is meant for more than the run's "
+            f"note: the model that is saved is an average of the weights, {100 * momentum**changes:.0f}% of "
+            f"it those of the first step: training.ema_momentum={momentum} is meant for more than the run's "
             f"{total_steps} steps; set training.ema_momentum={fitting} or null, or more training.epochs"
         )
     if frozen >= training.epochs:

@@ -93,7 +93,7 @@ def train(
         raise TypeError(f"config must be a Config, which read_config gives; received {config!r}")
     output = Path(output)
     config = with_precision(with_absolute_paths(config), output, resume)
-    resumed = partial(find_checkpoint, output, resume)
+    resumed = partial(find_checkpoint, output, config, resume)
     if processes.rank:
         # Other ranks train identically; their output goes to a temporary folder.
         with TemporaryDirectory() as folder:
@@ -103,7 +103,7 @@ def train(
             if (output / RESULT).exists():
                 shutil.copy(output / RESULT, folder)
             return _train(config, Path(folder), Console(quiet=True), processes, resumed, callbacks)
-    check_run_folder(output, config, resume)
+    check_run_folder(output, resume)
     with only_run(output):
         return _train(config, output, console or Console(quiet=True), processes, resumed, callbacks)
 
@@ -119,9 +119,9 @@ def _train(
     """Train in this process, alone or with others."""
     require_all_steps()
     training = config.training
+    resumed = find_resumed(console)  # first: another run's is refused before its data are looked through
     train_set, val_set, report = open_data(config, console)
     decoded = open_decoded(train_set, config, console)
-    resumed = find_resumed(console)
     remove_unfinished(output)
     is_new = is_empty(output)
     ended = result_at(output, resumed.step, training) if resumed else None
@@ -142,7 +142,7 @@ def _train(
     if config.loss.teacher:
         parts["teacher"] = TeacherState(Path(config.loss.teacher))
     parts["log"] = log  # after those that may refuse: it writes
-    saver = Checkpointing(output / "checkpoints", training, steps, parts, resumed)
+    saver = Checkpointing(output / "checkpoints", config, steps, parts, resumed)
     with _free_if_nothing_was_learnt(output, is_new, log, saver), closing(log), closing(line):
         write_config(output, config)  # before all else: nothing goes on without it
         if not (resumed or is_new):

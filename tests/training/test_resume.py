@@ -24,7 +24,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fornet_keras.cli.root import root
-from fornet_keras.config import Config, read_config
+from fornet_keras.config import Config, dump_config, read_config
 from fornet_keras.data.camvid import TABLE as CAMVID
 from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
@@ -210,20 +210,24 @@ def test_a_nan_in_the_middle_costs_no_step_before_it(
     assert_same_state(last(folder), whole.folder)
 
 
-def test_another_configuration_is_refused(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
-    from fornet_keras.training.run_folder import write_config
-
-    tmp_path.joinpath("run").mkdir()
-    write_config(tmp_path / "run", make_config(data={"root": "somewhere"}))
-    changed = make_config(training={"learning_rate": 0.1, "workers": 5}, model={"preset": "s"})
+def test_another_configuration_is_refused(train: Train, whole: SimpleNamespace, tmp_path: Path) -> None:
+    """Also where it is written into the run's own file; and before its data are looked for."""
+    cut_off(whole.folder, tmp_path / "run", 4)
+    own = tmp_path / "run" / "config.yaml"
+    moved = ["data.root=/somewhere", "training.workers=5"]
+    other = ["model.preset=s", "training.learning_rate=0.1"]
+    own.write_text(dump_config(read_config(own, [*moved, *other])))
     with pytest.raises(
-        ConfigError, match="another configuration: model.preset is pico there and s here; "
+        ConfigError, match="another configuration: model.preset was pico and is s here; "
     ) as e:
-        train(changed, tmp_path / "run", resume=True)
-    assert "training.learning_rate is 0.003 there and 0.1 here; resume with --config" in str(e.value)
+        train(read_config(own), tmp_path / "run", resume=True)
+    assert "; training.learning_rate was 0.003 and is 0.1 here; resume with what it began with" in str(
+        e.value
+    )
     assert "workers" not in str(e.value) and "data.root" not in str(e.value)
-    with pytest.raises(ConfigError, match="loss.teacher is None there and /large here; "):
-        train(make_config(loss={"teacher": "/large"}), tmp_path / "run", resume=True)
+    taught = read_config(whole.folder / "config.yaml", ["loss.teacher=/large"])
+    with pytest.raises(ConfigError, match="loss.teacher was None and is /large here; "):
+        train(taught, tmp_path / "run", resume=True)
 
 
 def test_auto_is_the_number_format_that_the_run_began_with(

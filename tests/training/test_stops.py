@@ -166,8 +166,8 @@ def test_a_signal_while_a_run_validates_is_heard_at_the_next_image(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals send nothing there")
-def test_a_terminal_that_closes_says_so_more_than_once(tmp_path: Path) -> None:
-    saver = Checkpointing(tmp_path, TrainingConfig(epochs=1, batch_size=1), 100, parts={})
+def test_a_terminal_that_closes_says_so_more_than_once(make_config: MakeConfig, tmp_path: Path) -> None:
+    saver = Checkpointing(tmp_path, make_config(), 100, parts={})
     with saver.listening(Console(quiet=True)):
         for _ in range(2):
             signal.raise_signal(signal.SIGHUP)
@@ -175,8 +175,8 @@ def test_a_terminal_that_closes_says_so_more_than_once(tmp_path: Path) -> None:
             saver.stop_if_asked()
 
 
-def test_a_signal_that_the_caller_ignores_stays_ignored(tmp_path: Path) -> None:
-    saver = Checkpointing(tmp_path, TrainingConfig(epochs=1, batch_size=1), 100, parts={})
+def test_a_signal_that_the_caller_ignores_stays_ignored(make_config: MakeConfig, tmp_path: Path) -> None:
+    saver = Checkpointing(tmp_path, make_config(), 100, parts={})
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with saver.listening(Console(quiet=True)):
@@ -187,24 +187,24 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(tmp_path: Path) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_run_is_saved_every_so_many_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_saved_every_so_many_minutes(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of 35 steps, each of a minute, those after the 10th, the 20th and the 30th."""
     module, minute, saved = "fornet_keras.training.checkpointing", 0, []
     monkeypatch.setattr(f"{module}.time", SimpleNamespace(perf_counter=lambda: 60.0 * minute))
     monkeypatch.setattr(f"{module}.capture", lambda model, step, state: step)
     monkeypatch.setattr(f"{module}.save_checkpoint", lambda step, folder, keep: saved.append(step))
-    saver = Checkpointing(
-        tmp_path, TrainingConfig(epochs=1, batch_size=1, checkpoint_minutes=10), 100, parts={}
-    )
+    saver = Checkpointing(tmp_path, make_config(training={"checkpoint_minutes": 10}), 100, parts={})
     saver.set_model(SimpleNamespace())
     for minute in range(1, 36):
         saver.on_train_batch_end(minute, {})
     assert saved == [10, 20, 30]
 
 
-def test_the_time_of_before_the_interruption_counts(tmp_path: Path) -> None:
+def test_the_time_of_before_the_interruption_counts(make_config: MakeConfig, tmp_path: Path) -> None:
     before = Checkpoint(5, {}, {"seconds": 100.0, "backend": keras.backend.backend()})
-    saver = Checkpointing(tmp_path, TrainingConfig(epochs=1, batch_size=1), 100, {}, before)
+    saver = Checkpointing(tmp_path, make_config(), 100, {}, before)
     assert 100 <= saver.seconds < 200
 
 
