@@ -197,8 +197,9 @@ def write_config(folder: Path, config: Config) -> None:
 
 def result_at(folder: Path, step: int, training: TrainingConfig) -> dict[str, Any] | None:
     """The result of a run that had ended after this step and as many epochs of its Selector; else None."""
-    if not (folder / RESULT).exists():
+    try:
+        result: dict[str, Any] = json.loads((folder / RESULT).read_text("utf-8"))
+        as_asked = (result["steps"], result["selector_epochs"]) == (step, training.selector_epochs)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or damaged: the run makes it again
         return None
-    result: dict[str, Any] = json.loads((folder / RESULT).read_text("utf-8"))
-    as_asked = (result["steps"], result["selector_epochs"]) == (step, training.selector_epochs)
     return result if as_asked else None

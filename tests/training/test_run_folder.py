@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +8,11 @@ from unittest.mock import Mock
 
 import pytest
 
-from fornet_keras.config import Config
+from fornet_keras.config import Config, TrainingConfig
 from fornet_keras.errors import ConfigError
 from fornet_keras.shipped import SHIPPED
 from fornet_keras.training import run_log
-from fornet_keras.training.run_folder import clear, only_run, with_absolute_paths
+from fornet_keras.training.run_folder import clear, only_run, result_at, with_absolute_paths
 from fornet_keras.training.run_log import RunLog
 
 Train = Callable[..., Any]
@@ -121,6 +122,14 @@ def test_the_time_of_an_epoch_that_was_broken_off_counts(
             log.on_epoch_end(0, {"loss": 0.5})
         log.close()
     assert [row["seconds"] for row in log.rows] == [12, 2]
+
+
+def test_a_damaged_result_is_none(tmp_path: Path) -> None:
+    """The run makes it again; but where it is whole, and only there, the run had ended."""
+    ended = {"steps": 9, "selector_epochs": 0}
+    for text, found in ((json.dumps(ended), ended), ("{", None), ("[]", None), ("{}", None)):
+        (tmp_path / "result.json").write_text(text)
+        assert result_at(tmp_path, 9, TrainingConfig(epochs=3, batch_size=2)) == found
 
 
 def test_a_run_folder_in_use(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
