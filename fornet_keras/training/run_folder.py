@@ -49,8 +49,8 @@ def check_run_folder(folder: Path, resume: bool) -> None:
             f"{folder}: the run folder is not empty; choose another one with --output, or continue its run "
             "with --resume"
         )
-    if not (folder / CONFIG).is_file():
-        raise ConfigError(f"{folder}: no {CONFIG} in it, so no run to resume; choose another --output")
+    if not is_run(folder):
+        raise ConfigError(f"{folder}: not empty, and no run in it to resume; choose another --output")
 
 
 def require_same_settings(folder: Path, began_with: dict[str, Any], config: Config) -> None:
@@ -72,8 +72,8 @@ def require_same_settings(folder: Path, began_with: dict[str, Any], config: Conf
     if changed:
         listed = "; ".join(f"{key} was {found[key]} and is {wanted[key]} here" for key in changed)
         raise ConfigError(
-            f"{folder}: its run began with another configuration: {listed}; resume with what it began with, or "
-            "choose another --output"
+            f"{folder}: its run began with another configuration: {listed}; resume with what it began with, "
+            "or choose another --output"
         )
 
 
@@ -144,6 +144,13 @@ def _model(name: str | None) -> str | None:
         return name and _absolute(str(find_model(name)))
     except ModelError:
         return _absolute(name)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run has begun in a folder, and not only a person's own `config.yaml` lies there."""
+    return (folder / CONFIG).is_file() and (
+        (folder / LOCK).exists() or any(folder.glob("checkpoints/step_*"))
+    )
 
 
 def is_empty(folder: Path) -> bool:

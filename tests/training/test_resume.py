@@ -250,10 +250,17 @@ def test_auto_is_the_number_format_that_the_run_began_with(
     assert used == ["float32", "float32", "mixed_bfloat16"]
 
 
-def test_a_folder_without_a_run_is_refused(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
-    (tmp_path / "holiday.jpg").write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"no config.yaml in it, so no run to resume"):
+@pytest.mark.parametrize("name", ["holiday.jpg", "config.yaml", "checkpoints/other.pt"])
+def test_a_folder_without_a_run_is_refused(
+    name: str, train: Train, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """Also where a configuration lies beside its data."""
+    (tmp_path / "config.yaml").write_text(text := "# mine\n" + dump_config(make_config()))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"not empty, and no run in it to resume; choose another --output"):
         train(make_config(), tmp_path, resume=True)
+    assert (tmp_path / "config.yaml").read_text() == text
 
 
 def test_without_a_whole_checkpoint_nothing_is_replaced(

@@ -97,6 +97,7 @@ def test_a_run_that_begins_anew_shows_nothing_of_the_one_that_was_killed(
     """Which had come to its second epoch, and to no checkpoint."""
     folder = tmp_path / "run"
     write_config(folder, make_config())
+    (folder / ".lock").touch()
     (folder / "log.csv").write_text("epoch,loss\n1,0.9\n")
     with closing(EventLog(folder / "tensorboard")) as events:
         events.scalar("loss", 0.9, 1)
