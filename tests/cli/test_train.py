@@ -53,7 +53,7 @@ def test_train_leaves_a_run_folder_and_says_what_next(
 
 
 def test_resume_means_the_folder_of_its_configuration(tmp_path: Path) -> None:
-    """Where that is a run's: also one that was killed before its first checkpoint, or copied without its lock."""
+    """Where that is a run's: also one killed before its first checkpoint, or copied without its lock."""
     for name in ("config.yaml", "pictures/first_batches.png", "checkpoints/other.pt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
