@@ -13,7 +13,7 @@ from typing import Any
 from filelock import Timeout
 
 from fornet_keras.atomic import locked, write_text
-from fornet_keras.config import Config, TrainingConfig, config_from_mapping, dump_config, read_config
+from fornet_keras.config import Config, config_from_mapping, dump_config, read_config
 from fornet_keras.errors import ConfigError, ModelError
 from fornet_keras.model_description import CONFIG
 from fornet_keras.shipped import find_model
@@ -202,11 +202,10 @@ def write_config(folder: Path, config: Config) -> None:
     write_text(folder / CONFIG, dump_config(config))
 
 
-def result_at(folder: Path, step: int, training: TrainingConfig) -> dict[str, Any] | None:
-    """The result of a run that had ended after this step and as many epochs of its Selector; else None."""
+def result_at(folder: Path, step: int) -> dict[str, Any] | None:
+    """The result of a run that had ended after this step; else None."""
     try:
         result: dict[str, Any] = json.loads((folder / RESULT).read_text("utf-8"))
-        as_asked = (result["steps"], result["selector_epochs"]) == (step, training.selector_epochs)
+        return result if result["steps"] == step else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or damaged: the run makes it again
         return None
-    return result if as_asked else None

@@ -124,7 +124,7 @@ def _train(
     decoded = open_decoded(train_set, config, console)
     remove_unfinished(output)
     is_new = is_empty(output)
-    ended = result_at(output, resumed.step, training) if resumed else None
+    ended = result_at(output, resumed.step) if resumed else None
 
     batches = TrainingBatches.of_run(train_set, config, decoded, (processes.rank, processes.count))
     steps = batches.steps_per_epoch
