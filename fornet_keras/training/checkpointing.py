@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -19,12 +18,6 @@ from fornet_keras.config import Config
 from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError, os_reason
 from fornet_keras.training.checkpoint import Checkpoint, capture, newest, restore, save_checkpoint
 from fornet_keras.training.run_folder import RESULT, require_same_settings
-
-DISK_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
-    *(errno.ESTALE, errno.ENOENT, errno.EACCES, errno.EPERM),
-)
-"""What a disk answers that is full, lost or forbidden."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([] if sys.platform == "win32" else [signal.SIGHUP]))
 """Ctrl-C, the end that a system or a job's owner asks for, and a terminal that closes."""
@@ -177,17 +170,17 @@ class Checkpointing(keras.callbacks.Callback):
 
     @contextmanager
     def disk_errors(self) -> Iterator[None]:
-        """In the block, a disk that is full or gone is an error that says how the run goes on."""
+        """In the block, a disk that is full, gone or forbidden is an error that says how the run goes on."""
         try:
             yield
         except OSError as error:
-            if error.errno not in DISK_ERRORS:
+            if error.errno is None or isinstance(error, ConnectionError):  # not the system's, or of no disk
                 raise
             step = self.saved_step
             kept = f"the checkpoint of step {step} is as it was" if step else "there is no checkpoint yet"
             raise TrainingError(
-                f"{error.filename or self.folder.parent}: could not be written ({os_reason(error)}); "
-                f"{kept}; make room and continue with --resume"
+                f"{error.filename or self.folder.parent}: could not be written or read "
+                f"({os_reason(error)}); {kept}; make room, or bring the disk back, and continue with --resume"
             ) from None
 
     def _capture(self) -> Checkpoint:

@@ -72,7 +72,6 @@ class RunLog(keras.callbacks.Callback):
         self.rows = state["rows"]
         self._learning_rate = state["learning_rate"]
         self._seconds_before = state["seconds"]
-        self.rewind()
 
     def rewind(self) -> None:
         """Bring both files to where the run stands: what an interrupted one logged after it comes again."""

@@ -141,11 +141,16 @@ def _train(
     parts: dict[str, Stateful] = {"validation": validation, "data": batches}
     if config.loss.teacher:
         parts["teacher"] = TeacherState(Path(config.loss.teacher))
-    parts["log"] = log  # after those that may refuse: it writes
+    parts["log"] = log
     saver = Checkpointing(output / "checkpoints", config, steps, parts, resumed)
-    with _free_if_nothing_was_learnt(output, is_new, log, saver), closing(log), closing(line):
+    with (
+        _free_if_nothing_was_learnt(output, is_new, log, saver),
+        saver.disk_errors(),
+        closing(log),
+        closing(line),
+    ):
         write_config(output, config)  # before all else: nothing goes on without it
-        if not (resumed or is_new):
+        if not is_new:
             log.rewind()
         log.note_settings(config.by_key())
         pictures = output / "pictures"
@@ -167,7 +172,7 @@ def _train(
         if training.selector_epochs and not ended:
             fit_selector_of_best(config, batches, validation, saver, line)
         begins_anew = SELECTOR_EPOCHS if training.selector_epochs and not ended else ""
-        with saver.listening(console, begins_anew), saver.disk_errors():
+        with saver.listening(console, begins_anew):
             if ended:
                 line.say("the run had ended: its best model is scored once more")
                 return ended, validation.score_best()
@@ -206,7 +211,7 @@ def _fit(
         (validation.folder / RESULT).unlink(missing_ok=True)
         epoch, done = divmod(saver.step, steps)
         saver.restore(model)
-        with data_errors(batches), saver.disk_errors():
+        with data_errors(batches):
             model.fit(
                 fit_input(batches, config.training.workers, saver.step),
                 initial_epoch=epoch,

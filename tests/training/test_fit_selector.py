@@ -144,7 +144,7 @@ def test_a_selector_that_is_worse_than_before_is_not_kept(
     monkeypatch.setattr(
         module, "fit_selector", lambda model, *_: model.set_weights([0 * w for w in model.get_weights()])
     )
-    saver = SimpleNamespace(listening=lambda *_: nullcontext(), disk_errors=nullcontext)
+    saver = SimpleNamespace(listening=lambda *_: nullcontext())
     said = Console(file=io.StringIO(), width=200)
     line = ProgressLine(said, TrainingConfig(epochs=1, batch_size=1), 1)
     for after, kept in ((0.4, "earlier"), (0.6, "new")):
@@ -166,7 +166,7 @@ def test_the_selectors_epochs_outlive_the_terminal(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(module, "fit_selector", fit)
     config = SimpleNamespace(training=TrainingConfig(epochs=1, batch_size=1, selector_epochs=1))
-    saver = SimpleNamespace(listening=lambda *_: nullcontext(), disk_errors=nullcontext)
+    saver = SimpleNamespace(listening=lambda *_: nullcontext())
     scores = SimpleNamespace(error_coverage=0.5)
     validation = SimpleNamespace(folder=tmp_path, score=lambda model: scores)
     line = ProgressLine(Console(file=GoneTerminal()), config.training, 1)

@@ -78,7 +78,9 @@ def test_a_run_whose_configuration_cannot_be_written_leaves_its_folder_free(
 ) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     monkeypatch.setattr("fornet_keras.training.train.write_config", Mock(side_effect=full))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        TrainingError, match=r"run: could not be written or read \(No space left .* --resume$"
+    ):
         train(make_config(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -210,9 +212,15 @@ def test_the_time_of_before_the_interruption_counts(make_config: MakeConfig, tmp
 
 
 @pytest.mark.parametrize(
-    ("saved", "kept"), [(0, "there is no checkpoint yet"), (2, "the checkpoint of step 2 is as it was")]
+    ("error", "saved", "kept"),
+    [
+        (errno.ENOSPC, 0, "there is no checkpoint yet"),
+        (errno.ENOSPC, 2, "the checkpoint of step 2 is as it was"),
+        (errno.ENOTCONN, 2, "the checkpoint of step 2 is as it was"),
+    ],
 )
-def test_a_disk_that_is_full_while_a_model_is_written(
+def test_a_disk_that_is_full_or_gone_while_a_model_is_written(
+    error: int,
     saved: int,
     kept: str,
     train: Train,
@@ -222,7 +230,7 @@ def test_a_disk_that_is_full_while_a_model_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And takes no more of TensorBoard's file when that is closed."""
-    full, close = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), EventLog.close
+    full, close = OSError(error, os.strerror(error)), EventLog.close
 
     def close_full(log: EventLog) -> None:
         close(log)
@@ -234,9 +242,17 @@ def test_a_disk_that_is_full_while_a_model_is_written(
 
     fitted(fill)
     monkeypatch.setattr(EventLog, "close", close_full)
-    message = rf"run: could not be written \(No space left on device\); {kept}; make room and continue with "
-    with pytest.raises(TrainingError, match=f"{message}--resume"):
+    message = (
+        rf"run: could not be written or read \({os.strerror(error)}\); {kept}; make room, or bring the disk "
+    )
+    with pytest.raises(TrainingError, match=message):
         train(make_config(), tmp_path / "run")
+
+
+def test_a_reader_that_is_gone_is_no_full_disk(tmp_path: Path, make_config: MakeConfig) -> None:
+    saver = Checkpointing(tmp_path, make_config(), 100, parts={})
+    with pytest.raises(BrokenPipeError), saver.disk_errors():
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def test_a_run_that_stops_early_says_why() -> None:

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -107,7 +106,7 @@ def test_a_callback_of_ones_own_may_end_the_run(tmp_path: Path, monkeypatch: pyt
         model.stop_training = True
 
     model = SimpleNamespace(fit=fit)
-    saver = SimpleNamespace(step=0, total_steps=9, restore=lambda _: None, disk_errors=nullcontext)
+    saver = SimpleNamespace(step=0, total_steps=9, restore=lambda _: None)
     monkeypatch.setattr("fornet_keras.training.train.fit_input", lambda *_: None)
     batches, goes_on = (
         SimpleNamespace(steps_per_epoch=3),
