@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 from rich.console import Console
@@ -17,12 +18,12 @@ from fornet_keras.data.decoded import DecodedSamples, decoded_samples
 from fornet_keras.data.scan import CACHE, scan, usable
 from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_split, shared_note
-from fornet_keras.errors import DataError
+from fornet_keras.errors import ConfigError, DataError
 from fornet_keras.prediction.predictor import MAX_SIZES
 
 
-def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, ScanReport]:
-    """The two data sets, looked through, and what was found in that which trains."""
+def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, ScanReport, ScanReport]:
+    """The data set that trains and the one that validates, looked through, and what was found in each."""
     data = config.data
     train_set = open_split(data, data.train_split, data.exclude)
     val_set = open_split(data, data.val_split)
@@ -37,7 +38,37 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, ScanR
     note = val_report.sizes_note(report.learnt_side(data.short_side), MAX_SIZES)
     if note and keras.backend.backend() != "torch":  # which compiles nothing
         console.print(note, highlight=False)
-    return train_set, val_set, report
+    return train_set, val_set, report, val_report
+
+
+class LabelState:
+    """What is in the labels that a run learns from and is scored on: it goes on with no others.
+
+    Of labels that are changed under the same names, some class gains pixels or loses some.
+
+    Args:
+        root: the data folder.
+        reports: on what trains and on what validates.
+    """
+
+    def __init__(self, root: Path, *reports: ScanReport) -> None:
+        self.root = root
+        self.reports = reports
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a run that goes on must still know."""
+        return {"pixels": [[*report.pixels, report.ignored_pixels] for report in self.reports]}
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        pairs = zip(self.reports, state["pixels"], self.state["pixels"], strict=True)
+        if changed := [report.split for report, theirs, ours in pairs if theirs != ours]:
+            raise ConfigError(
+                f"{self.root}: the labels of {' and '.join(changed)} have been changed since the run began: "
+                "other numbers of pixels; expected the same; put them back, or begin a new run with another --output "
+                "and model.weights"
+            )
 
 
 def at_learnt_side(config: Config, report: ScanReport) -> Config:

@@ -27,7 +27,7 @@ from fornet_keras.training.conclude import conclude
 from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.fit_selector import SELECTOR_EPOCHS, fit_selector_of_best
-from fornet_keras.training.open_data import at_learnt_side, open_data, open_decoded
+from fornet_keras.training.open_data import LabelState, at_learnt_side, open_data, open_decoded
 from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.report import save_first_batches
 from fornet_keras.training.run_folder import (
@@ -120,7 +120,7 @@ def _train(
     require_all_steps()
     training = config.training
     resumed = find_resumed(console)  # first: another run's is refused before its data are looked through
-    train_set, val_set, report = open_data(config, console)
+    train_set, val_set, report, val_report = open_data(config, console)
     decoded = open_decoded(train_set, config, console)
     remove_unfinished(output)
     is_new = is_empty(output)
@@ -141,6 +141,7 @@ def _train(
     parts: dict[str, Stateful] = {"validation": validation, "data": batches}
     if config.loss.teacher:
         parts["teacher"] = TeacherState(Path(config.loss.teacher))
+    parts["labels"] = LabelState(train_set.root, report, val_report)
     parts["log"] = log
     saver = Checkpointing(output / "checkpoints", config, steps, parts, resumed)
     with (

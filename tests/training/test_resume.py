@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -311,6 +312,12 @@ def test_other_images_and_another_backend_are_refused(
             train(whole.config.model_copy(update={"data": data}), tmp_path / "run", resume=True)
         for folder in ("images", "labels"):
             (tmp_path / folder).rename(own_camvid / split / folder / "0.png")
+    label = own_camvid / "val" / "labels" / "0.png"
+    before = label.read_bytes()
+    Image.new("L", (90, 70), 3).save(label)
+    with pytest.raises(ConfigError, match="the labels of val have been changed since the run began: .*; put"):
+        train(whole.config.model_copy(update={"data": data}), tmp_path / "run", resume=True)
+    label.write_bytes(before)
     swapped = replace(CAMVID, train_ids=CAMVID.train_ids | {0: 1, 1: 0})
     with monkeypatch.context() as patch:
         patch.setattr("fornet_keras.data.camvid.TABLE", swapped)

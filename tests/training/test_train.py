@@ -321,7 +321,7 @@ def test_what_is_excluded_or_damaged_is_left_out(
         image.save(image.filename, exif=exif)
     said = Console(file=StringIO(), width=1000)
     config = make_config(data={"root": str(own_camvid), "exclude": ["0"], "on_error": "skip"})
-    train_set, val_set, report = open_data.open_data(config, said)
+    train_set, val_set, report, _ = found = open_data.open_data(config, said)
     assert [sample.image.name for sample in train_set.samples] == ["1.png", "2.png", "4.png", "5.png"]
     assert len(val_set) == 2
     labels = [read_sample(sample, train_set.table)[1] for sample in train_set.samples]
@@ -330,7 +330,7 @@ def test_what_is_excluded_or_damaged_is_left_out(
     assert said.file.getvalue().count("note: their EXIF orientation turns 1 image of 'train'") == 1
     assert len(read) == 5 + 2
     read.clear()
-    assert open_data.open_data(config, said) == (train_set, val_set, report) and read == ["3.png"]
+    assert open_data.open_data(config, said) == found and read == ["3.png"]
 
 
 def write_label(path: Path, label: np.ndarray) -> None:
