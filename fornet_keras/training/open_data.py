@@ -66,8 +66,8 @@ class LabelState:
         if changed := [report.split for report, theirs, ours in pairs if theirs != ours]:
             raise ConfigError(
                 f"{self.root}: the labels of {' and '.join(changed)} have been changed since the run began: "
-                "other numbers of pixels; expected the same; put them back, or begin a new run with another --output "
-                "and model.weights"
+                "other numbers of pixels; expected the same; put them back, or begin a new run with another "
+                "--output and model.weights"
             )
 
 

@@ -35,8 +35,9 @@ def require_all_steps() -> None:
 
 
 def schedule_notes(config: Config, total_steps: int) -> Iterator[str]:
-    """A line about each setting that is meant for a longer run."""
-    training, frozen, momentum = config.training, config.model.freeze_epochs, config.training.ema_momentum
+    """A line about each setting that is meant for a longer run, or for one that begins with weights."""
+    model, training = config.model, config.training
+    frozen, momentum = model.freeze_epochs, training.ema_momentum
     changes = total_steps / training.accumulate
     if changes < 1:
         yield (
@@ -55,6 +56,9 @@ def schedule_notes(config: Config, total_steps: int) -> Iterator[str]:
             f"note: the backbone's weights stay for model.freeze_epochs={frozen} epochs, and the run has "
             f"{training.epochs}: they never change; set fewer"
         )
+    if (frozen or model.freeze_backbone) and not (model.weights or model.backbone):
+        key = "freeze_backbone" if model.freeze_backbone else "freeze_epochs"
+        yield f"note: model.{key} keeps random weights; set model.weights or model.backbone, or leave it out"
 
 
 @keras.saving.register_keras_serializable("fornet_keras")

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from fornet_keras.atomic import last_complete, remove_unfinished
+from fornet_keras.atomic import last_complete
 from fornet_keras.config import Config, TrainingConfig
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.errors import RunInterrupted, TrainingError
@@ -66,7 +66,8 @@ def train(
         processes: those that train together, from `join_processes`.
         callbacks: also called, after the run's own, in each process: an epoch's logs have its `val_miou`,
             whose direction must be said: `EarlyStopping("val_miou", mode="max")`. One may end the run, at the
-            end of an epoch. What they know is theirs: a run that goes on restores nothing of it.
+            end of an epoch. What they know is theirs: a run that goes on restores nothing of it, and begins
+            them twice where an epoch was broken off, for its rest and for the other epochs.
 
     Returns:
         The result that is also written to `result.json`, and the `Scores` of the best model.
@@ -80,7 +81,7 @@ def train(
             can be saved, `model.weights` do not fit it, or the teacher has other classes.
         TrainingError: the loss became NaN or infinite, a checkpoint could not be written, none of the run's
             is whole, or a callback ended it before its first validation.
-        TypeError: `config` is something else, such as the name of one.
+        TypeError: `config` is something else, such as the name of one, or `callbacks` is one alone.
         RunInterrupted: Ctrl-C, SIGTERM or a closed terminal; the run is saved, in a validation what its last
             checkpoint has, and can be resumed.
 
@@ -91,6 +92,10 @@ def train(
     """
     if not isinstance(config, Config):
         raise TypeError(f"config must be a Config, which read_config gives; received {config!r}")
+    if isinstance(callbacks, keras.callbacks.Callback):
+        raise TypeError(
+            f"callbacks must be a list, such as [{type(callbacks).__name__}(...)]; received one alone"
+        )
     output = Path(output)
     config = with_precision(with_absolute_paths(config), output, resume)
     resumed = partial(find_checkpoint, output, config, resume)
@@ -122,7 +127,6 @@ def _train(
     resumed = find_resumed(console)  # first: another run's is refused before its data are looked through
     train_set, val_set, report, val_report = open_data(config, console)
     decoded = open_decoded(train_set, config, console)
-    remove_unfinished(output)
     is_new = is_empty(output)
     ended = result_at(output, resumed.step) if resumed else None
 
@@ -152,7 +156,7 @@ def _train(
     ):
         write_config(output, config)  # before all else: nothing goes on without it
         if not is_new:
-            log.rewind()
+            log.rewind(saver.step // steps)
         log.note_settings(config.by_key())
         pictures = output / "pictures"
         pictures.mkdir(exist_ok=True)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.atomic import last_complete
 from fornet_keras.config import TrainingConfig
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.fingerprint import images_of
@@ -85,6 +86,12 @@ class Validation(keras.callbacks.Callback):
                 f"'{self.dataset.split}', and here are {ours['images']}, not all of them the same; expected "
                 "those, so that scores compare; put them back, or begin a new run with another --output and "
                 "model.weights"
+            )
+        best = self.folder / "best"
+        if state["best_epoch"] and not last_complete(best).is_dir():
+            raise ConfigError(
+                f"{best}: gone; expected the run's best model, of epoch {state['best_epoch']}; put it back, or "
+                "begin a new run with another --output"
             )
         self.best_miou = state["best_miou"]
         self.best_epoch = state["best_epoch"]

@@ -231,6 +231,23 @@ def test_another_configuration_is_refused(train: Train, whole: SimpleNamespace, 
         train(taught, tmp_path / "run", resume=True)
 
 
+def test_an_epoch_that_a_callback_breaks_off_is_logged_once(
+    train: Train, whole: SimpleNamespace, tmp_path: Path
+) -> None:
+    """As one does that ends a run after some hours: here after step 2 of an epoch's three."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.model.stop_training = batch == 1
+
+    train(whole.config, tmp_path / "run", callbacks=[Stop()])
+    assert (last(tmp_path / "run").step, len(read_log(tmp_path / "run"))) == (2, 1)
+    result, _ = train(whole.config, tmp_path / "run", resume=True)
+    assert [row["epoch"] for row in read_log(tmp_path / "run")] == ["1", "2"]
+    assert (result["epochs"], result["steps"]) == (2, STEPS)
+    assert [step for step, _ in curves(tmp_path / "run")["loss"]] == [1, 2]
+
+
 def test_auto_is_the_number_format_that_the_run_began_with(
     train: Train, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +329,12 @@ def test_other_images_and_another_backend_are_refused(
             train(whole.config.model_copy(update={"data": data}), tmp_path / "run", resume=True)
         for folder in ("images", "labels"):
             (tmp_path / folder).rename(own_camvid / split / folder / "0.png")
+    (tmp_path / "run" / "best").rename(tmp_path / "deployed")
+    with pytest.raises(
+        ConfigError, match="run/best: gone; expected the run's best model, of epoch 1; put it back"
+    ):
+        train(whole.config, tmp_path / "run", resume=True)
+    (tmp_path / "deployed").rename(tmp_path / "run" / "best")
     label = own_camvid / "val" / "labels" / "0.png"
     before = label.read_bytes()
     Image.new("L", (90, 70), 3).save(label)

@@ -51,11 +51,24 @@ def test_a_run_of_one_step_learns() -> None:
 def test_settings_of_a_longer_run_are_said(make_config: Callable[..., Config]) -> None:
     from fornet_keras.training.schedule import schedule_notes
 
-    training = {"epochs": 2, "accumulate": 100}
-    assert [*schedule_notes(make_config(training=training, model={"freeze_epochs": 1}), 100)] == []
-    weights, backbone = schedule_notes(make_config(training=training, model={"freeze_epochs": 2}), 90)
+    training, model = {"epochs": 2, "accumulate": 100}, {"weights": "fornet_s_camvid"}
+    assert [*schedule_notes(make_config(training=training, model=model | {"freeze_epochs": 1}), 100)] == []
+    weights, backbone = schedule_notes(make_config(training=training, model=model | {"freeze_epochs": 2}), 90)
     assert "stay for model.freeze_epochs=2 epochs, and the run has 2: they never change" in backbone
     assert "change after training.accumulate=100 steps, and the run has 90: they never change" in weights
+
+
+@pytest.mark.parametrize("frozen", [{"freeze_backbone": True}, {"freeze_epochs": 1}])
+def test_a_backbone_that_keeps_random_weights_is_said(
+    frozen: dict[str, Any], make_config: Callable[..., Config]
+) -> None:
+    from fornet_keras.training.schedule import schedule_notes
+
+    training = {"epochs": 2}
+    for given in ({"weights": "fornet_s_camvid"}, {"backbone": "efficientnet_lite0"}):
+        assert [*schedule_notes(make_config(training=training, model=frozen | given), 100)] == []
+    (note,) = schedule_notes(make_config(training=training, model=frozen), 100)
+    assert f"note: model.{next(iter(frozen))} keeps random weights; set model.weights or model.back" in note
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,11 @@ def test_the_name_of_a_configuration_is_not_one(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_one_callback_is_no_list(make_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"callbacks must be a list, such as \[CSVLogger\(...\)\]"):
+        fornet_keras.train(make_config(), tmp_path / "run", callbacks=keras.callbacks.CSVLogger("own.csv"))
+
+
 @pytest.mark.backend
 def test_the_run_folder_is_complete(run: SimpleNamespace) -> None:
     names = {path.name for path in run.folder.iterdir()}
