@@ -87,15 +87,15 @@ class Validation(keras.callbacks.Callback):
                 "those, so that scores compare; put them back, or begin a new run with another --output and "
                 "model.weights"
             )
-        best = self.folder / "best"
-        if state["best_epoch"] and not last_complete(best).is_dir():
-            raise ConfigError(
-                f"{best}: gone; expected the run's best model, of epoch {state['best_epoch']}; put it back, or "
-                "begin a new run with another --output"
-            )
         self.best_miou = state["best_miou"]
         self.best_epoch = state["best_epoch"]
         self.since_best = state["since_best"]
+        best = self.folder / "best"
+        if self.best_epoch and not last_complete(best).is_dir():
+            raise ConfigError(
+                f"{best}: no such folder; expected the run's best model, of epoch {self.best_epoch}; put it "
+                "back, or begin a new run with another --output"
+            )
 
     @property
     def out_of_patience(self) -> bool:

@@ -299,7 +299,7 @@ def test_without_a_whole_checkpoint_nothing_is_replaced(
 def test_a_resumed_run_that_fails_keeps_its_folder(
     train: Train, whole: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And reads the weights that it is to begin with only where it begins."""
+    """And what is being exported into it; and reads the weights to begin with only where it begins."""
     begins = []
 
     def fail(*arguments: Any) -> None:
@@ -309,8 +309,10 @@ def test_a_resumed_run_that_fails_keeps_its_folder(
     monkeypatch.setattr("fornet_keras.training.train.make_model", fail)
     for step in (0, 4):
         cut_off(whole.folder, tmp_path / f"{step}", step)
+        (tmp_path / f"{step}" / ".report.writing").mkdir()
         with pytest.raises(MemoryError):
             train(whole.config, tmp_path / f"{step}", resume=True)
+        assert (tmp_path / f"{step}" / ".report.writing").exists()
         assert (tmp_path / f"{step}" / "best" / "weights.safetensors").exists()
     assert begins == [True, False]
 
@@ -331,7 +333,7 @@ def test_other_images_and_another_backend_are_refused(
             (tmp_path / folder).rename(own_camvid / split / folder / "0.png")
     (tmp_path / "run" / "best").rename(tmp_path / "deployed")
     with pytest.raises(
-        ConfigError, match="run/best: gone; expected the run's best model, of epoch 1; put it back"
+        ConfigError, match="run/best: no such folder; expected the run's best model, of epoch 1; put it back"
     ):
         train(whole.config, tmp_path / "run", resume=True)
     (tmp_path / "deployed").rename(tmp_path / "run" / "best")
