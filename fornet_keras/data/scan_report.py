@@ -20,8 +20,10 @@ from fornet_keras.errors import DataError, listed, one_line
 
 _FAR_LARGER = 3  # times a crop's shorter side
 
-Kind = Literal["missing label", "corrupt image", "corrupt label", "wrong label"]
-OF_LABELS = ("corrupt label", "wrong label")
+Kind = Literal["missing label", "corrupt image", "corrupt label", "wrong label", "contradictory label"]
+"""What is contradictory is wrong too, but only beside other labels."""
+
+OF_LABELS = ("corrupt label", "wrong label", "contradictory label")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class ScanReport:
     def summary(self) -> str:
         """For example "367 images, 0 missing labels, 2 corrupt"."""
         missing = self._files("missing label")
-        wrong = self._files("wrong label")
+        wrong = self._files("wrong label", "contradictory label")
         line = f"{_count(self.num_images, 'image')}, {_count(missing, 'missing label')}, "
         line += f"{self._files('corrupt image', 'corrupt label')} corrupt"
         return line + (f", {_count(wrong, 'wrong label')}" if wrong else "")

@@ -53,52 +53,6 @@ def test_two_images_with_one_label(tmp_path: Path) -> None:
     assert [line.partition("; ")[0] for line in lines(both)] == [expected]
 
 
-def with_labels(dataset: Dataset, labels: list[Image.Image]) -> Dataset:
-    for sample, label in zip(dataset.samples, labels, strict=True):
-        assert sample.label
-        label.save(sample.label)
-    return dataset
-
-
-def indexed(indices: list[int], colors: list[list[int]]) -> Image.Image:
-    picture = Image.fromarray(np.array([indices], np.uint8), mode="P")
-    picture.putpalette(sum(colors, []))
-    return picture
-
-
-def test_palettes_of_another_order(tmp_path: Path) -> None:
-    """As of tools that save pictures in colours with a palette of their own each: an index says nothing."""
-    black, red, green = [0, 0, 0], [200, 0, 0], [0, 200, 0]
-    labels = [
-        indexed([0, 1, 2], [black, red, green]),
-        indexed([0, 1, 1], [black, green]),
-        indexed([1, 0, 1], [black, red, [9, 9, 9]]),
-        indexed([0, 0, 1], [red, green]),
-        indexed([0, 0, 1], [black, green]),
-    ]
-    found = lines(with_labels(make_dataset(tmp_path, [np.zeros((1, 3), np.uint8)] * 5), labels))
-    fix = "expected one palette for all labels; set label_colors, or save them anew with one palette"
-    assert found == [
-        f"value 1 is another colour than [200, 0, 0] as in 0.png in 2 of 5 labels; {fix} (1.png, 4.png)",
-        f"{tmp_path}/3.png: value 0 is another colour than [0, 0, 0] as in 0.png; {fix}",
-    ]
-
-
-@pytest.mark.parametrize(("few_first", "number"), [(False, "1-bit"), (True, "8-bit")])
-def test_grey_labels_of_other_bits(tmp_path: Path, few_first: bool, number: str) -> None:
-    """White is 255 in one and 1 in the other; black is black."""
-    deep, white, black = (Image.fromarray(np.array([[0, value]], np.uint8)) for value in (1, 255, 0))
-    few, zero = white.convert("1"), black.convert("1")
-    dataset = make_dataset(tmp_path, [np.zeros((1, 2), np.uint8)] * 3)
-    assert not lines(with_labels(dataset, [zero, few, few] if few_first else [zero, deep, deep]))
-    [line] = lines(with_labels(dataset, [few, zero, deep] if few_first else [deep, zero, few]))
-    assert line.startswith(f"{tmp_path}/2.png: {number} grey where 0.png has ")
-    assert line.endswith(": white is 1 in one and 255 in the other; expected one depth; save all with 8 bits")
-    three = deep.convert("RGB")
-    [line] = lines(with_labels(dataset, [few, zero, three] if few_first else [three, zero, few]))
-    assert f": {number} grey where 0.png has " in line
-
-
 def test_images_that_turn_without_another_size(tmp_path: Path) -> None:
     """Half a turn, which no size betrays; a quarter of one does, unless the image is square."""
     dataset = make_dataset(tmp_path, [LABEL, LABEL, np.zeros((4, 4), np.uint8), None])
