@@ -174,6 +174,14 @@ class ScanReport:
             "or declare its values as classes"
         )
 
+    def absent_note(self, trains: bool) -> str | None:
+        """A line where labels of a split that trains, or is scored on, have no pixel of some classes."""
+        absent = [name for name, pixels in zip(self.classes, self.pixels, strict=True) if not pixels]
+        if not absent or self.void_problem():
+            return None
+        what = "be learnt; add images of it, or leave it out of the classes" if trains else "be scored"
+        return f"note: no label of '{self.split}' has a pixel of {listed(absent)}: such a class cannot {what}"
+
     def raise_if_bad(self) -> None:
         """Refuse to go on with data that has problems.
 

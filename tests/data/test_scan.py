@@ -65,6 +65,18 @@ def test_images_that_turn_without_another_size(tmp_path: Path) -> None:
     assert note is not None and "their EXIF orientation turns 2 images of 'train', and no label" in note
 
 
+def test_classes_that_no_label_has(tmp_path: Path) -> None:
+    table = LabelTable(("road", "sky", "car"), ((0, 0, 0),) * 3, {0: 0, 1: 1, 2: 2, 9: 255})
+    without = "note: no label of 'train' has a pixel of"
+    report = scan(make_dataset(tmp_path, [np.zeros((2, 2), np.uint8)], table))
+    note = report.absent_note(trains=True)
+    assert note is not None and note.startswith(f"{without} sky, car: such a class cannot be learnt; add")
+    report = scan(make_dataset(tmp_path, [np.array([[0, 1, 9]], np.uint8)], table))
+    assert report.absent_note(trains=False) == f"{without} car: such a class cannot be scored"
+    for label in (np.array([[0, 1, 2]], np.uint8), np.full((2, 2), 9, np.uint8), None):
+        assert scan(make_dataset(tmp_path, [label], table)).absent_note(trains=True) is None
+
+
 @pytest.mark.parametrize(("crop", "padded"), [((2, 3), False), ((3, 3), True), ((2, 4), True)])
 def test_images_smaller_than_the_crops(crop: tuple[int, int], padded: bool, tmp_path: Path) -> None:
     note = scan(make_dataset(tmp_path, [LABEL])).crop_note(crop, None)
