@@ -181,5 +181,5 @@ def _show(reports: Sequence[ScanReport]) -> None:
         click.echo(f"{report.split}: {report.summary()}; sizes: {listed(sizes) or 'none'}")
         for problem in report.problems:
             click.echo(f"  {problem}")
-        if note := report.turned_note():
+        for note in report.image_notes():
             click.echo(note)

@@ -150,6 +150,7 @@ class _Tally:
         self.images = np.zeros(256, np.int64)
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.turned = 0
+        self.deep = 0
         self.findings: list[Finding] = []
 
     def add(self, record: Record) -> None:
@@ -157,6 +158,7 @@ class _Tally:
         self.images += record.pixels > 0
         self.sizes.update([record.size] if record.size else [])
         self.turned += record.turned
+        self.deep += record.deep
         self.findings += record.findings
 
     def report(self, dataset: Dataset, shared: Sequence[Finding] = ()) -> ScanReport:
@@ -175,6 +177,7 @@ class _Tally:
             sizes=tuple((height, width, count) for (height, width), count in self.sizes.most_common()),
             problems=_problems([*self.findings, *shared], len(dataset), num_labels),
             turned=self.turned,
+            deep=self.deep,
         )
 
 

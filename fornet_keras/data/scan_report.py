@@ -66,6 +66,7 @@ class ScanReport:
         sizes: `(height, width, images)`, the commonest size first.
         problems: what must be put right, the one with most files first.
         turned: images with a label that their EXIF orientation turns without another size.
+        deep: images of 16 bits a channel.
     """
 
     name: str
@@ -79,6 +80,7 @@ class ScanReport:
     sizes: tuple[tuple[int, int, int], ...]
     problems: tuple[Problem, ...]
     turned: int
+    deep: int
 
     def summary(self) -> str:
         """For example "367 images, 0 missing labels, 2 corrupt"."""
@@ -156,14 +158,20 @@ class ScanReport:
             "value that means no class belongs under ignore"
         )
 
-    def turned_note(self) -> str | None:
-        """A line where images are turned whose labels may not be drawn for that."""
-        if not self.turned:
-            return None
-        return (
-            f"note: their EXIF orientation turns {_count(self.turned, 'image')} of '{self.split}', and no "
-            f"label file; see with `data inspect --split {self.split}` whether they fit"
-        )
+    def image_notes(self) -> list[str]:
+        """A line where images are turned whose labels may not be drawn for that, or lose half their bits."""
+        notes = []
+        if self.turned:
+            notes.append(
+                f"note: their EXIF orientation turns {_count(self.turned, 'image')} of '{self.split}', and "
+                f"no label file; see with `data inspect --split {self.split}` whether they fit"
+            )
+        if self.deep:
+            notes.append(
+                f"note: {_count(self.deep, 'image')} of '{self.split}' with 16 bits a channel, of which the "
+                "upper 8 are used; where the values do not go up to 65535, save them scaled to 8 bits"
+            )
+        return notes
 
     def void_problem(self) -> str | None:
         """A line where no label has a pixel of any class: nothing can be learnt from or scored on that."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
-from fornet_keras.data.images import turns_unseen, verify_image
+from fornet_keras.data.images import has_16_bits, turns_unseen, verify_image
 from fornet_keras.data.label_files import WrongLabelError, read_label, train_id_lookup
 from fornet_keras.data.label_form import LabelForm, label_form
 from fornet_keras.data.scan_report import Kind
@@ -39,6 +39,7 @@ class Record:
         pixels: of each train id 0…255.
         findings: what is wrong.
         turned: the image `turns_unseen`.
+        deep: it `has_16_bits`.
         stored: how the label stores its values, and those in it; None without one, or with one in colours.
     """
 
@@ -46,6 +47,7 @@ class Record:
     pixels: NDArray[np.int64]
     findings: tuple[Finding, ...]
     turned: bool
+    deep: bool
     stored: tuple[LabelForm, NDArray[np.intp]] | None = None
 
 
@@ -53,17 +55,18 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
     """Read an image of a data set and its label."""
     table = dataset.table
     findings: list[Finding] = []
-    size, turned, stored = None, False, None
+    size, turned, deep, stored = None, False, False, None
     pixels = np.zeros(256, np.int64)
     try:
         size = verify_image(sample.image)
         turned = sample.label is not None and turns_unseen(sample.image)
+        deep = has_16_bits(sample.image)
     except DataError as error:
         findings.append(("corrupt image", sample.image, _without_path(error, sample.image)))
     if sample.label is None:
         text = f"no label; expected {dataset.labels}; add the file or leave the image out"
         findings.append(("missing label", sample.image, text))
-        return Record(size, pixels, tuple(findings), turned)
+        return Record(size, pixels, tuple(findings), turned, deep)
     try:
         label = read_label(sample.label, table.label_colors)
         if size and label.shape != size:
@@ -89,7 +92,7 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
         findings.append(("wrong label", sample.label, _without_path(error, sample.label)))
     except DataError as error:
         findings.append(("corrupt label", sample.label, _without_path(error, sample.label)))
-    return Record(size, pixels, tuple(findings), turned, stored)
+    return Record(size, pixels, tuple(findings), turned, deep, stored)
 
 
 def _without_path(error: DataError, path: Path) -> str:

@@ -80,7 +80,7 @@ def _look_through(dataset: Dataset, config: Config, console: Console) -> tuple[D
     kept = usable(dataset, report, config.data.on_error, tell)
     if len(kept) < len(dataset):
         return _look_through(kept, config, console)
-    if note := report.turned_note():
+    for note in report.image_notes():
         tell(note)
     if problem := report.void_problem():
         raise DataError(f"{dataset.root}: {problem}")

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -56,13 +57,23 @@ def test_two_images_with_one_label(tmp_path: Path) -> None:
 def test_images_that_turn_without_another_size(tmp_path: Path) -> None:
     """Half a turn, which no size betrays; a quarter of one does, unless the image is square."""
     dataset = make_dataset(tmp_path, [LABEL, LABEL, np.zeros((4, 4), np.uint8), None])
-    assert scan(dataset).turned_note() is None
+    assert not scan(dataset).image_notes()
     for sample, orientation in zip(dataset.samples, (3, 6, 6, 3), strict=True):
         exif = Image.Exif()
         exif[0x0112] = orientation
         Image.open(sample.image).save(sample.image, exif=exif)
-    note = scan(dataset).turned_note()
-    assert note is not None and "their EXIF orientation turns 2 images of 'train', and no label" in note
+    [note] = scan(dataset).image_notes()
+    assert "their EXIF orientation turns 2 images of 'train', and no label" in note
+
+
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+def test_images_of_which_bits_are_left_out(tmp_path: Path, channels: tuple[int, ...]) -> None:
+    """Ten or twelve bits in sixteen are nearly black then, as of many cameras."""
+    dataset = make_dataset(tmp_path, [LABEL, LABEL])
+    sample = replace(dataset.samples[0], image=tmp_path / "deep.png")
+    cv2.imwrite(str(sample.image), np.full((2, 3, *channels), 1023, np.uint16))
+    [note] = scan(replace(dataset, samples=(sample, dataset.samples[1]))).image_notes()
+    assert note.startswith("note: 1 image of 'train' with 16 bits a channel, of which the upper 8 are used; ")
 
 
 def test_classes_that_no_label_has(tmp_path: Path) -> None:
