@@ -19,9 +19,9 @@ A complete one; only `name` and `classes` are required, the rest are the default
 
 With `label_colors` a class needs its `color`, and may have more: `colors: [[64, 0, 128], [192, 0, 192]]`.
 
-Lists tell the splits apart, so that `images` and `labels` then need no {split}. A line without a suffix is
-the name of an image in `images`. The label of an image in a folder below `images` is in the same folder below
-`labels`, or in `labels` itself.
+Lists tell the splits apart, so that `images` and `labels` then need no {split}. A line may be the name alone
+of an image in `images`, with its suffix or without. The label of an image in a folder below `images` is in
+the same folder below `labels`, or in `labels` itself.
 """
 
 from __future__ import annotations

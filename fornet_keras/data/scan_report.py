@@ -168,7 +168,7 @@ class ScanReport:
             )
         if self.deep:
             notes.append(
-                f"note: {_count(self.deep, 'image')} of '{self.split}' with 16 bits a channel, of which the "
+                f"note: 16 bits a channel in {_count(self.deep, 'image')} of '{self.split}', of which the "
                 "upper 8 are used; where the values do not go up to 65535, save them scaled to 8 bits"
             )
         return notes

@@ -73,7 +73,9 @@ def test_images_of_which_bits_are_left_out(tmp_path: Path, channels: tuple[int, 
     sample = replace(dataset.samples[0], image=tmp_path / "deep.png")
     cv2.imwrite(str(sample.image), np.full((2, 3, *channels), 1023, np.uint16))
     [note] = scan(replace(dataset, samples=(sample, dataset.samples[1]))).image_notes()
-    assert note.startswith("note: 1 image of 'train' with 16 bits a channel, of which the upper 8 are used; ")
+    assert note.startswith(
+        "note: 16 bits a channel in 1 image of 'train', of which the upper 8 are used; where"
+    )
 
 
 def test_classes_that_no_label_has(tmp_path: Path) -> None:
