@@ -43,8 +43,8 @@ from fornet_keras.prediction.predictor import PerSize, Predictor
 from fornet_keras.summary import count_macs, summarize
 from fornet_keras.training.build import build_model, compile_model
 from fornet_keras.training.class_weights import class_weights
-from fornet_keras.training.ema import averaged_weights
 from fornet_keras.training.open_data import open_data
+from fornet_keras.training.validation import averaged_weights
 
 NETS = ("fornet_nano", "fornet_s", "segformer_b0", "deeplab_v3_plus_resnet18")
 BAND = 3

@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from fornet_keras.backend_choice import BACKENDS, NAMES, SHARED_GPU, choose_backend, is_installed, remedy
 from fornet_keras.errors import FoRNetError
 from fornet_keras.version import __version__, installed
 
-REPORTED_PACKAGES = ("keras", *BACKENDS, "numpy", "opencv", "tensorboard")
+REPORTED_PACKAGES = ("keras", *BACKENDS, "numpy", "tensorboard")
 
 TIME_LIMIT = 120.0
 """Seconds: on a busy machine with a cold disk TensorFlow takes more than one minute."""
-
-_DISTRIBUTIONS = {"opencv": ("opencv-python", "opencv-python-headless", "opencv-contrib-python")}
 
 # Runs in a process of its own, whose environment names the backend. An import alone proves little: computes.
 _PROBE = """
@@ -84,7 +84,8 @@ def examine(on_backend: Callable[[str], object] = lambda backend: None) -> dict[
     on_cpu = chosen is not None and backends[chosen].computes_on_cpu
     return {
         "python": platform.python_version(),
-        "packages": {"fornet_keras": __version__} | {name: _version(name) for name in REPORTED_PACKAGES},
+        "packages": {"fornet_keras": __version__, "opencv": cv2.__version__}
+        | {name: installed(name) for name in REPORTED_PACKAGES},
         "backends": [asdict(health) for health in backends.values()],
         "default_backend": chosen,
         "default_reason": default["reason"],
@@ -131,8 +132,3 @@ def _has_nvidia_gpu() -> bool:
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return False
     return any(Path("/proc/driver/nvidia/gpus").glob("*")) or shutil.which("nvidia-smi") is not None
-
-
-def _version(package: str) -> str | None:
-    found = map(installed, _DISTRIBUTIONS.get(package, (package,)))
-    return next(filter(None, found), None)

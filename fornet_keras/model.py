@@ -22,7 +22,6 @@ from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model_arguments import (
     features_by_stride,
     require_learnable,
-    require_no_lora,
     require_parts,
     require_valid,
     warn_of_nearly_black,
@@ -220,9 +219,8 @@ class FoRNet(keras.Model):
         It has the same precision, and is not compiled.
 
         Raises:
-            ValueError: a share outside (0, 1], or a layer with LoRA.
+            ValueError: a share outside (0, 1], or a layer with LoRA, which saving as `.keras` merges into it.
         """
-        require_no_lora(self._flatten_layers())
         with empty_build():
             model = type(self).from_config({**self.get_config(), "top_k": top_k})
         model.set_weights(self.get_weights())

@@ -73,20 +73,6 @@ def warn_of_nearly_black(images):
         warnings.warn("image: float values up to 1 only, nearly black; expected 0…255", stacklevel=3)
 
 
-def require_no_lora(layers):
-    """Refuse to copy a network with low-rank weights beside a kernel: one built anew has none.
-
-    Raises:
-        ValueError: a layer has them.
-    """
-    for layer in layers:
-        if getattr(layer, "lora_enabled", False):
-            raise ValueError(
-                f"layer '{layer.name}' has LoRA, which with_top_k does not copy; save the model as a .keras "
-                "file, which merges it into the kernel, and call with_top_k on what is loaded from that"
-            )
-
-
 def require_parts(parts, names):
     """Refuse the terms of a loss of one's own that lack one of those that are reported.
 

@@ -12,6 +12,11 @@ import numpy as np
 Arrays = list[np.ndarray]
 
 
+def random(*shape: int, scale: float = 1, seed: int = 0) -> np.ndarray:
+    """Normally distributed inputs or weights."""
+    return np.random.default_rng(seed).normal(scale=scale, size=shape).astype("float32")
+
+
 def check_layer(
     make_layer: Callable[[], keras.layers.Layer], make_inputs: Callable[[int, int], Arrays], sizes: list
 ) -> None:

@@ -9,9 +9,8 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from fornet_keras.atomic import checksum, write_text
 from fornet_keras.bounded_text import first_finding
-from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ExportError
-from fornet_keras.model_description import ClassEntry, Strict, label_table
+from fornet_keras.model_description import ClassEntry, Strict
 
 MANIFEST = "manifest.json"
 MAX_BYTES = 1_000_000
@@ -146,10 +145,6 @@ class Manifest(Strict):
         if [tensor.shape[1:3] for tensor in self.inputs] != [self.size]:
             raise ValueError(f"size {list(self.size)} is not that of the one input")
         return self
-
-    def table(self) -> LabelTable:
-        """The classes as a `LabelTable` of train ids."""
-        return label_table(self.classes)
 
 
 def is_artifact(folder: Path) -> bool:

@@ -134,7 +134,7 @@ def _exported(folder: Path, threads: int | None, device: str) -> Candidate:
         manifest.top_k,
         _megabytes(folder / name for name in manifest.sha256 if not name.startswith("assets.extra/")),
         manifest.proof.at_top_k[0].label_agreement if gpu is None else None,
-        manifest.table().names,
+        tuple(entry.name for entry in manifest.classes),
         lambda image: run(image[None])["label_ids"][0],
         partial(ArtifactPredictor, folder, threads, device),
         device=gpu,

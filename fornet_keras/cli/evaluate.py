@@ -26,8 +26,8 @@ from fornet_keras.cli.options import (
     split_option,
 )
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.scores import show_curve, show_official_scores, show_scores
-from fornet_keras.cli.screen import ERRORS, counting
+from fornet_keras.cli.scores import show_official_scores, show_scores
+from fornet_keras.cli.screen import ERRORS, counting, show_table
 from fornet_keras.cli.settings import look_through_to_use, read_settings
 from fornet_keras.cli.views import InferenceOptions, artifact_predictor, inference_options
 from fornet_keras.config import Config
@@ -35,6 +35,7 @@ from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import image_size
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
+from fornet_keras.evaluation.tables import curve_table
 from fornet_keras.prediction.artifact import ArtifactPredictor
 from fornet_keras.prediction.protocol import Predicts
 from fornet_keras.prediction.submission import require_own_places, save_label_values
@@ -224,7 +225,8 @@ def _show(
         click.echo(note)
     if official:
         show_official_scores(official)
-    show_curve(points)
+    if points:
+        show_table("At each share of the regions", *curve_table(points))
 
 
 def _require_fit_for_submission(

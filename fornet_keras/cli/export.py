@@ -133,7 +133,7 @@ def export(
     weights = read_description(model).sha256
     dataset = validation_data(config_file, data_folder, split)
     start_backend("tensorflow")
-    from fornet_keras.export.export import as_json, export_model
+    from fornet_keras.export.export import export_model
     from fornet_keras.export.formats import ExportSpec
     from fornet_keras.export.images import export_images
     from fornet_keras.model_folder import load_model
@@ -167,7 +167,7 @@ def export(
     for folder, manifest in written:
         _show(folder, manifest)
     _tell_next(output, [folder for folder, _ in written], format_name)
-    results = [as_json(*one) for one in written]
+    results = [{"artifact": folder, **manifest.model_dump(mode="json")} for folder, manifest in written]
     write_json(json_file, {"artifacts": results} if len(top_k) > 1 else results[0])
 
 

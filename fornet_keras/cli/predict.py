@@ -165,7 +165,7 @@ def _recorded_top_k(output: Path, settings: Mapping[str, object], size: tuple[in
     """Of predictions with the same budget that are to go on: measured again, it might be another."""
     found = recorded_settings(output)
     same = all(found.get(key) == settings[key] for key in ("budget_ms", "weights", "short_side"))
-    same = same and found.get("budget_size") in (None, list(size))
+    same = same and found.get("budget_size") == list(size)
     top_k = found.get("top_k")
     if not (settings["budget_ms"] and same and isinstance(top_k, float) and 0 < top_k <= 1):
         return None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fornet_keras.cli.screen import show_table
-from fornet_keras.evaluation.tables import class_table, curve_table, four_digits, official_table
+from fornet_keras.evaluation.tables import class_table, four_digits, official_table
 
 if TYPE_CHECKING:  # it imports Keras
     from fornet_keras.evaluation.evaluate import Scores
@@ -43,12 +42,6 @@ def show_scores(scores: Scores, title: str) -> None:
     reading = 1000 * scores.read_seconds / scores.num_images
     inference = "–" if math.isnan(scores.milliseconds) else f"{scores.milliseconds:.1f} ms"
     click.echo(f"speed           reading {reading:.1f} ms, inference {inference} an image")
-
-
-def show_curve(curve: Sequence[Scores]) -> None:
-    """Print what the same model scores at several shares of the regions; nothing for none."""
-    if curve:
-        show_table("At each share of the regions", *curve_table(curve))
 
 
 def show_official_scores(found: dict[str, Any]) -> None:

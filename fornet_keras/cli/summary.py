@@ -77,7 +77,9 @@ def summary(
     costs = summarize(network, size, top_k)
     parts = {**costs["by_part"], "all": costs}
     height, width = size
-    rows = [(part, *_millions_and_billions(cost)) for part, cost in parts.items()]
+    rows = [
+        (part, f"{cost['parameters'] / 1e6:.3f}", f"{cost['macs'] / 1e9:.2f}") for part, cost in parts.items()
+    ]
     columns = ("part", "M parameters", f"G multiply-accumulates at {height}x{width}")
     show_table(
         f"{model}, {network.num_classes} classes, top-k {costs['top_k']:g}", columns, rows, footer=True
@@ -95,7 +97,3 @@ def _is_config(name: str) -> bool:
     """Whether a name is a configuration's file, or a shipped one's; a model of that name wins."""
     is_shipped = (CONFIGS / f"{name}.yaml").is_file() and not find_model_json(Path(name)).is_file()
     return is_shipped or name.endswith((".yaml", ".yml"))
-
-
-def _millions_and_billions(cost: dict[str, int]) -> tuple[str, str]:
-    return f"{cost['parameters'] / 1e6:.3f}", f"{cost['macs'] / 1e9:.2f}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,7 +33,6 @@ from fornet_keras.export.formats import ExportSpec
 from fornet_keras.export.proof import Proof, prove
 from fornet_keras.export.reference import ProofImages, Reference
 from fornet_keras.export.target import check_target, expected_packages
-from fornet_keras.export.warmup import write_warmup
 from fornet_keras.model import FoRNet
 from fornet_keras.model_description import class_entries
 from fornet_keras.version import installed
@@ -84,8 +82,6 @@ def export_model(
             formats.write(model, replace(spec, outputs=OUTPUTS), Path(twin))
             folders.insert(0, Path(twin))
         proof = _prove(folders, spec, reference)
-        if spec.format == "saved_model":
-            write_warmup(writing, spec.size)
         manifest = _manifest(model, table, writing, spec, proof, source)
         write_manifest(manifest, writing)
         # Once more: meanwhile another export may have added the version that was the next.
@@ -185,8 +181,3 @@ def export_versions() -> dict[str, str]:
     """The installed versions of what an export is made with."""
     found = {package: installed(package) for package in ("fornet_keras", *EXPORT_PACKAGES)}
     return {package: version for package, version in found.items() if version}
-
-
-def as_json(folder: Path, manifest: Manifest) -> dict[str, object]:
-    """The result for `--json`."""
-    return {"artifact": str(folder), **json.loads(manifest.model_dump_json())}

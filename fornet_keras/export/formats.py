@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -111,6 +112,7 @@ def write_saved_model(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
 
     encoded = run_encoded.get_concrete_function(tf.TensorSpec((None,), tf.string, name="encoded"))
     _save(run, deployed, folder, {ENCODED: encoded})
+    _write_warmup(folder, spec.size)
 
 
 def write_litert(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
@@ -189,6 +191,33 @@ def _save(run: Any, deployed: keras.Model, folder: Path, more: dict[str, Any] | 
     module.weights = [weight.value for weight in deployed.variables]
     signatures = {"serving_default": run.get_concrete_function(_specification(deployed)), **(more or {})}
     tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+def _write_warmup(saved_model: Path, size: tuple[int, int]) -> None:
+    """Write requests that TensorFlow Serving sends itself when it loads a model: no user waits for the first.
+
+    Nothing where tensorflow-serving-api is missing. Of black images, not of the user's: the file goes
+    wherever the model goes.
+    """
+    if find_spec("tensorflow_serving") is None:
+        return
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    encoded = tf.io.encode_png(tf.zeros((*size, 3), tf.uint8)).numpy()
+    folder = saved_model / "assets.extra"
+    folder.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
+        for batch in (1, 2):
+            # A value and a shape: in the file the pixels are not there one by one.
+            images = tf.make_tensor_proto(0, tf.uint8, (batch, *size, 3))
+            files = tf.make_tensor_proto([encoded] * batch)
+            for signature, name, value in (("serving_default", "image", images), (ENCODED, "encoded", files)):
+                request = predict_pb2.PredictRequest()
+                request.model_spec.signature_name = signature
+                request.inputs[name].CopyFrom(value)
+                predict = prediction_log_pb2.PredictLog(request=request)
+                writer.write(prediction_log_pb2.PredictionLog(predict_log=predict).SerializeToString())
 
 
 def _with_full_range(images: Images) -> Iterable[list[NDArray[np.float32]]]:

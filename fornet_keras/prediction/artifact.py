@@ -14,6 +14,7 @@ from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
 from fornet_keras.artifacts.runtimes import Run, open_artifact
 from fornet_keras.data.sizes import Window, letterboxed, resize_nearest
 from fornet_keras.errors import ExportError
+from fornet_keras.model_description import label_table
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class ArtifactPredictor:
         self.folder = folder
         self.name = folder.absolute().name
         self.manifest = manifest = read_manifest(folder, with_files=run is None)
-        self.table = manifest.table()
+        self.table = label_table(manifest.classes)
         self.num_classes = self.table.num_classes
         self.short_side = None  # its own size is all it takes
         self.top_k = manifest.top_k

@@ -87,7 +87,7 @@ def importance_map(
         )
     scaled = importance / max(float(importance.max()), 1e-6)
     heat = cv2.applyColorMap((255 * scaled).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    heat = _paint(heat, region_size)[:height, :width]
+    heat = heat.repeat(region_size, 0).repeat(region_size, 1)[:height, :width]
     picture = cv2.addWeighted(seen, 0.55, np.ascontiguousarray(heat), 0.45, 0)
     for row, column in np.argwhere(kept):
         corner = (int(column) * region_size, int(row) * region_size)
@@ -120,10 +120,6 @@ def compared(
     if "importance" in prediction:
         pictures.append(importance_map(image, prediction["importance"], prediction["kept"], region_size))
     return side_by_side([pictures])
-
-
-def _paint(values: NDArray[Any], size: int) -> NDArray[Any]:
-    return np.repeat(np.repeat(values, size, axis=0), size, axis=1)
 
 
 def legend(table: LabelTable) -> Picture:

@@ -144,11 +144,14 @@ def test_two_exports_into_one_folder_are_two_versions(
     """The other one has written the version that was to be the next."""
     from fornet_keras.export import export as module
 
-    def other_is_quicker(*_: Any) -> None:
+    write_manifest = module.write_manifest
+
+    def other_is_quicker(*arguments: Any) -> None:
         (tmp_path / "artifact" / "1").mkdir()
         (tmp_path / "artifact" / "1" / "saved_model.pb").touch()
+        write_manifest(*arguments)
 
-    monkeypatch.setattr(module, "write_warmup", other_is_quicker)
+    monkeypatch.setattr(module, "write_manifest", other_is_quicker)
     folder, _ = export("saved_model")
     assert folder == tmp_path / "artifact" / "2" and (folder / "manifest.json").is_file()
     assert sorted((tmp_path / "artifact").iterdir()) == [tmp_path / "artifact" / "1", folder]

@@ -3,13 +3,9 @@ import numpy as np
 import pytest
 
 from fornet_keras.layers.conv_block import ConvBlock
-from tests.check_layer import check_layer, run
+from tests.check_layer import check_layer, random, run
 
 pytestmark = pytest.mark.backend
-
-
-def random(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 def strided_convolution(image: np.ndarray, kernel: np.ndarray, strides: int) -> np.ndarray:

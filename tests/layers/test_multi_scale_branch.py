@@ -6,7 +6,7 @@ from keras import ops
 from fornet_keras.layers import multi_scale_branch
 from fornet_keras.layers.multi_scale_branch import MultiScaleBranch, runs_dense
 from fornet_keras.layers.topk_gate import TopKGate
-from tests.check_layer import check_layer, run
+from tests.check_layer import check_layer, random, run
 from tests.layers.gradients import gradients
 
 pytestmark = pytest.mark.backend
@@ -16,10 +16,6 @@ pytestmark = pytest.mark.backend
 #   3 4 5
 ROWS, COLUMNS, CELLS, CHANNELS = 2, 3, 4, 3
 REGIONS = ROWS * COLUMNS
-
-
-def random(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
 def features(rows: int = ROWS, columns: int = COLUMNS, batch: int = 2) -> np.ndarray:

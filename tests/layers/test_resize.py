@@ -3,13 +3,9 @@ import numpy as np
 import pytest
 
 from fornet_keras.layers.resize import CropToRegions, PadToMultiple, UpsampleToImage
-from tests.check_layer import check_layer, run
+from tests.check_layer import check_layer, random, run
 
 pytestmark = pytest.mark.backend
-
-
-def random(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=shape).astype("float32")
 
 
 def bilinear(row: np.ndarray, scale: int) -> np.ndarray:

@@ -6,14 +6,10 @@ import pytest
 from keras import ops
 
 from fornet_keras.layers.selector import Selector
-from tests.check_layer import check_layer, run
+from tests.check_layer import check_layer, random, run
 from tests.layers.gradients import gradients, value_and_gradients
 
 pytestmark = pytest.mark.backend
-
-
-def random(*shape: int, scale: float = 1, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(scale=scale, size=shape).astype("float32")
 
 
 def inputs(height: int = 8, width: int = 12, batch: int = 2) -> list[np.ndarray]:

@@ -4,14 +4,10 @@ import pytest
 from keras import ops
 
 from fornet_keras.layers.topk_gate import TopKGate, num_kept
-from tests.check_layer import check_layer, run
+from tests.check_layer import check_layer, random, run
 from tests.layers.gradients import gradients
 
 pytestmark = pytest.mark.backend
-
-
-def random(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=shape).astype("float32")
 
 
 def test_layer() -> None:

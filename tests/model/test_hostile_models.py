@@ -144,19 +144,17 @@ def test_too_many_numbers_are_refused(folder: Path, monkeypatch: pytest.MonkeyPa
         load_model(folder)
 
 
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "complex64"])
+@pytest.mark.parametrize("dtype", ["bool", "float64", "complex64"])
 def test_numbers_of_another_kind_are_refused(folder: Path, dtype: str) -> None:
     name = "coarse_logits/bias"
     rewrite_weights(folder, lambda weights: weights.update({name: weights[name].astype(dtype)}))
-    with pytest.raises(ModelError, match=f"'{name}' is {dtype}; expected float16, bfloat16, float32, "):
+    with pytest.raises(ModelError, match=f"'{name}' is {dtype}; expected float16, float32; save"):
         load_model(folder)
 
 
-@pytest.mark.parametrize("value", [np.float32("nan"), np.float64(1e300)])
-def test_weights_that_are_not_finite_are_refused(folder: Path, value: np.floating[Any]) -> None:
-    """Nor those that are not as float32."""
+def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
     name = "coarse_logits/bias"
-    rewrite_weights(folder, lambda weights: weights.update({name: np.full(weights[name].shape, value)}))
+    rewrite_weights(folder, lambda weights: weights[name].fill(np.nan))
     with pytest.raises(ModelError, match=f"weights.safetensors: '{name}' is not finite; train the model"):
         load_model(folder)
 

@@ -5,13 +5,9 @@ import pytest
 from fornet_keras.layers.resize import UpsampleToImage
 from fornet_keras.prediction.enlarge import enlarged_label_ids
 from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds
-from tests.check_layer import run
+from tests.check_layer import random, run
 
 pytestmark = pytest.mark.backend
-
-
-def random(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=shape).astype("float32")
 
 
 def test_label_ids_are_those_of_the_highest_logits() -> None:

@@ -66,7 +66,7 @@ def weights(model: Any) -> dict[str, np.ndarray]:
 def test_every_choice_learns_decays_kernels_alone_and_lends_its_average(
     make_config: MakeConfig, training: dict[str, Any], loss: dict[str, Any]
 ) -> None:
-    from fornet_keras.training.ema import averaged_weights
+    from fornet_keras.training.validation import averaged_weights
 
     decay = {"learning_rate": 0.1, "weight_decay": 0.2, "epochs": 4, "warmup_steps": 1, "ema_momentum": 0.75}
     model = compiled(make_config(training={**training, **decay}, loss=loss))
@@ -162,7 +162,7 @@ def test_loss_and_schedule_are_as_configured(make_config: MakeConfig) -> None:
 
 
 def test_without_a_moving_average_the_model_stays_as_it_is(make_config: MakeConfig) -> None:
-    from fornet_keras.training.ema import averaged_weights
+    from fornet_keras.training.validation import averaged_weights
 
     model = compiled(make_config())
     before = weights(model)

@@ -38,6 +38,11 @@ def panel(face: Array, left: float, right: float, bottom: float, top: float) -> 
     return low + up * (high - low)
 
 
+def pick(rng: np.random.Generator, palette: tuple[Color, ...], low: float = 0.85, high: float = 1.1) -> Array:
+    """One of a palette's colours, RGB (3,), darker or lighter by a factor of low…high."""
+    return np.array(palette[rng.integers(len(palette))]) * rng.uniform(low, high)
+
+
 class Canvas:
     """An image under construction, with the instance id of what each pixel shows.
 

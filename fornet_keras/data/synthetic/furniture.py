@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.data.synthetic.canvas import CIRCLE, Canvas
+from fornet_keras.data.synthetic.canvas import CIRCLE, Canvas, pick
 from fornet_keras.data.synthetic.geometry import Array, Box, Pose
 from fornet_keras.data.synthetic.labels import Label
 from fornet_keras.data.synthetic.noise import noise
 
 STEELS = ((92, 96, 98), (58, 66, 62), (142, 146, 148), (64, 60, 60), (112, 116, 110))
+PLANKS = ((150, 112, 76), (120, 96, 76), (176, 168, 156), (96, 110, 88))
 SIGNALS = ((235, 40, 36), (250, 176, 40), (50, 220, 120))
 RED, BLUE, WHITE = (np.array(color, float) for color in ((196, 26, 34), (28, 78, 168), (240, 240, 236)))
 YELLOW, BLACK = np.array([240.0, 196.0, 40.0]), np.array([26.0, 26.0, 28.0])
@@ -30,10 +31,6 @@ SIGNS: tuple[tuple[tuple[Array, float, Array], ...], ...] = (
 """Traffic signs as layers, lowest first: outline (number, 2), its share of the sign's radius, RGB colour."""
 
 
-def _steel(rng: np.random.Generator) -> Array:
-    return np.array(STEELS[rng.integers(len(STEELS))]) * rng.uniform(0.85, 1.15)
-
-
 def _post(canvas: Canvas, pose: Pose, height: float, widths: tuple[float, float], steel: Array) -> None:
     """An upright post with its lit edge; widths at foot and top in metres."""
     brush = canvas.brush(Label.POLE, pose.z)
@@ -44,7 +41,7 @@ def _post(canvas: Canvas, pose: Pose, height: float, widths: tuple[float, float]
 
 def draw_lamp_post(canvas: Canvas, rng: np.random.Generator, pose: Pose, height: float) -> None:
     """A lamp post with an arm over the road; all of it counts as pole, as Cityscapes has it."""
-    steel = _steel(rng)
+    steel = pick(rng, STEELS, high=1.15)
     _post(canvas, pose, height, (0.26, 0.17), steel)
     brush = canvas.brush(Label.POLE, pose.z)
     reach = -np.sign(pose.x) * rng.uniform(0.9, 1.8)
@@ -60,7 +57,7 @@ def draw_lamp_post(canvas: Canvas, rng: np.random.Generator, pose: Pose, height:
 
 def draw_bollard(canvas: Canvas, rng: np.random.Generator, pose: Pose, height: float) -> None:
     """A short post with a white band; height in metres."""
-    steel = _steel(rng)
+    steel = pick(rng, STEELS, high=1.15)
     _post(canvas, pose, height, (0.2, 0.18), steel)
     brush = canvas.brush(Label.POLE, pose.z)
     brush.limb((pose.x, 0.76 * height, pose.z), (pose.x, 0.84 * height, pose.z), (0.2, 0.2), WHITE)
@@ -68,7 +65,7 @@ def draw_bollard(canvas: Canvas, rng: np.random.Generator, pose: Pose, height: f
 
 def draw_traffic_light(canvas: Canvas, rng: np.random.Generator, pose: Pose, height: float) -> None:
     """A post with a signal head on top, one of its three lamps lit; `height` is the head's foot in metres."""
-    _post(canvas, pose, height + 0.3, (0.2, 0.17), _steel(rng))
+    _post(canvas, pose, height + 0.3, (0.2, 0.17), pick(rng, STEELS, high=1.15))
     brush = canvas.brush(Label.TRAFFIC_LIGHT, pose.z)
     wide, tall, lit = 0.27, 1.15, rng.integers(3)
     outline = np.array([(-wide, 0), (wide, 0), (wide, tall), (-wide, tall)]) + (0, height)
@@ -84,7 +81,7 @@ def draw_traffic_light(canvas: Canvas, rng: np.random.Generator, pose: Pose, hei
 
 def draw_sign(canvas: Canvas, rng: np.random.Generator, pose: Pose, height: float) -> None:
     """A post with one or two traffic signs; `height` is the middle of the upper one in metres."""
-    _post(canvas, pose, height, (0.14, 0.13), _steel(rng))
+    _post(canvas, pose, height, (0.14, 0.13), pick(rng, STEELS, high=1.15))
     brush = canvas.brush(Label.TRAFFIC_SIGN, pose.z)
     middle = height
     for _ in range(1 + int(rng.random() < 0.35)):
@@ -109,7 +106,7 @@ def fence_texture(rng: np.random.Generator, style: str) -> tuple[NDArray[np.uint
     color = np.empty((48, 96, 3), np.float32)
     alpha = np.ones((48, 96), np.float32)
     if style == "planks":
-        color[:] = _plank_color(rng)
+        color[:] = pick(rng, PLANKS, 0.9, 1.15)
         color *= (1 - 0.45 * (columns % 12 < 2) - 0.12 * ((columns // 12) % 2))[..., None]
         color *= (1 + 0.1 * noise(rng, (48, 96), 12))[..., None]
         color[(rows % 24 > 9) & (rows % 24 < 12)] *= 0.8
@@ -122,11 +119,6 @@ def fence_texture(rng: np.random.Generator, style: str) -> tuple[NDArray[np.uint
         color[(columns + rows) // 16 % 2 == 0] = RED
         color[rows % 24 > 20] = (110, 110, 112)
     return np.clip(color, 0, 255).astype(np.uint8), alpha
-
-
-def _plank_color(rng: np.random.Generator) -> Array:
-    palette = ((150, 112, 76), (120, 96, 76), (176, 168, 156), (96, 110, 88))
-    return np.array(palette[rng.integers(len(palette))]) * rng.uniform(0.9, 1.15)
 
 
 def draw_fence(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fornet_keras.data.synthetic.canvas import Brush, Canvas
+from fornet_keras.data.synthetic.canvas import Brush, Canvas, pick
 from fornet_keras.data.synthetic.facades import FLOOR, Wall, curtain_wall, masonry
 from fornet_keras.data.synthetic.geometry import Array
 from fornet_keras.data.synthetic.labels import Label
@@ -61,7 +61,7 @@ def draw_house(canvas: Canvas, rng: np.random.Generator, house: House) -> None:
     inner, outer = side * house.front, side * (house.front + house.depth)
     top = min(house.height, camera.top(house.end) + FLOOR)
     start = min(max(house.start, 0.8 * camera.enters(inner)), house.end - 1)
-    color = np.array(PLASTERS[rng.integers(len(PLASTERS))]) * rng.uniform(0.8, 1.08)
+    color = pick(rng, PLASTERS, 0.8, 1.08)
     modern = house.height > 9 and rng.random() < 0.3
     brush = canvas.brush(Label.BUILDING, 0.5 * (start + house.end))
 
@@ -86,7 +86,7 @@ def draw_house(canvas: Canvas, rng: np.random.Generator, house: House) -> None:
 
 def _draw_roof(canvas: Canvas, brush: Brush, rng: np.random.Generator, house: House) -> None:
     """A pitched roof whose eaves run along the street, with a chimney."""
-    color = np.array(ROOFS[rng.integers(len(ROOFS))]) * rng.uniform(0.85, 1.15)
+    color = pick(rng, ROOFS, high=1.15)
     eave, ridge = house.side * (house.front - 0.3), house.side * (house.front + 0.4 * house.depth)
     back, top = house.side * (house.front + house.depth), house.height + rng.uniform(2.0, 3.6)
     low, start, end = house.height, house.start, house.end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fornet_keras.data.synthetic.canvas import CIRCLE, Brush, Canvas
+from fornet_keras.data.synthetic.canvas import CIRCLE, Brush, Canvas, pick
 from fornet_keras.data.synthetic.geometry import Array, Pose
 from fornet_keras.data.synthetic.labels import Label
 
@@ -30,15 +30,11 @@ WHEEL = 0.35
 """Radius of a bicycle wheel in metres."""
 
 
-def _pick(rng: np.random.Generator, palette: tuple[tuple[int, int, int], ...]) -> Array:
-    return np.array(palette[rng.integers(len(palette))]) * rng.uniform(0.85, 1.1)
-
-
 def draw_person(canvas: Canvas, rng: np.random.Generator, pose: Pose, height: float) -> None:
     """A walking or standing person, `height` metres tall; a heading across the street shows the stride."""
     brush = canvas.brush(Label.PERSON, pose.z)
     size = height / 1.75
-    top, legs, skin = _pick(rng, TOPS), _pick(rng, TROUSERS), _pick(rng, SKINS)
+    top, legs, skin = pick(rng, TOPS), pick(rng, TROUSERS), pick(rng, SKINS)
     sideways = abs(np.sin(pose.heading))
     stride = rng.uniform(0.05, 0.36) * sideways + 0.05
     hips, shoulders = 0.09 * (1 - 0.5 * sideways), 0.20 * (1 - 0.35 * sideways)
@@ -68,10 +64,8 @@ def draw_person(canvas: Canvas, rng: np.random.Generator, pose: Pose, height: fl
     brush.polygon(pose.upright(size * shaded), top * 0.8)
     if rng.random() < 0.3:  # a rucksack or a bag
         bag = (0.0, 1.2) if sideways < 0.4 else (-0.2 * np.sign(np.sin(pose.heading)), 1.2)
-        brush.ellipse(
-            pose, (size * bag[0], size * bag[1]), (0.14 * size, 0.22 * size), _pick(rng, TOPS) * 0.7
-        )
-    _head(brush, pose, (0.0, 1.62 * size), size, skin, _pick(rng, HAIRS))
+        brush.ellipse(pose, (size * bag[0], size * bag[1]), (0.14 * size, 0.22 * size), pick(rng, TOPS) * 0.7)
+    _head(brush, pose, (0.0, 1.62 * size), size, skin, pick(rng, HAIRS))
 
 
 def _head(
@@ -87,7 +81,7 @@ def _head(
 def draw_bicycle(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
     """A bicycle that stands along its heading."""
     brush = canvas.brush(Label.BICYCLE, pose.z)
-    frame = _pick(rng, FRAMES)
+    frame = pick(rng, FRAMES)
 
     def tube(start: tuple[float, float], end: tuple[float, float], width: float, color: Array) -> None:
         points = pose.place(np.array([(0.0, start[1], start[0]), (0.0, end[1], end[0])]))
@@ -129,8 +123,8 @@ def draw_rider(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
     """A bicycle and a helmeted rider leaning over its handlebar, two objects with a label each."""
     draw_bicycle(canvas, rng, pose)
     brush = canvas.brush(Label.RIDER, pose.z)
-    top = _pick(rng, VESTS) if rng.random() < 0.75 else _pick(rng, TOPS)
-    legs, skin = _pick(rng, TROUSERS), _pick(rng, SKINS)
+    top = pick(rng, VESTS) if rng.random() < 0.75 else pick(rng, TOPS)
+    legs, skin = pick(rng, TROUSERS), pick(rng, SKINS)
 
     def bar(
         start: tuple[float, ...], end: tuple[float, ...], widths: tuple[float, float], color: Array
@@ -150,5 +144,5 @@ def draw_rider(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
         bar((0.19 * side, 1.42, 0.08), (0.26 * side, 1.02, 0.36), (0.13, 0.1), top * 0.85)
         bar((0.26 * side, 1.02, 0.36), (0.26 * side, 1.0, 0.38), (0.1, 0.1), skin)
     head = pose.place(np.array([(0.0, 1.66, 0.16)]))[0]
-    helmet = _pick(rng, FRAMES + VESTS)
+    helmet = pick(rng, FRAMES + VESTS)
     _head(brush, Pose(float(head[0]), float(head[2])), (0.0, float(head[1])), 1.05, skin, helmet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fornet_keras.data.synthetic.canvas import Brush, Canvas
+from fornet_keras.data.synthetic.canvas import Brush, Canvas, pick
 from fornet_keras.data.synthetic.geometry import Array, Pose
 from fornet_keras.data.synthetic.labels import Label
 from fornet_keras.data.synthetic.noise import noise
@@ -24,7 +24,7 @@ def draw_tree(canvas: Canvas, rng: np.random.Generator, pose: Pose, height: floa
     for reach in (-0.5, 0.5):
         twig = (pose.x + lean + reach * radius, crown + 0.4 * radius, pose.z)
         brush.limb((fork[0], 0.75 * crown, pose.z), twig, (0.18, 0.08), bark)
-    green = np.array(GREENS[rng.integers(len(GREENS))]) * rng.uniform(0.85, 1.2)
+    green = pick(rng, GREENS, high=1.2)
     middle = np.array([pose.x + lean, crown, pose.z])
     _draw_leaves(
         brush,
@@ -39,7 +39,7 @@ def draw_tree(canvas: Canvas, rng: np.random.Generator, pose: Pose, height: floa
 def draw_bush(canvas: Canvas, rng: np.random.Generator, pose: Pose, height: float, radius: float) -> None:
     """A bush that reaches the ground; height and radius in metres."""
     brush = canvas.brush(Label.VEGETATION, pose.z)
-    green = np.array(GREENS[rng.integers(len(GREENS))]) * rng.uniform(0.75, 1.1)
+    green = pick(rng, GREENS, low=0.75)
     middle = np.array([pose.x, 0.5 * height, pose.z])
     _draw_leaves(brush, rng, middle, (radius, 0.6 * height), green, ((0, 0, 1),))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fornet_keras.data.synthetic.canvas import CIRCLE, Brush, Canvas, panel
+from fornet_keras.data.synthetic.canvas import CIRCLE, Brush, Canvas, panel, pick
 from fornet_keras.data.synthetic.geometry import Array, Box, Pose
 from fornet_keras.data.synthetic.labels import Label
 
@@ -63,7 +63,7 @@ CAR_SHAPES = (
 def draw_car(canvas: Canvas, rng: np.random.Generator, pose: Pose, shape: CarShape) -> None:
     """A car: underbody, body, wheels and cabin, with lights, plates and windows."""
     parts = _Parts(canvas.brush(Label.CAR, pose.z), pose, canvas.light.lamps)
-    paint = np.array(PAINTS[rng.integers(len(PAINTS))]) * rng.uniform(0.85, 1.1)
+    paint = pick(rng, PAINTS)
     half, wide = shape.length / 2, shape.width
     parts.underbody(Box(pose, wide * 0.9, 0.08, 0.4, -half + 0.15, half - 0.15))
     body = Box(pose, wide, 0.26, shape.belt, -half, half, wide * 0.94, -half + 0.04, half - 0.12)
