@@ -33,7 +33,9 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, ScanR
         _look_through(each, config, console) for each in (train_set, val_set)
     )
     crop_note = report.crop_note(config.augment.crop, data.short_side)
-    for note in filter(None, (report.names_note(), crop_note, report.side_note(data.short_side))):
+    absent_notes = report.absent_note(trains=True), val_report.absent_note(trains=False)
+    side_note = report.side_note(data.short_side)
+    for note in filter(None, (report.names_note(), *absent_notes, crop_note, side_note)):
         console.print(note, highlight=False)
     note = val_report.sizes_note(report.learnt_side(data.short_side), MAX_SIZES)
     if note and keras.backend.backend() != "torch":  # which compiles nothing
@@ -109,7 +111,7 @@ def _look_through(dataset: Dataset, config: Config, console: Console) -> tuple[D
     kept = usable(dataset, report, config.data.on_error, tell)
     if len(kept) < len(dataset):
         return _look_through(kept, config, console)
-    if note := report.turned_note():
+    for note in report.image_notes():
         tell(note)
     if problem := report.void_problem():
         raise DataError(f"{dataset.root}: {problem}")

@@ -209,8 +209,10 @@ def test_validation_images_of_many_sizes_are_noted(
         assert ("note: 'val' has images of 2 sizes" in text.getvalue()) == noted
 
 
-def test_the_names_of_a_draft_are_noted(make_config: MakeConfig, own_camvid: Path, tmp_path: Path) -> None:
-    names = "".join(f", value_{value}" for value in range(2, 12))
+def test_classes_of_a_draft_or_without_pixels_are_noted(
+    make_config: MakeConfig, own_camvid: Path, tmp_path: Path
+) -> None:
+    names = "".join(f", value_{value}" for value in range(2, 13))
     places = 'images: "{split}/images"\nlabels: "{split}/labels"'
     (own_camvid / "dataset.yaml").write_text(f"name: x\nclasses: [road, color_1{names}]\n{places}\n")
     config = make_config(data={"root": str(own_camvid), "format": "folder"})
@@ -218,7 +220,10 @@ def test_the_names_of_a_draft_are_noted(make_config: MakeConfig, own_camvid: Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(open_data, "CACHE", tmp_path / "cache")
         open_data.open_data(config, said)
-    assert "note: 11 class names of a draft, color_1, value_2, value_3, …; name" in said.file.getvalue()
+    assert "note: 12 class names of a draft, color_1, value_2, value_3, …; name" in said.file.getvalue()
+    for split, what in (("train", "learnt"), ("val", "scored")):
+        note = f"note: no label of '{split}' has a pixel of value_12: such a class cannot be {what}"
+        assert note in said.file.getvalue()
 
 
 # === The same once more ===
