@@ -227,7 +227,7 @@ def main():
     config = read_settings(arguments.config, arguments.data, [*arguments.set, *epochs])
     asked = {"config": dump_config(config), "size": [*arguments.size]}
     rows = known_rows(arguments.output, asked)
-    train_set, val_set, report = open_data(config, Console())
+    train_set, val_set, report, _ = open_data(config, Console())
     for name in arguments.nets:
         if name not in rows:
             size = tuple(arguments.size)

@@ -100,8 +100,13 @@ class FoRNet(keras.Model):
         short_side=None,
         name=None,
     ):
-        require_valid(num_classes, backbone, scales, region_size, top_k, short_side)
-        num_classes, region_size = int(num_classes), int(region_size)  # may be NumPy integers
+        require_valid(
+            num_classes, backbone, context_filters, branch_filters, scales, region_size, top_k, short_side
+        )
+        # These may be NumPy integers.
+        num_classes, region_size = int(num_classes), int(region_size)
+        context_filters, branch_filters = int(context_filters), int(branch_filters)
+        scales = tuple(map(int, scales))
         short_side = short_side and int(short_side)
         # === Layers ===
         backbone = ResidualBackbone(name="backbone") if backbone is None else backbone
@@ -138,7 +143,7 @@ class FoRNet(keras.Model):
         self.backbone = backbone
         self.context_filters = context_filters
         self.branch_filters = branch_filters
-        self.scales = tuple(scales)
+        self.scales = scales
         self.region_size = region_size
         self.dropout = dropout
         self.image_pool_dropout = image_pool_dropout
@@ -287,7 +292,7 @@ class FoRNet(keras.Model):
         return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
 
     def quantize(self, *args, **kwargs):
-        """Not possible: the branch reads its kernels, which Keras would leave as codes without a scale."""
+        """Not possible: Keras quantizes no convolutions, of which a FoRNet is made."""
         raise ValueError("a FoRNet cannot be quantized in Keras; use `fornet export --precision int8`")
 
     def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **options):

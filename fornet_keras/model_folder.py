@@ -111,7 +111,8 @@ def _require_nothing_lost(folder: Path) -> None:
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     if others := [name for name in names if name not in (MODEL_JSON, WEIGHTS)]:
         raise ModelError(
-            f"{folder}: holds more than a model ({others[0]}), which would be lost; name a new folder in it"
+            f"{folder}: holds more than a model ({others[0]}), which would be lost; move that out of it, or "
+            "name a new folder in it"
         )
 
 

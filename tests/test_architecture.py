@@ -37,6 +37,7 @@ LEVELS = {
     "data.sources": 0,
     "data.images": 0,
     "data.label_files": 0,
+    "data.label_form": 0,
     "data.sizes": 0,
     "data.synthetic": 0,
     "layers": 1,

@@ -65,8 +65,9 @@ def check(
     datasets = [_open(config.data, name) for name in splits]
     reports = [look_through(dataset, config.training.workers) for dataset in datasets]
     _show(reports)
-    if names_note := reports[0].names_note():
-        click.echo(names_note)
+    absent_notes = [report.absent_note(report.split == config.data.train_split) for report in reports]
+    for note in filter(None, (reports[0].names_note(), *absent_notes)):
+        click.echo(note)
     if not split:
         crop_note = reports[0].crop_note(config.augment.crop, config.data.short_side)
         side_note = reports[0].side_note(config.data.short_side)
@@ -180,5 +181,5 @@ def _show(reports: Sequence[ScanReport]) -> None:
         click.echo(f"{report.split}: {report.summary()}; sizes: {listed(sizes) or 'none'}")
         for problem in report.problems:
             click.echo(f"  {problem}")
-        if note := report.turned_note():
+        for note in report.image_notes():
             click.echo(note)

@@ -64,7 +64,7 @@ def look_through_to_use(dataset: Dataset, config: Config, may_be_void: bool = Fa
     kept = usable(dataset, report, config.data.on_error, ERRORS.print)
     if len(kept) < len(dataset):
         return look_through_to_use(kept, config, may_be_void)
-    if note := report.turned_note():
+    for note in report.image_notes():
         ERRORS.print(note)
     if not may_be_void and (problem := report.void_problem()):
         raise DataError(f"{dataset.root}: {problem}")

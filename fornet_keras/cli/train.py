@@ -31,7 +31,7 @@ from fornet_keras.errors import RunInterrupted
     short_help="Train a network, into a run folder.",
     examples=[
         "train --config configs/synthetic.yaml --data city --output runs/city",
-        "train --config configs/camvid.yaml --data DIR --backend jax --set training.epochs=5",
+        "train --config configs/camvid.yaml --data DIR --backend jax --set training.epochs=100",
         "train --config runs/city/config.yaml --resume",
         "train --config configs/cityscapes.yaml --data DIR --dry-run",
     ],
@@ -87,7 +87,6 @@ def train(
     if on_error:
         overrides = (*overrides, f"data.on_error={on_error}")
     config = read_settings(config_file, data_folder, overrides)
-    run_folder = output or _run_folder(config_file, resume)
     start_backend(backend, reads_batches=True)
     import keras
 
@@ -95,6 +94,7 @@ def train(
     from fornet_keras.training.run_folder import with_absolute_paths
     from fornet_keras.training.train import train as run
 
+    run_folder = output or _run_folder(config_file, resume)
     processes = join_processes()
     taught = taught_note(with_absolute_paths(config), config.data, config.data.val_split)
     if taught and not processes.rank:
@@ -131,9 +131,10 @@ def train(
 
 def _run_folder(config_file: Path, resume: bool) -> Path:
     """The folder of a run without --output: that of its own configuration, or one named after another."""
-    folder = config_file.parent
-    if resume and config_file.name == "config.yaml" and (folder / "pictures").is_dir():
-        return folder
+    from fornet_keras.training.run_folder import is_run
+
+    if resume and config_file.name == "config.yaml" and is_run(config_file.parent):
+        return config_file.parent
     return Path("runs") / config_file.stem
 
 

@@ -90,7 +90,8 @@ def decoded_samples(
     which = [os.path.abspath(path) for path in (dataset.root, *(sample.image for sample in dataset.samples))]
     which += [f"{short_side} px"] if short_side else []
     digest = hashlib.sha256(json.dumps(which).encode()).hexdigest()[:8]
-    stem = re.sub(r"[^\w+-]", "_", f"{dataset.name}-{dataset.split}-{digest}-")
+    # Cut, as a letter may be four of the 255 bytes that a name may have.
+    stem = re.sub(r"[^\w+-]", "_", f"{dataset.name}-{dataset.split}")[:40] + f"-{digest}-"
     path = folder / f"{stem}{fingerprint(dataset, _VERSION)}"
     if not path.exists():
         room = "the decoded samples"

@@ -23,7 +23,8 @@ from fornet_keras.data.folder import (
     unsplit_samples,
 )
 from fornet_keras.data.images import read_image
-from fornet_keras.data.label_files import LabelForm, label_form, read_label
+from fornet_keras.data.label_files import read_label
+from fornet_keras.data.label_form import CommonForm, LabelForm, label_form
 from fornet_keras.errors import DataError, one_line
 
 MAX_LABELS = 100
@@ -243,8 +244,9 @@ def _found(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str,
 
 def _differ(forms: Mapping[Path, LabelForm]) -> bool:
     """Whether palettes do, in a colour that occurs."""
-    having = [label for label, form in forms.items() if form.palette]
-    return any(forms[label].unlike(forms[having[0]], np.unique(read_label(label))) for label in having[1:])
+    common = CommonForm()
+    having = ((label, form) for label, form in forms.items() if form.palette)
+    return any(common.contradiction(form, np.unique(read_label(label))) for label, form in having)
 
 
 def _is_grey(picture: Path) -> bool:

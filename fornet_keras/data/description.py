@@ -19,9 +19,9 @@ A complete one; only `name` and `classes` are required, the rest are the default
 
 With `label_colors` a class needs its `color`, and may have more: `colors: [[64, 0, 128], [192, 0, 192]]`.
 
-Lists tell the splits apart, so that `images` and `labels` then need no {split}. A line without a suffix is
-the name of an image in `images`. The label of an image in a folder below `images` is in the same folder below
-`labels`, or in `labels` itself.
+Lists tell the splits apart, so that `images` and `labels` then need no {split}. A line may be the name alone
+of an image in `images`, with its suffix or without. The label of an image in a folder below `images` is in
+the same folder below `labels`, or in `labels` itself.
 """
 
 from __future__ import annotations
@@ -65,13 +65,21 @@ _LISTS = {"classes": "[water, quay]", "color": "[0, 0, 200]", "image_suffixes": 
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
 _Color = Annotated[list[_Byte], Field(min_length=3, max_length=3)]
-_Name = Annotated[str, Field(min_length=1)]
 
 
 def _name_pattern(pattern: str) -> str:
     if pattern.count("{stem}") != 1:
         raise ValueError('must contain {stem} once, for example "{stem}_mask.png"')
     return pattern
+
+
+def _suffix(ending: str) -> str:
+    if "." not in ending:  # which would be the last of a stem: "a." has no label
+        raise ValueError("must contain a dot, such as .jpg")
+    return ending
+
+
+_Suffix = Annotated[str, AfterValidator(_suffix)]
 
 
 def _as_list(value: Any) -> Any:
@@ -122,7 +130,7 @@ class FolderDescription(Section):
     lists: str | None = None
     images: str = "images/{split}"
     labels: str = "labels/{split}"
-    image_suffixes: Annotated[list[_Name], Field(min_length=1)] = [*SUFFIXES]
+    image_suffixes: Annotated[list[_Suffix], Field(min_length=1)] = [*SUFFIXES]
     label_name: Annotated[str, AfterValidator(_name_pattern)] = "{stem}.png"
 
     @field_validator("lists", "images", "labels")
@@ -255,13 +263,17 @@ def _finding(error: ErrorDetails) -> str:
         message = f"unknown key; expected one of {', '.join(keys)}; {fix}"
     elif error["type"] == "missing":
         message = "is missing; add it"
-    elif error["type"] == "model_type":
+    elif error["type"] == "model_type" and not where:
         message = "expected keys and values, such as 'name: harbour'"
     else:
         message = error["msg"].removeprefix("Value error, ")
         if error["type"] == "list_type":
             key = [str(step) for step in error["loc"] if isinstance(step, str)][-1]
             message = f"expected a list, such as {key}: {_LISTS.get(key, '[[0, 0, 200]]')}"
+        elif error["type"] == "model_type":  # of a class
+            message = 'expected a name, in quotes where it is a number or a word such as true: "1"'
+        elif error["type"] == "too_short" and where == "classes":
+            message = "expected two or more; what is of no class of yours is one too, such as background"
         if isinstance(error["input"], str | int | float | None):
             message += f"; received {error['input']!r}"
     return f"{where}: {message}" if where else message

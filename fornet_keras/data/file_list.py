@@ -95,7 +95,7 @@ def resolver() -> Resolve:
 
 
 def read_list(path: Path, root: Path, resolve: Resolve | None = None) -> list[Path]:
-    """The files that a list names, whether they exist or not; empty lines are passed over.
+    """The files that a list names, whether they exist or not; blanks at the end of a line are not meant.
 
     Args:
         path: a text file in UTF-8.
@@ -118,8 +118,8 @@ def read_list(path: Path, root: Path, resolve: Resolve | None = None) -> list[Pa
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text; expected one path a line; save it as UTF-8") from error
     resolve = resolve or resolver()
-    named = ((number, line.removesuffix("\r")) for number, line in enumerate(lines, 1))
-    return [_named(root, line, f"{path}:{number}", resolve) for number, line in named if line.strip()]
+    named = ((number, line.rstrip()) for number, line in enumerate(lines, 1))
+    return [_named(root, line, f"{path}:{number}", resolve) for number, line in named if line]
 
 
 def _named(root: Path, line: str, where: str, resolve: Resolve) -> Path:

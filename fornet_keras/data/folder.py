@@ -125,14 +125,16 @@ def _image(
     root: Path, named: Path, image_folder: Path, suffixes: list[str], list_file: Path, resolve: Resolve
 ) -> Path:
     """What a line of a list names: an image, or that of this name in the folder of all, as in PASCAL VOC."""
-    if _stem(named.name, suffixes) is not None:
+    is_whole = _stem(named.name, suffixes) is not None
+    if is_whole and os.path.isfile(named):
         return named
-    name = named.relative_to(root)
-    for suffix in suffixes:
-        for ending in (suffix, suffix.upper()):
-            image = image_folder / f"{name}{ending}"
-            if os.path.isfile(image):
-                return require_inside(root, image, str(list_file), resolve)
+    endings = (ending for suffix in suffixes for ending in (suffix, suffix.upper()))
+    for ending in [""] if is_whole else endings:
+        image = image_folder / f"{named.relative_to(root)}{ending}"
+        if os.path.isfile(image):
+            return require_inside(root, image, str(list_file), resolve)
+    if is_whole:  # to be reported as one that is not there
+        return named
     raise DataError(
         f"{list_file}: {named} ends otherwise, and {image_folder} has no image of that name; expected "
         f"{', '.join(suffixes)}; correct the line"

@@ -82,6 +82,16 @@ def turns_unseen(path: Path) -> bool:
         return turn is not None and (turn not in _QUARTER_TURNS or image.width == image.height)
 
 
+def has_16_bits(path: Path) -> bool:
+    """Whether `read_image` leaves out the lower half of what each channel of an image has.
+
+    Raises:
+        DataError: as `image_size`.
+    """
+    with opened(path) as image:
+        return any(str(tile.args).endswith(";16B") for tile in image.tile)
+
+
 def read_image(path: Path | str) -> NDArray[np.uint8]:
     """An image as RGB, upright.
 

@@ -6,7 +6,6 @@ Pillow hands out a palette label's indices, where OpenCV has its colours.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -18,62 +17,11 @@ from fornet_keras.data.images import opened
 from fornet_keras.errors import DataError, listed
 
 _GREY_STEPS = {"L;2": 85, "L;4": 17}  # by which Pillow spreads grey of two and four bits over 0…255
-_BITS = {"1": 1, "L;2": 2, "L;4": 4, "L": 8, "LA": 8, "RGB": 8, "RGBA": 8}
 _COLORS_APART = 8  # more undeclared colours are a photo, or smoothed edges
 
 
 class WrongLabelError(DataError):
     """A label file is intact but does not hold one class value a pixel."""
-
-
-@dataclass(frozen=True)
-class LabelForm:
-    """How a file stores its values, which in a file stored otherwise may mean something else.
-
-    Args:
-        name: of the file.
-        palette: the colour of each index; empty without a palette.
-        bits: of each channel of a file without a palette, 1 to 8; 0 where they do not matter: all is 0.
-        is_picture: it is a PNG of several channels, which may hold the classes' colours.
-    """
-
-    name: str
-    palette: tuple[Color, ...]
-    bits: int
-    is_picture: bool
-
-    def unlike(self, other: LabelForm, values: NDArray[np.intp]) -> str | None:
-        """Why some of this file's values may mean something else than in another file, as "finding; fix"."""
-        known = min(len(self.palette), len(other.palette))
-        for value in values[values < known]:
-            if self.palette[value] != (color := other.palette[value]):
-                return (
-                    f"value {value} is another colour than {[*color]} as in {other.name}; expected one "
-                    "palette for all labels; set label_colors, or save them anew with one palette"
-                )
-        if self.bits and other.bits and (self.bits == 8) != (other.bits == 8):
-            return (
-                f"{self.bits}-bit grey where {other.name} has {other.bits} bits: white is "
-                f"{2 ** min(self.bits, other.bits) - 1} in one and 255 in the other; expected one depth; "
-                "save all with 8 bits"
-            )
-        return None
-
-
-def label_form(path: Path) -> LabelForm:
-    """How a label file stores its values.
-
-    Raises:
-        DataError: as `read_image`.
-    """
-    with opened(path) as image:
-        bits = _BITS.get(str(image.tile[0].args), 0) if image.tile else 0
-        colors = np.reshape(image.getpalette() or [], (-1, 3)).tolist()
-        if 0 < bits < 8 and not np.any(np.array(image)):
-            bits = 0
-        palette = tuple((red, green, blue) for red, green, blue in colors)
-        is_picture = image.format == "PNG" and len(image.getbands()) > 1
-        return LabelForm(path.name, palette, bits, is_picture)
 
 
 def read_label(path: Path, colors: Mapping[Color, int] | None = None) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ import numpy as np
 from fornet_keras.atomic import locked
 from fornet_keras.data.dataset import IGNORE, Dataset
 from fornet_keras.data.fingerprint import fingerprint
-from fornet_keras.data.label_files import LabelForm
+from fornet_keras.data.label_form import CommonForm
 from fornet_keras.data.scan_report import (
     OF_LABELS,
     Kind,
@@ -27,10 +27,10 @@ from fornet_keras.data.scan_report import (
     skipping,
     store_report,
 )
-from fornet_keras.data.scan_sample import Finding, Record, first_form, read_record
+from fornet_keras.data.scan_sample import Finding, Record, read_record
 from fornet_keras.errors import DataError
 
-_VERSION = 6  # of what a scan finds: raise it when that changes, so that older cached reports are not used
+_VERSION = 7  # of what a scan finds: raise it when that changes, so that older cached reports are not used
 
 _CACHES = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
 CACHE = None if _CACHES.startswith("~") else Path(_CACHES) / "fornet_keras"
@@ -129,13 +129,14 @@ def _still_holds(
 ) -> bool:
     """Whether the samples with a problem, read again, have the same ones.
 
-    A problem may go without a trace in a file's size or time of change: a mode, a disk that failed.
+    A problem may go without a trace in a file's size or time of change: a mode, a disk that failed. What
+    contradicts other labels does not, and these are not read.
     """
     bad = _apart(dataset, report.problems)[0]
-    records = _records(bad, first_form(dataset), workers, on_sample)
+    records = _records(bad, workers, on_sample)
     findings = [finding for record in records for finding in record.findings]
     problems = _problems([*findings, *_shared(dataset)], report.num_images, report.num_labels)
-    return problems == report.problems
+    return problems == tuple(each for each in report.problems if each.kind != "contradictory label")
 
 
 # === All samples ===
@@ -149,6 +150,7 @@ class _Tally:
         self.images = np.zeros(256, np.int64)
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.turned = 0
+        self.deep = 0
         self.findings: list[Finding] = []
 
     def add(self, record: Record) -> None:
@@ -156,6 +158,7 @@ class _Tally:
         self.images += record.pixels > 0
         self.sizes.update([record.size] if record.size else [])
         self.turned += record.turned
+        self.deep += record.deep
         self.findings += record.findings
 
     def report(self, dataset: Dataset, shared: Sequence[Finding] = ()) -> ScanReport:
@@ -174,6 +177,7 @@ class _Tally:
             sizes=tuple((height, width, count) for (height, width), count in self.sizes.most_common()),
             problems=_problems([*self.findings, *shared], len(dataset), num_labels),
             turned=self.turned,
+            deep=self.deep,
         )
 
 
@@ -184,8 +188,11 @@ def _read(
     shared = _shared(dataset)
     shared_labels = {label for _, label, _ in shared}
     whole, sound = _Tally(), _Tally()
-    records = _records(dataset, first_form(dataset), workers, on_sample)
-    for sample, record in zip(dataset.samples, records, strict=True):
+    common = CommonForm()
+    for sample, record in zip(dataset.samples, _records(dataset, workers, on_sample), strict=True):
+        if sample.label and record.stored and (text := common.contradiction(*record.stored)):
+            finding: Finding = ("contradictory label", sample.label, text)
+            record = replace(record, findings=(*record.findings, finding))
         whole.add(record)
         if not record.findings and sample.label not in shared_labels:
             sound.add(record)
@@ -194,14 +201,11 @@ def _read(
 
 
 def _records(
-    dataset: Dataset,
-    first: LabelForm | None,
-    workers: int,
-    on_sample: Callable[[int, int], None] | None,
+    dataset: Dataset, workers: int, on_sample: Callable[[int, int], None] | None
 ) -> Iterator[Record]:
     executor = ThreadPoolExecutor(workers)
     try:
-        records = executor.map(partial(read_record, dataset=dataset, first=first), dataset.samples)
+        records = executor.map(partial(read_record, dataset=dataset), dataset.samples)
         for done, record in enumerate(records, 1):
             yield record
             if on_sample:

@@ -20,8 +20,10 @@ from fornet_keras.errors import DataError, listed, one_line
 
 _FAR_LARGER = 3  # times a crop's shorter side
 
-Kind = Literal["missing label", "corrupt image", "corrupt label", "wrong label"]
-OF_LABELS = ("corrupt label", "wrong label")
+Kind = Literal["missing label", "corrupt image", "corrupt label", "wrong label", "contradictory label"]
+"""What is contradictory is wrong too, but only beside other labels."""
+
+OF_LABELS = ("corrupt label", "wrong label", "contradictory label")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class ScanReport:
         sizes: `(height, width, images)`, the commonest size first.
         problems: what must be put right, the one with most files first.
         turned: images with a label that their EXIF orientation turns without another size.
+        deep: images of 16 bits a channel.
     """
 
     name: str
@@ -77,11 +80,12 @@ class ScanReport:
     sizes: tuple[tuple[int, int, int], ...]
     problems: tuple[Problem, ...]
     turned: int
+    deep: int
 
     def summary(self) -> str:
         """For example "367 images, 0 missing labels, 2 corrupt"."""
         missing = self._files("missing label")
-        wrong = self._files("wrong label")
+        wrong = self._files("wrong label", "contradictory label")
         line = f"{_count(self.num_images, 'image')}, {_count(missing, 'missing label')}, "
         line += f"{self._files('corrupt image', 'corrupt label')} corrupt"
         return line + (f", {_count(wrong, 'wrong label')}" if wrong else "")
@@ -154,14 +158,20 @@ class ScanReport:
             "value that means no class belongs under ignore"
         )
 
-    def turned_note(self) -> str | None:
-        """A line where images are turned whose labels may not be drawn for that."""
-        if not self.turned:
-            return None
-        return (
-            f"note: their EXIF orientation turns {_count(self.turned, 'image')} of '{self.split}', and no "
-            f"label file; see with `data inspect --split {self.split}` whether they fit"
-        )
+    def image_notes(self) -> list[str]:
+        """A line where images are turned whose labels may not be drawn for that, or lose half their bits."""
+        notes = []
+        if self.turned:
+            notes.append(
+                f"note: their EXIF orientation turns {_count(self.turned, 'image')} of '{self.split}', and "
+                f"no label file; see with `data inspect --split {self.split}` whether they fit"
+            )
+        if self.deep:
+            notes.append(
+                f"note: 16 bits a channel in {_count(self.deep, 'image')} of '{self.split}', of which the "
+                "upper 8 are used; where the values do not go up to 65535, save them scaled to 8 bits"
+            )
+        return notes
 
     def void_problem(self) -> str | None:
         """A line where no label has a pixel of any class: nothing can be learnt from or scored on that."""
@@ -171,6 +181,14 @@ class ScanReport:
             f"no label of split '{self.split}' has a pixel of any class; expected some; take another split, "
             "or declare its values as classes"
         )
+
+    def absent_note(self, trains: bool) -> str | None:
+        """A line where labels of a split that trains, or is scored on, have no pixel of some classes."""
+        absent = [name for name, pixels in zip(self.classes, self.pixels, strict=True) if not pixels]
+        if not absent or self.void_problem():
+            return None
+        what = "be learnt; add images of it, or leave it out of the classes" if trains else "be scored"
+        return f"note: no label of '{self.split}' has a pixel of {listed(absent)}: such a class cannot {what}"
 
     def raise_if_bad(self) -> None:
         """Refuse to go on with data that has problems.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,9 @@ from numpy.typing import NDArray
 
 from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
-from fornet_keras.data.images import turns_unseen, verify_image
-from fornet_keras.data.label_files import LabelForm, WrongLabelError, label_form, read_label, train_id_lookup
+from fornet_keras.data.images import has_16_bits, turns_unseen, verify_image
+from fornet_keras.data.label_files import WrongLabelError, read_label, train_id_lookup
+from fornet_keras.data.label_form import LabelForm, label_form
 from fornet_keras.data.scan_report import Kind
 from fornet_keras.errors import DataError, one_line
 
@@ -32,38 +32,41 @@ Finding = tuple[Kind, Path, str]
 
 @dataclass(frozen=True)
 class Record:
-    """The image's `(height, width)`, the pixels of each train id 0…255, what is wrong, `turns_unseen`."""
+    """What an image and its label hold.
+
+    Args:
+        size: the image's `(height, width)`; None where it cannot be read.
+        pixels: of each train id 0…255.
+        findings: what is wrong.
+        turned: the image `turns_unseen`.
+        deep: it `has_16_bits`.
+        stored: how the label stores its values, and those in it; None without one, or with one in colours.
+    """
 
     size: tuple[int, int] | None
     pixels: NDArray[np.int64]
     findings: tuple[Finding, ...]
     turned: bool
+    deep: bool
+    stored: tuple[LabelForm, NDArray[np.intp]] | None = None
 
 
-def first_form(dataset: Dataset) -> LabelForm | None:
-    """How the first label that can be read stores its values; None where labels are pictures in colours."""
-    labels = () if dataset.table.label_colors else (sample.label for sample in dataset.samples)
-    for label in filter(None, labels):
-        with suppress(DataError):
-            return label_form(label)
-    return None
-
-
-def read_record(sample: Sample, dataset: Dataset, first: LabelForm | None = None) -> Record:
-    """Read an image of a data set and its label, which should store its values as the first one does."""
+def read_record(sample: Sample, dataset: Dataset) -> Record:
+    """Read an image of a data set and its label."""
     table = dataset.table
     findings: list[Finding] = []
-    size, turned = None, False
+    size, turned, deep, stored = None, False, False, None
     pixels = np.zeros(256, np.int64)
     try:
         size = verify_image(sample.image)
         turned = sample.label is not None and turns_unseen(sample.image)
+        deep = has_16_bits(sample.image)
     except DataError as error:
         findings.append(("corrupt image", sample.image, _without_path(error, sample.image)))
     if sample.label is None:
         text = f"no label; expected {dataset.labels}; add the file or leave the image out"
         findings.append(("missing label", sample.image, text))
-        return Record(size, pixels, tuple(findings), turned)
+        return Record(size, pixels, tuple(findings), turned, deep)
     try:
         label = read_label(sample.label, table.label_colors)
         if size and label.shape != size:
@@ -81,15 +84,15 @@ def read_record(sample: Sample, dataset: Dataset, first: LabelForm | None = None
         else:
             texts = _undeclared_values(histogram * undeclared)
             findings += [("wrong label", sample.label, text) for text in texts]
-        if first and (unlike := label_form(sample.label).unlike(first, np.flatnonzero(histogram))):
-            findings.append(("wrong label", sample.label, unlike))
+        if not table.label_colors:
+            stored = label_form(sample.label), np.flatnonzero(histogram)
         if not sample.label_holds_train_ids and _looks_like_train_ids(histogram, pixels, table):
             findings.append(("wrong label", sample.label, _TRAIN_IDS))
     except WrongLabelError as error:
         findings.append(("wrong label", sample.label, _without_path(error, sample.label)))
     except DataError as error:
         findings.append(("corrupt label", sample.label, _without_path(error, sample.label)))
-    return Record(size, pixels, tuple(findings), turned)
+    return Record(size, pixels, tuple(findings), turned, deep, stored)
 
 
 def _without_path(error: DataError, path: Path) -> str:

@@ -43,7 +43,7 @@ def open_dataset(format: str, root: Path, split: str, exclude: Sequence[str] = (
 
     Raises:
         DataError: the format is unknown, the folder is missing or laid out differently, the split is not
-            there or empty, or everything is excluded.
+            there or empty, everything is excluded, or what is to be excluded is not there.
     """
     if format not in FORMATS:
         raise DataError(f"data format '{format}' is unknown; expected one of {', '.join(FORMATS)}")
@@ -52,6 +52,12 @@ def open_dataset(format: str, root: Path, split: str, exclude: Sequence[str] = (
         source, samples = _find(format, root, split)
     except OSError as error:
         refuse_to_list(error, root)
+    for beginning in exclude:  # where it is mistyped, all images would train
+        if not any(sample.image.name.startswith(beginning) for sample in samples):
+            raise DataError(
+                f"exclude: no file name of split '{split}' begins with '{beginning}'; expected that of an "
+                f"image in {root}, such as {samples[0].image.name}; correct or remove it"
+            )
     kept = tuple(sample for sample in samples if not sample.image.name.startswith(tuple(exclude)))
     if not kept:
         raise DataError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -15,16 +14,10 @@ from typing import Any, Protocol
 import keras
 from rich.console import Console
 
-from fornet_keras.config import TrainingConfig
+from fornet_keras.config import Config
 from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError, os_reason
 from fornet_keras.training.checkpoint import Checkpoint, capture, newest, restore, save_checkpoint
-from fornet_keras.training.run_folder import RESULT
-
-DISK_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
-    *(errno.ESTALE, errno.ENOENT, errno.EACCES, errno.EPERM),
-)
-"""What a disk answers that is full, lost or forbidden."""
+from fornet_keras.training.run_folder import RESULT, require_same_settings
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([] if sys.platform == "win32" else [signal.SIGHUP]))
 """Ctrl-C, the end that a system or a job's owner asks for, and a terminal that closes."""
@@ -43,19 +36,17 @@ class Checkpointing(keras.callbacks.Callback):
 
     Args:
         folder: where the checkpoints are kept.
-        training: how long the run is, how often it is saved, and how many checkpoints are kept.
+        config: of the run, which is saved too; says how long it is, how often it is saved, and how many
+            checkpoints are kept.
         steps_per_epoch: steps of an epoch.
         parts: name → callback whose `state` is saved too.
         resumed: the checkpoint that the run goes on from, or None.
-
-    Raises:
-        ConfigError: the run that goes on began with another backend.
     """
 
     def __init__(
         self,
         folder: Path,
-        training: TrainingConfig,
+        config: Config,
         steps_per_epoch: int,
         parts: dict[str, Stateful],
         resumed: Checkpoint | None = None,
@@ -63,8 +54,8 @@ class Checkpointing(keras.callbacks.Callback):
         super().__init__()
         self.folder = folder
         self.steps_per_epoch = steps_per_epoch
-        self.training = training
-        self.total_steps = training.epochs * steps_per_epoch
+        self.config = config
+        self.total_steps = config.training.epochs * steps_per_epoch
         self.parts = parts
         self.step = resumed.step if resumed else 0
         self.saved_step = self.step
@@ -76,12 +67,6 @@ class Checkpointing(keras.callbacks.Callback):
         self._begins_anew = ""
         self._before: dict[signal.Signals, Any] = {}
         if resumed:
-            began_with = resumed.state["backend"]
-            if began_with != keras.backend.backend():
-                raise ConfigError(
-                    f"{folder}: the run began with the backend {began_with} and this is "
-                    f"{keras.backend.backend()}, which rounds otherwise; continue with --backend {began_with}"
-                )
             self._seconds_before = resumed.state["seconds"]
             for name, part in parts.items():
                 part.state = resumed.state[name]
@@ -161,10 +146,10 @@ class Checkpointing(keras.callbacks.Callback):
                 os.write(2, said.encode())
 
     def _save_if_due(self, now: bool = False) -> None:
-        due = time.perf_counter() - self._last_save >= 60 * self.training.checkpoint_minutes
+        due = time.perf_counter() - self._last_save >= 60 * self.config.training.checkpoint_minutes
         if now or due or self._asked_to_stop:
             self.latest = self._capture()
-            save_checkpoint(self.latest, self.folder, self.training.keep_checkpoints)
+            save_checkpoint(self.latest, self.folder, self.config.training.keep_checkpoints)
             self.saved_step = self.step
             self._last_save = time.perf_counter()
         self.stop_if_asked()
@@ -185,32 +170,44 @@ class Checkpointing(keras.callbacks.Callback):
 
     @contextmanager
     def disk_errors(self) -> Iterator[None]:
-        """In the block, a disk that is full or gone is an error that says how the run goes on."""
+        """In the block, a disk that is full, gone or forbidden is an error that says how the run goes on."""
         try:
             yield
         except OSError as error:
-            if error.errno not in DISK_ERRORS:
+            if error.errno is None or isinstance(error, ConnectionError):  # not the system's, or of no disk
                 raise
             step = self.saved_step
             kept = f"the checkpoint of step {step} is as it was" if step else "there is no checkpoint yet"
             raise TrainingError(
-                f"{error.filename or self.folder.parent}: could not be written ({os_reason(error)}); "
-                f"{kept}; make room and continue with --resume"
+                f"{error.filename or self.folder.parent}: could not be written or read "
+                f"({os_reason(error)}); {kept}; make room, or bring the disk back, and continue with --resume"
             ) from None
 
     def _capture(self) -> Checkpoint:
         state = {name: part.state for name, part in self.parts.items()}
-        others = {"seconds": self.seconds, "backend": keras.backend.backend()}
-        return capture(self.model, self.step, state | others)
+        began_with = {"backend": keras.backend.backend(), "config": self.config.model_dump(mode="json")}
+        return capture(self.model, self.step, {**state, **began_with, "seconds": self.seconds})
 
 
-def find_checkpoint(output: Path, resume: bool, console: Console) -> Checkpoint | None:
-    """The newest checkpoint of a run, None of one that begins, and a line about it and each rejected one."""
+def find_checkpoint(output: Path, config: Config, resume: bool, console: Console) -> Checkpoint | None:
+    """The newest checkpoint of a run, None of one that begins, and a line about it and each rejected one.
+
+    Raises:
+        ConfigError: the run began with another configuration or backend.
+        TrainingError: none of its checkpoints is whole.
+    """
     folder = output / "checkpoints"
     checkpoint, rejected = newest(folder)
     for line in rejected:
         console.print(f"not used: {line}", highlight=False)
     if checkpoint:
+        require_same_settings(output, checkpoint.state["config"], config)
+        began_with = checkpoint.state["backend"]
+        if began_with != keras.backend.backend():
+            raise ConfigError(
+                f"{output}: the run began with the backend {began_with} and this is "
+                f"{keras.backend.backend()}, which rounds otherwise; continue with --backend {began_with}"
+            )
         console.print(f"going on after step {checkpoint.step}", highlight=False)
     elif rejected or (output / RESULT).exists():
         raise TrainingError(

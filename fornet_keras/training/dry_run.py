@@ -50,7 +50,7 @@ def dry_run(config: Config, console: Console) -> dict[str, Any]:
     """
     require_all_steps()
     training = config.training
-    train_set, val_set, report = open_data(config, console)
+    train_set, val_set, report, _ = open_data(config, console)
     if config.data.cache:
         console.print("note: timed without data.cache, which a run would write first", highlight=False)
     batches = TrainingBatches.of_run(train_set, config)

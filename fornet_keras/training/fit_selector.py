@@ -41,7 +41,7 @@ def fit_selector_of_best(
     )
     best = validation.folder / "best"
     model, table = load_model(best)
-    with saver.listening(line.console, SELECTOR_EPOCHS), saver.disk_errors():
+    with saver.listening(line.console, SELECTOR_EPOCHS):
         before = validation.score(Predictor(model)).error_coverage
         line.show("the Selector alone …")
         fit_selector(model, batches, config, [callback])

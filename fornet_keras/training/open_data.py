@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 from rich.console import Console
@@ -17,12 +18,12 @@ from fornet_keras.data.decoded import DecodedSamples, decoded_samples
 from fornet_keras.data.scan import CACHE, scan, usable
 from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_split, shared_note
-from fornet_keras.errors import DataError
+from fornet_keras.errors import ConfigError, DataError
 from fornet_keras.prediction.predictor import MAX_SIZES
 
 
-def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, ScanReport]:
-    """The two data sets, looked through, and what was found in that which trains."""
+def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, ScanReport, ScanReport]:
+    """The data set that trains and the one that validates, looked through, and what was found in each."""
     data = config.data
     train_set = open_split(data, data.train_split, data.exclude)
     val_set = open_split(data, data.val_split)
@@ -32,12 +33,44 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, ScanR
         _look_through(each, config, console) for each in (train_set, val_set)
     )
     crop_note = report.crop_note(config.augment.crop, data.short_side)
-    for note in filter(None, (report.names_note(), crop_note, report.side_note(data.short_side))):
+    absent_notes = report.absent_note(trains=True), val_report.absent_note(trains=False)
+    side_note = report.side_note(data.short_side)
+    for note in filter(None, (report.names_note(), *absent_notes, crop_note, side_note)):
         console.print(note, highlight=False)
     note = val_report.sizes_note(report.learnt_side(data.short_side), MAX_SIZES)
     if note and keras.backend.backend() != "torch":  # which compiles nothing
         console.print(note, highlight=False)
-    return train_set, val_set, report
+    return train_set, val_set, report, val_report
+
+
+class LabelState:
+    """What is in the labels that a run learns from and is scored on: it goes on with no others.
+
+    Of labels that are changed under the same names, some class gains pixels or loses some.
+
+    Args:
+        root: the data folder.
+        reports: on what trains and on what validates.
+    """
+
+    def __init__(self, root: Path, *reports: ScanReport) -> None:
+        self.root = root
+        self.reports = reports
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a run that goes on must still know."""
+        return {"pixels": [[*report.pixels, report.ignored_pixels] for report in self.reports]}
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        pairs = zip(self.reports, state["pixels"], self.state["pixels"], strict=True)
+        if changed := [report.split for report, theirs, ours in pairs if theirs != ours]:
+            raise ConfigError(
+                f"{self.root}: the labels of {' and '.join(changed)} have been changed since the run began: "
+                "other numbers of pixels; expected the same; put them back, or begin a new run with another "
+                "--output and model.weights"
+            )
 
 
 def at_learnt_side(config: Config, report: ScanReport) -> Config:
@@ -78,7 +111,7 @@ def _look_through(dataset: Dataset, config: Config, console: Console) -> tuple[D
     kept = usable(dataset, report, config.data.on_error, tell)
     if len(kept) < len(dataset):
         return _look_through(kept, config, console)
-    if note := report.turned_note():
+    for note in report.image_notes():
         tell(note)
     if problem := report.void_problem():
         raise DataError(f"{dataset.root}: {problem}")

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import Timeout
 
 from fornet_keras.atomic import locked, write_text
-from fornet_keras.config import Config, TrainingConfig, dump_config, read_config
+from fornet_keras.config import Config, config_from_mapping, dump_config, read_config
 from fornet_keras.errors import ConfigError, ModelError
 from fornet_keras.model_description import CONFIG
 from fornet_keras.shipped import find_model
@@ -32,16 +32,15 @@ FREE_KEYS = {
 """What may change when a run goes on: what is learnt is the same, from several devices up to rounding."""
 
 
-def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
-    """Refuse a folder that another run is in.
+def check_run_folder(folder: Path, resume: bool) -> None:
+    """Refuse a folder that is in use.
 
     Args:
         folder: the run folder; need not exist.
-        config: configuration of the run.
         resume: whether a run in the folder goes on; without one, a new run begins.
 
     Raises:
-        ConfigError: the folder is in use, or its run has another configuration.
+        ConfigError: there is something in it, and not a run that goes on.
     """
     if is_empty(folder):
         return
@@ -50,16 +49,30 @@ def check_run_folder(folder: Path, config: Config, resume: bool) -> None:
             f"{folder}: the run folder is not empty; choose another one with --output, or continue its run "
             "with --resume"
         )
-    if not (folder / CONFIG).is_file():
-        raise ConfigError(f"{folder}: no {CONFIG} in it, so no run to resume; choose another --output")
-    found, wanted = with_precision(read_config(folder / CONFIG), folder, False).by_key(), config.by_key()
+    if not is_run(folder):
+        raise ConfigError(f"{folder}: not empty, and no run in it to resume; choose another --output")
+
+
+def require_same_settings(folder: Path, began_with: dict[str, Any], config: Config) -> None:
+    """Refuse a configuration with which a run would not learn what it began to.
+
+    Args:
+        folder: the run folder.
+        began_with: the sections of the configuration that a checkpoint of the run has: the folder's
+            `config.yaml` may have been edited since.
+        config: that with which it is to go on.
+
+    Raises:
+        ConfigError: what is not one of `FREE_KEYS` is another.
+    """
+    found, wanted = config_from_mapping(began_with, str(folder)).by_key(), config.by_key()
     changed = [
         key for key in wanted if wanted[key] != found[key] and not _may_change(key, found[key], wanted[key])
     ]
     if changed:
-        listed = "; ".join(f"{key} is {found[key]} there and {wanted[key]} here" for key in changed)
+        listed = "; ".join(f"{key} was {found[key]} and is {wanted[key]} here" for key in changed)
         raise ConfigError(
-            f"{folder}: its run has another configuration: {listed}; resume with --config {folder / CONFIG}, "
+            f"{folder}: its run began with another configuration: {listed}; resume with what it began with, "
             "or choose another --output"
         )
 
@@ -133,6 +146,13 @@ def _model(name: str | None) -> str | None:
         return _absolute(name)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a run has begun in a folder, and not only a person's own `config.yaml` lies there."""
+    return (folder / CONFIG).is_file() and (
+        (folder / LOCK).exists() or any(folder.glob("checkpoints/step_*"))
+    )
+
+
 def is_empty(folder: Path) -> bool:
     """Whether no run has left anything in a folder, which may be missing."""
     return not folder.exists() or all(path.name == LOCK for path in folder.iterdir())
@@ -182,10 +202,10 @@ def write_config(folder: Path, config: Config) -> None:
     write_text(folder / CONFIG, dump_config(config))
 
 
-def result_at(folder: Path, step: int, training: TrainingConfig) -> dict[str, Any] | None:
-    """The result of a run that had ended after this step and as many epochs of its Selector; else None."""
-    if not (folder / RESULT).exists():
+def result_at(folder: Path, step: int) -> dict[str, Any] | None:
+    """The result of a run that had ended after this step; else None."""
+    try:
+        result: dict[str, Any] = json.loads((folder / RESULT).read_text("utf-8"))
+        return result if result["steps"] == step else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or damaged: the run makes it again
         return None
-    result: dict[str, Any] = json.loads((folder / RESULT).read_text("utf-8"))
-    as_asked = (result["steps"], result["selector_epochs"]) == (step, training.selector_epochs)
-    return result if as_asked else None

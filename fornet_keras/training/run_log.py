@@ -72,12 +72,15 @@ class RunLog(keras.callbacks.Callback):
         self.rows = state["rows"]
         self._learning_rate = state["learning_rate"]
         self._seconds_before = state["seconds"]
-        self.rewind()
 
-    def rewind(self) -> None:
-        """Bring both files to where the run stands: what an interrupted one logged after it comes again."""
+    def rewind(self, epochs: int) -> None:
+        """Bring both files to where the run stands, after so many whole epochs: what comes then comes again.
+
+        That is what an interrupted run logged after its checkpoint, and an epoch that a callback broke off.
+        """
+        self.rows = self.rows[:epochs]
         self._write()
-        self._events.forget_from(len(self.rows) + 1)
+        self._events.forget_from(epochs + 1)
 
     @property
     def _seconds(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,9 @@ from keras import ops
 
 from fornet_keras.config import Config
 from fornet_keras.errors import ConfigError
+
+FIRST_SHARE = 0.05
+"""Of a moving average, that of the weights that a run begins with: with more, it is far behind at the end."""
 
 
 def require_all_steps() -> None:
@@ -31,18 +35,30 @@ def require_all_steps() -> None:
 
 
 def schedule_notes(config: Config, total_steps: int) -> Iterator[str]:
-    """A line about each setting that is meant for a longer run."""
-    training, frozen = config.training, config.model.freeze_epochs
-    if training.accumulate > total_steps:
+    """A line about each setting that is meant for a longer run, or for one that begins with weights."""
+    model, training = config.model, config.training
+    frozen, momentum = model.freeze_epochs, training.ema_momentum
+    changes = total_steps / training.accumulate
+    if changes < 1:
         yield (
             f"note: the weights change after training.accumulate={training.accumulate} steps, and the run "
             f"has {total_steps}: they never change; set fewer"
+        )
+    elif momentum and momentum**changes > FIRST_SHARE:
+        fitting = math.floor(1000 * FIRST_SHARE ** (1 / changes)) / 1000
+        yield (
+            f"note: the model that is saved is an average of the weights, {100 * momentum**changes:.0f}% of "
+            f"it those of the first step: training.ema_momentum={momentum} is meant for more than the run's "
+            f"{total_steps} steps; set training.ema_momentum={fitting} or null, or more training.epochs"
         )
     if frozen >= training.epochs:
         yield (
             f"note: the backbone's weights stay for model.freeze_epochs={frozen} epochs, and the run has "
             f"{training.epochs}: they never change; set fewer"
         )
+    if (frozen or model.freeze_backbone) and not (model.weights or model.backbone):
+        key = "freeze_backbone" if model.freeze_backbone else "freeze_epochs"
+        yield f"note: model.{key} keeps random weights; set model.weights or model.backbone, or leave it out"
 
 
 @keras.saving.register_keras_serializable("fornet_keras")

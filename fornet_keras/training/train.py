@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from fornet_keras.atomic import last_complete, remove_unfinished
+from fornet_keras.atomic import last_complete
 from fornet_keras.config import Config, TrainingConfig
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.errors import RunInterrupted, TrainingError
@@ -27,7 +27,7 @@ from fornet_keras.training.conclude import conclude
 from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.fit_selector import SELECTOR_EPOCHS, fit_selector_of_best
-from fornet_keras.training.open_data import at_learnt_side, open_data, open_decoded
+from fornet_keras.training.open_data import LabelState, at_learnt_side, open_data, open_decoded
 from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.report import save_first_batches
 from fornet_keras.training.run_folder import (
@@ -66,7 +66,8 @@ def train(
         processes: those that train together, from `join_processes`.
         callbacks: also called, after the run's own, in each process: an epoch's logs have its `val_miou`,
             whose direction must be said: `EarlyStopping("val_miou", mode="max")`. One may end the run, at the
-            end of an epoch. What they know is theirs: a run that goes on restores nothing of it.
+            end of an epoch. What they know is theirs: a run that goes on restores nothing of it, and begins
+            them twice where an epoch was broken off, for its rest and for the other epochs.
 
     Returns:
         The result that is also written to `result.json`, and the `Scores` of the best model.
@@ -80,7 +81,7 @@ def train(
             can be saved, `model.weights` do not fit it, or the teacher has other classes.
         TrainingError: the loss became NaN or infinite, a checkpoint could not be written, none of the run's
             is whole, or a callback ended it before its first validation.
-        TypeError: `config` is something else, such as the name of one.
+        TypeError: `config` is something else, such as the name of one, or `callbacks` is one alone.
         RunInterrupted: Ctrl-C, SIGTERM or a closed terminal; the run is saved, in a validation what its last
             checkpoint has, and can be resumed.
 
@@ -91,9 +92,13 @@ def train(
     """
     if not isinstance(config, Config):
         raise TypeError(f"config must be a Config, which read_config gives; received {config!r}")
+    if isinstance(callbacks, keras.callbacks.Callback):
+        raise TypeError(
+            f"callbacks must be a list, such as [{type(callbacks).__name__}(...)]; received one alone"
+        )
     output = Path(output)
     config = with_precision(with_absolute_paths(config), output, resume)
-    resumed = partial(find_checkpoint, output, resume)
+    resumed = partial(find_checkpoint, output, config, resume)
     if processes.rank:
         # Other ranks train identically; their output goes to a temporary folder.
         with TemporaryDirectory() as folder:
@@ -103,7 +108,7 @@ def train(
             if (output / RESULT).exists():
                 shutil.copy(output / RESULT, folder)
             return _train(config, Path(folder), Console(quiet=True), processes, resumed, callbacks)
-    check_run_folder(output, config, resume)
+    check_run_folder(output, resume)
     with only_run(output):
         return _train(config, output, console or Console(quiet=True), processes, resumed, callbacks)
 
@@ -119,12 +124,11 @@ def _train(
     """Train in this process, alone or with others."""
     require_all_steps()
     training = config.training
-    train_set, val_set, report = open_data(config, console)
+    resumed = find_resumed(console)  # first: another run's is refused before its data are looked through
+    train_set, val_set, report, val_report = open_data(config, console)
     decoded = open_decoded(train_set, config, console)
-    resumed = find_resumed(console)
-    remove_unfinished(output)
     is_new = is_empty(output)
-    ended = result_at(output, resumed.step, training) if resumed else None
+    ended = result_at(output, resumed.step) if resumed else None
 
     batches = TrainingBatches.of_run(train_set, config, decoded, (processes.rank, processes.count))
     steps = batches.steps_per_epoch
@@ -141,12 +145,18 @@ def _train(
     parts: dict[str, Stateful] = {"validation": validation, "data": batches}
     if config.loss.teacher:
         parts["teacher"] = TeacherState(Path(config.loss.teacher))
-    parts["log"] = log  # after those that may refuse: it writes
-    saver = Checkpointing(output / "checkpoints", training, steps, parts, resumed)
-    with _free_if_nothing_was_learnt(output, is_new, log, saver), closing(log), closing(line):
+    parts["labels"] = LabelState(train_set.root, report, val_report)
+    parts["log"] = log
+    saver = Checkpointing(output / "checkpoints", config, steps, parts, resumed)
+    with (
+        _free_if_nothing_was_learnt(output, is_new, log, saver),
+        saver.disk_errors(),
+        closing(log),
+        closing(line),
+    ):
         write_config(output, config)  # before all else: nothing goes on without it
-        if not (resumed or is_new):
-            log.rewind()
+        if not is_new:
+            log.rewind(saver.step // steps)
         log.note_settings(config.by_key())
         pictures = output / "pictures"
         pictures.mkdir(exist_ok=True)
@@ -167,7 +177,7 @@ def _train(
         if training.selector_epochs and not ended:
             fit_selector_of_best(config, batches, validation, saver, line)
         begins_anew = SELECTOR_EPOCHS if training.selector_epochs and not ended else ""
-        with saver.listening(console, begins_anew), saver.disk_errors():
+        with saver.listening(console, begins_anew):
             if ended:
                 line.say("the run had ended: its best model is scored once more")
                 return ended, validation.score_best()
@@ -206,7 +216,7 @@ def _fit(
         (validation.folder / RESULT).unlink(missing_ok=True)
         epoch, done = divmod(saver.step, steps)
         saver.restore(model)
-        with data_errors(batches), saver.disk_errors():
+        with data_errors(batches):
             model.fit(
                 fit_input(batches, config.training.workers, saver.step),
                 initial_epoch=epoch,

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.atomic import last_complete
 from fornet_keras.config import TrainingConfig
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.fingerprint import images_of
@@ -89,6 +90,12 @@ class Validation(keras.callbacks.Callback):
         self.best_miou = state["best_miou"]
         self.best_epoch = state["best_epoch"]
         self.since_best = state["since_best"]
+        best = self.folder / "best"
+        if self.best_epoch and not last_complete(best).is_dir():
+            raise ConfigError(
+                f"{best}: no such folder; expected the run's best model, of epoch {self.best_epoch}; put it "
+                "back, or begin a new run with another --output"
+            )
 
     @property
     def out_of_patience(self) -> bool:

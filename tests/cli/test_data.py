@@ -224,6 +224,20 @@ def test_data_of_a_folder_with_another_formats_configuration(run: Run, data: Pat
     assert "take configs/folder.yaml (data.format: folder)" in only_line(result.stderr)
 
 
+def test_classes_that_no_label_has_are_noted(run: Run, config: Path, data: Path) -> None:
+    checked = ("data", "check", "--config", config, "--data", data)
+    assert "note:" not in run(*checked).stdout
+    for name in ("a", "b"):
+        Image.new("L", (96, 64), 7).save(data / "labels" / "test" / f"{name}.png")
+    note = "note: no label of 'test' has a pixel of water, sky: such a class cannot be {}\n"
+    for change, what in (
+        ("data.val_split=test", "scored"),
+        ("data.train_split=test", "learnt; add images of it, or leave it out of the classes"),
+    ):
+        result = run(*checked, "--set", change)
+        assert result.exit_code == 0 and note.format(what) in result.stdout
+
+
 def test_small_images_are_noted(run: Run, config: Path, data: Path) -> None:
     config.write_text(config.read_text().replace("[64, 96]", "[128, 96]"))
     result = run("data", "check", "--config", config, "--data", data)

@@ -53,9 +53,16 @@ def test_train_leaves_a_run_folder_and_says_what_next(
 
 
 def test_resume_means_the_folder_of_its_configuration(tmp_path: Path) -> None:
-    """Also of a run that was killed before its first checkpoint."""
-    (tmp_path / "pictures").mkdir()
-    assert _run_folder(tmp_path / "config.yaml", resume=True) == tmp_path
+    """Where that is a run's: also one killed before its first checkpoint, or copied without its lock."""
+    for name in ("config.yaml", "pictures/first_batches.png", "checkpoints/other.pt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert _run_folder(tmp_path / "config.yaml", resume=True) == Path("runs/config")
+    for begun in (".lock", "checkpoints/step_000000003"):
+        (tmp_path / begun).mkdir()
+        assert _run_folder(tmp_path / "config.yaml", resume=True) == tmp_path
+        (tmp_path / begun).rmdir()
+    (tmp_path / ".lock").touch()
     assert _run_folder(tmp_path / "config.yaml", resume=False) == Path("runs/config")
     assert _run_folder(Path("configs/folder.yaml"), resume=True) == Path("runs/folder")
 

@@ -79,6 +79,14 @@ def test_splits_are_joined_and_sequences_left_out(camvid: Path) -> None:
     assert dataset.split == "train+val"
 
 
+@pytest.mark.parametrize("beginning", ["B_", "train/b_"])
+def test_what_is_left_out_is_there(camvid: Path, beginning: str) -> None:
+    """Of images that are to be held out, and are not because of a slip, scores are those of training."""
+    message = f"exclude: no file name of split 'train' begins with '{beginning}'; .* such as a_1.png; correct"
+    with pytest.raises(DataError, match=message):
+        open_dataset("camvid", camvid, "train", exclude=("a_", beginning))
+
+
 def test_a_split_that_is_not_there_lists_those_that_are(camvid: Path) -> None:
     with pytest.raises(DataError, match="has no split 'test'; expected one of train, val"):
         open_dataset("camvid", camvid, "test")

@@ -144,6 +144,11 @@ def test_a_name_cannot_lead_out_of_the_folder(dataset: Dataset, tmp_path: Path) 
     assert folder.name.startswith("____ho__me-train-")
 
 
+def test_a_name_of_letters_of_many_bytes(dataset: Dataset, tmp_path: Path) -> None:
+    decoded_samples(replace(dataset, name="𝔸" * 100), tmp_path / "cache", 2, print)
+    assert len(kept(tmp_path / "cache")) == 1
+
+
 def test_a_damaged_cache_is_refused(dataset: Dataset, tmp_path: Path) -> None:
     decoded_samples(dataset, tmp_path / "cache", 2, print)
     (folder,) = kept(tmp_path / "cache")

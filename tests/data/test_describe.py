@@ -130,16 +130,16 @@ def test_values_that_are_written_three_times_are_no_colors(tmp_path: Path) -> No
 
 
 def test_palettes_that_differ_are_colors(tmp_path: Path) -> None:
-    """A value is then another class in each file."""
-    for name, second in (("a", [200, 0, 0]), ("b", [0, 200, 0]), ("c", [200, 0, 0])):
+    """A value is then another class in each file, of which the first may not have it."""
+    for name, value, second in (("a", 0, []), ("b", 1, [200, 0, 0]), ("c", 1, [0, 200, 0])):
         save_pair(tmp_path / f"images/train/{name}.png", tmp_path / f"labels/train/{name}.png", [[0, 1]])
-        picture = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
+        picture = Image.fromarray(np.array([[0, value]], np.uint8), mode="P")
         picture.putpalette([0, 0, 0, *second])
         picture.save(tmp_path / f"labels/train/{name}.png")
     assert write_draft(tmp_path)[0] == "the colours in 3 of 3 labels"
     dataset = open_dataset("folder", tmp_path, "train")
     assert dataset.table.label_colors == {(0, 0, 0): 0, (0, 200, 0): 1, (200, 0, 0): 2}
-    assert scan(dataset).pixels == (3, 1, 2) and not scan(dataset).problems
+    assert scan(dataset).pixels == (4, 1, 1) and not scan(dataset).problems
 
 
 def test_a_picture_that_is_all_grey_is_one_too(tmp_path: Path) -> None:

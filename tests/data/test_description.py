@@ -21,7 +21,10 @@ from tests.data.harbour import MINIMAL, describe, write
         ("", "expected keys and values, such as 'name: harbour'"),
         ("- water", "expected keys and values"),
         ("name: harbour", "classes: is missing; add it"),
-        ("name: harbour\nclasses: []", "classes: List should have at least 2 items"),
+        (
+            "name: harbour\nclasses: [a]",
+            "classes: expected two or more; what is of no .* too, such as background",
+        ),
         (f"{MINIMAL}\nnames: x", "names: unknown key; expected one of name, classes, .*; did you mean name?"),
         (f"{MINIMAL}\nzzz: x", "zzz: unknown key; expected one of name, .*; remove it"),
         (
@@ -52,7 +55,14 @@ from tests.data.harbour import MINIMAL, describe, write
             "name: x\nclasses: [a, {name: b, color: [1, 2, 3]}]\nlabel_colors: true",
             "class a has no color; give",
         ),
-        ("name: x\nclasses: [a, 5]", "classes.1: expected keys and values"),
+        *(
+            (f"name: x\nclasses: [a, {word}]", f"classes.1: expected a name, in quotes .*; received {read}$")
+            for word, read in (("5", "5"), ("true", "True"), ("~", "None"))
+        ),
+        (
+            f"{MINIMAL}\nimage_suffixes: [.png, jpg]",
+            "image_suffixes.1: must contain a dot, such as .jpg; .*'jpg'",
+        ),
         (f"{MINIMAL}\n  - {{name: quay, color: [1, 1, 1]}}", "class name quay is declared twice"),
         (f"{MINIMAL}\nignore: [1]", "label value 1 is declared twice; declare each once"),
         (f"name: x\nclasses:\n  - {{name: {'a' * 101}, color: [0, 0, 0]}}", "name: String should match"),

@@ -114,6 +114,10 @@ def test_a_list_of_names_as_in_pascal_voc(tmp_path: Path) -> None:
     found = open_dataset("folder", root, "train").samples
     assert [sample.image for sample in found] == [root / "JPEGImages/day/b.0.JPG", root / "JPEGImages/a.jpg"]
     assert [sample.label for sample in found] == [root / "SegmentationClass/day/b.0.png", None]
+    names.write_bytes(b"day/b.0.JPG \r\na.jpg\t\n \n")
+    assert open_dataset("folder", root, "train").samples == found
+    names.write_text("gone.jpg\n")
+    assert open_dataset("folder", root, "train").samples[0].image == root / "gone.jpg"
     names.write_text("gone")
     with pytest.raises(DataError, match="gone ends otherwise, and .*JPEGImages has no image of that name"):
         open_dataset("folder", root, "train")

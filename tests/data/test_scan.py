@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -53,62 +54,40 @@ def test_two_images_with_one_label(tmp_path: Path) -> None:
     assert [line.partition("; ")[0] for line in lines(both)] == [expected]
 
 
-def with_labels(dataset: Dataset, labels: list[Image.Image]) -> Dataset:
-    for sample, label in zip(dataset.samples, labels, strict=True):
-        assert sample.label
-        label.save(sample.label)
-    return dataset
-
-
-def indexed(indices: list[int], colors: list[list[int]]) -> Image.Image:
-    picture = Image.fromarray(np.array([indices], np.uint8), mode="P")
-    picture.putpalette(sum(colors, []))
-    return picture
-
-
-def test_palettes_of_another_order(tmp_path: Path) -> None:
-    """As of tools that save pictures in colours with a palette of their own each: an index says nothing."""
-    black, red, green = [0, 0, 0], [200, 0, 0], [0, 200, 0]
-    labels = [
-        indexed([0, 1, 2], [black, red, green]),
-        indexed([0, 1, 1], [black, green]),
-        indexed([1, 0, 1], [black, red, [9, 9, 9]]),
-        indexed([0, 0, 1], [red, green]),
-        indexed([0, 0, 1], [black, green]),
-    ]
-    found = lines(with_labels(make_dataset(tmp_path, [np.zeros((1, 3), np.uint8)] * 5), labels))
-    fix = "expected one palette for all labels; set label_colors, or save them anew with one palette"
-    assert found == [
-        f"value 1 is another colour than [200, 0, 0] as in 0.png in 2 of 5 labels; {fix} (1.png, 4.png)",
-        f"{tmp_path}/3.png: value 0 is another colour than [0, 0, 0] as in 0.png; {fix}",
-    ]
-
-
-@pytest.mark.parametrize(("few_first", "number"), [(False, "1-bit"), (True, "8-bit")])
-def test_grey_labels_of_other_bits(tmp_path: Path, few_first: bool, number: str) -> None:
-    """White is 255 in one and 1 in the other; black is black."""
-    deep, white, black = (Image.fromarray(np.array([[0, value]], np.uint8)) for value in (1, 255, 0))
-    few, zero = white.convert("1"), black.convert("1")
-    dataset = make_dataset(tmp_path, [np.zeros((1, 2), np.uint8)] * 3)
-    assert not lines(with_labels(dataset, [zero, few, few] if few_first else [zero, deep, deep]))
-    [line] = lines(with_labels(dataset, [few, zero, deep] if few_first else [deep, zero, few]))
-    assert line.startswith(f"{tmp_path}/2.png: {number} grey where 0.png has ")
-    assert line.endswith(": white is 1 in one and 255 in the other; expected one depth; save all with 8 bits")
-    three = deep.convert("RGB")
-    [line] = lines(with_labels(dataset, [few, zero, three] if few_first else [three, zero, few]))
-    assert f": {number} grey where 0.png has " in line
-
-
 def test_images_that_turn_without_another_size(tmp_path: Path) -> None:
     """Half a turn, which no size betrays; a quarter of one does, unless the image is square."""
     dataset = make_dataset(tmp_path, [LABEL, LABEL, np.zeros((4, 4), np.uint8), None])
-    assert scan(dataset).turned_note() is None
+    assert not scan(dataset).image_notes()
     for sample, orientation in zip(dataset.samples, (3, 6, 6, 3), strict=True):
         exif = Image.Exif()
         exif[0x0112] = orientation
         Image.open(sample.image).save(sample.image, exif=exif)
-    note = scan(dataset).turned_note()
-    assert note is not None and "their EXIF orientation turns 2 images of 'train', and no label" in note
+    [note] = scan(dataset).image_notes()
+    assert "their EXIF orientation turns 2 images of 'train', and no label" in note
+
+
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+def test_images_of_which_bits_are_left_out(tmp_path: Path, channels: tuple[int, ...]) -> None:
+    """Ten or twelve bits in sixteen are nearly black then, as of many cameras."""
+    dataset = make_dataset(tmp_path, [LABEL, LABEL])
+    sample = replace(dataset.samples[0], image=tmp_path / "deep.png")
+    cv2.imwrite(str(sample.image), np.full((2, 3, *channels), 1023, np.uint16))
+    [note] = scan(replace(dataset, samples=(sample, dataset.samples[1]))).image_notes()
+    assert note.startswith(
+        "note: 16 bits a channel in 1 image of 'train', of which the upper 8 are used; where"
+    )
+
+
+def test_classes_that_no_label_has(tmp_path: Path) -> None:
+    table = LabelTable(("road", "sky", "car"), ((0, 0, 0),) * 3, {0: 0, 1: 1, 2: 2, 9: 255})
+    without = "note: no label of 'train' has a pixel of"
+    report = scan(make_dataset(tmp_path, [np.zeros((2, 2), np.uint8)], table))
+    note = report.absent_note(trains=True)
+    assert note is not None and note.startswith(f"{without} sky, car: such a class cannot be learnt; add")
+    report = scan(make_dataset(tmp_path, [np.array([[0, 1, 9]], np.uint8)], table))
+    assert report.absent_note(trains=False) == f"{without} car: such a class cannot be scored"
+    for label in (np.array([[0, 1, 2]], np.uint8), np.full((2, 2), 9, np.uint8), None):
+        assert scan(make_dataset(tmp_path, [label], table)).absent_note(trains=True) is None
 
 
 @pytest.mark.parametrize(("crop", "padded"), [((2, 3), False), ((3, 3), True), ((2, 4), True)])

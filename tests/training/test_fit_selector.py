@@ -26,7 +26,6 @@ from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training import fit_selector as module
 from fornet_keras.training.fit_selector import fit_selector
 from fornet_keras.training.progress import ProgressLine
-from fornet_keras.training.run_folder import write_config
 from tests.model.tiny import randomize, tiny_model
 from tests.training.test_resume import cut_off
 from tests.training.test_stops import GoneTerminal
@@ -145,7 +144,7 @@ def test_a_selector_that_is_worse_than_before_is_not_kept(
     monkeypatch.setattr(
         module, "fit_selector", lambda model, *_: model.set_weights([0 * w for w in model.get_weights()])
     )
-    saver = SimpleNamespace(listening=lambda *_: nullcontext(), disk_errors=nullcontext)
+    saver = SimpleNamespace(listening=lambda *_: nullcontext())
     said = Console(file=io.StringIO(), width=200)
     line = ProgressLine(said, TrainingConfig(epochs=1, batch_size=1), 1)
     for after, kept in ((0.4, "earlier"), (0.6, "new")):
@@ -167,7 +166,7 @@ def test_the_selectors_epochs_outlive_the_terminal(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(module, "fit_selector", fit)
     config = SimpleNamespace(training=TrainingConfig(epochs=1, batch_size=1, selector_epochs=1))
-    saver = SimpleNamespace(listening=lambda *_: nullcontext(), disk_errors=nullcontext)
+    saver = SimpleNamespace(listening=lambda *_: nullcontext())
     scores = SimpleNamespace(error_coverage=0.5)
     validation = SimpleNamespace(folder=tmp_path, score=lambda model: scores)
     line = ProgressLine(Console(file=GoneTerminal()), config.training, 1)
@@ -212,14 +211,6 @@ def test_a_run_that_had_ended_keeps_its_selector(
     result, _ = train(whole.config, tmp_path / "run", said, resume=True)
     assert result["val"]["error_coverage"] == whole.result["val"]["error_coverage"]
     assert "the run had ended: its best model is scored once more\n" in said.file.getvalue()
-    # With another number of the Selector's epochs it had not.
-    training = whole.config.training.model_copy(update={"selector_epochs": 2})
-    monkeypatch.setattr(module, "fit_selector", lambda *_: begun.append(1))
-    begun: list[int] = []
-    changed = whole.config.model_copy(update={"training": training})
-    write_config(tmp_path / "run", changed)
-    train(changed, tmp_path / "run", said, resume=True)
-    assert begun
 
 
 def test_unscaled_batches_are_cut_from_the_images_as_they_are(make_config: Callable[..., Any]) -> None:

@@ -20,11 +20,12 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fornet_keras.cli.root import root
-from fornet_keras.config import Config, read_config
+from fornet_keras.config import Config, dump_config, read_config
 from fornet_keras.data.camvid import TABLE as CAMVID
 from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError
 from fornet_keras.evaluation.evaluate import Scores, evaluate
@@ -210,20 +211,41 @@ def test_a_nan_in_the_middle_costs_no_step_before_it(
     assert_same_state(last(folder), whole.folder)
 
 
-def test_another_configuration_is_refused(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
-    from fornet_keras.training.run_folder import write_config
-
-    tmp_path.joinpath("run").mkdir()
-    write_config(tmp_path / "run", make_config(data={"root": "somewhere"}))
-    changed = make_config(training={"learning_rate": 0.1, "workers": 5}, model={"preset": "s"})
+def test_another_configuration_is_refused(train: Train, whole: SimpleNamespace, tmp_path: Path) -> None:
+    """Also where it is written into the run's own file; and before its data are looked for."""
+    cut_off(whole.folder, tmp_path / "run", 4)
+    own = tmp_path / "run" / "config.yaml"
+    moved = ["data.root=/somewhere", "training.workers=5"]
+    other = ["model.preset=s", "training.learning_rate=0.1"]
+    own.write_text(dump_config(read_config(own, [*moved, *other])))
     with pytest.raises(
-        ConfigError, match="another configuration: model.preset is pico there and s here; "
+        ConfigError, match="another configuration: model.preset was pico and is s here; "
     ) as e:
-        train(changed, tmp_path / "run", resume=True)
-    assert "training.learning_rate is 0.003 there and 0.1 here; resume with --config" in str(e.value)
+        train(read_config(own), tmp_path / "run", resume=True)
+    assert "; training.learning_rate was 0.003 and is 0.1 here; resume with what it began with" in str(
+        e.value
+    )
     assert "workers" not in str(e.value) and "data.root" not in str(e.value)
-    with pytest.raises(ConfigError, match="loss.teacher is None there and /large here; "):
-        train(make_config(loss={"teacher": "/large"}), tmp_path / "run", resume=True)
+    taught = read_config(whole.folder / "config.yaml", ["loss.teacher=/large"])
+    with pytest.raises(ConfigError, match="loss.teacher was None and is /large here; "):
+        train(taught, tmp_path / "run", resume=True)
+
+
+def test_an_epoch_that_a_callback_breaks_off_is_logged_once(
+    train: Train, whole: SimpleNamespace, tmp_path: Path
+) -> None:
+    """As one does that ends a run after some hours: here after step 2 of an epoch's three."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.model.stop_training = batch == 1
+
+    train(whole.config, tmp_path / "run", callbacks=[Stop()])
+    assert (last(tmp_path / "run").step, len(read_log(tmp_path / "run"))) == (2, 1)
+    result, _ = train(whole.config, tmp_path / "run", resume=True)
+    assert [row["epoch"] for row in read_log(tmp_path / "run")] == ["1", "2"]
+    assert (result["epochs"], result["steps"]) == (2, STEPS)
+    assert [step for step, _ in curves(tmp_path / "run")["loss"]] == [1, 2]
 
 
 def test_auto_is_the_number_format_that_the_run_began_with(
@@ -246,10 +268,17 @@ def test_auto_is_the_number_format_that_the_run_began_with(
     assert used == ["float32", "float32", "mixed_bfloat16"]
 
 
-def test_a_folder_without_a_run_is_refused(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:
-    (tmp_path / "holiday.jpg").write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"no config.yaml in it, so no run to resume"):
+@pytest.mark.parametrize("name", ["holiday.jpg", "config.yaml", "checkpoints/other.pt"])
+def test_a_folder_without_a_run_is_refused(
+    name: str, train: Train, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """Also where a configuration lies beside its data."""
+    (tmp_path / "config.yaml").write_text(text := "# mine\n" + dump_config(make_config()))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"not empty, and no run in it to resume; choose another --output"):
         train(make_config(), tmp_path, resume=True)
+    assert (tmp_path / "config.yaml").read_text() == text
 
 
 def test_without_a_whole_checkpoint_nothing_is_replaced(
@@ -270,7 +299,7 @@ def test_without_a_whole_checkpoint_nothing_is_replaced(
 def test_a_resumed_run_that_fails_keeps_its_folder(
     train: Train, whole: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And reads the weights that it is to begin with only where it begins."""
+    """And what is being exported into it; and reads the weights to begin with only where it begins."""
     begins = []
 
     def fail(*arguments: Any) -> None:
@@ -280,8 +309,10 @@ def test_a_resumed_run_that_fails_keeps_its_folder(
     monkeypatch.setattr("fornet_keras.training.train.make_model", fail)
     for step in (0, 4):
         cut_off(whole.folder, tmp_path / f"{step}", step)
+        (tmp_path / f"{step}" / ".report.writing").mkdir()
         with pytest.raises(MemoryError):
             train(whole.config, tmp_path / f"{step}", resume=True)
+        assert (tmp_path / f"{step}" / ".report.writing").exists()
         assert (tmp_path / f"{step}" / "best" / "weights.safetensors").exists()
     assert begins == [True, False]
 
@@ -300,6 +331,18 @@ def test_other_images_and_another_backend_are_refused(
             train(whole.config.model_copy(update={"data": data}), tmp_path / "run", resume=True)
         for folder in ("images", "labels"):
             (tmp_path / folder).rename(own_camvid / split / folder / "0.png")
+    (tmp_path / "run" / "best").rename(tmp_path / "deployed")
+    with pytest.raises(
+        ConfigError, match="run/best: no such folder; expected the run's best model, of epoch 1; put it back"
+    ):
+        train(whole.config, tmp_path / "run", resume=True)
+    (tmp_path / "deployed").rename(tmp_path / "run" / "best")
+    label = own_camvid / "val" / "labels" / "0.png"
+    before = label.read_bytes()
+    Image.new("L", (90, 70), 3).save(label)
+    with pytest.raises(ConfigError, match="the labels of val have been changed since the run began: .*; put"):
+        train(whole.config.model_copy(update={"data": data}), tmp_path / "run", resume=True)
+    label.write_bytes(before)
     swapped = replace(CAMVID, train_ids=CAMVID.train_ids | {0: 1, 1: 0})
     with monkeypatch.context() as patch:
         patch.setattr("fornet_keras.data.camvid.TABLE", swapped)

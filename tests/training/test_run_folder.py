@@ -11,7 +11,7 @@ from fornet_keras.config import Config
 from fornet_keras.errors import ConfigError
 from fornet_keras.shipped import SHIPPED
 from fornet_keras.training import run_log
-from fornet_keras.training.run_folder import clear, only_run, with_absolute_paths
+from fornet_keras.training.run_folder import clear, only_run, result_at, with_absolute_paths
 from fornet_keras.training.run_log import RunLog
 
 Train = Callable[..., Any]
@@ -121,6 +121,13 @@ def test_the_time_of_an_epoch_that_was_broken_off_counts(
             log.on_epoch_end(0, {"loss": 0.5})
         log.close()
     assert [row["seconds"] for row in log.rows] == [12, 2]
+
+
+def test_a_damaged_result_is_none(tmp_path: Path) -> None:
+    """The run makes it again; but where it is whole, and only there, the run had ended."""
+    for text, found in (('{"steps": 9}', {"steps": 9}), ("{", None), ("[]", None), ("{}", None)):
+        (tmp_path / "result.json").write_text(text)
+        assert (result_at(tmp_path, 9), result_at(tmp_path, 6)) == (found, None)
 
 
 def test_a_run_folder_in_use(train: Train, make_config: MakeConfig, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,11 +51,54 @@ def test_a_run_of_one_step_learns() -> None:
 def test_settings_of_a_longer_run_are_said(make_config: Callable[..., Config]) -> None:
     from fornet_keras.training.schedule import schedule_notes
 
-    training = {"epochs": 2, "accumulate": 100}
-    assert [*schedule_notes(make_config(training=training, model={"freeze_epochs": 1}), 100)] == []
-    weights, backbone = schedule_notes(make_config(training=training, model={"freeze_epochs": 2}), 90)
+    training, model = {"epochs": 2, "accumulate": 100}, {"weights": "fornet_s_camvid"}
+    assert [*schedule_notes(make_config(training=training, model=model | {"freeze_epochs": 1}), 100)] == []
+    weights, backbone = schedule_notes(make_config(training=training, model=model | {"freeze_epochs": 2}), 90)
     assert "stay for model.freeze_epochs=2 epochs, and the run has 2: they never change" in backbone
     assert "change after training.accumulate=100 steps, and the run has 90: they never change" in weights
+
+
+@pytest.mark.parametrize("frozen", [{"freeze_backbone": True}, {"freeze_epochs": 1}])
+def test_a_backbone_that_keeps_random_weights_is_said(
+    frozen: dict[str, Any], make_config: Callable[..., Config]
+) -> None:
+    from fornet_keras.training.schedule import schedule_notes
+
+    training = {"epochs": 2}
+    for given in ({"weights": "fornet_s_camvid"}, {"backbone": "efficientnet_lite0"}):
+        assert [*schedule_notes(make_config(training=training, model=frozen | given), 100)] == []
+    (note,) = schedule_notes(make_config(training=training, model=frozen), 100)
+    assert f"note: model.{next(iter(frozen))} keeps random weights; set model.weights or model.back" in note
+
+
+@pytest.mark.parametrize(
+    ("momentum", "accumulate", "noted"),
+    [
+        (
+            0.995,
+            1,
+            "58% of it those of the first step: .* 110 steps; set training.ema_momentum=0.973 or null",
+        ),
+        (0.97, 1, None),
+        (0.97, 2, "19% of it .*=0.946 or null, or more training.epochs"),
+        (None, 1, None),
+    ],
+)
+def test_an_average_over_more_steps_than_the_run_has_is_said(
+    momentum: float | None, accumulate: int, noted: str | None, make_config: Callable[..., Config]
+) -> None:
+    """Of CamVid in five epochs; the momentum that is named instead leaves nothing to say."""
+    from fornet_keras.training.schedule import schedule_notes
+
+    def notes(momentum: float | None) -> list[str]:
+        training = {"ema_momentum": momentum, "accumulate": accumulate}
+        return [*schedule_notes(make_config(training=training), 110)]
+
+    assert len(notes(momentum)) == (noted is not None)
+    for note in notes(momentum):
+        assert re.search(noted or "", note)
+        (named,) = re.findall(r"training.ema_momentum=(\S+) or null", note)
+        assert notes(float(named)) == []
 
 
 @pytest.mark.parametrize("limit", ["max_epochs", "max_steps_per_epoch"])

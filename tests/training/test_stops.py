@@ -78,7 +78,9 @@ def test_a_run_whose_configuration_cannot_be_written_leaves_its_folder_free(
 ) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     monkeypatch.setattr("fornet_keras.training.train.write_config", Mock(side_effect=full))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        TrainingError, match=r"run: could not be written or read \(No space left .* --resume$"
+    ):
         train(make_config(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -97,6 +99,7 @@ def test_a_run_that_begins_anew_shows_nothing_of_the_one_that_was_killed(
     """Which had come to its second epoch, and to no checkpoint."""
     folder = tmp_path / "run"
     write_config(folder, make_config())
+    (folder / ".lock").touch()
     (folder / "log.csv").write_text("epoch,loss\n1,0.9\n")
     with closing(EventLog(folder / "tensorboard")) as events:
         events.scalar("loss", 0.9, 1)
@@ -166,8 +169,8 @@ def test_a_signal_while_a_run_validates_is_heard_at_the_next_image(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals send nothing there")
-def test_a_terminal_that_closes_says_so_more_than_once(tmp_path: Path) -> None:
-    saver = Checkpointing(tmp_path, TrainingConfig(epochs=1, batch_size=1), 100, parts={})
+def test_a_terminal_that_closes_says_so_more_than_once(make_config: MakeConfig, tmp_path: Path) -> None:
+    saver = Checkpointing(tmp_path, make_config(), 100, parts={})
     with saver.listening(Console(quiet=True)):
         for _ in range(2):
             signal.raise_signal(signal.SIGHUP)
@@ -175,8 +178,8 @@ def test_a_terminal_that_closes_says_so_more_than_once(tmp_path: Path) -> None:
             saver.stop_if_asked()
 
 
-def test_a_signal_that_the_caller_ignores_stays_ignored(tmp_path: Path) -> None:
-    saver = Checkpointing(tmp_path, TrainingConfig(epochs=1, batch_size=1), 100, parts={})
+def test_a_signal_that_the_caller_ignores_stays_ignored(make_config: MakeConfig, tmp_path: Path) -> None:
+    saver = Checkpointing(tmp_path, make_config(), 100, parts={})
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with saver.listening(Console(quiet=True)):
@@ -187,31 +190,37 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(tmp_path: Path) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_run_is_saved_every_so_many_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_saved_every_so_many_minutes(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of 35 steps, each of a minute, those after the 10th, the 20th and the 30th."""
     module, minute, saved = "fornet_keras.training.checkpointing", 0, []
     monkeypatch.setattr(f"{module}.time", SimpleNamespace(perf_counter=lambda: 60.0 * minute))
     monkeypatch.setattr(f"{module}.capture", lambda model, step, state: step)
     monkeypatch.setattr(f"{module}.save_checkpoint", lambda step, folder, keep: saved.append(step))
-    saver = Checkpointing(
-        tmp_path, TrainingConfig(epochs=1, batch_size=1, checkpoint_minutes=10), 100, parts={}
-    )
+    saver = Checkpointing(tmp_path, make_config(training={"checkpoint_minutes": 10}), 100, parts={})
     saver.set_model(SimpleNamespace())
     for minute in range(1, 36):
         saver.on_train_batch_end(minute, {})
     assert saved == [10, 20, 30]
 
 
-def test_the_time_of_before_the_interruption_counts(tmp_path: Path) -> None:
+def test_the_time_of_before_the_interruption_counts(make_config: MakeConfig, tmp_path: Path) -> None:
     before = Checkpoint(5, {}, {"seconds": 100.0, "backend": keras.backend.backend()})
-    saver = Checkpointing(tmp_path, TrainingConfig(epochs=1, batch_size=1), 100, {}, before)
+    saver = Checkpointing(tmp_path, make_config(), 100, {}, before)
     assert 100 <= saver.seconds < 200
 
 
 @pytest.mark.parametrize(
-    ("saved", "kept"), [(0, "there is no checkpoint yet"), (2, "the checkpoint of step 2 is as it was")]
+    ("error", "saved", "kept"),
+    [
+        (errno.ENOSPC, 0, "there is no checkpoint yet"),
+        (errno.ENOSPC, 2, "the checkpoint of step 2 is as it was"),
+        (errno.ENOTCONN, 2, "the checkpoint of step 2 is as it was"),
+    ],
 )
-def test_a_disk_that_is_full_while_a_model_is_written(
+def test_a_disk_that_is_full_or_gone_while_a_model_is_written(
+    error: int,
     saved: int,
     kept: str,
     train: Train,
@@ -221,7 +230,7 @@ def test_a_disk_that_is_full_while_a_model_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And takes no more of TensorBoard's file when that is closed."""
-    full, close = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), EventLog.close
+    full, close = OSError(error, os.strerror(error)), EventLog.close
 
     def close_full(log: EventLog) -> None:
         close(log)
@@ -233,9 +242,17 @@ def test_a_disk_that_is_full_while_a_model_is_written(
 
     fitted(fill)
     monkeypatch.setattr(EventLog, "close", close_full)
-    message = rf"run: could not be written \(No space left on device\); {kept}; make room and continue with "
-    with pytest.raises(TrainingError, match=f"{message}--resume"):
+    message = (
+        rf"run: could not be written or read \({os.strerror(error)}\); {kept}; make room, or bring the disk "
+    )
+    with pytest.raises(TrainingError, match=message):
         train(make_config(), tmp_path / "run")
+
+
+def test_a_reader_that_is_gone_is_no_full_disk(tmp_path: Path, make_config: MakeConfig) -> None:
+    saver = Checkpointing(tmp_path, make_config(), 100, parts={})
+    with pytest.raises(BrokenPipeError), saver.disk_errors():
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def test_a_run_that_stops_early_says_why() -> None:

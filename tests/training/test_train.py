@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -61,6 +60,11 @@ def test_the_name_of_a_configuration_is_not_one(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_one_callback_is_no_list(make_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"callbacks must be a list, such as \[CSVLogger\(...\)\]"):
+        fornet_keras.train(make_config(), tmp_path / "run", callbacks=keras.callbacks.CSVLogger("own.csv"))
+
+
 @pytest.mark.backend
 def test_the_run_folder_is_complete(run: SimpleNamespace) -> None:
     names = {path.name for path in run.folder.iterdir()}
@@ -107,7 +111,7 @@ def test_a_callback_of_ones_own_may_end_the_run(tmp_path: Path, monkeypatch: pyt
         model.stop_training = True
 
     model = SimpleNamespace(fit=fit)
-    saver = SimpleNamespace(step=0, total_steps=9, restore=lambda _: None, disk_errors=nullcontext)
+    saver = SimpleNamespace(step=0, total_steps=9, restore=lambda _: None)
     monkeypatch.setattr("fornet_keras.training.train.fit_input", lambda *_: None)
     batches, goes_on = (
         SimpleNamespace(steps_per_epoch=3),
@@ -205,8 +209,10 @@ def test_validation_images_of_many_sizes_are_noted(
         assert ("note: 'val' has images of 2 sizes" in text.getvalue()) == noted
 
 
-def test_the_names_of_a_draft_are_noted(make_config: MakeConfig, own_camvid: Path, tmp_path: Path) -> None:
-    names = "".join(f", value_{value}" for value in range(2, 12))
+def test_classes_of_a_draft_or_without_pixels_are_noted(
+    make_config: MakeConfig, own_camvid: Path, tmp_path: Path
+) -> None:
+    names = "".join(f", value_{value}" for value in range(2, 13))
     places = 'images: "{split}/images"\nlabels: "{split}/labels"'
     (own_camvid / "dataset.yaml").write_text(f"name: x\nclasses: [road, color_1{names}]\n{places}\n")
     config = make_config(data={"root": str(own_camvid), "format": "folder"})
@@ -214,7 +220,10 @@ def test_the_names_of_a_draft_are_noted(make_config: MakeConfig, own_camvid: Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(open_data, "CACHE", tmp_path / "cache")
         open_data.open_data(config, said)
-    assert "note: 11 class names of a draft, color_1, value_2, value_3, …; name" in said.file.getvalue()
+    assert "note: 12 class names of a draft, color_1, value_2, value_3, …; name" in said.file.getvalue()
+    for split, what in (("train", "learnt"), ("val", "scored")):
+        note = f"note: no label of '{split}' has a pixel of value_12: such a class cannot be {what}"
+        assert note in said.file.getvalue()
 
 
 # === The same once more ===
@@ -322,7 +331,7 @@ def test_what_is_excluded_or_damaged_is_left_out(
         image.save(image.filename, exif=exif)
     said = Console(file=StringIO(), width=1000)
     config = make_config(data={"root": str(own_camvid), "exclude": ["0"], "on_error": "skip"})
-    train_set, val_set, report = open_data.open_data(config, said)
+    train_set, val_set, report, _ = found = open_data.open_data(config, said)
     assert [sample.image.name for sample in train_set.samples] == ["1.png", "2.png", "4.png", "5.png"]
     assert len(val_set) == 2
     labels = [read_sample(sample, train_set.table)[1] for sample in train_set.samples]
@@ -331,7 +340,7 @@ def test_what_is_excluded_or_damaged_is_left_out(
     assert said.file.getvalue().count("note: their EXIF orientation turns 1 image of 'train'") == 1
     assert len(read) == 5 + 2
     read.clear()
-    assert open_data.open_data(config, said) == (train_set, val_set, report) and read == ["3.png"]
+    assert open_data.open_data(config, said) == found and read == ["3.png"]
 
 
 def write_label(path: Path, label: np.ndarray) -> None:
