@@ -2,7 +2,6 @@
 
 import math
 import threading
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,7 +10,7 @@ import fornet_keras.backbones.efficientnet_lite
 import fornet_keras.backbones.library
 import fornet_keras.metrics  # noqa: F401 - these three: a .keras file may name their classes
 from fornet_keras.backbones.residual import ResidualBackbone
-from fornet_keras.data.images import read_image
+from fornet_keras.data.images import as_rgb
 from fornet_keras.empty_build import empty_build
 from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
 from fornet_keras.layers.neck import drop_channels, fuse_top_down, join_detail, upsample
@@ -193,7 +192,8 @@ class FoRNet(keras.Model):
         """Predict one image of any size.
 
         Args:
-            image: path of an image file, or an RGB array `(height, width, 3)`, uint8 or float, 0…255.
+            image: path of an image file, an image of Pillow's, which is turned as its EXIF says, or an RGB
+                array `(height, width, 3)`, uint8 or float, 0…255.
             short_side: pixels to which the shorter side of a larger image is brought down before it is
                 predicted; None takes the model's own `short_side`, 0 the image at its own size.
 
@@ -208,11 +208,7 @@ class FoRNet(keras.Model):
             DataError: the file cannot be read.
             ValueError: an array of another shape, or a shorter side below 0.
         """
-        image = read_image(image) if isinstance(image, str | Path) else np.asarray(image)
-        if image.dtype != np.uint8:
-            image = image.astype(np.float32)
-        if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
-            raise ValueError(f"image must be an RGB array (height, width, 3); received shape {image.shape}")
+        image = as_rgb(image)
         warn_of_nearly_black(image)
         self._predictor = self._predictor or Predictor(self)
         short_side = self.short_side if short_side is None else short_side  # which may have been set since
