@@ -76,13 +76,16 @@ def test_describe_has_flat_folders_validate_too(run: Run, data: Path, tmp_path: 
     result = run("data", "describe", flat)
     val = f"fornet data describe {flat} --val 0.2"
     assert result.exit_code == 0 and "splits: " not in result.stdout
+    shutil.copy(flat / "images/a.png", flat / "images/c.png")
     assert result.stdout.endswith(f"apart for validation: {val}\n")
     result = run(*val.split()[1:], "--json", result_file)
-    assert (result.exit_code, result.stderr) == (0, "")
-    listed = f"{flat}/train.txt: 1 images; val.txt: 1, the ends of 1 stretch(es) of the names in order\n"
+    few = "too few to choose the best epoch by or to compare models; label more, or give --val a larger share"
+    assert (result.exit_code, result.stderr) == (0, f"note: fewer than 10 images validate: {few}\n")
+    ends = "the ends of 1 stretch(es) of the names in order; 1 without a label are in neither: images/c.png"
+    listed = f"{flat}/train.txt: 1 images; val.txt: 1, {ends}\n"
     check = f"fornet data check --config finetune --data {flat}"
     assert result.stdout == f"{listed}correct it, then: {check}\n"
-    assert json.loads(result_file.read_text())["images"] == {"train": 1, "val": 1, "unlabelled": 0}
+    assert json.loads(result_file.read_text())["images"] == {"train": 1, "val": 1, "unlabelled": 1}
     assert run(*check.split()[1:]).exit_code == 0
 
 
