@@ -19,7 +19,7 @@ from fornet_keras.config import DataConfig
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.scan import usable
 from fornet_keras.data.scan_report import ScanReport
-from fornet_keras.data.sources import alone_note, open_split, shared_note
+from fornet_keras.data.sources import alone_note, open_split, shared_note, unlisted_note
 from fornet_keras.errors import listed
 
 _split_option = click.option(
@@ -73,8 +73,9 @@ def check(
         side_note = reports[0].side_note(config.data.short_side)
         for note in filter(None, (crop_note, side_note, shared_note(config.data, *datasets))):
             click.echo(note)
-    for alone in filter(None, (alone_note(dataset, config.data.format) for dataset in datasets)):
-        click.echo(alone)
+    alone_notes = [alone_note(dataset, config.data.format) for dataset in datasets]
+    for note in filter(None, (*alone_notes, unlisted_note(datasets[0], config.data.format))):
+        click.echo(note)
     void = [problem for report in reports if (problem := report.void_problem())]
     for problem in void:
         click.echo(problem)

@@ -119,6 +119,20 @@ def alone_note(dataset: Dataset, format: str) -> str | None:
     )
 
 
+def unlisted_note(dataset: Dataset, format: str) -> str | None:
+    """A line where images or labels lie in the folders and no list of any split names them."""
+    if format != "folder" or not (description := read_dataset_yaml(dataset.root)).lists:
+        return None
+    images, labels = folder.unlisted(dataset.root, description)
+    if not images and not labels:
+        return None
+    return (
+        f"note: {len(images)} of the images and {len(labels)} of the labels are in no {description.lists}, "
+        f"such as {one_line(listed([*images[:1], *labels[:1]]))}: nothing is learnt from or scored on them; "
+        "where they are meant, name the images in a list, and save the labels as PNGs"
+    )
+
+
 def _file(path: Path) -> object:
     """What all links to a file, symbolic or hard, have in common."""
     try:
