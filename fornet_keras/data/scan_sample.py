@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
+from fornet_keras.data.file_list import in_either_case
 from fornet_keras.data.images import has_16_bits, turns_unseen, verify_image
-from fornet_keras.data.label_files import WrongLabelError, read_label, train_id_lookup
+from fornet_keras.data.label_files import OTHER_SUFFIXES, WrongLabelError, read_label, train_id_lookup
 from fornet_keras.data.label_form import LabelForm, label_form
 from fornet_keras.data.scan_report import Kind
 from fornet_keras.errors import DataError, one_line
@@ -64,8 +65,7 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
     except DataError as error:
         findings.append(("corrupt image", sample.image, _without_path(error, sample.image)))
     if sample.label is None:
-        text = f"no label; expected {dataset.labels}; add the file or leave the image out"
-        findings.append(("missing label", sample.image, text))
+        findings.append(("missing label", sample.image, _missing(sample.image, dataset)))
         return Record(size, pixels, tuple(findings), turned, deep)
     try:
         label = read_label(sample.label, table.label_colors)
@@ -93,6 +93,15 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
     except DataError as error:
         findings.append(("corrupt label", sample.label, _without_path(error, sample.label)))
     return Record(size, pixels, tuple(findings), turned, deep, stored)
+
+
+def _missing(image: Path, dataset: Dataset) -> str:
+    place = dataset.root / dataset.labels.replace("*", image.stem)
+    files = (in_either_case(place.with_suffix(suffix)) for suffix in OTHER_SUFFIXES)
+    found = next((file.suffix for file in files if file != image and file.is_file()), None)
+    if found:  # the suffix alone, so that images which share it are counted together
+        return f"no label, but a {found} file of its name; expected {dataset.labels}; export it as PNG"
+    return f"no label; expected {dataset.labels}; add the file or leave the image out"
 
 
 def _without_path(error: DataError, path: Path) -> str:
