@@ -119,6 +119,8 @@ def test_classes_from_colors(tmp_path: Path) -> None:
     save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", label)
     write_draft(tmp_path)
     assert read_dataset_yaml(tmp_path).table().label_colors == {(1, 2, 3): 0, (9, 0, 200): 1}
+    note = scan(open_dataset("folder", tmp_path, "train")).names_note()
+    assert note is not None and note.endswith("no class belongs under ignore_colors: [[0, 0, 0]]")
 
 
 def test_values_that_are_written_three_times_are_no_colors(tmp_path: Path) -> None:
