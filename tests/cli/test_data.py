@@ -135,6 +135,18 @@ def test_check_notes_images_that_train_too(run: Run, config: Path, data: Path) -
     assert result.exit_code == 0 and "too good" not in result.stdout
 
 
+def test_check_notes_images_of_another_split_that_are_used(run: Run, config: Path, data: Path) -> None:
+    (data / "images/final").mkdir()
+    for split, name in (("train", "a"), ("train", "b"), ("test", "a")):
+        (data / f"images/final/{split}_{name}.png").symlink_to(data / f"images/{split}/{name}.png")
+    (data / "labels/final").mkdir()
+    result = run("data", "check", "--config", config, "--data", data, "--split", "final")
+    images = f"such as {data}/images/final/"
+    trained = f"note: 2 of 3 images of 'final' are in 'train' too, {images}train_a.png: scores on what was"
+    chosen = f"note: 1 of 3 images of 'final' are in 'test' too, {images}test_a.png: scores on what the best"
+    assert trained in result.stdout and chosen in result.stdout
+
+
 def test_check_counts_both_splits(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
     result = run("data", "check", "--config", config, "--data", data, "--json", tmp_path / "check.json")
     assert (result.exit_code, result.stderr) == (0, "")
