@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from fornet_keras.bounded_text import TooLargeError, read_text
-from fornet_keras.data.dataset import CLASS_NAME, IGNORE
+from fornet_keras.data.dataset import CLASS_NAME, IGNORE, Color
 from fornet_keras.data.description import DATASET_YAML, MAX_BYTES, FolderDescription
 from fornet_keras.data.file_list import files_below, refuse_to_list
 from fornet_keras.data.folder import (
@@ -213,7 +213,8 @@ def _found(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str,
     forms = {label: label_form(label) for label in picked}
     pictures = [label for label, form in forms.items() if form.is_picture]
     colored = [label for label, form in forms.items() if form.is_picture or form.palette]
-    by_color = not all(map(_is_grey, pictures)) or _differ(forms)
+    palette = _common_palette(forms)
+    by_color = palette is None or not all(map(_is_grey, pictures))
     found: set[int] = set()
     classes: list[dict[str, Any]]
     for label in colored + [label for label in picked if label not in colored]:
@@ -238,15 +239,21 @@ def _found(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str,
         classes = [{"name": f"color_{index}", "color": color} for index, color in enumerate(colors)]
         return source, classes, {"label_colors": True}
     ignored = {IGNORE} & found if len(found) > 2 else set()  # a mask of 0 and 255 has two classes
-    classes = [{"name": f"value_{value}", "value": value} for value in sorted(found - ignored)]
+    given = {value: {"color": [*color]} for value, color in (palette or {}).items()}
+    values = sorted(found - ignored)
+    classes = [{"name": f"value_{value}", "value": value} | given.get(value, {}) for value in values]
     return source, classes, {"ignore": [*ignored]} if ignored else {}
 
 
-def _differ(forms: Mapping[Path, LabelForm]) -> bool:
-    """Whether palettes do, in a colour that occurs."""
+def _common_palette(forms: Mapping[Path, LabelForm]) -> dict[int, Color] | None:
+    """The colours of the values that occur, none where these tell nothing; None where palettes differ."""
     common = CommonForm()
-    having = ((label, form) for label, form in forms.items() if form.palette)
-    return any(common.contradiction(form, np.unique(read_label(label))) for label, form in having)
+    for label, form in forms.items():
+        if form.palette and common.contradiction(form, np.unique(read_label(label))):
+            return None
+    is_grey = all(color == (value,) * 3 for value, color in common.colors.items())
+    are_alike = len({*common.colors.values()}) < len(common.colors)
+    return {} if is_grey or are_alike else common.colors
 
 
 def _is_grey(picture: Path) -> bool:

@@ -100,8 +100,8 @@ def shared_note(data: DataConfig, used: Dataset, scored: Dataset) -> str | None:
     if labels := [sample.label for sample in scored.samples if sample.label and sample.label in others]:
         return (
             f"note: {len(labels)} of {len(scored)} labels of '{scored.split}' belong to images of "
-            f"'{used.split}' too, such as {one_line(str(labels[0]))}: one of its images has a wrong label; put "
-            "the labels into folders as the images are"
+            f"'{used.split}' too, such as {one_line(str(labels[0]))}: one of its images has a wrong label; "
+            "put the labels into folders as the images are"
         )
     return None
 

@@ -131,6 +131,29 @@ def test_values_that_are_written_three_times_are_no_colors(tmp_path: Path) -> No
     assert scan(dataset).pixels == (1, 2, 1) and not scan(dataset).problems
 
 
+@pytest.mark.parametrize(
+    ("palette", "colors"),
+    [
+        pytest.param([0, 0, 0, 200, 60, 20, 9, 9, 9], [[0, 0, 0], [200, 60, 20]], id="colors"),
+        pytest.param([0, 0, 0, 1, 1, 1], [None, None], id="the values"),
+        pytest.param([5, 5, 5, 5, 5, 5], [None, None], id="alike"),
+    ],
+)
+def test_the_colors_of_a_palette(tmp_path: Path, palette: list[int], colors: list[Any]) -> None:
+    """Which all labels share that have one."""
+    for name in ("a", "b", "c"):
+        save_pair(tmp_path / f"images/train/{name}.png", tmp_path / f"labels/train/{name}.png", [[0, 1]])
+    for name in ("a", "b"):
+        picture = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
+        picture.putpalette(palette)
+        picture.save(tmp_path / f"labels/train/{name}.png")
+    write_draft(tmp_path)
+    classes = read_dataset_yaml(tmp_path).classes
+    assert [(entry.name, entry.color) for entry in classes] == [
+        *zip(("value_0", "value_1"), colors, strict=True)
+    ]
+
+
 def test_palettes_that_differ_are_colors(tmp_path: Path) -> None:
     """A value is then another class in each file, of which the first may not have it."""
     for name, value, second in (("a", 0, []), ("b", 1, [200, 0, 0]), ("c", 1, [0, 200, 0])):
