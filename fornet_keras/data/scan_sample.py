@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 
 from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
-from fornet_keras.data.file_list import in_either_case
 from fornet_keras.data.images import has_16_bits, turns_unseen, verify_image
 from fornet_keras.data.label_files import OTHER_SUFFIXES, WrongLabelError, read_label, train_id_lookup
 from fornet_keras.data.label_form import LabelForm, label_form
@@ -97,8 +97,9 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
 
 def _missing(image: Path, dataset: Dataset) -> str:
     place = dataset.root / dataset.labels.replace("*", image.stem)
-    files = (in_either_case(place.with_suffix(suffix)) for suffix in OTHER_SUFFIXES)
-    found = next((file.suffix for file in files if file != image and file.is_file()), None)
+    endings = [*OTHER_SUFFIXES, *map(str.upper, OTHER_SUFFIXES)]
+    files = [file for file in map(place.with_suffix, endings) if file != image]
+    found = next((file.suffix for file in files if os.path.isfile(file)), None)
     if found:  # the suffix alone, so that images which share it are counted together
         return f"no label, but a {found} file of its name; expected {dataset.labels}; export it as PNG"
     return f"no label; expected {dataset.labels}; add the file or leave the image out"

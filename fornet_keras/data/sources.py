@@ -126,7 +126,10 @@ def unlisted_note(dataset: Dataset, format: str) -> str | None:
     """A line where images or labels lie in the folders and no list of any split names them."""
     if format != "folder" or not (description := read_dataset_yaml(dataset.root)).lists:
         return None
-    images, labels = folder.unlisted(dataset.root, description)
+    try:
+        images, labels = folder.unlisted(dataset.root, description)
+    except DataError:  # a folder that cannot be listed, which no list needs
+        return None
     if not images and not labels:
         return None
     return (

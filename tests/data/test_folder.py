@@ -127,7 +127,7 @@ def test_labels_without_an_image(tmp_path: Path) -> None:
     assert "labels/train/b.PNG; images end in .png, .jpg, .jpeg, .webp, .bmp: convert others, or" in note
 
 
-def test_what_no_list_names(tmp_path: Path) -> None:
+def test_what_no_list_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a next batch of photos; what a list names by a way around, or an old list, is named."""
     root = describe(tmp_path, f'{MINIMAL}\nimages: images\nlabels: labels\nlists: "{{split}}.txt"')
     for name in ("a", "day/b", "c"):
@@ -146,6 +146,9 @@ def test_what_no_list_names(tmp_path: Path) -> None:
         "note: 2 of the images and 3 of the labels are in no {split}.txt, such as "
         f"{root}/images/d.jpg, {root}/labels/d.png: nothing is learnt from or scored on them; where they are"
     )
+    refuse_to_list(monkeypatch, root / "images/day")
+    assert unlisted_note(train, "folder") is None
+    monkeypatch.undo()
     describe(root, MINIMAL)
     assert unlisted_note(train, "folder") is None
 
