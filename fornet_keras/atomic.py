@@ -31,6 +31,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
+        if error.errno and error.filename is None:  # as where a write fails
+            error.filename = str(path)
         _name(error, temporary, path)
         raise
     finally:

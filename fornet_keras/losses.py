@@ -56,7 +56,7 @@ def selector_loss(error_share, valid, importance, sum_devices=identity):
 
 
 def class_ids(labels, logits):
-    """The labels as int32 `(batch, height, width)`, with or without a last axis of 1.
+    """The labels as int32 `(batch, height, width)`, with or without a last axis of 1; -1 where none is whole.
 
     Raises:
         ValueError: there are none, or they are one-hot, of an unknown size, or of another than the logits.
@@ -64,7 +64,9 @@ def class_ids(labels, logits):
     if labels is None or isinstance(labels, dict):
         found = "None" if labels is None else f"a dict of {', '.join(map(str, labels))}"
         raise ValueError(f"labels must be class ids (batch, height, width); received {found}")
-    labels = ops.cast(labels, "int32")
+    whole = ops.cast(labels, "int32")
+    # -1 is no class. Cut to a whole number, each label that was divided by 255 would be 0.
+    labels = ops.where(ops.equal(whole, labels), whole, -1)
     if getattr(labels.shape, "rank", 3) is None:  # TensorFlow may not even know the number of axes
         raise ValueError(f"labels' shape must be known; received none; {NAME_IT}")
     if len(labels.shape) == 4:

@@ -2,7 +2,6 @@
 
 import math
 import threading
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,7 +10,7 @@ import fornet_keras.backbones.efficientnet_lite
 import fornet_keras.backbones.library
 import fornet_keras.metrics  # noqa: F401 - these three: a .keras file may name their classes
 from fornet_keras.backbones.residual import ResidualBackbone
-from fornet_keras.data.images import read_image
+from fornet_keras.data.images import as_rgb
 from fornet_keras.empty_build import empty_build
 from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
 from fornet_keras.layers.neck import drop_channels, fuse_top_down, join_detail, upsample
@@ -100,8 +99,13 @@ class FoRNet(keras.Model):
         short_side=None,
         name=None,
     ):
-        require_valid(num_classes, backbone, scales, region_size, top_k, short_side)
-        num_classes, region_size = int(num_classes), int(region_size)  # may be NumPy integers
+        require_valid(
+            num_classes, backbone, context_filters, branch_filters, scales, region_size, top_k, short_side
+        )
+        # These may be NumPy integers.
+        num_classes, region_size = int(num_classes), int(region_size)
+        context_filters, branch_filters = int(context_filters), int(branch_filters)
+        scales = tuple(map(int, scales))
         short_side = short_side and int(short_side)
         # === Layers ===
         backbone = ResidualBackbone(name="backbone") if backbone is None else backbone
@@ -138,7 +142,7 @@ class FoRNet(keras.Model):
         self.backbone = backbone
         self.context_filters = context_filters
         self.branch_filters = branch_filters
-        self.scales = tuple(scales)
+        self.scales = scales
         self.region_size = region_size
         self.dropout = dropout
         self.image_pool_dropout = image_pool_dropout
@@ -188,7 +192,8 @@ class FoRNet(keras.Model):
         """Predict one image of any size.
 
         Args:
-            image: path of an image file, or an RGB array `(height, width, 3)`, uint8 or float, 0…255.
+            image: path of an image file, an image of Pillow's, which is turned as its EXIF says, or an RGB
+                array `(height, width, 3)`, uint8 or float, 0…255.
             short_side: pixels to which the shorter side of a larger image is brought down before it is
                 predicted; None takes the model's own `short_side`, 0 the image at its own size.
 
@@ -203,11 +208,7 @@ class FoRNet(keras.Model):
             DataError: the file cannot be read.
             ValueError: an array of another shape, or a shorter side below 0.
         """
-        image = read_image(image) if isinstance(image, str | Path) else np.asarray(image)
-        if image.dtype != np.uint8:
-            image = image.astype(np.float32)
-        if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
-            raise ValueError(f"image must be an RGB array (height, width, 3); received shape {image.shape}")
+        image = as_rgb(image)
         warn_of_nearly_black(image)
         self._predictor = self._predictor or Predictor(self)
         short_side = self.short_side if short_side is None else short_side  # which may have been set since
@@ -287,7 +288,7 @@ class FoRNet(keras.Model):
         return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
 
     def quantize(self, *args, **kwargs):
-        """Not possible: the branch reads its kernels, which Keras would leave as codes without a scale."""
+        """Not possible: Keras quantizes no convolutions, of which a FoRNet is made."""
         raise ValueError("a FoRNet cannot be quantized in Keras; use `fornet export --precision int8`")
 
     def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **options):

@@ -10,7 +10,9 @@ from fornet_keras.backbones.strides import PROBE, STRIDES, probe_size
 from fornet_keras.losses import FoRNetLoss
 
 
-def require_valid(num_classes, backbone, scales, region_size, top_k, short_side):
+def require_valid(
+    num_classes, backbone, context_filters, branch_filters, scales, region_size, top_k, short_side
+):
     """Refuse arguments of a `FoRNet` of another type or outside their ranges.
 
     Raises:
@@ -24,6 +26,9 @@ def require_valid(num_classes, backbone, scales, region_size, top_k, short_side)
         )
     if not (isinstance(num_classes, int | np.integer) and 2 <= num_classes <= 255):
         raise ValueError(f"num_classes must be a whole number of 2…255; received {num_classes}")
+    for name, filters in (("context_filters", context_filters), ("branch_filters", branch_filters)):
+        if not (isinstance(filters, int | np.integer) and filters >= 1):
+            raise ValueError(f"{name} must be a whole number of 1 or more; received {filters!r}")
     if not isinstance(region_size, int | np.integer) or region_size < 16 or region_size % 16:
         raise ValueError(f"region_size must be a multiple of 16 pixels; received {region_size!r}")
     if not (isinstance(top_k, Real) and 0 < float(top_k) <= 1):
@@ -36,8 +41,12 @@ def require_valid(num_classes, backbone, scales, region_size, top_k, short_side)
         isinstance(scales, tuple | list) and all(isinstance(scale, int | np.integer) for scale in scales)
     ):
         raise ValueError(f"scales must be a tuple of whole numbers; received {scales!r}")
-    if any(scale < 1 or region_size // STRIDES[0] % scale for scale in scales):
-        raise ValueError(f"scales must divide region_size / 4; received {scales} and {region_size} pixels")
+    edge = region_size // STRIDES[0]
+    if any(scale < 1 or branch_filters % scale or edge % scale for scale in scales):
+        raise ValueError(
+            f"scales must divide branch_filters and region_size / 4; received {scales}, {branch_filters} and "
+            f"{region_size} pixels"
+        )
 
 
 def features_by_stride(backbone, x):

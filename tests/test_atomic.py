@@ -38,6 +38,9 @@ def test_an_error_names_the_file_that_was_to_be(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught, written_whole(tmp_path / "a.txt") as temporary:
         temporary.read_text()
     assert caught.value.filename == str(tmp_path / "a.txt")
+    with pytest.raises(OSError, match="a.txt") as caught, written_whole(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as a write, which names no file
+    assert caught.value.filename == str(tmp_path / "a.txt")
 
 
 def test_text_takes_the_place_of_older_text(tmp_path: Path) -> None:

@@ -372,3 +372,11 @@ def test_a_label_that_is_no_class_makes_the_loss_nan(label: int) -> None:
     labels[0, 0, 0] = 1
     loss = cross_entropy(keras.ops.convert_to_tensor(labels), keras.ops.zeros((1, 4, 6, 3)))
     assert np.isnan(keras.ops.convert_to_numpy(loss))
+
+
+@pytest.mark.parametrize("label", [1 / 255, 0.5, 3.7, np.nan])
+def test_a_label_that_is_no_whole_number_makes_the_loss_nan(label: float) -> None:
+    """Cut to 0, those of a mask that was scaled to 0…1 would all be the first class."""
+    truth = labels(30, 62).astype("float32")
+    truth[0, 0, 0] = label
+    assert np.isnan(number(FoRNetLoss()(*tensors(truth), outputs())))

@@ -124,6 +124,12 @@ def test_metric_refuses_what_it_cannot_count() -> None:
     assert float(metric.result()) == 1
 
 
+def test_metric_of_labels_that_are_no_whole_numbers_is_nan() -> None:
+    metric = MeanIoU(2)
+    metric.update_state(np.array([[[0, 0.5]]]), one_hot(np.array([[[0, 0]]]), 2))
+    assert np.isnan(float(metric.result()))
+
+
 def test_metric_of_a_numpy_number_of_classes() -> None:
     metric = MeanIoU(np.uint8(19))
     metric.update_state(np.full((1, 1, 2), 18), one_hot(np.array([[[18, 17]]]), 19))

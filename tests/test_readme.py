@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 
 from fornet_keras.data.description import FolderDescription, read_dataset_yaml
@@ -53,6 +54,20 @@ def test_what_is_shown_for_a_notebook_runs(tmp_path: Path, monkeypatch: pytest.M
     for block in python(ROOT / "docs" / "python.md"):
         lines = [line for line in ast.parse(block).body if isinstance(line, ast.Import | ast.ImportFrom)]
         exec(compile(ast.Module(lines, type_ignores=[]), "python.md", "exec"), {})
+
+
+def test_the_layers_in_a_network_of_ones_own_learn() -> None:
+    [shown] = [block for block in python(ROOT / "docs" / "python.md") if "TopKGate" in block]
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (2, 64, 96, 3), "uint8"), rng.integers(0, 5, (2, 64, 96))
+    known: dict[str, Any] = {"images": images, "labels": labels}
+    with untraced():
+        exec(shown, known)
+        loss = known["model"].evaluate(images, labels, verbose=0)
+    assert 1 < loss < 5
+    [selector] = [layer for layer in known["model"].layers if isinstance(layer, known["Selector"])]
+    *_, correction, _ = selector.get_weights()
+    assert correction.any(), "zero before"
 
 
 def python(page: Path) -> list[str]:

@@ -39,16 +39,18 @@ def start_backend(asked: str | None, reads_batches: bool = False) -> None:
                 import_module("tensorflow")
     import keras
 
-    keras.config.set_image_data_format("channels_last")  # whatever a keras.json of other projects says
+    # Whatever a keras.json of other projects says.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
 
 
 def _import_keras(backend: str) -> None:
     try:
         import_module("keras")
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # the second, of a keras.json, or of another build of NumPy
         raise FoRNetError(
-            f"backend '{backend}' cannot be imported ({reason(error)}); install it again, or see what "
-            "`doctor` says"
+            f"backend '{backend}' cannot be imported ({reason(error)}); install it again, correct "
+            "the user's keras.json, or see what `doctor` says"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -99,7 +100,9 @@ class Group(Command, click.Group):
             code = _failed(f"Error: {error}")
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
-            code = _failed(f"Error: {place}{os_reason(error)}")
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            fix = "; make room on the disk and start the command again" if is_full else ""
+            code = _failed(f"Error: {place}{os_reason(error)}{fix}")
         except Exception as error:  # click.Abort, or JAX', which in mid-step has no weights to put back
             if not (interruption := _interruption(error)):
                 raise

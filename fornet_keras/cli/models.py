@@ -45,9 +45,12 @@ def own_config(folder: Path) -> Path:
     """
     if file := config_beside(folder):
         return file
-    if not is_artifact(folder):
+    if is_artifact(folder):
+        advice = "take that of the run that it was exported from, RUN/config.yaml"
+    else:
         read_description(folder)  # or it is no model, which is then the finding
-    raise click.UsageError(f"Missing option '--config': {folder} has no config.yaml of its own")
+        advice = "name the one with its data"
+    raise click.UsageError(f"Missing option '--config': {folder} has no config.yaml of its own; {advice}")
 
 
 def note_size(folder: Path, size: tuple[int, int]) -> None:

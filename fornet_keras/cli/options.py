@@ -88,26 +88,33 @@ class Configuration(click.ParamType):
 
 
 class Place(click.Path):
-    """What a command writes; `~` is the home folder, which shells do not replace in `--json=~/x`."""
+    """What a command writes, where it can be written as far as the command's beginning can tell.
+
+    `~` is the home folder, which shells do not replace in `--json=~/x`.
+    """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not os.fspath(value):  # which would be the working folder
             self.fail("is empty; expected a path; look whether a variable in its place is set", param, ctx)
+        path = Path(os.path.expanduser(value)).absolute()
+        folder = path if path.is_dir() else next(above for above in path.parents if above.exists())
+        is_made = path.is_dir() or not path.exists() or (path.is_file() and not path.is_symlink())
+        if is_made and not (folder.is_dir() and os.access(folder, os.W_OK)):
+            state = "no permission to write in it" if folder.is_dir() else "is a file"
+            self.fail(f"{folder}: {state}; expected a folder to write in; choose another", param, ctx)
         return super().convert(os.path.expanduser(value), param, ctx)
 
 
-class ToBeWritten(Place):
-    """A file that can be written at a command's end, as far as its beginning can tell."""
+class JsonFile(Place):
+    """A file for JSON, which takes the place of no other kind of file."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = Path(os.path.expanduser(value))
-        folder = next(above for above in path.absolute().parents if above.exists())
-        is_replaced = path.is_file() and not path.is_symlink()
-        is_made = is_replaced or not path.exists()
-        if is_made and not (folder.is_dir() and os.access(folder, os.W_OK)):
-            state = "no permission to write in it" if folder.is_dir() else "is a file"
-            self.fail(f"{folder}: {state}; expected a folder for {path.name}; choose another", param, ctx)
-        return super().convert(value, param, ctx)
+        if value in ("-", "/dev/stdout"):
+            self.fail(f"{value}: there the command says other things; expected a FILE to write", param, ctx)
+        path = super().convert(value, param, ctx)
+        if path.is_file() and path.suffix.lower() != ".json":  # an INPUT, after --json taken for a flag
+            self.fail(f"{path}: is there already and is no .json; expected the FILE to write", param, ctx)
+        return path
 
 
 model_argument = click.argument("model", type=Model())
@@ -187,7 +194,7 @@ overwrite_option = click.option(
 json_option = click.option(
     "--json",
     "json_file",
-    type=ToBeWritten(dir_okay=False, path_type=Path),
+    type=JsonFile(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Also write the result as JSON.",
 )

@@ -84,7 +84,8 @@ from fornet_keras.shipped import shown
     type=click.Choice(("fail", "skip")),
     default="fail",
     show_default=True,
-    help="Inputs that cannot be used are passed over and listed at the end. With fail that is exit code 1.",
+    help="Files that cannot be used are passed over and listed at the end; with fail that is exit code 1. An "
+    "INPUT that names nothing is refused at once.",
 )
 @overwrite_option
 @json_option

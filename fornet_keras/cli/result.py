@@ -17,6 +17,6 @@ def write_json(path: Path | None, result: Mapping[str, Any] | Sequence[Any]) -> 
         return
     text = json.dumps(result, indent=2, allow_nan=False, default=os.fspath) + "\n"
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        path.write_bytes(text.encode())  # /dev/stdout, a pipe: nothing may take its place
+        path.write_bytes(text.encode())  # a link, a pipe: nothing may take its place
     else:
         write_text(path, text)

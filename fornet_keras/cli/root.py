@@ -52,6 +52,8 @@ def main(program: str | None = None) -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file on Windows may not know "×" or "–"
         sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.stderr is None:  # closed: the next file that is opened would get what is written to it
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if not sys.warnoptions:
         # What Keras and the backends say to developers. `python -W default cli.py …` shows it.
         warnings.simplefilter("ignore")

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -106,6 +107,24 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
     """
     with opened(Path(path)) as image:
         return _upright_rgb(image)
+
+
+def as_rgb(image: Path | str | Image.Image | ArrayLike) -> NDArray[Any]:
+    """An image of a caller's as RGB: `read_image` of a file, the same of Pillow's, an array as it is.
+
+    Returns:
+        uint8 or float32 array `(height, width, 3)`, 0…255.
+
+    Raises:
+        DataError: as `read_image`.
+        ValueError: an array of another shape.
+    """
+    if isinstance(image, str | Path):
+        return read_image(image)
+    pixels = _upright_rgb(image.copy()) if isinstance(image, Image.Image) else np.asarray(image)
+    if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
+        raise ValueError(f"image must be an RGB array (height, width, 3); received shape {pixels.shape}")
+    return pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
 
 
 def decode_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:

@@ -31,6 +31,10 @@ may agree with that variant than with the artifact's own top-k; int8 rounding ne
 FEWEST_TELLING = 200
 """With fewer such pixels one region's rounding would decide."""
 
+LEAST_TELLING = 0.002
+"""With a smaller share of such pixels, as of a network that has learnt little, those decide whose label is a
+matter of rounding anyway."""
+
 FEWEST_REFINED = 50
 """Of fewer refined regions, as in tiny images, one that rounding swaps for its neighbour would decide."""
 
@@ -155,7 +159,7 @@ def _not_nearer(
     other = reference.at_1 if regions == "every" else reference.coarse
     of_keras = _agreement(reference.at_top_k, other, windows)
     pixels = sum(x["label_ids"][window].size for x, window in zip(other, windows, strict=True))
-    if (1 - of_keras) * pixels < FEWEST_TELLING:
+    if 1 - of_keras < max(FEWEST_TELLING / pixels, LEAST_TELLING):
         return of_keras, None
     of_exported, own = (_agreement(found, x, windows) for x in (other, reference.at_top_k))
     # Where the two give one label, the artifact is as near to the one as to the other.

@@ -1,15 +1,18 @@
 """MultiScaleBranch: convolutions of several receptive fields, on the kept regions only."""
 
 import keras
+import numpy as np
 from keras import ops
 
-from fornet_keras.layers.conv_block import fold
+from fornet_keras.layers.conv_block import fold, require_channels_last
 from fornet_keras.layers.regions import (
     add_painted,
     gather_patches,
     gather_tiles,
+    known_size,
     pad_halo,
     paint_regions,
+    require_regions,
     scatter_regions,
 )
 from fornet_keras.layers.winograd import TILES, convolve_tiles
@@ -23,6 +26,13 @@ DENSE_ABOVE = 0.85
 def runs_dense(kept, count):
     """Whether the dense form is taken where `kept` of `count` regions are kept."""
     return kept > DENSE_ABOVE * count
+
+
+class Dense(keras.layers.Dense):
+    """Keras' own, but left in floats by `quantize`, which takes no subclass: the branch reads its kernels.
+
+    Keras names the weights in its files by the class, hence the same name.
+    """
 
 
 @keras.saving.register_keras_serializable("fornet_keras")
@@ -48,13 +58,19 @@ class MultiScaleBranch(keras.layers.Layer):
     Output shape: `(batch, rows * cells, columns * cells, output_filters)`, float32 in mixed precision too.
 
     Raises:
-        ValueError: a scale that does not divide `filters`, one twice, or none.
+        ValueError: a scale that is no whole number or does not divide `filters` or the edge of a region, one
+            twice, or none; features of another size than the regions, or unknown in a graph; Keras is set to
+            `channels_first`.
 
     Reference: the multi-scale branches of FoR-Net (arXiv 2605.02764); gathered tiles after SBNet
         (arXiv 1801.02108).
     """
 
     def __init__(self, filters, output_filters, scales=(1, 2, 4), **kwargs):
+        require_channels_last()
+        whole = isinstance(scales, tuple | list) and all(isinstance(x, int | np.integer) for x in scales)
+        if not whole or any(scale < 1 for scale in scales):
+            raise ValueError(f"scales must be a tuple of whole numbers above 0; received {scales!r}")
         if any(filters % scale for scale in scales):
             raise ValueError(f"scales must divide filters = {filters}; received {tuple(scales)}")
         if not scales or len(set(scales)) < len(scales):
@@ -72,14 +88,10 @@ class MultiScaleBranch(keras.layers.Layer):
         self.look_norms = [self._normalization(f"look_norm_{scale}") for scale in self.scales]
         # One 1×1 convolution over all scales, in parts: each runs on the few cells of its scale. As a Dense,
         # which takes XLA half the time of a Conv2D.
-        self.fuses = [
-            keras.layers.Dense(filters, name=f"fuse_{scale}", **convolution) for scale in self.scales
-        ]
+        self.fuses = [Dense(filters, name=f"fuse_{scale}", **convolution) for scale in self.scales]
         self.fuse_norm = self._normalization("fuse_norm")
         # Zero at first: training starts from the coarse prediction and learns what to correct.
-        self.project = keras.layers.Dense(
-            output_filters, kernel_initializer="zeros", dtype="float32", name="project"
-        )
+        self.project = Dense(output_filters, kernel_initializer="zeros", dtype="float32", name="project")
 
     def _normalization(self, name):
         return keras.layers.BatchNormalization(
@@ -102,8 +114,8 @@ class MultiScaleBranch(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         features, mask, indices = inputs
-        _, rows, columns = mask.shape
-        cells = features.shape[1] // rows
+        rows, columns = known_size(mask)
+        cells = self._region_cells(known_size(features), (rows, columns))
         dense = runs_dense(indices.shape[1], rows * columns)
         refined = self._refine(features, None if dense else indices, cells, training)
         if dense:
@@ -114,6 +126,14 @@ class MultiScaleBranch(keras.layers.Layer):
             kept = ops.take_along_axis(ops.reshape(mask, (-1, rows * columns)), indices, axis=1)
             refined = refined * ops.cast(ops.reshape(kept, (-1, 1)), refined.dtype)
         return scatter_regions(refined, indices, rows, columns)
+
+    def _region_cells(self, size, regions):
+        """Edge of a region in cells, where the map and its regions fit together."""
+        cells = size[0] // regions[0]
+        require_regions(size, regions, cells)
+        if any(cells % scale for scale in self.scales):
+            raise ValueError(f"scales must divide the regions' edge of {cells} cells; received {self.scales}")
+        return cells
 
     def _refine(self, features, indices, cells, training):
         """The refinement of the numbered regions as tiles, or of the whole map where `indices` is None."""
@@ -149,6 +169,9 @@ class MultiScaleBranch(keras.layers.Layer):
 
     def compute_output_spec(self, inputs, training=None):
         shape = self.compute_output_shape([x.shape for x in inputs])
+        size, regions = (x.shape[1:3] for x in inputs[:2])
+        if None not in (*size, *regions):
+            self._region_cells(size, regions)
         return keras.KerasTensor(shape, "float32")
 
     def get_config(self):

@@ -7,6 +7,42 @@ Python ints, so that every shape is static and compiles.
 from keras import ops
 
 
+def known_size(features):
+    """Height and width, as Python ints, of `(batch, height, width)` or `(batch, height, width, channels)`.
+
+    Raises:
+        ValueError: in a graph where one is unknown.
+    """
+    size = tuple(features.shape[1:3])
+    if not all(isinstance(n, int) for n in size):
+        raise ValueError(
+            f"height and width must be known where the network runs; received {size}; in tf.data name "
+            "them by tf.ensure_shape(image, (H, W, 3)); in TensorFlow `predict`, `evaluate` and `fit` "
+            "lose them at a second image size: call `model(images)`; to export, `fornet export --size`"
+        )
+    return size
+
+
+def require_regions(size, regions, cells):
+    """Refuse a map that does not consist of whole regions; an axis that a graph does not know may be of any.
+
+    Args:
+        size: height and width of the map in cells.
+        regions: rows and columns of its regions.
+        cells: edge of a region in cells.
+
+    Raises:
+        ValueError: it is larger or smaller.
+    """
+    if any(isinstance(n, int) and n != count * cells for n, count in zip(size, regions, strict=True)):
+        (height, width), (rows, columns) = size, regions
+        raise ValueError(
+            f"height and width must be those of whole regions: received {height}x{width} cells for "
+            f"{rows}x{columns} regions of {cells}x{cells} cells; pad the images to whole regions, for "
+            "example by keras.layers.ZeroPadding2D"
+        )
+
+
 def pad_halo(features, halo):
     """Surround `features (batch, height, width, channels)` with `halo` cells of zeros on each side."""
     return ops.pad(features, [[0, 0], [halo, halo], [halo, halo], [0, 0]])

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from fornet_keras.layers.regions import known_size
+
 
 @keras.saving.register_keras_serializable("fornet_keras")
 class PadToMultiple(keras.layers.Layer):
@@ -28,14 +30,7 @@ class PadToMultiple(keras.layers.Layer):
         self.multiple = multiple
 
     def call(self, inputs):
-        size = tuple(inputs.shape[1:3])
-        if not all(isinstance(n, int) for n in size):
-            raise ValueError(
-                f"height and width must be known where the network runs; received {size}; in tf.data name "
-                "them by tf.ensure_shape(image, (H, W, 3)); in TensorFlow `predict`, `evaluate` and `fit` "
-                "lose them at a second image size: call `model(images)`; to export, `fornet export --size`"
-            )
-        rows, columns = (-n % self.multiple for n in size)
+        rows, columns = (-n % self.multiple for n in known_size(inputs))
         if not rows and not columns:
             return inputs
         return ops.pad(inputs, [[0, 0], [0, rows], [0, columns], [0, 0]])

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from fornet_keras.layers.regions import known_size
+
 
 def num_kept(ratio, count):
     """Number of regions kept of `count`: the ratio rounded up, so that at least one stays."""
@@ -33,7 +35,7 @@ class TopKGate(keras.layers.Layer):
         regions, best first; `kept = ceil(ratio * rows * columns)`, in training that of `train_ratio`.
 
     Raises:
-        ValueError: a ratio outside (0, 1].
+        ValueError: a ratio outside (0, 1]; in a graph, rows or columns that are unknown.
 
     Example:
         >>> mask, kept = TopKGate(ratio=0.5)(keras.ops.array([[[1.0, 3.0], [2.0, 0.0]]]))
@@ -56,7 +58,7 @@ class TopKGate(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, scores, training=None):
-        _, rows, columns = scores.shape
+        rows, columns = known_size(scores)
         count = rows * columns
         scores = ops.reshape(ops.cast(scores, "float32"), (-1, count))
         order = _descending(scores)
@@ -77,13 +79,14 @@ class TopKGate(keras.layers.Layer):
         # The best keep their order before all others, which a draw below 1 puts into any order.
         return _descending(ops.where(rank < best, 1.0 + ops.shape(order)[-1] - rank, draw))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape, training=None):
         batch, rows, columns = input_shape
         known = isinstance(rows, int) and isinstance(columns, int)
-        return input_shape, (batch, num_kept(self.ratio, rows * columns) if known else None)
+        ratio = self.train_ratio if training else self.ratio
+        return input_shape, (batch, num_kept(ratio, rows * columns) if known else None)
 
     def compute_output_spec(self, scores, training=None):
-        mask, kept = self.compute_output_shape(scores.shape)
+        mask, kept = self.compute_output_shape(scores.shape, training)
         return keras.KerasTensor(mask, "float32"), keras.KerasTensor(kept, "int32")
 
     def get_config(self):

@@ -120,7 +120,8 @@ class FolderPrediction:
         try:
             wanted = {kind: file for kind, file in files.items() if self.overwrite or not file.exists()}
             if entry.is_missing:
-                raise DataError("no such file; expected an image or a video; check the path")
+                finding = "no such file, or no permission to look for it"
+                raise DataError(f"{finding}; expected an image or a video; check path and mode")
             if not wanted and entry.is_live:
                 there = files["overlay"]
                 raise DataError(

@@ -151,12 +151,12 @@ def _expand(argument: str, is_output: Callable[[Path, Path], bool]) -> Iterator[
     if not matches:
         finding = "no file matches" if is_glob else "no such file or folder"
         raise DataError(f"{argument}: {finding}; expected images, videos or folders; check the spelling")
-    found = [entry for match in matches for entry in _at(match, named, is_output)]
-    # A shell that expands a glob names the outputs of earlier runs too.
-    if not found and (is_glob or path.is_dir()):
+    found = [entry for match in matches for entry in _at(match)]
+    if not found:
         endings = ", ".join(ENDINGS)
         raise DataError(f"{argument}: no image or video in it; expected {endings} files; check the path")
-    yield from found
+    # A shell that expands a glob names the outputs of earlier runs too, and their folders.
+    yield from (entry for entry in found if not is_output(entry.path, named))
 
 
 def _below(folder: Path, path: Path) -> PurePath:
@@ -165,11 +165,11 @@ def _below(folder: Path, path: Path) -> PurePath:
     return below if ".." not in below.parts else path.resolve().relative_to(folder.resolve())
 
 
-def _at(path: Path, named: Path, is_output: Callable[[Path, Path], bool]) -> list[_Found]:
-    """A file, or what is in a folder, without the outputs of earlier runs."""
+def _at(path: Path) -> list[_Found]:
+    """A file, or what is in a folder."""
     folder = path if path.is_dir() else path.parent
     files = files_below(path, (*ENDINGS, *OTHER_SUFFIXES)) if path.is_dir() else [path]
-    return [_Found(file, file.relative_to(folder)) for file in files if not is_output(file, named)]
+    return [_Found(file, file.relative_to(folder)) for file in files]
 
 
 def _named(found: list[_Found]) -> list[Input]:

@@ -49,9 +49,9 @@ def transform_video(
 
     The codec wants even sides: an odd one loses a line.
 
-    Ctrl-C ends the recording of a camera or a stream, and what was recorded is written. Their frames that
-    come later than the rate says are written more than once, or the video would play faster than what it
-    shows.
+    Ctrl-C ends the recording of a camera or a stream, and what was recorded is written; SIGTERM is raised
+    again after that, since it ends the whole command. Their frames that come later than the rate says are
+    written more than once, or the video would play faster than what it shows.
 
     Args:
         entry: a file that FFmpeg reads, a camera or a stream.
@@ -72,13 +72,15 @@ def transform_video(
         with written_whole(target) as temporary:
             pictures = (transform(frame) for frame in frames)
             paced = entry.is_live and announced <= 0  # a whole film at an address has its own frames
-            num_frames, ended = _write(temporary, pictures, _rate(capture), entry.is_live, paced)
+            num_frames, stop = _write(temporary, pictures, _rate(capture), entry.is_live, paced)
             if not num_frames:
                 _refuse(entry)
-            notes = _notes(entry, capture, num_frames) if ended else []
+            notes = [] if stop else _notes(entry, capture, num_frames)
             # OpenCV does not say that a disk is full.
             if _count(temporary) < num_frames:
                 raise DataError(f"{target}: the video could not be written whole; make room on the disk")
+        if stop and type(stop) is not KeyboardInterrupt:
+            raise stop
         return notes
     finally:
         capture.release()
@@ -192,8 +194,8 @@ def _notes(entry: Input, capture: cv2.VideoCapture, num_frames: int) -> list[str
 
 def _write(
     path: Path, pictures: Iterable[Picture], rate: float, is_live: bool, paced: bool
-) -> tuple[int, bool]:
-    """Returns how many frames were written, and whether the pictures had come to their end."""
+) -> tuple[int, KeyboardInterrupt | None]:
+    """Returns how many frames were written, and what ended a recording before its pictures ended."""
     writer = cv2.VideoWriter()
     num_frames, began = 0, 0.0
     try:
@@ -207,13 +209,12 @@ def _write(
                 writer.write(frame)
                 num_frames += 1
     except KeyboardInterrupt as stop:
-        # SIGTERM ends the whole command, and so does Ctrl-C before there is anything to keep.
-        if not (is_live and num_frames) or type(stop) is not KeyboardInterrupt:
+        if not (is_live and num_frames):  # a file's video is made again; or there is nothing to keep
             raise
-        return num_frames, False
+        return num_frames, stop
     finally:
         writer.release()
-    return num_frames, True
+    return num_frames, None
 
 
 def _open_writer(writer: cv2.VideoWriter, path: Path, size: tuple[int, ...], rate: float) -> None:

@@ -12,7 +12,9 @@ from keras import ops
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ModelError, listed
 from fornet_keras.model import FoRNet
+from fornet_keras.model_description import Architecture, Library, read_description
 from fornet_keras.model_folder import load_model, named_weights
+from fornet_keras.presets import PRESETS
 from fornet_keras.shipped import find_model, shown
 
 LISTED = 8
@@ -55,7 +57,7 @@ def begin_with(model: FoRNet, table: LabelTable, folder: str | Path) -> str:
         if taken is None or taken.shape != value[part].shape:
             raise ModelError(
                 f"{where}: '{name}' is {None if found is None else found.shape}; expected {value.shape}; set "
-                "model.preset, its sizes and model.backbone to those of the model whose weights are taken"
+                f"{_settings(read_description(find_model(folder)).architecture)}"
             )
         value[part] = taken
         weight.assign(value)
@@ -68,6 +70,18 @@ def begin_with(model: FoRNet, table: LabelTable, folder: str | Path) -> str:
     if source.short_side in (None, model.short_side):
         return line
     return f"{line}; it has learnt at a shorter side of {source.short_side} pixels (data.short_side)"
+
+
+def _settings(architecture: Architecture) -> str:
+    """What to set for a network like this; by a preset's name where it has one's sizes."""
+    backbone = architecture.backbone
+    for name, preset in PRESETS.items():
+        sizes = {key: value for key, value in preset.items() if key != "backbone"}
+        sizes |= {} if backbone else preset["backbone"]
+        same = all(getattr(architecture, key) == value for key, value in sizes.items())
+        if same and not isinstance(backbone, Library):
+            return f"model.preset={name} and model.backbone={backbone or 'null'}, as it has them"
+    return "model.preset, its sizes and model.backbone to those of the model whose weights are taken"
 
 
 def _parts(model: FoRNet, positions: Sequence[int]) -> dict[str, Any]:

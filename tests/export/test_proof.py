@@ -71,13 +71,14 @@ def test_what_is_lost_is_found_among_the_mistakes_of_eight_bits(lost: str) -> No
         assert proof.exported_coarse is not None and proof.exported_at_1 is not None
 
 
-def test_a_few_pixels_tell_nothing() -> None:
+@pytest.mark.parametrize(("side", "pixels"), [(200, 150), (400, 300)])
+def test_a_few_pixels_tell_nothing(side: int, pixels: int) -> None:
     """All that tell an honest artifact from others lie at one edge, which eight bits have moved."""
     from fornet_keras.export.proof import prove
 
-    at_top_k = np.zeros((1, 200, 200), np.uint8)
+    at_top_k = np.zeros((1, side, side), np.uint8)
     other = at_top_k.copy()
-    other[0, 0, :150] = 1
+    other[0, 0, :pixels] = 1
     proof = prove(artifact_of(outputs(other)), keras_of(outputs(at_top_k), other, other), (1,), "int8")
     assert (proof.exported_at_1, proof.exported_coarse) == (None, None)
 

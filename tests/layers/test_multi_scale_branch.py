@@ -1,3 +1,7 @@
+from pathlib import Path
+from typing import Any
+
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -223,11 +227,71 @@ def test_frozen_in_training_it_gives_what_it_gives_at_inference(
     assert_close(frozen, run(branch, given)[0])
 
 
+def model_of(branch: MultiScaleBranch, given: list[np.ndarray]) -> keras.Model:
+    symbols = [keras.Input(x.shape[1:], dtype=str(x.dtype)) for x in given]
+    return keras.Model(symbols, branch(symbols))
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize")
+def test_a_model_around_it_is_quantized_without_it(branch: MultiScaleBranch) -> None:
+    """Keras asks every layer by itself, and would leave codes without their scale in those read here."""
+    given = inputs(8, 12)
+    (expected,) = run(branch, given)
+    model_of(branch, given).quantize("int8")
+    np.testing.assert_array_equal(run(branch, given)[0], expected)
+
+
+def test_names_in_files_stay_as_they_are(branch: MultiScaleBranch, tmp_path: Path) -> None:
+    """Keras takes them from the classes; under others no file that was saved before would be read."""
+    model_of(branch, inputs(8, 12)).save_weights(tmp_path / "branch.weights.h5")
+    names: list[str] = []
+    with h5py.File(tmp_path / "branch.weights.h5") as file:
+        file.visit(names.append)
+    assert {f"layers/multi_scale_branch/fuses/dense{n}/vars/0" for n in ("", "_1", "_2")} < {*names}
+
+
 def test_arguments_stay_as_given() -> None:
     layer = keras.layers.deserialize(keras.layers.serialize(MultiScaleBranch(4, 2, scales=[2, 1])))
     assert layer.scales == (2, 1)
 
 
-def test_a_scale_that_does_not_divide_the_filters_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"scales must divide filters = 6; received \(1, 4\)"):
-        MultiScaleBranch(6, 2, scales=(1, 4))
+@pytest.mark.parametrize("size", [(8, 14), (10, 12), (8, 18), (16, 12), (1, 12)])
+def test_a_map_of_no_whole_regions_is_refused(branch: MultiScaleBranch, size: tuple[int, int]) -> None:
+    """Where the network is built, if its size is known there, and where it runs."""
+    _, mask, indices = inputs(8, 12)
+    maps = random(2, *size, CHANNELS)
+    message = rf"received {size[0]}x{size[1]} cells for 2x3 regions of .* cells; pad the images to whole reg"
+    for given in ([maps, mask, indices], [keras.KerasTensor(x.shape) for x in (maps, mask, indices)]):
+        with pytest.raises(ValueError, match=message):
+            branch(given)
+
+
+def test_an_unknown_size_is_explained(branch: MultiScaleBranch) -> None:
+    _, mask, indices = inputs(8, 12)
+    with pytest.raises(ValueError, match=r"must be known where the network runs; received \(None, 12\)"):
+        branch.call([keras.KerasTensor((2, None, 12, CHANNELS)), mask, indices])
+
+
+def test_a_scale_that_does_not_divide_the_region_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"divide the regions' edge of 4 cells; received \(1, 3\)"):
+        MultiScaleBranch(6, 2, scales=(1, 3))(inputs(8, 12))
+
+
+@pytest.mark.parametrize(
+    ("scales", "message"),
+    [
+        ((1, 4), r"scales must divide filters = 6; received \(1, 4\)"),
+        ((0, 1), r"scales must be a tuple of whole numbers above 0; received \(0, 1\)"),
+        ((1.0, 2.0), r"scales must be a tuple of whole numbers above 0; received \(1\.0, 2\.0\)"),
+        (2, "scales must be a tuple of whole numbers above 0; received 2"),
+    ],
+)
+def test_scales_out_of_range_are_refused(scales: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MultiScaleBranch(6, 2, scales=scales)
+
+
+def test_channels_first_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
+    with pytest.raises(ValueError, match="expected 'channels_last'"):
+        MultiScaleBranch(4, 2)

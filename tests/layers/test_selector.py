@@ -77,6 +77,29 @@ def test_values(cells: int) -> None:
     np.testing.assert_allclose(score[0], expected[..., 0], rtol=1e-4, atol=1e-4)
 
 
+def test_a_map_of_no_whole_regions_is_refused() -> None:
+    """Where the network is built, if its size is known there, and where it runs."""
+    message = r"received 10x12 cells for 2x3 regions of 4x4 cells; pad the images to whole regions, for ex"
+    with pytest.raises(ValueError, match=message):
+        Selector(4)([keras.KerasTensor(x.shape) for x in inputs(10)])
+    selector = trained(Selector(4, filters=5))
+    with pytest.raises(ValueError, match=message):
+        selector(inputs(10))
+
+
+def test_one_class_is_refused() -> None:
+    """Its entropy is 0 of at most 0."""
+    features, logits = inputs()
+    with pytest.raises(ValueError, match="logits must be of 2 classes or more; received 1; give a binary"):
+        Selector()([features, logits[..., :1]])
+
+
+def test_channels_first_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
+    with pytest.raises(ValueError, match="expected 'channels_last'"):
+        Selector()
+
+
 def test_nothing_flows_back_into_the_inputs() -> None:
     selector = trained(Selector(4, filters=5))
     weighting = random(2, 2, 3, seed=3)

@@ -105,6 +105,16 @@ def test_training_keeps_all_where_it_should() -> None:
     assert sorted(ops.convert_to_numpy(indices)[0].tolist()) == list(range(9))
 
 
+def test_what_is_kept_in_training_is_known_beforehand() -> None:
+    _, kept = TopKGate(0.1, train_ratio=0.9)(keras.KerasTensor((2, 4, 6)), training=True)
+    assert kept.shape == (2, 22)
+
+
+def test_an_unknown_size_is_explained() -> None:
+    with pytest.raises(ValueError, match=r"must be known where the network runs; received \(None, None\)"):
+        TopKGate().call(keras.KerasTensor((1, None, None)))
+
+
 @pytest.mark.parametrize("value", [0, -0.5, 1.01, 25, float("nan")])
 @pytest.mark.parametrize("name", ["ratio", "train_ratio"])
 def test_share_outside_its_range_is_refused(name: str, value: float) -> None:

@@ -116,11 +116,16 @@ def test_the_size_at_which_it_has_learnt_stays(tmp_path: Path) -> None:
     model.save(tmp_path / "model.keras")
     for other in (model.with_top_k(0.2), keras.saving.load_model(tmp_path / "model.keras")):
         assert other.short_side == 48
-    with_numpys_numbers = tiny_model(short_side=np.int64(48), num_classes=np.uint8(3))
-    assert [type(getattr(with_numpys_numbers, name)) for name in ("short_side", "num_classes")] == [int] * 2
     for wrong in (0, 65536, 48.0):
         with pytest.raises(ValueError, match=f"short_side must be a whole number .* received {wrong}"):
             tiny_model(short_side=wrong)
+
+
+def test_numpys_numbers_become_pythons() -> None:
+    sizes = {"num_classes": 3, "context_filters": 8, "branch_filters": 8, "region_size": 16, "short_side": 48}
+    model = tiny_model(scales=(np.int64(2),), **{name: np.uint8(size) for name, size in sizes.items()})
+    assert {name: getattr(model, name) for name in sizes} == sizes
+    assert {type(value) for value in (*model.scales, *(getattr(model, name) for name in sizes))} == {int}
 
 
 def test_a_frozen_backbone_is_still_frozen(model: FoRNet, tmp_path: Path) -> None:

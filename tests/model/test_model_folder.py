@@ -157,6 +157,14 @@ def test_a_missing_file_is_refused(folder: Path, name: str, message: str) -> Non
         load_model(folder)
 
 
+def test_a_run_in_its_first_epoch_has_no_model_yet(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(
+        ModelError, match="is a run that has no model yet: .*; wait, or go on with it by train"
+    ):
+        load_model(tmp_path)
+
+
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere: no such folder; expected a run folder"):
         load_model(tmp_path / "nowhere")

@@ -114,7 +114,11 @@ def test_unknown_preset_is_refused() -> None:
             r"scales must be a tuple .* received array\(\[1, 2\]\)",
         ),
         ({"num_classes": 3, "top_k": 0}, r"top_k must be in \(0, 1\]; received 0"),
-        ({"num_classes": 3, "scales": (0,)}, r"scales must divide region_size / 4; received \(0,\)"),
+        ({"num_classes": 3, "scales": (0,)}, r"divide branch_filters and region_size / 4; received \(0,\)"),
+        ({"num_classes": 3, "scales": (1, 8)}, r"received \(1, 8\), 64 and 16 pixels"),
+        ({"num_classes": 3, "branch_filters": 10}, r"received \(1, 2, 4\), 10 and 16 pixels"),
+        ({"num_classes": 3, "branch_filters": 0}, "branch_filters must be a whole number .* received 0"),
+        ({"num_classes": 3, "context_filters": "64"}, "context_filters must be a whole .* received '64'"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments: dict, message: str) -> None:

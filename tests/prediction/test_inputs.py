@@ -157,6 +157,15 @@ def test_outputs_that_a_shell_names_are_passed_over(here: Path) -> None:
         names("out/a_labels.png", "out/legend.png")
 
 
+def test_a_folder_of_outputs_that_a_shell_names_is_passed_over(here: Path) -> None:
+    """`*` with the predictions in a folder beside the photographs."""
+    touch("a.png", "out/a_labels.png", "out/legend.png")
+    record("out", "a")
+    assert {*names("a.png", "out")} == {"a.png"}
+    with pytest.raises(DataError, match="^out: is of an earlier prediction into out; expected images"):
+        names("out")
+
+
 def test_pictures_that_cannot_be_read_are_not_passed_over(here: Path) -> None:
     touch("in/a.png", "in/b.TIFF", "in/c.heif", "in/notes.txt")
     Path("in/gone.png").symlink_to("nowhere.png")

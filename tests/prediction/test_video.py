@@ -306,9 +306,6 @@ def test_a_camera_is_recorded_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.M
     class Terminated(KeyboardInterrupt):
         """As the commands make of SIGTERM, which ends what comes after the camera too."""
 
-    def terminate(frame: Picture) -> Picture:
-        raise Terminated
-
     now = [100.0]
     monkeypatch.setattr("fornet_keras.prediction.video.monotonic", lambda: now[0])
     (camera,) = find_inputs(["camera:7"], tmp_path)
@@ -318,14 +315,16 @@ def test_a_camera_is_recorded_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.M
         patch.setattr(cv2, "VideoCapture", lambda what: Camera(what) if what == 7 else files(what))
         assert first_size([camera]) == (48, 64)
         assert transform_video(camera, tmp_path / "a.mp4", interrupt_at_the_fourth, untracked) == []
+        first = np.zeros((48, 64, 3), np.uint8)
         with pytest.raises(Terminated):
-            transform_video(camera, tmp_path / "b.mp4", terminate, untracked)
+            transform_video(camera, tmp_path / "b.mp4", Mock(side_effect=[first, Terminated]), untracked)
         with pytest.raises(KeyboardInterrupt):  # there is nothing to keep yet
             transform_video(camera, tmp_path / "c.mp4", Mock(side_effect=KeyboardInterrupt), untracked)
     frames, rate = read_video(tmp_path / "a.mp4")
     # At 25 a second: the first, the one that came at once, and one that took 0.2 s and so fills that time.
     assert (len(frames), rate) == (6, 25)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+    assert len(read_video(tmp_path / "b.mp4")[0]) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4"}
 
 
 def test_no_camera(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

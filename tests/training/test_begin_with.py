@@ -125,8 +125,20 @@ def test_a_deeper_network(tmp_path: Path) -> None:
 
 def test_another_network_is_refused(other: tuple[FoRNet, Path]) -> None:
     for model in (tiny_model(context_filters=16), tiny_model(backbone={"depths": (1, 2, 1, 1)})):
-        with pytest.raises(ModelError, match=r"other: '.*; expected \(.*; set model.preset, its sizes"):
+        with pytest.raises(ModelError, match=r"other: '.*; expected \(.*; set model.preset=pico and"):
             begin_with(model, table("abc"), other[1])
+
+
+@pytest.mark.parametrize(
+    ("shipped", "settings"),
+    [
+        ("fornet_nano_camvid", "model.preset=nano and model.backbone=null"),
+        ("fornet_s_imagenet_camvid", "model.preset=s and model.backbone=efficientnet_lite0"),
+    ],
+)
+def test_the_settings_of_a_shipped_model_are_named(shipped: str, settings: str) -> None:
+    with pytest.raises(ModelError, match=rf"; expected \(.*; set {settings}, as it has them$"):
+        begin_with(tiny_model(), table("abc"), shipped)
 
 
 def test_the_shipped_configuration_begins_with_the_shipped_model() -> None:
