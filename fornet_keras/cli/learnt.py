@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from fornet_keras.artifacts.manifest import is_artifact, read_manifest
@@ -73,7 +74,10 @@ def trained_on(model: Path, config_file: Path, data: DataConfig, dataset: Datase
         return elsewhere
     there = trained if trained.root else trained.model_copy(update={"root": data.root})
     try:
-        note = shared_note(there, open_split(there, there.train_split, there.exclude), dataset)
+        # Not by open_split: what was left out of training may be gone since, and it would miss that.
+        whole = open_split(there, there.train_split)
+        learnt = [x for x in whole.samples if not x.image.name.startswith(tuple(there.exclude))]
+        note = shared_note(there, replace(whole, samples=tuple(learnt)), dataset)
     except DataError:
         return (False, "") if is_here else elsewhere
     return bool(note), note or ""

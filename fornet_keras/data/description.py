@@ -74,7 +74,7 @@ def _name_pattern(pattern: str) -> str:
 
 
 def _suffix(ending: str) -> str:
-    if "." not in ending:  # which would be the last of a stem: "a." has no label
+    if "." not in ending.rstrip("."):  # the last of a stem: "a." has no label
         raise ValueError("must contain a dot, such as .jpg")
     return ending
 

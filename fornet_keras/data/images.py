@@ -121,7 +121,10 @@ def as_rgb(image: Path | str | Image.Image | ArrayLike) -> NDArray[Any]:
     """
     if isinstance(image, str | Path):
         return read_image(image)
-    pixels = _upright_rgb(image.copy()) if isinstance(image, Image.Image) else np.asarray(image)
+    # What white is in Pillow's images of 32 bits, nobody knows: they are refused, as their arrays are.
+    if isinstance(image, Image.Image) and image.mode not in ("I", "F"):
+        return _upright_rgb(image.copy())
+    pixels = np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
         raise ValueError(f"image must be an RGB array (height, width, 3); received shape {pixels.shape}")
     return pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)

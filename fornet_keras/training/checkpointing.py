@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -18,6 +19,9 @@ from fornet_keras.config import Config
 from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError, os_reason
 from fornet_keras.training.checkpoint import Checkpoint, capture, newest, restore, save_checkpoint
 from fornet_keras.training.run_folder import RESULT, require_same_settings
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN)
+"""What a disk that is full, read-only or gone answers to a write, which does not name the file."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([] if sys.platform == "win32" else [signal.SIGHUP]))
 """Ctrl-C, the end that a system or a job's owner asks for, and a terminal that closes."""
@@ -174,14 +178,14 @@ class Checkpointing(keras.callbacks.Callback):
         try:
             yield
         except OSError as error:
-            if error.errno is None or isinstance(error, ConnectionError):  # not the system's, or of no disk
+            if error.filename is None and error.errno not in DISK_ERRORS:  # a callback's, of a network
                 raise
             step = self.saved_step
             kept = f"the checkpoint of step {step} is as it was" if step else "there is no checkpoint yet"
             raise TrainingError(
                 f"{error.filename or self.folder.parent}: could not be written or read "
                 f"({os_reason(error)}); {kept}; make room, or bring the disk back, and continue with --resume"
-            ) from None
+            ) from error
 
     def _capture(self) -> Checkpoint:
         state = {name: part.state for name, part in self.parts.items()}
@@ -194,13 +198,18 @@ def find_checkpoint(output: Path, config: Config, resume: bool, console: Console
 
     Raises:
         ConfigError: the run began with another configuration or backend.
-        TrainingError: none of its checkpoints is whole.
+        TrainingError: none of its checkpoints is whole, or they are an earlier version's.
     """
     folder = output / "checkpoints"
     checkpoint, rejected = newest(folder)
     for line in rejected:
         console.print(f"not used: {line}", highlight=False)
     if checkpoint:
+        if "config" not in checkpoint.state:
+            raise TrainingError(
+                f"{folder}: saved by an earlier version; continue with that, or begin a new run with another "
+                f"--output and model.weights={output}"
+            )
         require_same_settings(output, checkpoint.state["config"], config)
         began_with = checkpoint.state["backend"]
         if began_with != keras.backend.backend():

@@ -36,7 +36,7 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, ScanR
     absent_notes = report.absent_note(trains=True), val_report.absent_note(trains=False)
     side_note = report.side_note(data.short_side)
     for note in filter(None, (report.names_note(), *absent_notes, crop_note, side_note)):
-        console.print(note, highlight=False)
+        console.print(note, highlight=False, markup=False)
     note = val_report.sizes_note(report.learnt_side(data.short_side), MAX_SIZES)
     if note and keras.backend.backend() != "torch":  # which compiles nothing
         console.print(note, highlight=False)

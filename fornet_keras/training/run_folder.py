@@ -24,6 +24,7 @@ LOCK = ".lock"
 FREE_KEYS = {
     "data.root",
     "data.cache",
+    "data.exclude",  # the images are compared
     "training.devices",
     "training.workers",
     "training.checkpoint_minutes",
@@ -72,14 +73,18 @@ def require_same_settings(folder: Path, began_with: dict[str, Any], config: Conf
     if changed:
         listed = "; ".join(f"{key} was {found[key]} and is {wanted[key]} here" for key in changed)
         raise ConfigError(
-            f"{folder}: its run began with another configuration: {listed}; resume with what it began with, "
-            "or choose another --output"
+            f"{folder}: its run began with another configuration: {listed}; resume with --config "
+            f"{folder / CONFIG}, in which what was edited is set back, or choose another --output"
         )
 
 
-def _may_change(key: str, found: object, wanted: object) -> bool:
-    # A teacher may lie elsewhere: `TeacherState` knows it by its weights.
-    return key in FREE_KEYS or bool(key == "loss.teacher" and found and wanted)
+def _may_change(key: str, found: Any, wanted: Any) -> bool:
+    if key == "loss.teacher":  # it may lie elsewhere: `TeacherState` knows it by its weights
+        return bool(found and wanted)
+    if key == "model.backbone" and found and wanted:  # a library's may too: each shape is compared
+        (library, _, there), (same, _, here) = found.partition(":"), wanted.partition(":")
+        return bool(library == same and os.path.isabs(there) and os.path.isabs(here))
+    return key in FREE_KEYS
 
 
 def with_precision(config: Config, folder: Path, resume: bool) -> Config:

@@ -62,6 +62,9 @@ def test_as_the_configuration_beside_a_model_says(config: Path, data: Path, tmp_
     shared.hardlink_to(data / "images" / "train" / "b.png")
     learnt, note = trained_on(folder, config, here, test)
     assert learnt and note.startswith(f"note: 1 of 2 images of 'test' are in 'train' too, such as {shared}: ")
+    without = [f"data.root={data}", 'data.exclude=["moved_"]']  # of which there are none any more
+    (folder / "config.yaml").write_text(dump_config(read_config(config, without)))
+    assert trained_on(folder, config, here, test) == (learnt, note)
     (data / "images" / "train").rename(tmp_path / "elsewhere")
     assert trained_on(folder, config, here, test) == (False, "")
 

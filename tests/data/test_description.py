@@ -63,6 +63,7 @@ from tests.data.harbour import MINIMAL, describe, write
             f"{MINIMAL}\nimage_suffixes: [.png, jpg]",
             "image_suffixes.1: must contain a dot, such as .jpg; .*'jpg'",
         ),
+        (f"{MINIMAL}\nimage_suffixes: [a.]", "image_suffixes.0: must contain a dot, such as .jpg; .*'a.'"),
         (f"{MINIMAL}\n  - {{name: quay, color: [1, 1, 1]}}", "class name quay is declared twice"),
         (f"{MINIMAL}\nignore: [1]", "label value 1 is declared twice; declare each once"),
         (f"name: x\nclasses:\n  - {{name: {'a' * 101}, color: [0, 0, 0]}}", "name: String should match"),

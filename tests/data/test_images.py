@@ -108,6 +108,8 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     assert image_size(path) == verify_image(path) == image.shape[:2]
     with Image.open(path) as opened:
         np.testing.assert_array_equal(as_rgb(opened), read_image(path))
+        with pytest.raises(ValueError, match="image must be an RGB array"):
+            as_rgb(opened.convert("F"))  # 0…1 or 0…255, nobody knows
         assert opened.getexif()[0x0112] == orientation  # the caller's image stays as it is
 
 

@@ -11,7 +11,13 @@ from fornet_keras.config import Config
 from fornet_keras.errors import ConfigError
 from fornet_keras.shipped import SHIPPED
 from fornet_keras.training import run_log
-from fornet_keras.training.run_folder import clear, only_run, result_at, with_absolute_paths
+from fornet_keras.training.run_folder import (
+    clear,
+    only_run,
+    require_same_settings,
+    result_at,
+    with_absolute_paths,
+)
 from fornet_keras.training.run_log import RunLog
 
 Train = Callable[..., Any]
@@ -121,6 +127,22 @@ def test_the_time_of_an_epoch_that_was_broken_off_counts(
             log.on_epoch_end(0, {"loss": 0.5})
         log.close()
     assert [row["seconds"] for row in log.rows] == [12, 2]
+
+
+def test_what_may_lie_elsewhere_when_a_run_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
+    """What else would be learnt is refused by its content: the images, the teacher, the network's shapes."""
+
+    def set_to(**values: Any) -> Config:
+        data = config.data.model_copy(update={k: v for k, v in values.items() if k == "exclude"})
+        model = config.model.model_copy(update={k: v for k, v in values.items() if k == "backbone"})
+        return config.model_copy(update={"data": data, "model": model})
+
+    config = make_config()
+    began_with = set_to(backbone="keras_hub:/there", exclude=("bad_",)).model_dump(mode="json")
+    require_same_settings(tmp_path, began_with, set_to(backbone="keras_hub:/here"))
+    for other in ("keras_cv:/here", "keras_hub:resnet_18_imagenet", None):
+        with pytest.raises(ConfigError, match="model.backbone was keras_hub:/there and is "):
+            require_same_settings(tmp_path, began_with, set_to(backbone=other))
 
 
 def test_a_damaged_result_is_none(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -22,7 +23,7 @@ from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import ConfigError, RunInterrupted, TrainingError
 from fornet_keras.training.checkpoint import Checkpoint
-from fornet_keras.training.checkpointing import Checkpointing
+from fornet_keras.training.checkpointing import Checkpointing, find_checkpoint
 from fornet_keras.training.devices import Processes
 from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.run_folder import write_config
@@ -253,6 +254,18 @@ def test_a_reader_that_is_gone_is_no_full_disk(tmp_path: Path, make_config: Make
     saver = Checkpointing(tmp_path, make_config(), 100, parts={})
     with pytest.raises(BrokenPipeError), saver.disk_errors():
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    with pytest.raises(socket.gaierror), saver.disk_errors():  # of a callback
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+def test_a_checkpoint_of_an_earlier_version_is_named(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = Checkpoint(5, {}, {"seconds": 100.0, "backend": keras.backend.backend()})
+    monkeypatch.setattr("fornet_keras.training.checkpointing.newest", lambda folder: (earlier, []))
+    message = f"^{tmp_path / 'checkpoints'}: saved by an earlier version; continue with that, or begin a new"
+    with pytest.raises(TrainingError, match=message):
+        find_checkpoint(tmp_path, make_config(), True, Console(quiet=True))
 
 
 def test_a_run_that_stops_early_says_why() -> None:
