@@ -32,6 +32,7 @@ LEVELS = {
     "data.description": 0,
     "data.describe": 0,
     "data.folder": 0,
+    "data.found_classes": 0,
     "data.split_lists": 0,
     "data.file_list": 0,
     "data.sources": 0,

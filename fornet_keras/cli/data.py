@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from fornet_keras.config import DataConfig
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.scan import usable
 from fornet_keras.data.scan_report import ScanReport
-from fornet_keras.data.sources import alone_note, open_split, shared_note
-from fornet_keras.errors import listed
+from fornet_keras.data.sources import alone_note, open_split, shared_note, unlisted_note
+from fornet_keras.errors import DataError, listed
 
 _split_option = click.option(
     "--split",
@@ -71,10 +72,12 @@ def check(
     if not split:
         crop_note = reports[0].crop_note(config.augment.crop, config.data.short_side)
         side_note = reports[0].side_note(config.data.short_side)
-        for note in filter(None, (crop_note, side_note, shared_note(config.data, *datasets))):
+        for note in filter(None, (crop_note, side_note)):
             click.echo(note)
-    for alone in filter(None, (alone_note(dataset, config.data.format) for dataset in datasets)):
-        click.echo(alone)
+    shared_notes = [shared_note(config.data, used, datasets[-1]) for used in _used(config.data)]
+    alone_notes = [alone_note(dataset, config.data.format) for dataset in datasets]
+    for note in filter(None, (*shared_notes, *alone_notes, unlisted_note(datasets[0], config.data.format))):
+        click.echo(note)
     void = [problem for report in reports if (problem := report.void_problem())]
     for problem in void:
         click.echo(problem)
@@ -165,6 +168,13 @@ def inspect(
 def _open(data: DataConfig, split: str) -> Dataset:
     """A split as a run has it."""
     return open_split(data, split, data.exclude if split == data.train_split else ())
+
+
+def _used(data: DataConfig) -> Iterator[Dataset]:
+    """What trains and what validates, as far as it is there: another split may lie alone."""
+    for split in (data.train_split, data.val_split):
+        with suppress(DataError):
+            yield _open(data, split)
 
 
 def _show(reports: Sequence[ScanReport]) -> None:

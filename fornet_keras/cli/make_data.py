@@ -13,10 +13,12 @@ from fornet_keras.cli.options import Number, Place, Size, folder_option, json_op
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import ERRORS, counting, quoted
 from fornet_keras.data.description import DATASET_YAML
-from fornet_keras.errors import listed
+from fornet_keras.errors import listed, one_line
 
 TRAIN_NAMES = ("train", "training")
 VAL_NAMES = ("val", "valid", "validation", "dev", "test")
+
+_TOO_FEW = 10  # images to validate on: their scores say little
 
 
 @click.command(
@@ -108,13 +110,19 @@ def describe(folder: Path, share: float | None, json_file: Path | None) -> None:
     if share is not None and len(result.get("splits", ())) > 1:
         click.echo("note: --val is not used, there are splits already", err=True)
     elif share is not None:
-        counts = split_off(folder, share)
+        images = split_off(folder, share)
+        counts = {part: len(found) for part, found in images.items()}
         result |= {"splits": ["train", "val"], "images": counts}
-        left = f"; {counts['unlabelled']} without a label are in neither" if counts["unlabelled"] else ""
+        names = one_line(listed([image.relative_to(folder).as_posix() for image in images["unlabelled"]]))
+        left = f"; {counts['unlabelled']} without a label are in neither: {names}" if names else ""
         click.echo(
             f"{folder / 'train.txt'}: {counts['train']} images; val.txt: {counts['val']}, the ends of "
             f"{min(STRETCHES, counts['val'])} stretch(es) of the names in order{left}"
         )
+        if counts["val"] < _TOO_FEW:
+            fix = "label more, or give --val a larger share"
+            few = f"too few to choose the best epoch by or to compare models; {fix}"
+            click.echo(f"note: fewer than {_TOO_FEW} images validate: {few}", err=True)
     write_json(json_file, result)
     if len(result["splits"]) > 1:
         click.echo(f"correct it, then: {_check_command(folder, result['splits'])}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from fornet_keras.bounded_text import TooLargeError, read_text
-from fornet_keras.data.dataset import CLASS_NAME, IGNORE
+from fornet_keras.data.dataset import CLASS_NAME
 from fornet_keras.data.description import DATASET_YAML, MAX_BYTES, FolderDescription
 from fornet_keras.data.file_list import files_below, refuse_to_list
 from fornet_keras.data.folder import (
@@ -22,20 +22,8 @@ from fornet_keras.data.folder import (
     places_of,
     unsplit_samples,
 )
-from fornet_keras.data.images import read_image
-from fornet_keras.data.label_files import read_label
-from fornet_keras.data.label_form import CommonForm, LabelForm, label_form
+from fornet_keras.data.found_classes import found_classes
 from fornet_keras.errors import DataError, one_line
-
-MAX_LABELS = 100
-"""Labels that are read for the values in them, evenly picked."""
-
-MAX_CLASSES = 200
-"""More values than this are not classes: ADE20K has 150, COCO-Stuff 182."""
-
-_MAX_BLENDS = 64
-"""More colours than this, or values up to near 255, are smoothed edges or photos. What is smoothed between
-values up to `MAX_CLASSES` is not told from classes."""
 
 _LABEL_FOLDERS = ("labels", "masks", "annotations")
 _LAYOUTS: tuple[dict[str, Any], ...] = (
@@ -83,7 +71,8 @@ def write_draft(root: Path) -> tuple[str, list[str], FolderDescription]:
     except OSError as error:
         refuse_to_list(error, root)
     places = [root / layout["images"].replace("{split}", split) for split in splits]
-    source, classes, others = _table(root, [root, *places]) or _found(labels)
+    table = _table(root, [root, *places])
+    source, classes, others, remarks = (*table, []) if table else found_classes(labels)
     if len(classes) < 2:
         raise DataError(
             f"{root}: {len(classes)} classes, from {source}; expected two or more; write {path.name} by hand"
@@ -97,19 +86,27 @@ def write_draft(root: Path) -> tuple[str, list[str], FolderDescription]:
     except ValidationError as error:
         wrong = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise DataError(f"{root}: the classes from {source}: {wrong}; write {path.name} by hand") from error
-    write_description(root, head, classes, others | layout)
+    write_description(root, head, classes, others | layout, remarks)
     return source, splits, description
 
 
 def write_description(
-    root: Path, head: str, classes: Sequence[Mapping[str, Any]], others: Mapping[str, Any]
+    root: Path,
+    head: str,
+    classes: Sequence[Mapping[str, Any]],
+    others: Mapping[str, Any],
+    remarks: Sequence[str] = (),
 ) -> None:
-    """Write `ROOT/dataset.yaml`, where there is none: comments, the folder's name, classes, other keys."""
+    """Write `ROOT/dataset.yaml`, where there is none: comments, the folder's name, classes, other keys.
+
+    The remarks, if any, are comments beside the classes.
+    """
     name = root.resolve().name.encode(errors="replace").decode()
     name = name if re.match(CLASS_NAME, name) else "data"
     lines = [f"{head}name: {_plain(name)}", "classes:"]
-    for entry in classes:
-        lines.append("  - {" + ", ".join(f"{key}: {_plain(value)}" for key, value in entry.items()) + "}")
+    for entry, remark in zip_longest(classes, remarks):
+        keys = ", ".join(f"{key}: {_plain(value)}" for key, value in entry.items())
+        lines.append(f"  - {{{keys}}}" + (f"  # {one_line(remark)}" if remark else ""))
     lines += [f"{key}: {_plain(value)}" for key, value in others.items()]
     with (root / DATASET_YAML).open("x", encoding="utf-8", newline="\n") as file:
         file.write("\n".join(lines) + "\n")
@@ -205,55 +202,3 @@ def _lines(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError, TooLargeError) as error:
         raise DataError(f"{path}: cannot be read; expected a short text in UTF-8; remove it") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def _found(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:
-    """The values in some of the labels, or the colours where they are pictures or their palettes differ."""
-    picked = [labels[i] for i in np.unique(np.linspace(0, len(labels) - 1, MAX_LABELS).astype(int))]
-    forms = {label: label_form(label) for label in picked}
-    pictures = [label for label, form in forms.items() if form.is_picture]
-    colored = [label for label, form in forms.items() if form.is_picture or form.palette]
-    by_color = not all(map(_is_grey, pictures)) or _differ(forms)
-    found: set[int] = set()
-    classes: list[dict[str, Any]]
-    for label in colored + [label for label in picked if label not in colored]:
-        values = {} if by_color and forms[label].is_picture else np.unique(read_label(label)).tolist()
-        more = _colors_in(label) if by_color else {*values}
-        if by_color and label not in colored and not more <= found:
-            raise DataError(
-                f"{label}: holds values, and {colored[0].name} colours; expected one of them in all labels; "
-                "export the others again"
-            )
-        found |= more
-        may_blend = by_color or any(MAX_CLASSES < value < IGNORE for value in found)
-        most = _MAX_BLENDS if may_blend else MAX_CLASSES
-        if len(found) > most:
-            raise DataError(
-                f"{label}: with it more than {most} values or colours; expected class labels, no smoothed "
-                f"edges; write {DATASET_YAML} by hand if they are"
-            )
-    source = f"the {'colours' if by_color else 'values'} in {len(picked)} of {len(labels)} labels"
-    if by_color:
-        colors = [[color >> shift & 255 for shift in (16, 8, 0)] for color in sorted(found)]
-        classes = [{"name": f"color_{index}", "color": color} for index, color in enumerate(colors)]
-        return source, classes, {"label_colors": True}
-    ignored = {IGNORE} & found if len(found) > 2 else set()  # a mask of 0 and 255 has two classes
-    classes = [{"name": f"value_{value}", "value": value} for value in sorted(found - ignored)]
-    return source, classes, {"ignore": [*ignored]} if ignored else {}
-
-
-def _differ(forms: Mapping[Path, LabelForm]) -> bool:
-    """Whether palettes do, in a colour that occurs."""
-    common = CommonForm()
-    having = ((label, form) for label, form in forms.items() if form.palette)
-    return any(common.contradiction(form, np.unique(read_label(label))) for label, form in having)
-
-
-def _is_grey(picture: Path) -> bool:
-    """Whether it holds values, written three times."""
-    return all(color % 0x10101 == 0 for color in _colors_in(picture))
-
-
-def _colors_in(label: Path) -> set[int]:
-    packed = read_image(label).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    return set(np.unique(packed).tolist())

@@ -152,22 +152,13 @@ class FolderDescription(Section):
         return PurePosixPath(pattern).as_posix()
 
     @model_validator(mode="after")
-    def _nothing_twice(self) -> FolderDescription:
-        for what, entries in (
-            ("class name", [entry.name for entry in self.classes]),
-            ("label value", [value for values in (*self._values(), self.ignore) for value in values]),
-            ("color", [str([*color]) for color, _ in self._label_colors()] if self.label_colors else []),
-        ):
-            twice = [entry for entry, count in Counter[str | int](entries).items() if count > 1]
-            if twice:
-                raise ValueError(f"{what} {twice[0]} is declared twice; declare each once")
-        return self
-
-    @model_validator(mode="after")
     def _values_or_colors(self) -> FolderDescription:
         by_value = self.ignore or any(entry.value is not None for entry in self.classes)
         if self.label_colors and by_value:
-            raise ValueError("label_colors is true, and labels then hold no values; remove value and ignore")
+            raise ValueError(
+                "label_colors is true, and labels then hold no values; remove value, and for ignore "
+                "write ignore_colors: [[0, 0, 0]]"
+            )
         colorless = [entry.name for entry in self.classes if not entry.all_colors()]
         if self.label_colors and colorless:
             raise ValueError(f"label_colors is true, and class {colorless[0]} has no color; give it one")
@@ -178,6 +169,18 @@ class FolderDescription(Section):
             ):
                 if given:
                     raise ValueError(f"{key} is of labels in colours; set label_colors: true, or remove it")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> FolderDescription:
+        for what, entries in (
+            ("class name", [entry.name for entry in self.classes]),
+            ("label value", [value for values in (*self._values(), self.ignore) for value in values]),
+            ("color", [str([*color]) for color, _ in self._label_colors()] if self.label_colors else []),
+        ):
+            twice = [entry for entry, count in Counter[str | int](entries).items() if count > 1]
+            if twice:
+                raise ValueError(f"{what} {twice[0]} is declared twice; declare each once")
         return self
 
     def _values(self) -> list[list[int]]:

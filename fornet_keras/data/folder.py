@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +18,7 @@ from fornet_keras.data.file_list import (
     require_inside,
     resolver,
 )
+from fornet_keras.data.label_files import OTHER_SUFFIXES
 from fornet_keras.errors import DataError
 
 
@@ -72,9 +74,33 @@ def labels_alone(root: Path, split: str, description: FolderDescription) -> list
         return []
     samples = find_samples(root, split, description)
     known = {path for sample in samples for path in (sample.image, sample.label)}  # may lie in one folder
+    return [path for path in _label_files(label_folder, description) if path not in known]
+
+
+def unlisted(root: Path, description: FolderDescription) -> tuple[list[Path], list[Path]]:
+    """The images, and the labels also in other formats, that lie in the folders and no list names."""
+    known: set[str] = set()
+    for split in find_splits(root, description):
+        with suppress(DataError):  # of a list that may not be meant
+            if _is_list(root, split, description):
+                samples = find_samples(root, split, description)
+                known |= {os.path.normpath(path) for s in samples for path in (s.image, s.label) if path}
+    found = [sample.image for sample in unsplit_samples(root, description)]
+    if not found:
+        return [], []
+    images = [image for image in found if os.path.normpath(image) not in known]
+    known |= {*map(os.path.normpath, images)}  # may lie in one folder with the labels
+    labels = _label_files(root / places_of(description, "")[1], description, OTHER_SUFFIXES)
+    return images, [label for label in labels if os.path.normpath(label) not in known]
+
+
+def _label_files(
+    label_folder: Path, description: FolderDescription, others: Sequence[str] = ()
+) -> list[Path]:
+    """What is named as a label is, or ends in one of `others` in the place of .png."""
     begins, ends = description.label_name.split("{stem}")
-    found = files_below(label_folder, [ends])
-    return [path for path in found if path.name.startswith(begins) and path not in known]
+    found = files_below(label_folder, [ends, *(ends.removesuffix(".png") + suffix for suffix in others)])
+    return [path for path in found if path.name.startswith(begins)]
 
 
 def labelled_splits(root: Path, description: FolderDescription) -> dict[str, list[Sample]]:

@@ -16,6 +16,9 @@ from fornet_keras.data.dataset import IGNORE, Color, LabelTable
 from fornet_keras.data.images import opened
 from fornet_keras.errors import DataError, listed
 
+OTHER_SUFFIXES = (".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+"""Endings of files that are no labels, as which some tools save them."""
+
 _GREY_STEPS = {"L;2": 85, "L;4": 17}  # by which Pillow spreads grey of two and four bits over 0…255
 _COLORS_APART = 8  # more undeclared colours are a photo, or smoothed edges
 

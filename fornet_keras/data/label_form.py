@@ -53,6 +53,11 @@ class CommonForm:
         self._colors: dict[int, tuple[Color, str]] = {}
         self._bits: tuple[int, str] | None = None
 
+    @property
+    def colors(self) -> dict[int, Color]:
+        """Of the values, where palettes tell."""
+        return {value: color for value, (color, _) in self._colors.items()}
+
     def contradiction(self, form: LabelForm, values: NDArray[np.integer]) -> str | None:
         """Why values of one more file may mean something else, as "finding; fix"; else they count too.
 

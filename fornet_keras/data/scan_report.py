@@ -152,10 +152,12 @@ class ScanReport:
         drafted = [name for name in self.classes if re.fullmatch(DRAFT_NAME, name)]
         if not drafted:
             return None
+        void = "a value that means no class belongs under ignore"
+        if drafted[0].startswith("color"):
+            void = "a colour that means no class belongs under ignore_colors: [[0, 0, 0]]"
         return (
             f"note: {_count(len(drafted), 'class name')} of a draft, {listed(drafted, 3)}; name the classes "
-            f"in {DATASET_YAML}: a model keeps the names, and model.weights know classes by theirs; a "
-            "value that means no class belongs under ignore"
+            f"in {DATASET_YAML}: a model keeps the names, and model.weights know classes by theirs; {void}"
         )
 
     def image_notes(self) -> list[str]:

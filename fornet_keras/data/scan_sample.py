@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
 from fornet_keras.data.images import has_16_bits, turns_unseen, verify_image
-from fornet_keras.data.label_files import WrongLabelError, read_label, train_id_lookup
+from fornet_keras.data.label_files import OTHER_SUFFIXES, WrongLabelError, read_label, train_id_lookup
 from fornet_keras.data.label_form import LabelForm, label_form
 from fornet_keras.data.scan_report import Kind
 from fornet_keras.errors import DataError, one_line
@@ -64,8 +65,7 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
     except DataError as error:
         findings.append(("corrupt image", sample.image, _without_path(error, sample.image)))
     if sample.label is None:
-        text = f"no label; expected {dataset.labels}; add the file or leave the image out"
-        findings.append(("missing label", sample.image, text))
+        findings.append(("missing label", sample.image, _missing(sample.image, dataset)))
         return Record(size, pixels, tuple(findings), turned, deep)
     try:
         label = read_label(sample.label, table.label_colors)
@@ -93,6 +93,16 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
     except DataError as error:
         findings.append(("corrupt label", sample.label, _without_path(error, sample.label)))
     return Record(size, pixels, tuple(findings), turned, deep, stored)
+
+
+def _missing(image: Path, dataset: Dataset) -> str:
+    place = dataset.root / dataset.labels.replace("*", image.stem)
+    endings = [*OTHER_SUFFIXES, *map(str.upper, OTHER_SUFFIXES)]
+    files = [file for file in map(place.with_suffix, endings) if file != image]
+    found = next((file.suffix for file in files if os.path.isfile(file)), None)
+    if found:  # the suffix alone, so that images which share it are counted together
+        return f"no label, but a {found} file of its name; expected {dataset.labels}; export it as PNG"
+    return f"no label; expected {dataset.labels}; add the file or leave the image out"
 
 
 def _without_path(error: DataError, path: Path) -> str:

@@ -81,24 +81,27 @@ def open_split(data: DataConfig, split: str, exclude: Sequence[str] = ()) -> Dat
     return open_dataset(data.format, Path(data.root), split, exclude)
 
 
-def shared_note(data: DataConfig, train: Dataset, val: Dataset) -> str | None:
-    """A line where images of the validation also train, and no split that both name says so; or labels do."""
-    if data.trains_on(val.split):
+def shared_note(data: DataConfig, used: Dataset, scored: Dataset) -> str | None:
+    """A line where images that are scored also train or validate, or their labels do.
+
+    None where both name the same split, which says so.
+    """
+    if not {*used.split.split("+")}.isdisjoint(scored.split.split("+")):
         return None
-    trained = {_file(sample.image) for sample in train.samples}
-    if shared := [sample.image for sample in val.samples if _file(sample.image) in trained]:
+    known = {_file(sample.image) for sample in used.samples}
+    if shared := [sample.image for sample in scored.samples if _file(sample.image) in known]:
+        learnt = "what was trained on" if data.trains_on(used.split) else "what the best epoch is chosen by"
         return (
-            f"note: {len(shared)} of {len(val)} images of '{val.split}' are in '{train.split}' too, such as "
-            f"{one_line(str(shared[0]))}: scores on what was trained on are too good; leave each in one of "
-            "them"
+            f"note: {len(shared)} of {len(scored)} images of '{scored.split}' are in '{used.split}' too, "
+            f"such as {one_line(str(shared[0]))}: scores on {learnt} are too good; leave each in one of them"
         )
     # By name, not as files: a store may keep labels of the same content once.
-    learnt = {sample.label for sample in train.samples}
-    if labels := [sample.label for sample in val.samples if sample.label and sample.label in learnt]:
+    others = {sample.label for sample in used.samples}
+    if labels := [sample.label for sample in scored.samples if sample.label and sample.label in others]:
         return (
-            f"note: {len(labels)} of {len(val)} labels of '{val.split}' belong to images of '{train.split}' "
-            f"too, such as {one_line(str(labels[0]))}: one of its images has a wrong label; put the labels "
-            "into folders as the images are"
+            f"note: {len(labels)} of {len(scored)} labels of '{scored.split}' belong to images of "
+            f"'{used.split}' too, such as {one_line(str(labels[0]))}: one of its images has a wrong label; "
+            "put the labels into folders as the images are"
         )
     return None
 
@@ -116,6 +119,23 @@ def alone_note(dataset: Dataset, format: str) -> str | None:
         f"note: {len(alone)} label files of '{dataset.split}' have no image, such as "
         f"{one_line(str(alone[0]))}; images end in {', '.join(description.image_suffixes)}: convert others, "
         "or remove the labels"
+    )
+
+
+def unlisted_note(dataset: Dataset, format: str) -> str | None:
+    """A line where images or labels lie in the folders and no list of any split names them."""
+    if format != "folder" or not (description := read_dataset_yaml(dataset.root)).lists:
+        return None
+    try:
+        images, labels = folder.unlisted(dataset.root, description)
+    except DataError:  # a folder that cannot be listed, which no list needs
+        return None
+    if not images and not labels:
+        return None
+    return (
+        f"note: {len(images)} of the images and {len(labels)} of the labels are in no {description.lists}, "
+        f"such as {one_line(listed([*images[:1], *labels[:1]]))}: nothing is learnt from or scored on them; "
+        "where they are meant, name the images in a list, and save the labels as PNGs"
     )
 
 

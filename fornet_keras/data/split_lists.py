@@ -24,7 +24,7 @@ STRETCHES = 5
 _LISTS = "{split}.txt"
 
 
-def split_off(root: Path, share: float) -> dict[str, int]:
+def split_off(root: Path, share: float) -> dict[str, list[Path]]:
     """Write `train.txt` and `val.txt` of the labelled images, and name them in `ROOT/dataset.yaml`.
 
     Images are taken in the order of their names, which is cut into stretches; the end of each validates.
@@ -35,7 +35,7 @@ def split_off(root: Path, share: float) -> dict[str, int]:
         share: of the images to validate on, in (0, 1).
 
     Returns:
-        How many images train and validate, and are in neither because they have no label: `train`, `val`,
+        The images that train and validate, and those in neither because they have no label: `train`, `val`,
         `unlabelled`.
 
     Raises:
@@ -59,15 +59,19 @@ def split_off(root: Path, share: float) -> dict[str, int]:
             f"{root}: {len(labelled)} images with labels; expected two or more, as {expected}; label others, "
             f"or correct {DATASET_YAML}"
         )
-    images = [_line(root, sample) for sample in labelled]
-    val = set(_ends_of_stretches(len(images), share))
+    lines = [_line(root, sample) for sample in labelled]
+    ends = _ends_of_stretches(len(labelled), share)
+    others = sorted({*range(len(labelled))} - {*ends})
     images_at, labels_at = places_of(description, split)
     text = _completed(root, description, {"lists": _LISTS, "images": images_at, "labels": labels_at})
-    write_text(train_list, "".join(line for index, line in enumerate(images) if index not in val))
-    write_text(val_list, "".join(line for index, line in enumerate(images) if index in val))
+    write_text(train_list, "".join(lines[index] for index in others))
+    write_text(val_list, "".join(lines[index] for index in ends))
     write_text(root / DATASET_YAML, text)
-    without = len(samples) - len(images)
-    return {"train": len(images) - len(val), "val": len(val), "unlabelled": without}
+    return {
+        "train": [labelled[index].image for index in others],
+        "val": [labelled[index].image for index in ends],
+        "unlabelled": [sample.image for sample in samples if not sample.label],
+    }
 
 
 def _only_split(root: Path, description: FolderDescription) -> tuple[str, list[Sample]]:

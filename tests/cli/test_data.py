@@ -76,14 +76,18 @@ def test_describe_has_flat_folders_validate_too(run: Run, data: Path, tmp_path: 
     result = run("data", "describe", flat)
     val = f"fornet data describe {flat} --val 0.2"
     assert result.exit_code == 0 and "splits: " not in result.stdout
+    shutil.copy(flat / "images/a.png", flat / "images/c.png")
     assert result.stdout.endswith(f"apart for validation: {val}\n")
     result = run(*val.split()[1:], "--json", result_file)
-    assert (result.exit_code, result.stderr) == (0, "")
-    listed = f"{flat}/train.txt: 1 images; val.txt: 1, the ends of 1 stretch(es) of the names in order\n"
+    few = "too few to choose the best epoch by or to compare models; label more, or give --val a larger share"
+    assert (result.exit_code, result.stderr) == (0, f"note: fewer than 10 images validate: {few}\n")
+    ends = "the ends of 1 stretch(es) of the names in order; 1 without a label are in neither: images/c.png"
+    listed = f"{flat}/train.txt: 1 images; val.txt: 1, {ends}\n"
     check = f"fornet data check --config finetune --data {flat}"
     assert result.stdout == f"{listed}correct it, then: {check}\n"
-    assert json.loads(result_file.read_text())["images"] == {"train": 1, "val": 1, "unlabelled": 0}
-    assert run(*check.split()[1:]).exit_code == 0
+    assert json.loads(result_file.read_text())["images"] == {"train": 1, "val": 1, "unlabelled": 1}
+    result = run(*check.split()[1:])
+    assert result.exit_code == 0 and "note: 1 of the images and 0 of the labels are in no " in result.stdout
 
 
 def test_describe_leaves_several_splits_as_they_are(run: Run, data: Path) -> None:
@@ -129,6 +133,18 @@ def test_check_notes_images_that_train_too(run: Run, config: Path, data: Path) -
     )
     result = run("data", "check", "--config", config, "--data", data, "--set", "data.val_split=train")
     assert result.exit_code == 0 and "too good" not in result.stdout
+
+
+def test_check_notes_images_of_another_split_that_are_used(run: Run, config: Path, data: Path) -> None:
+    (data / "images/final").mkdir()
+    for split, name in (("train", "a"), ("train", "b"), ("test", "a")):
+        (data / f"images/final/{split}_{name}.png").symlink_to(data / f"images/{split}/{name}.png")
+    (data / "labels/final").mkdir()
+    result = run("data", "check", "--config", config, "--data", data, "--split", "final")
+    images = f"such as {data}/images/final/"
+    trained = f"note: 2 of 3 images of 'final' are in 'train' too, {images}train_a.png: scores on what was"
+    chosen = f"note: 1 of 3 images of 'final' are in 'test' too, {images}test_a.png: scores on what the best"
+    assert trained in result.stdout and chosen in result.stdout
 
 
 def test_check_counts_both_splits(run: Run, config: Path, data: Path, tmp_path: Path) -> None:

@@ -119,14 +119,44 @@ def test_classes_from_colors(tmp_path: Path) -> None:
     save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", label)
     write_draft(tmp_path)
     assert read_dataset_yaml(tmp_path).table().label_colors == {(1, 2, 3): 0, (9, 0, 200): 1}
+    note = scan(open_dataset("folder", tmp_path, "train")).names_note()
+    assert note is not None and note.endswith("no class belongs under ignore_colors: [[0, 0, 0]]")
 
 
 def test_values_that_are_written_three_times_are_no_colors(tmp_path: Path) -> None:
     save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", [[(0, 0, 0), (1, 1, 1)]])
-    save_pair(tmp_path / "images/train/b.png", tmp_path / "labels/train/b.png", [[2, 1]])
+    save_pair(tmp_path / "images/train/b\n.png", tmp_path / "labels/train/b\n.png", [[2, 1]])
     assert write_draft(tmp_path)[0] == "the values in 2 of 2 labels"
     dataset = open_dataset("folder", tmp_path, "train")
     assert scan(dataset).pixels == (1, 2, 1) and not scan(dataset).problems
+    draft = (tmp_path / "dataset.yaml").read_text()
+    for value, where in enumerate(
+        ("1 of 2 labels: a.png", "2 of 2 labels: a.png, …", r"1 of 2 labels: b\n.png")
+    ):
+        assert f'  - {{name: "value_{value}", value: {value}}}  # in {where}\n' in draft
+
+
+@pytest.mark.parametrize(
+    ("palette", "colors"),
+    [
+        pytest.param([0, 0, 0, 200, 60, 20, 9, 9, 9], [[0, 0, 0], [200, 60, 20]], id="colors"),
+        pytest.param([0, 0, 0, 1, 1, 1], [None, None], id="the values"),
+        pytest.param([5, 5, 5, 5, 5, 5], [None, None], id="alike"),
+    ],
+)
+def test_the_colors_of_a_palette(tmp_path: Path, palette: list[int], colors: list[Any]) -> None:
+    """Which all labels share that have one."""
+    for name in ("a", "b", "c"):
+        save_pair(tmp_path / f"images/train/{name}.png", tmp_path / f"labels/train/{name}.png", [[0, 1]])
+    for name in ("a", "b"):
+        picture = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
+        picture.putpalette(palette)
+        picture.save(tmp_path / f"labels/train/{name}.png")
+    write_draft(tmp_path)
+    classes = read_dataset_yaml(tmp_path).classes
+    assert [(entry.name, entry.color) for entry in classes] == [
+        *zip(("value_0", "value_1"), colors, strict=True)
+    ]
 
 
 def test_palettes_that_differ_are_colors(tmp_path: Path) -> None:
@@ -140,6 +170,20 @@ def test_palettes_that_differ_are_colors(tmp_path: Path) -> None:
     dataset = open_dataset("folder", tmp_path, "train")
     assert dataset.table.label_colors == {(0, 0, 0): 0, (0, 200, 0): 1, (200, 0, 0): 2}
     assert scan(dataset).pixels == (4, 1, 1) and not scan(dataset).problems
+
+
+def test_colors_in_channels_and_in_a_palette(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        save_pair(
+            tmp_path / f"images/{name}.png", tmp_path / f"labels/{name}.png", [[(0, 0, 0), (200, 60, 20)]]
+        )
+    for name in ("a", "b"):
+        label = Image.open(tmp_path / f"labels/{name}.png").quantize(2)
+        label.save(tmp_path / f"labels/{name}.png")
+    source, _, description = write_draft(tmp_path)
+    kinds = "1 with channels (c.png) and 2 with a palette (a.png, …)"
+    assert source == f"the colours in 3 of 3 labels, {kinds}"
+    assert description.table().label_colors == {(0, 0, 0): 0, (200, 60, 20): 1}
 
 
 def test_a_picture_that_is_all_grey_is_one_too(tmp_path: Path) -> None:

@@ -187,8 +187,8 @@ def test_classes_without_a_color_get_those_of_streets_which_none_has_yet(tmp_pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("ignore_colors: [[0, 0, 0]]", "ignore: [3]"), "label_colors is true, .* remove value and ignore"),
-        (("[0, 0, 200]}", "[0, 0, 200], value: 4}"), "label_colors is true, .* remove value and ignore"),
+        (("ignore_colors: [[0, 0, 0]]", "ignore: [0]"), "label_colors is true, .* for ignore write ignore_"),
+        (("[0, 0, 200]}", "[0, 0, 200], value: 4}"), "label_colors is true, .* remove value, and"),
         (("label_colors: true", ""), "ignore_colors is of labels in colours; set label_colors: true"),
         (("[[0, 0, 0]]", "[[90, 90, 90]]"), r"color \[90, 90, 90\] is declared twice"),
         (("90]}", "90], colors: [[0, 0, 0]]}"), r"color \[0, 0, 0\] is declared twice"),

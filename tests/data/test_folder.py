@@ -5,7 +5,7 @@ import pytest
 from fornet_keras.config import DataConfig
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.file_list import files_below, visible
-from fornet_keras.data.sources import alone_note, open_dataset, shared_note
+from fornet_keras.data.sources import alone_note, open_dataset, shared_note, unlisted_note
 from fornet_keras.errors import DataError
 from tests.data.harbour import MINIMAL, describe, write
 from tests.data.unlisted import refuse_to_list
@@ -125,6 +125,45 @@ def test_labels_without_an_image(tmp_path: Path) -> None:
     note = alone_note(train, "folder")
     assert note is not None and note.startswith("note: 2 label files of 'train' have no image, such as ")
     assert "labels/train/b.PNG; images end in .png, .jpg, .jpeg, .webp, .bmp: convert others, or" in note
+
+
+def test_what_no_list_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a next batch of photos; what a list names by a way around, or an old list, is named."""
+    root = describe(tmp_path, f'{MINIMAL}\nimages: images\nlabels: labels\nlists: "{{split}}.txt"')
+    for name in ("a", "day/b", "c"):
+        write(root / f"images/{name}.jpg")
+        write(root / f"labels/{name}.png")
+    (root / "train.txt").write_text("images/day/../a.jpg\nimages/day/b.jpg\n")
+    (root / "test.txt").write_text("images/c.jpg")
+    (root / "notes.txt").write_text("images/c.jpg\nsome are dark")
+    train = open_dataset("folder", root, "train")
+    assert unlisted_note(train, "folder") is None
+    for name in ("images/d.jpg", "images/e.jpg", "labels/d.png", "labels/e.jpg", "labels/day/f.png"):
+        write(root / name)
+    (root / "labels/readme.txt").touch()
+    note = unlisted_note(train, "folder")
+    assert note is not None and note.startswith(
+        "note: 2 of the images and 3 of the labels are in no {split}.txt, such as "
+        f"{root}/images/d.jpg, {root}/labels/d.png: nothing is learnt from or scored on them; where they are"
+    )
+    refuse_to_list(monkeypatch, root / "images/day")
+    assert unlisted_note(train, "folder") is None
+    monkeypatch.undo()
+    describe(root, MINIMAL)
+    assert unlisted_note(train, "folder") is None
+
+
+def test_labels_among_the_images_that_no_list_names(tmp_path: Path) -> None:
+    keys = 'images: "."\nlabels: "."\nlists: "{split}.txt"\nlabel_name: "{stem}_mask.png"'
+    root = describe(tmp_path, f"{MINIMAL}\n{keys}")
+    for name in ("a.png", "a_mask.png", "b.png", "b_mask.png"):
+        write(root / name)
+    (root / "train.txt").write_text("a.png")
+    note = unlisted_note(open_dataset("folder", root, "train"), "folder")
+    assert (
+        note is not None
+        and f"1 of the images and 1 of the labels are in no {{split}}.txt, such as {root}/b" in note
+    )
 
 
 def test_a_label_of_images_of_two_splits(tmp_path: Path) -> None:

@@ -192,6 +192,17 @@ def test_each_bad_file_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_labels_in_another_format(tmp_path: Path) -> None:
+    """What shares one is counted together; the images themselves, here beside them, are none."""
+    dataset = replace(make_dataset(tmp_path, [LABEL, None, None, None]), labels="*.png")
+    for name in ("1.TIF", "2.TIF"):
+        (tmp_path / name).touch()
+    several, one = lines(dataset)
+    tiff = "no label, but a .TIF file of its name in 2 of 4 images; expected *.png; export it as PNG"
+    assert several == f"{tiff} (1.jpg, 2.jpg)"
+    assert one == f"{tmp_path / '3.jpg'}: no label; expected *.png; add the file or leave the image out"
+
+
 def test_a_label_that_was_not_turned_with_its_image(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, [LABEL])
     exif = Image.Exif()

@@ -1,0 +1,111 @@
+"""The classes of labels that no table names: the values in them, or the colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fornet_keras.data.dataset import IGNORE, Color
+from fornet_keras.data.description import DATASET_YAML
+from fornet_keras.data.images import read_image
+from fornet_keras.data.label_files import read_label
+from fornet_keras.data.label_form import CommonForm, LabelForm, label_form
+from fornet_keras.errors import DataError, listed
+
+MAX_LABELS = 100
+"""Labels that are read for the values in them, evenly picked."""
+
+MAX_CLASSES = 200
+"""More values than this are not classes: ADE20K has 150, COCO-Stuff 182."""
+
+_MAX_BLENDS = 64
+"""More colours than this, or values up to near 255, are smoothed edges or photos. What is smoothed between
+values up to `MAX_CLASSES` is not told from classes."""
+
+
+def found_classes(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str, Any], list[str]]:
+    """The values in some of the labels, or the colours where they are pictures or their palettes differ.
+
+    Returns:
+        Where they are from, the classes and further keys as in a `dataset.yaml`, and a remark on each class
+        that says in which labels it is: what is in one alone may be a slip.
+
+    Raises:
+        DataError: a label cannot be read, some hold values and others colours, or there are too many.
+    """
+    picked = [labels[i] for i in np.unique(np.linspace(0, len(labels) - 1, MAX_LABELS).astype(int))]
+    forms = {label: label_form(label) for label in picked}
+    palette = _common_palette(forms)
+    by_color = palette is None or not all(_is_grey(label) for label, form in forms.items() if form.is_picture)
+    found = _found(forms, by_color)
+    is_void = not by_color and len(found) > 2 and IGNORE in found  # a mask of 0 and 255 has two classes
+    values = sorted(found.keys() - ({IGNORE} if is_void else set()))
+    remarks = [
+        f"in {len(found[value])} of {len(picked)} labels: {listed(found[value], 1)}" for value in values
+    ]
+    source = f"the {'colours' if by_color else 'values'} in {len(picked)} of {len(labels)} labels"
+    classes: list[dict[str, Any]]
+    if by_color:
+        colors = [[color >> shift & 255 for shift in (16, 8, 0)] for color in values]
+        classes = [{"name": f"color_{index}", "color": color} for index, color in enumerate(colors)]
+        return source + _kinds(forms), classes, {"label_colors": True}, remarks
+    given = {value: {"color": [*color]} for value, color in (palette or {}).items()}
+    classes = [{"name": f"value_{value}", "value": value} | given.get(value, {}) for value in values]
+    return source, classes, {"ignore": [IGNORE]} if is_void else {}, remarks
+
+
+def _found(forms: Mapping[Path, LabelForm], by_color: bool) -> dict[int, list[str]]:
+    """The values or packed colours in labels, each with the names of those that have it."""
+    found: dict[int, list[str]] = {}
+    colored = [label for label, form in forms.items() if form.is_picture or form.palette]
+    for label in colored + [label for label in forms if label not in colored]:
+        values = {} if by_color and forms[label].is_picture else np.unique(read_label(label)).tolist()
+        more = _colors_in(label) if by_color else {*values}
+        if by_color and label not in colored and not more <= found.keys():
+            raise DataError(
+                f"{label}: holds values, and {colored[0].name} colours; expected one of them in all labels; "
+                "export the others again"
+            )
+        for value in more:
+            found.setdefault(value, []).append(label.name)
+        may_blend = by_color or any(MAX_CLASSES < value < IGNORE for value in found)
+        most = _MAX_BLENDS if may_blend else MAX_CLASSES
+        if len(found) > most:
+            raise DataError(
+                f"{label}: with it more than {most} values or colours; expected class labels, no smoothed "
+                f"edges; write {DATASET_YAML} by hand if they are"
+            )
+    return found
+
+
+def _kinds(forms: Mapping[Path, LabelForm]) -> str:
+    """Which labels hold colours in which way, where some do in channels and others in a palette."""
+    channels = [label.name for label, form in forms.items() if form.is_picture]
+    palettes = [label.name for label, form in forms.items() if form.palette]
+    kinds = (("channels", channels), ("a palette", palettes))
+    named = [f"{len(names)} with {kind} ({listed(names, 1)})" for kind, names in kinds if names]
+    return f", {' and '.join(named)}" if len(named) > 1 else ""
+
+
+def _common_palette(forms: Mapping[Path, LabelForm]) -> dict[int, Color] | None:
+    """The colours of the values that occur, none where these tell nothing; None where palettes differ."""
+    common = CommonForm()
+    for label, form in forms.items():
+        if form.palette and common.contradiction(form, np.unique(read_label(label))):
+            return None
+    is_grey = all(color == (value,) * 3 for value, color in common.colors.items())
+    are_alike = len({*common.colors.values()}) < len(common.colors)
+    return {} if is_grey or are_alike else common.colors
+
+
+def _is_grey(picture: Path) -> bool:
+    """Whether it holds values, written three times."""
+    return all(color % 0x10101 == 0 for color in _colors_in(picture))
+
+
+def _colors_in(label: Path) -> set[int]:
+    packed = read_image(label).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    return set(np.unique(packed).tolist())
