@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn
@@ -94,8 +94,10 @@ def resolver() -> Resolve:
     return resolve
 
 
-def read_list(path: Path, root: Path, resolve: Resolve | None = None) -> list[Path]:
+def read_list(path: Path, root: Path, resolve: Resolve | None = None) -> Iterator[Path]:
     """The files that a list names, whether they exist or not; blanks at the end of a line are not meant.
+
+    Each line is looked at when its turn comes: who needs the first one alone need not wait for all.
 
     Args:
         path: a text file in UTF-8.
@@ -119,7 +121,7 @@ def read_list(path: Path, root: Path, resolve: Resolve | None = None) -> list[Pa
         raise DataError(f"{path}: is not UTF-8 text; expected one path a line; save it as UTF-8") from error
     resolve = resolve or resolver()
     named = ((number, line.rstrip()) for number, line in enumerate(lines, 1))
-    return [_named(root, line, f"{path}:{number}", resolve) for number, line in named if line]
+    return (_named(root, line, f"{path}:{number}", resolve) for number, line in named if line)
 
 
 def _named(root: Path, line: str, where: str, resolve: Resolve) -> Path:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from fornet_keras.data.dataset import Sample
@@ -18,7 +18,6 @@ from fornet_keras.data.file_list import (
     require_inside,
     resolver,
 )
-from fornet_keras.data.label_files import OTHER_SUFFIXES
 from fornet_keras.errors import DataError
 
 
@@ -43,10 +42,7 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
     )
     resolve = resolver()
     if description.lists:
-        named = read_list(list_file, root, resolve)
-        images = [
-            _image(root, path, image_folder, description.image_suffixes, list_file, resolve) for path in named
-        ]
+        images = _listed_images(root, split, description, resolve)
     else:
         images = files_below(image_folder, description.image_suffixes)
         if image_folder in label_folder.parents:
@@ -74,33 +70,28 @@ def labels_alone(root: Path, split: str, description: FolderDescription) -> list
         return []
     samples = find_samples(root, split, description)
     known = {path for sample in samples for path in (sample.image, sample.label)}  # may lie in one folder
-    return [path for path in _label_files(label_folder, description) if path not in known]
-
-
-def unlisted(root: Path, description: FolderDescription) -> tuple[list[Path], list[Path]]:
-    """The images, and the labels also in other formats, that lie in the folders and no list names."""
-    known: set[str] = set()
-    for split in find_splits(root, description):
-        with suppress(DataError):  # of a list that may not be meant
-            if _is_list(root, split, description):
-                samples = find_samples(root, split, description)
-                known |= {os.path.normpath(path) for s in samples for path in (s.image, s.label) if path}
-    found = [sample.image for sample in unsplit_samples(root, description)]
-    if not found:
-        return [], []
-    images = [image for image in found if os.path.normpath(image) not in known]
-    known |= {*map(os.path.normpath, images)}  # may lie in one folder with the labels
-    labels = _label_files(root / places_of(description, "")[1], description, OTHER_SUFFIXES)
-    return images, [label for label in labels if os.path.normpath(label) not in known]
-
-
-def _label_files(
-    label_folder: Path, description: FolderDescription, others: Sequence[str] = ()
-) -> list[Path]:
-    """What is named as a label is, or ends in one of `others` in the place of .png."""
     begins, ends = description.label_name.split("{stem}")
-    found = files_below(label_folder, [ends, *(ends.removesuffix(".png") + suffix for suffix in others)])
-    return [path for path in found if path.name.startswith(begins)]
+    return [
+        path
+        for path in files_below(label_folder, [ends])
+        if path.name.startswith(begins) and path not in known
+    ]
+
+
+def unlisted(root: Path, description: FolderDescription) -> list[Path]:
+    """The images that lie in the folders with a label of their own, and that no list names.
+
+    Raises:
+        DataError: a folder or a list cannot be read, or a line of a list names no image.
+    """
+    found = [sample for sample in unsplit_samples(root, description) if sample.label]
+    resolve = resolver()
+    listed: set[Path] = set()
+    for split in find_splits(root, description):
+        if _is_list(root, split, description):
+            listed.update(map(resolve, _listed_images(root, split, description, resolve)))
+    labels = {sample.label for sample in found if resolve(sample.image) in listed}
+    return [sample.image for sample in found if sample.label not in labels]
 
 
 def labelled_splits(root: Path, description: FolderDescription) -> dict[str, list[Sample]]:
@@ -123,7 +114,7 @@ def _is_list(root: Path, split: str, description: FolderDescription) -> bool:
         return True
     list_file, images = (root / place.replace("{split}", split) for place in (pattern, description.images))
     with suppress(DataError):
-        first = read_list(list_file, root)[:1]
+        first = islice(read_list(list_file, root), 1)
         suffixes = description.image_suffixes
         return any(_image(root, path, images, suffixes, list_file, Path.resolve) for path in first)
     return False
@@ -145,6 +136,16 @@ def places_of(description: FolderDescription, split: str) -> tuple[str, str]:
         for pattern in (description.images, description.labels)
     )
     return images, labels
+
+
+def _listed_images(root: Path, split: str, description: FolderDescription, resolve: Resolve) -> list[Path]:
+    list_file, image_folder = (
+        root / (pattern or "").replace("{split}", split)
+        for pattern in (description.lists, description.images)
+    )
+    named = read_list(list_file, root, resolve)
+    suffixes = description.image_suffixes
+    return [_image(root, path, image_folder, suffixes, list_file, resolve) for path in named]
 
 
 def _image(

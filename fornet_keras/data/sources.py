@@ -123,19 +123,19 @@ def alone_note(dataset: Dataset, format: str) -> str | None:
 
 
 def unlisted_note(dataset: Dataset, format: str) -> str | None:
-    """A line where images or labels lie in the folders and no list of any split names them."""
+    """A line where images with a label lie in the folders and no list of any split names them."""
     if format != "folder" or not (description := read_dataset_yaml(dataset.root)).lists:
         return None
     try:
-        images, labels = folder.unlisted(dataset.root, description)
-    except DataError:  # a folder that cannot be listed, which no list needs
+        images = folder.unlisted(dataset.root, description)
+    except (DataError, OSError):  # of what is read for this note alone
         return None
-    if not images and not labels:
+    if not images:
         return None
     return (
-        f"note: {len(images)} of the images and {len(labels)} of the labels are in no {description.lists}, "
-        f"such as {one_line(listed([*images[:1], *labels[:1]]))}: nothing is learnt from or scored on them; "
-        "where they are meant, name the images in a list, and save the labels as PNGs"
+        f"note: {len(images)} images with a label are in no {description.lists}, such as "
+        f"{one_line(str(images[0]))}: nothing is learnt from or scored on them; where they are meant, name "
+        "them in a list"
     )
 
 

@@ -124,7 +124,7 @@ def _expand(argument: str, is_output: Callable[[Path, Path], bool]) -> Iterator[
     path = Path(os.path.expanduser(argument))
     if argument.startswith("@") and not path.exists():
         path = Path(os.path.expanduser(argument[1:]))
-        listed = read_list(path, path.parent)
+        listed = [*read_list(path, path.parent)]
         if not listed:
             raise DataError(f"{path}: names no file; expected one path a line")
         yield from (_Found(entry, _below(path.parent, entry)) for entry in listed)

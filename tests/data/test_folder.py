@@ -128,27 +128,33 @@ def test_labels_without_an_image(tmp_path: Path) -> None:
 
 
 def test_what_no_list_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a next batch of photos; what a list names by a way around, or an old list, is named."""
+    """As a next batch of photos; what a list names by a way around is named."""
     root = describe(tmp_path, f'{MINIMAL}\nimages: images\nlabels: labels\nlists: "{{split}}.txt"')
     for name in ("a", "day/b", "c"):
         write(root / f"images/{name}.jpg")
         write(root / f"labels/{name}.png")
-    (root / "train.txt").write_text("images/day/../a.jpg\nimages/day/b.jpg\n")
+    (root / "photos").symlink_to("images")
+    (root / "train.txt").write_text("images/day/../a.jpg\nphotos/day/b.jpg\n")
     (root / "test.txt").write_text("images/c.jpg")
-    (root / "notes.txt").write_text("images/c.jpg\nsome are dark")
+    (root / "notes.txt").write_text("some are dark")
+    for name in ("labels/a.jpg", "labels/a_color.png", "labels/no_image.png", "images/no_label.jpg"):
+        write(root / name)
+    write(root / "images/a.png")  # the same photo in another format, with the label that is learnt from
     train = open_dataset("folder", root, "train")
     assert unlisted_note(train, "folder") is None
-    for name in ("images/d.jpg", "images/e.jpg", "labels/d.png", "labels/e.jpg", "labels/day/f.png"):
+    for name in ("images/d.jpg", "images/day/e.jpg", "labels/d.png", "labels/day/e.png"):
         write(root / name)
-    (root / "labels/readme.txt").touch()
     note = unlisted_note(train, "folder")
-    assert note is not None and note.startswith(
-        "note: 2 of the images and 3 of the labels are in no {split}.txt, such as "
-        f"{root}/images/d.jpg, {root}/labels/d.png: nothing is learnt from or scored on them; where they are"
+    assert note == (
+        f"note: 2 images with a label are in no {{split}}.txt, such as {root}/images/d.jpg: nothing is learnt "
+        "from or scored on them; where they are meant, name them in a list"
     )
-    refuse_to_list(monkeypatch, root / "images/day")
+    with monkeypatch.context() as patch:
+        refuse_to_list(patch, root / "images/day")
+        assert unlisted_note(train, "folder") is None
+    (root / f"images/{'x' * 251}.jpg").touch()  # its label's name would be too long
+    describe(root, (root / "dataset.yaml").read_text() + '\nlabel_name: "{stem}_mask.png"')
     assert unlisted_note(train, "folder") is None
-    monkeypatch.undo()
     describe(root, MINIMAL)
     assert unlisted_note(train, "folder") is None
 
@@ -160,10 +166,20 @@ def test_labels_among_the_images_that_no_list_names(tmp_path: Path) -> None:
         write(root / name)
     (root / "train.txt").write_text("a.png")
     note = unlisted_note(open_dataset("folder", root, "train"), "folder")
-    assert (
-        note is not None
-        and f"1 of the images and 1 of the labels are in no {{split}}.txt, such as {root}/b" in note
-    )
+    assert note is not None and f"1 images with a label are in no {{split}}.txt, such as {root}/b.p" in note
+
+
+@pytest.mark.parametrize("line", ["gone", "../gone.jpg"])
+def test_of_a_list_that_cannot_be_read_in_full_nothing_is_in_no_list(tmp_path: Path, line: str) -> None:
+    root = describe(tmp_path, f'{MINIMAL}\nimages: images\nlabels: labels\nlists: "{{split}}.txt"')
+    for name in ("a", "b"):
+        write(root / f"images/{name}.jpg")
+        write(root / f"labels/{name}.png")
+    (root / "train.txt").write_text("a")
+    train = open_dataset("folder", root, "train")
+    assert unlisted_note(train, "folder")
+    (root / "test.txt").write_text(f"b\n{line}")
+    assert unlisted_note(train, "folder") is None
 
 
 def test_a_label_of_images_of_two_splits(tmp_path: Path) -> None:
