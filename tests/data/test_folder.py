@@ -146,8 +146,8 @@ def test_what_no_list_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         write(root / name)
     note = unlisted_note(train, "folder")
     assert note == (
-        f"note: 2 images with a label are in no {{split}}.txt, such as {root}/images/d.jpg: nothing is learnt "
-        "from or scored on them; where they are meant, name them in a list"
+        f"note: 2 images with a label are in no {{split}}.txt, such as {root}/images/d.jpg: nothing is "
+        "learnt from or scored on them; where they are meant, name them in a list"
     )
     with monkeypatch.context() as patch:
         refuse_to_list(patch, root / "images/day")

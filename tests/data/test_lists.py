@@ -100,7 +100,7 @@ def test_a_list_in_a_folder_that_windows_leads_elsewhere(
     (root / "train.txt").write_text("images/a.png")
     lstat = Path.lstat
     monkeypatch.setattr(Path, "lstat", lambda path: path.stat() if path == root else lstat(path))
-    assert read_list(root / "train.txt", root) == [root / "images/a.png"]
+    assert [*read_list(root / "train.txt", root)] == [root / "images/a.png"]
 
 
 def test_a_list_of_names_as_in_pascal_voc(tmp_path: Path) -> None:
