@@ -65,6 +65,7 @@ def check(
     splits = [split] if split else [config.data.train_split, config.data.val_split]
     datasets = [_open(config.data, name) for name in splits]
     reports = [look_through(dataset, config.training.workers) for dataset in datasets]
+    write_json(json_file, {"splits": [asdict(report) for report in reports]})
     _show(reports)
     absent_notes = [report.absent_note(report.split == config.data.train_split) for report in reports]
     for note in filter(None, (reports[0].names_note(), *absent_notes)):
@@ -74,14 +75,14 @@ def check(
         side_note = reports[0].side_note(config.data.short_side)
         for note in filter(None, (crop_note, side_note)):
             click.echo(note)
-    shared_notes = [shared_note(config.data, used, datasets[-1]) for used in _used(config.data)]
+    used = _used(config.data, datasets[0]) if split else datasets[:1]
+    shared_notes = [shared_note(config.data, each, datasets[-1]) for each in used]
     alone_notes = [alone_note(dataset, config.data.format) for dataset in datasets]
     for note in filter(None, (*shared_notes, *alone_notes, unlisted_note(datasets[0], config.data.format))):
         click.echo(note)
     void = [problem for report in reports if (problem := report.void_problem())]
     for problem in void:
         click.echo(problem)
-    write_json(json_file, {"splits": [asdict(report) for report in reports]})
     if void or any(report.problems for report in reports):
         context.exit(FAILED)
 
@@ -170,11 +171,17 @@ def _open(data: DataConfig, split: str) -> Dataset:
     return open_split(data, split, data.exclude if split == data.train_split else ())
 
 
-def _used(data: DataConfig) -> Iterator[Dataset]:
-    """What trains and what validates, as far as it is there: another split may lie alone."""
-    for split in (data.train_split, data.val_split):
+def _used(data: DataConfig, scored: Dataset) -> Iterator[Dataset]:
+    """What trains and what validates, as far as it is there: another split may lie alone.
+
+    Without what another split has all of, as `trainval` has: it is meant.
+    """
+    splits = (data.train_split, data.val_split)
+    for split in splits:
         with suppress(DataError):
-            yield _open(data, split)
+            used = _open(data, split)
+            if scored.split in splits or not {*used.samples} < {*scored.samples}:
+                yield used
 
 
 def _show(reports: Sequence[ScanReport]) -> None:

@@ -84,10 +84,12 @@ def open_split(data: DataConfig, split: str, exclude: Sequence[str] = ()) -> Dat
 def shared_note(data: DataConfig, used: Dataset, scored: Dataset) -> str | None:
     """A line where images that are scored also train or validate, or their labels do.
 
-    None where both name the same split, which says so.
+    None where both name the same split, which says so. What trains is taken as used, either way round.
     """
     if not {*used.split.split("+")}.isdisjoint(scored.split.split("+")):
         return None
+    if data.trains_on(scored.split):
+        used, scored = scored, used
     known = {_file(sample.image) for sample in used.samples}
     if shared := [sample.image for sample in scored.samples if _file(sample.image) in known]:
         learnt = "what was trained on" if data.trains_on(used.split) else "what the best epoch is chosen by"

@@ -18,6 +18,7 @@ from fornet_keras.data.synthetic import write_city
 from fornet_keras.data.synthetic.city import MAX_SCENES
 from tests.cli.conftest import Run, only_line
 from tests.cli.test_usage import ROOT
+from tests.data.unlisted import refuse_to_list
 
 
 def test_synthesize_writes_what_was_asked_for(run: Run, tmp_path: Path) -> None:
@@ -147,6 +148,28 @@ def test_check_notes_images_of_another_split_that_are_used(run: Run, config: Pat
     assert trained in result.stdout and chosen in result.stdout
 
 
+def test_check_notes_nothing_of_a_list_that_joins_two(run: Run, config: Path, data: Path) -> None:
+    """As VOC's `trainval.txt`, which is not scored; where it would be, `val` may have all of `train`."""
+    description = data / "dataset.yaml"
+    description.write_text(description.read_text() + 'images: images\nlabels: labels\nlists: "{split}.txt"\n')
+    lines = {name: [f"images/{name}/a.png", f"images/{name}/b.png"] for name in ("train", "test")}
+    for name, named in (lines | {"both": lines["train"] + lines["test"]}).items():
+        (data / f"{name}.txt").write_text("\n".join(named))
+    check = ("data", "check", "--config", config, "--data", data)
+    result = run(*check, "--split", "both")
+    assert result.exit_code == 0 and "too good" not in result.stdout
+    result = run(*check, "--split", "both", "--set", "data.val_split=both")
+    assert "note: 2 of 4 images of 'both' are in 'train' too" in result.stdout
+
+
+def test_check_of_what_trains_notes_what_is_scored(run: Run, config: Path, data: Path) -> None:
+    (data / "images/test/a.png").unlink()
+    (data / "images/test/a.png").symlink_to(data / "images/train/b.png")
+    result = run("data", "check", "--config", config, "--data", data, "--split", "train")
+    note = f"note: 1 of 2 images of 'test' are in 'train' too, such as {data}/images/test/a.png: scores on "
+    assert f"{note}what was trained on are too good" in result.stdout
+
+
 def test_check_counts_both_splits(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
     result = run("data", "check", "--config", config, "--data", data, "--json", tmp_path / "check.json")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -157,6 +180,17 @@ def test_check_counts_both_splits(run: Run, config: Path, data: Path, tmp_path: 
     assert "train: 2 images, 0 missing labels, 0 corrupt; sizes: 64x96 (2)\n" in result.stdout
     train, test = json.loads((tmp_path / "check.json").read_text())["splits"]
     assert (train["split"], train["pixels"], test["num_images"]) == ("train", [4560, 3800, 3800], 2)
+
+
+def test_check_writes_its_result_before_its_notes(
+    run: Run, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which may be refused a folder that no image needs."""
+    (data / "labels/train/more").mkdir()
+    refuse_to_list(monkeypatch, data / "labels/train/more")
+    result = run("data", "check", "--config", config, "--data", data, "--json", tmp_path / "check.json")
+    assert result.exit_code == 1 and "more: cannot be listed" in only_line(result.stderr)
+    assert len(json.loads((tmp_path / "check.json").read_text())["splits"]) == 2
 
 
 def test_check_lists_every_problem_and_fails(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
