@@ -52,7 +52,7 @@ def found_classes(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], di
         colors = [[color >> shift & 255 for shift in (16, 8, 0)] for color in values]
         classes = [{"name": f"color_{index}", "color": color} for index, color in enumerate(colors)]
         return source + _kinds(forms), classes, {"label_colors": True}, remarks
-    given = {value: {"color": [*color]} for value, color in (palette or {}).items()}
+    given = {value: {"color": [*color]} for value, color in _colors_of(values, palette or {}).items()}
     classes = [{"name": f"value_{value}", "value": value} | given.get(value, {}) for value in values]
     return source, classes, {"ignore": [IGNORE]} if is_void else {}, remarks
 
@@ -91,14 +91,20 @@ def _kinds(forms: Mapping[Path, LabelForm]) -> str:
 
 
 def _common_palette(forms: Mapping[Path, LabelForm]) -> dict[int, Color] | None:
-    """The colours of the values that occur, none where these tell nothing; None where palettes differ."""
+    """The colours of the values that occur; None where palettes differ."""
     common = CommonForm()
     for label, form in forms.items():
         if form.palette and common.contradiction(form, np.unique(read_label(label))):
             return None
-    is_grey = all(color == (value,) * 3 for value, color in common.colors.items())
-    are_alike = len({*common.colors.values()}) < len(common.colors)
-    return {} if is_grey or are_alike else common.colors
+    return common.colors
+
+
+def _colors_of(values: Sequence[int], palette: Mapping[int, Color]) -> dict[int, Color]:
+    """Those of the values of classes, for others may be padding; none where they tell nothing."""
+    colors = {value: palette[value] for value in values if value in palette}
+    is_grey = all(color == (value,) * 3 for value, color in colors.items())
+    are_alike = len({*colors.values()}) < len(colors)
+    return {} if is_grey or are_alike else colors
 
 
 def _is_grey(picture: Path) -> bool:

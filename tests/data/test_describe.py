@@ -159,6 +159,18 @@ def test_the_colors_of_a_palette(tmp_path: Path, palette: list[int], colors: lis
     ]
 
 
+def test_the_color_of_void_is_no_classes(tmp_path: Path) -> None:
+    """Palettes are padded with black."""
+    save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", [[0, 1, 2, 255]])
+    picture = Image.fromarray(np.array([[0, 1, 2, 255]], np.uint8), mode="P")
+    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0] + [0, 0, 0] * 253)
+    picture.save(tmp_path / "labels/train/a.png")
+    write_draft(tmp_path)
+    description = read_dataset_yaml(tmp_path)
+    assert [entry.color for entry in description.classes] == [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
+    assert description.ignore == [255]
+
+
 def test_palettes_that_differ_are_colors(tmp_path: Path) -> None:
     """A value is then another class in each file, of which the first may not have it."""
     for name, value, second in (("a", 0, []), ("b", 1, [200, 0, 0]), ("c", 1, [0, 200, 0])):
