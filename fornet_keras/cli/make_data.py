@@ -106,7 +106,7 @@ def describe(folder: Path, share: float | None, json_file: Path | None) -> None:
         with ERRORS.status("reading labels …"):
             source, result["splits"], description = write_draft(folder)
         splits = f"; splits: {', '.join(result['splits'])}" if result["splits"] else ""
-        click.echo(f"{path}: a draft of {len(description.classes)} classes, from {source}{splits}")
+        click.echo(f"{path}: a draft of {len(description.classes)} classes, from {one_line(source)}{splits}")
     if share is not None and len(result.get("splits", ())) > 1:
         click.echo("note: --val is not used, there are splits already", err=True)
     elif share is not None:

@@ -69,6 +69,20 @@ def test_describe_drafts_what_check_reads(run: Run, data: Path) -> None:
     assert note in result.stdout
 
 
+def test_describe_shows_what_it_reads_on_one_line(run: Run, data: Path) -> None:
+    """A file's name may hold a line break, or what colours a terminal."""
+    (data / "dataset.yaml").unlink()
+    for path in sorted(data.glob("*/*/a.png")):
+        path.rename(path.with_name("a\x1b[31m\n.png"))
+    for path in data.glob("labels/*/*.png"):
+        label = Image.open(path)
+        picture = Image.merge("RGB", [label, label, label.point(lambda value: 0)])
+        (picture.quantize(4) if path.name == "b.png" else picture).save(path)
+    result = run("data", "describe", data)
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 2
+    assert "\x1b" not in result.stdout and r"a\x1b[31m\n.png" in result.stdout
+
+
 def test_describe_has_flat_folders_validate_too(run: Run, data: Path, tmp_path: Path) -> None:
     flat, result_file = tmp_path / "flat", tmp_path / "result.json"
     flat.mkdir()
