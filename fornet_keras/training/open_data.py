@@ -27,8 +27,9 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, ScanR
     data = config.data
     train_set = open_split(data, data.train_split, data.exclude)
     val_set = open_split(data, data.val_split)
+    tell = _telling(console)
     if note := shared_note(data, train_set, val_set):
-        console.print(note, highlight=False)
+        tell(note)
     (train_set, report), (val_set, val_report) = (
         _look_through(each, config, console) for each in (train_set, val_set)
     )
@@ -36,10 +37,10 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, ScanR
     absent_notes = report.absent_note(trains=True), val_report.absent_note(trains=False)
     side_note = report.side_note(data.short_side)
     for note in filter(None, (report.names_note(), *absent_notes, crop_note, side_note)):
-        console.print(note, highlight=False, markup=False)
+        tell(note)
     note = val_report.sizes_note(report.learnt_side(data.short_side), MAX_SIZES)
     if note and keras.backend.backend() != "torch":  # which compiles nothing
-        console.print(note, highlight=False)
+        tell(note)
     return train_set, val_set, report, val_report
 
 
@@ -88,10 +89,15 @@ def open_decoded(dataset: Dataset, config: Config, console: Console) -> DecodedS
             dataset,
             Path(config.data.cache),
             config.training.workers,
-            console.print,
+            _telling(console),
             on_sample,
             config.data.short_side,
         )
+
+
+def _telling(console: Console) -> Callable[[str], None]:
+    """What prints a line as it is: brackets in a file's name are no markup."""
+    return partial(console.print, highlight=False, markup=False)
 
 
 @contextmanager
@@ -104,7 +110,7 @@ def _counting(console: Console, description: str) -> Iterator[Callable[[int, int
 
 def _look_through(dataset: Dataset, config: Config, console: Console) -> tuple[Dataset, ScanReport]:
     """Refuse a data set with problems, or leave them out; return it with what is in it."""
-    tell = partial(console.print, highlight=False)
+    tell = _telling(console)
     with _counting(console, f"looking through {dataset.split}") as on_sample:
         report = scan(dataset, config.training.workers, on_sample, CACHE, tell)
     tell(f"{dataset.name} {dataset.split}: {report.summary()}")

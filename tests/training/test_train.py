@@ -226,6 +226,20 @@ def test_classes_of_a_draft_or_without_pixels_are_noted(
         assert note in said.file.getvalue()
 
 
+def test_notes_show_brackets_of_a_file_name(
+    make_config: MakeConfig, own_camvid: Path, tmp_path: Path
+) -> None:
+    """Which a console of one's own takes for markup."""
+    for kind in ("images", "labels"):
+        (own_camvid / "val" / kind / "[night].png").symlink_to(own_camvid / "train" / kind / "0.png")
+    image = own_camvid / "val" / "images" / "[night].png"
+    said = Console(file=StringIO(), width=300)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(open_data, "CACHE", tmp_path / "cache")
+        open_data.open_data(make_config(data={"root": str(own_camvid)}), said)
+    assert f"such as {image}: " in said.file.getvalue()
+
+
 # === The same once more ===
 
 
