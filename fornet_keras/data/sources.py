@@ -130,7 +130,7 @@ def unlisted_note(dataset: Dataset, format: str) -> str | None:
         return None
     try:
         images = folder.unlisted(dataset.root, description)
-    except (DataError, OSError):  # of what is read for this note alone
+    except (DataError, OSError, RuntimeError):  # of what is read for this note alone; a link to itself
         return None
     if not images:
         return None

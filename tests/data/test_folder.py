@@ -152,6 +152,9 @@ def test_what_no_list_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with monkeypatch.context() as patch:
         refuse_to_list(patch, root / "images/day")
         assert unlisted_note(train, "folder") is None
+    (root / "images/loop.jpg").symlink_to("loop.jpg")
+    write(root / "labels/loop.png")
+    unlisted_note(train, "folder")  # some systems follow it, to nowhere
     (root / f"images/{'x' * 251}.jpg").touch()  # its label's name would be too long
     describe(root, (root / "dataset.yaml").read_text() + '\nlabel_name: "{stem}_mask.png"')
     assert unlisted_note(train, "folder") is None
