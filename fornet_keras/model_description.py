@@ -140,10 +140,7 @@ def read_description(folder: Path) -> Description:
     """
     path = find_model_json(folder)
     if not path.is_file():
-        if (folder / CONFIG).is_file():
-            finding = "is a run that has no model yet: its first epoch has not ended"
-            raise ModelError(f"{folder}: {finding}; wait, or go on with it by train --resume")
-        expected = "expected a run folder or a saved model's folder"
+        expected = "expected a run folder, whose first validation has ended, or a saved model's folder"
         raise ModelError(f"{path.parent}: no {MODEL_JSON} in it; {expected}")
     if path.stat().st_size > MAX_DESCRIPTION_BYTES:
         raise ModelError(f"{path}: larger than {MAX_DESCRIPTION_BYTES} bytes; expected a model's description")

@@ -112,8 +112,11 @@ class JsonFile(Place):
         if value in ("-", "/dev/stdout"):
             self.fail(f"{value}: there the command says other things; expected a FILE to write", param, ctx)
         path = super().convert(value, param, ctx)
-        if path.is_file() and path.suffix.lower() != ".json":  # an INPUT, after --json taken for a flag
-            self.fail(f"{path}: is there already and is no .json; expected the FILE to write", param, ctx)
+        file = Path(os.path.realpath(path))
+        if file.is_file() and file.stat().st_size and file.suffix.lower() != ".json":
+            # An INPUT, after --json taken for a flag.
+            finding = "is there already and is no .json; expected the FILE to write"
+            self.fail(f"{path}: {finding}; name one that ends in .json, or remove it", param, ctx)
         return path
 
 

@@ -112,8 +112,8 @@ def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
                 )
     if not found:
         raise DataError(
-            f"{arguments[0]}: is of an earlier prediction into {output}; expected images, videos or folders; "
-            "choose another folder, or name what is to be predicted"
+            f"{arguments[0]}: is of an earlier prediction; expected images, videos or folders; name what is "
+            "to be predicted"
         )
     return _named(list(found.values()))
 

@@ -191,12 +191,15 @@ def test_json_replaces_json_alone(run: Run, model: Path, tmp_path: Path) -> None
     (tmp_path / "link").symlink_to("a.png")
     (tmp_path / "old.JSON").write_text("old")
     photograph = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "latest").symlink_to("old.JSON")
+    (tmp_path / "empty").touch()
     for name in ("a.png", "link"):
         result = run("predict", model, "--json", tmp_path / name, tmp_path / "a.png")
         assert (result.exit_code, result.stdout) == (2, "")
         assert f"{tmp_path / name}: is there already and is no .json; expected the FILE" in result.stderr
     assert (tmp_path / "a.png").read_bytes() == photograph
-    assert "no .json" not in run("evaluate", ".", "--json", tmp_path / "old.JSON").stderr
+    for name in ("old.JSON", "latest", "empty"):
+        assert "no .json" not in run("evaluate", ".", "--json", tmp_path / name).stderr
 
 
 def test_a_table_in_a_pipe_is_not_broken() -> None:

@@ -71,14 +71,30 @@ def test_what_is_lost_is_found_among_the_mistakes_of_eight_bits(lost: str) -> No
         assert proof.exported_coarse is not None and proof.exported_at_1 is not None
 
 
-@pytest.mark.parametrize(("side", "pixels"), [(200, 150), (400, 300)])
-def test_a_few_pixels_tell_nothing(side: int, pixels: int) -> None:
+@pytest.mark.parametrize(("share", "refused"), [(0.65, False), (0.9, True)])
+def test_what_rounding_decides_is_not_lost(share: float, refused: bool) -> None:
+    """Of 400 pixels that tell an artifact from one that refines every region, most are as that has them."""
+    from fornet_keras.export.proof import prove
+
+    at_top_k, at_1 = np.zeros((2, 1, 200, 200), np.uint8)
+    at_1[0, :2] = 1
+    found = at_top_k.copy()
+    found[0, :2, : int(share * 200)] = 1
+    prepared = artifact_of(outputs(found)), keras_of(outputs(at_top_k), at_1), (1,), "int8"
+    if refused:
+        with pytest.raises(ExportError, match="it has lost its selection"):
+            prove(*prepared)
+    else:
+        assert prove(*prepared).exported_at_1 is not None
+
+
+def test_a_few_pixels_tell_nothing() -> None:
     """All that tell an honest artifact from others lie at one edge, which eight bits have moved."""
     from fornet_keras.export.proof import prove
 
-    at_top_k = np.zeros((1, side, side), np.uint8)
+    at_top_k = np.zeros((1, 200, 200), np.uint8)
     other = at_top_k.copy()
-    other[0, 0, :pixels] = 1
+    other[0, 0, :150] = 1
     proof = prove(artifact_of(outputs(other)), keras_of(outputs(at_top_k), other, other), (1,), "int8")
     assert (proof.exported_at_1, proof.exported_coarse) == (None, None)
 

@@ -147,7 +147,7 @@ def test_a_cut_file_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("model.json", "no model.json in it; expected a run folder or a saved model's folder"),
+        ("model.json", "no model.json in it; expected a run folder, whose first validation has ended"),
         ("weights.safetensors", "no weights.safetensors beside model.json; copy the whole folder again"),
     ],
 )
@@ -155,14 +155,6 @@ def test_a_missing_file_is_refused(folder: Path, name: str, message: str) -> Non
     (folder / name).unlink()
     with pytest.raises(ModelError, match=message):
         load_model(folder)
-
-
-def test_a_run_in_its_first_epoch_has_no_model_yet(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").touch()
-    with pytest.raises(
-        ModelError, match="is a run that has no model yet: .*; wait, or go on with it by train"
-    ):
-        load_model(tmp_path)
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_outputs_that_a_shell_names_are_passed_over(here: Path) -> None:
     photos = [path.as_posix() for path in sorted(Path("out").iterdir())]
     assert len(photos) == 6
     assert {*names(*photos)} == {"out/a.png", "out/b_labels.png"}
-    with pytest.raises(DataError, match="^out/a_labels.png: is of an earlier prediction into out; expected"):
+    with pytest.raises(DataError, match="^out/a_labels.png: is of an earlier prediction; expected"):
         names("out/a_labels.png", "out/legend.png")
 
 
@@ -162,7 +162,7 @@ def test_a_folder_of_outputs_that_a_shell_names_is_passed_over(here: Path) -> No
     touch("a.png", "out/a_labels.png", "out/legend.png")
     record("out", "a")
     assert {*names("a.png", "out")} == {"a.png"}
-    with pytest.raises(DataError, match="^out: is of an earlier prediction into out; expected images"):
+    with pytest.raises(DataError, match="^out: is of an earlier prediction; expected images"):
         names("out")
 
 

@@ -210,5 +210,5 @@ def test_an_image_that_is_called_like_the_overlay_of_a_video(predict: Predictor,
     video, output = write_trimmed(picture.with_name("x.mp4"), 3, 0), picture.parent.parent / "out"
     for path, status in ((alike, "written"), (video, "written"), (alike, "kept"), (video, "kept")):
         assert run(predict, path)[0].status == status
-    with pytest.raises(DataError, match="is of an earlier prediction into"):
+    with pytest.raises(DataError, match="is of an earlier prediction; "):
         find_inputs([str(output / "x_overlay.mp4_labels.png"), str(output / "x_overlay.mp4")], output)
