@@ -1,4 +1,4 @@
-// LiteRT on Android. Compiled by kotlinc against the signatures it uses, not run: no Android SDK was at hand.
+// LiteRT on Android. Compiled by kotlinc and run once on stand-ins, not on Android: no SDK was at hand.
 //
 // src/main/java/YOUR/PACKAGE/Segmenter.kt:  this file, with `package YOUR.PACKAGE` as its first line
 // build.gradle.kts:  dependencies { implementation("com.google.ai.edge.litert:litert:1.4.2") }

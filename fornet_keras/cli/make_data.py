@@ -95,7 +95,7 @@ def synthesize(
 def describe(folder: Path, share: float | None, json_file: Path | None) -> None:
     """Write a draft of DIR/dataset.yaml for labelled images of your own.
 
-    One that is there stays; --val adds the lists of a validation split to it.
+    One that is there stays; --val sets its lists, images and labels.
     """
     from fornet_keras.data.describe import write_draft
     from fornet_keras.data.split_lists import STRETCHES, split_off

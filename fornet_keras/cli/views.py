@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # it imports Keras
 class ShortSide(click.IntRange):
     """Pixels, at least 32, or 0."""
 
+    def _describe_range(self) -> str:
+        return "0 or x>=32"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         return 0 if str(value).strip() == "0" else super().convert(value, param, ctx)
 
