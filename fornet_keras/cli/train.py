@@ -90,8 +90,8 @@ def train(
     start_backend(backend, reads_batches=True)
     import keras
 
+    from fornet_keras.training.absolute_paths import with_absolute_paths
     from fornet_keras.training.devices import join_processes, leave_processes
-    from fornet_keras.training.run_folder import with_absolute_paths
     from fornet_keras.training.train import train as run
 
     run_folder = output or _run_folder(config_file, resume)

@@ -36,9 +36,8 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
     Raises:
         DataError: a list leads out of the folder, or names no image; a folder cannot be listed.
     """
-    image_folder, label_folder, list_file = (
-        root / (pattern or "").replace("{split}", split)
-        for pattern in (description.images, description.labels, description.lists)
+    image_folder, label_folder = (
+        _place(root, pattern, split) for pattern in (description.images, description.labels)
     )
     resolve = resolver()
     if description.lists:
@@ -57,7 +56,7 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
                 below = in_either_case(label_folder / image.parent.relative_to(image_folder) / name)
                 label = below if below.is_file() else label
             if description.lists:
-                require_inside(root, label, str(list_file), resolve)
+                require_inside(root, label, str(_place(root, description.lists, split)), resolve)
             samples.append(Sample(image, label if label.is_file() else None))
     labels = {sample.label for sample in samples}  # they may lie below the images
     return [sample for sample in samples if sample.image not in labels]
@@ -65,17 +64,14 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
 
 def labels_alone(root: Path, split: str, description: FolderDescription) -> list[Path]:
     """Label files of a split that belong to no image; with lists, which leave images out, none."""
-    label_folder = root / description.labels.replace("{split}", split)
+    label_folder = _place(root, description.labels, split)
     if description.lists or not label_folder.is_dir():
         return []
     samples = find_samples(root, split, description)
     known = {path for sample in samples for path in (sample.image, sample.label)}  # may lie in one folder
     begins, ends = description.label_name.split("{stem}")
-    return [
-        path
-        for path in files_below(label_folder, [ends])
-        if path.name.startswith(begins) and path not in known
-    ]
+    found = files_below(label_folder, [ends])
+    return [path for path in found if path.name.startswith(begins) and path not in known]
 
 
 def unlisted(root: Path, description: FolderDescription) -> list[Path]:
@@ -112,7 +108,7 @@ def _is_list(root: Path, split: str, description: FolderDescription) -> bool:
     pattern = description.lists or ""
     if "/" in pattern:
         return True
-    list_file, images = (root / place.replace("{split}", split) for place in (pattern, description.images))
+    list_file, images = (_place(root, place, split) for place in (pattern, description.images))
     with suppress(DataError):
         first = islice(read_list(list_file, root), 1)
         suffixes = description.image_suffixes
@@ -138,10 +134,13 @@ def places_of(description: FolderDescription, split: str) -> tuple[str, str]:
     return images, labels
 
 
+def _place(root: Path, pattern: str, split: str) -> Path:
+    return root / pattern.replace("{split}", split)
+
+
 def _listed_images(root: Path, split: str, description: FolderDescription, resolve: Resolve) -> list[Path]:
     list_file, image_folder = (
-        root / (pattern or "").replace("{split}", split)
-        for pattern in (description.lists, description.images)
+        _place(root, pattern, split) for pattern in (description.lists or "", description.images)
     )
     named = read_list(list_file, root, resolve)
     suffixes = description.image_suffixes

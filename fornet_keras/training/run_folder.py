@@ -1,4 +1,4 @@
-"""The folder of a run and the configuration in it: made for a new one, checked for one that goes on."""
+"""The folder of a run: made for a new one, checked for one that goes on."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from filelock import Timeout
 
 from fornet_keras.atomic import locked, write_text
 from fornet_keras.config import Config, config_from_mapping, dump_config, read_config
-from fornet_keras.errors import ConfigError, ModelError
+from fornet_keras.errors import ConfigError
 from fornet_keras.model_description import CONFIG
-from fornet_keras.shipped import find_model
 from fornet_keras.training.accelerator import dtype_policy
 
 RESULT = "result.json"
@@ -100,55 +99,6 @@ def with_precision(config: Config, folder: Path, resume: bool) -> Config:
         precision = read_config(folder / CONFIG).training.precision
     training = config.training.model_copy(update={"precision": dtype_policy(precision)})
     return config.model_copy(update={"training": training})
-
-
-def with_absolute_paths(config: Config) -> Config:
-    """The same configuration, in which no path begins here or with `~`.
-
-    Raises:
-        ConfigError: a path is not UTF-8, and `config.yaml` could not have it.
-    """
-    data = {"root": _absolute(config.data.root), "cache": _absolute(config.data.cache)}
-    model = {"weights": _model(config.model.weights), "backbone": _backbone(config.model.backbone)}
-    loss = {"teacher": _model(config.loss.teacher)}
-    for path in (*data.values(), *model.values(), *loss.values()):
-        _require_text(path or "")
-    return config.model_copy(
-        update={
-            "data": config.data.model_copy(update=data),
-            "model": config.model.model_copy(update=model),
-            "loss": config.loss.model_copy(update=loss),
-        }
-    )
-
-
-def _require_text(path: str) -> None:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise ConfigError(
-            f"{path}: its name is not UTF-8, and the run could not be resumed from its config.yaml; "
-            "rename the folder, or name a link to it"
-        ) from None
-
-
-def _absolute(path: str | None) -> str | None:
-    return path and os.path.abspath(os.path.expanduser(path))
-
-
-def _backbone(name: str | None) -> str | None:
-    """A library's preset as it is; one in a folder by its whole path."""
-    library, colon, preset = (name or "").partition(":")
-    folder = _absolute(preset) if colon else None
-    return f"{library}:{folder}" if folder and os.path.isdir(folder) else name
-
-
-def _model(name: str | None) -> str | None:
-    """The folder of a model, whether it is there or not: a run that goes on needs no `model.weights`."""
-    try:
-        return name and _absolute(str(find_model(name)))
-    except ModelError:
-        return _absolute(name)
 
 
 def is_run(folder: Path) -> bool:

@@ -19,6 +19,7 @@ from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.errors import RunInterrupted, TrainingError
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.model import FoRNet
+from fornet_keras.training.absolute_paths import with_absolute_paths
 from fornet_keras.training.accelerator import announce_device
 from fornet_keras.training.build import make_model
 from fornet_keras.training.checkpoint import Checkpoint
@@ -37,7 +38,6 @@ from fornet_keras.training.run_folder import (
     is_empty,
     only_run,
     result_at,
-    with_absolute_paths,
     with_precision,
     write_config,
 )

@@ -11,12 +11,12 @@ from fornet_keras.config import Config
 from fornet_keras.errors import ConfigError
 from fornet_keras.shipped import SHIPPED
 from fornet_keras.training import run_log
+from fornet_keras.training.absolute_paths import with_absolute_paths
 from fornet_keras.training.run_folder import (
     clear,
     only_run,
     require_same_settings,
     result_at,
-    with_absolute_paths,
 )
 from fornet_keras.training.run_log import RunLog
 
