@@ -66,6 +66,7 @@ LEVELS = {
     "prediction": 4,
     "prediction.enlarge": 1,
     "prediction.label_ids": 1,
+    "prediction.pictures": 1,
     "prediction.predictor": 2,
     "summary": 4,
     "doctor": 4,

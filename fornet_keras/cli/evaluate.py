@@ -37,7 +37,7 @@ from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
 from fornet_keras.evaluation.tables import curve_table
 from fornet_keras.prediction.artifact import ArtifactPredictor
-from fornet_keras.prediction.protocol import Predicts
+from fornet_keras.prediction.protocol import ShowsImportance
 from fornet_keras.prediction.submission import require_own_places, save_label_values
 from fornet_keras.shipped import shown
 
@@ -129,7 +129,7 @@ def evaluate(
     from fornet_keras.evaluation.cityscapes import find_label_files
     from fornet_keras.evaluation.report import save_report
 
-    predictors: Iterator[Predicts]
+    predictors: Iterator[ShowsImportance]
     if exported:
         require_classes(model, exported.table, dataset)
         predictors = iter((exported,))
@@ -178,7 +178,7 @@ def _images(config: Config, split: str | None, submitted: bool) -> tuple[Dataset
 
 def _predictors(
     model: Path, dataset: Dataset, options: InferenceOptions, curve: Sequence[float]
-) -> Iterator[Predicts]:
+) -> Iterator[ShowsImportance]:
     """The predictor that is asked for, then one for each further share of the curve."""
     from fornet_keras.model_folder import load_model
 
@@ -242,7 +242,7 @@ def _require_fit_for_submission(
 
 
 def _score(
-    predictor: Predicts,
+    predictor: ShowsImportance,
     dataset: Dataset,
     label_files: Mapping[Sample, LabelFiles] | None = None,
     save_folder: Path | None = None,

@@ -35,7 +35,7 @@ from fornet_keras.prediction.outputs import (
     recorded_settings,
     recorded_sources,
 )
-from fornet_keras.prediction.protocol import Predicts
+from fornet_keras.prediction.protocol import ShowsImportance
 from fornet_keras.prediction.ray_engine import predict_with_ray
 from fornet_keras.prediction.video import first_size
 from fornet_keras.shipped import shown
@@ -120,11 +120,14 @@ def predict(
     elif context.get_parameter_source("workers") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--workers needs --engine ray")
     settings = {"model": shown(model), "weights": weights_mark(model), **asdict(options)}
-    predictor: Predicts
+    predictor: ShowsImportance
     if is_artifact(model):
-        asked = {"backend": backend, **options.given(), "importance": importance}
-        predictor = artifact_predictor(model, asked, device)
+        predictor = artifact_predictor(model, {"backend": backend, **options.given()}, device)
         table = predictor.table
+        if importance and not predictor.gives_importance:
+            raise click.UsageError(
+                f"--importance: {shown(model)} does not give it; export the model again with --importance"
+            )
     elif device != "cpu":
         raise click.UsageError(NO_DEVICE)
     else:

@@ -15,7 +15,7 @@ from fornet_keras.cli.options import Number, Numbers, Size, top_k_option
 from fornet_keras.cli.screen import ERRORS
 from fornet_keras.model_description import read_description
 from fornet_keras.prediction.artifact import ArtifactPredictor
-from fornet_keras.prediction.protocol import Predicts
+from fornet_keras.prediction.protocol import ShowsImportance
 from fornet_keras.shipped import shown
 
 if TYPE_CHECKING:  # it imports Keras
@@ -132,7 +132,7 @@ class InferenceOptions:
         ERRORS.print(f"top-k {found:g}: {milliseconds:.1f} ms at {size[0]}x{size[1]} here")
         return found
 
-    def predictor(self, network: FoRNet) -> Predicts:
+    def predictor(self, network: FoRNet) -> ShowsImportance:
         """The predictor that is asked for.
 
         Raises:
@@ -173,10 +173,7 @@ def artifact_predictor(model: Path, asked: Mapping[str, object], device: str = "
         ExportError: the folder is not whole, or the runtime has no such device.
     """
     if given := [f"--{name.replace('_', '-')}" for name, value in asked.items() if value]:
-        raise click.UsageError(
-            f"{', '.join(given)}: an exported model has its own runtime, size and top-k, and predicts labels "
-            "alone (`serve` shows the importance of one that gives it)"
-        )
+        raise click.UsageError(f"{', '.join(given)}: an exported model has its own runtime, size and top-k")
     with native_messages_dropped():
         predictor = ArtifactPredictor(model, device=device)
     size = "x".join(map(str, predictor.manifest.size))

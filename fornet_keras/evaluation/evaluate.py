@@ -179,7 +179,7 @@ def evaluate(
             band.add(label[near], prediction["label_ids"][near])
         present = np.unique(label)
         scores.images_with[present[present != IGNORE]] += 1
-        if "kept" in prediction:  # an artifact does not say which regions it refines
+        if "coarse_label_ids" in prediction:  # which an artifact does not give
             seen_size = shrunk_size(label.shape, scores.short_side)
             _count_coverage(scores, resize_nearest(label, seen_size), prediction)
         if on_image is not None:

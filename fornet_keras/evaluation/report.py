@@ -19,7 +19,7 @@ from fornet_keras.evaluation.charts import save_class_bars, save_confusion_matri
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.evaluation.tables import class_table, curve_table, four_digits, official_table
 from fornet_keras.prediction.pictures import compared, legend
-from fornet_keras.prediction.protocol import Predicts
+from fornet_keras.prediction.protocol import ShowsImportance
 
 PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>$title</title>
@@ -52,7 +52,7 @@ def save_report(
     folder: Path,
     title: str,
     dataset: Dataset,
-    predictor: Predicts,
+    predictor: ShowsImportance,
     scores: Scores,
     curve: Sequence[Scores] = (),
     note: str = "",
@@ -130,7 +130,7 @@ def _curve(folder: Path, curve: Sequence[Scores]) -> str:
     )
 
 
-def _worst(folder: Path, dataset: Dataset, predictor: Predicts, scores: Scores, count: int) -> str:
+def _worst(folder: Path, dataset: Dataset, predictor: ShowsImportance, scores: Scores, count: int) -> str:
     known = [
         sample for sample in dataset.samples if not math.isnan(scores.image_miou.get(sample.image, math.nan))
     ]
@@ -138,7 +138,9 @@ def _worst(folder: Path, dataset: Dataset, predictor: Predicts, scores: Scores, 
     figures = []
     for place, sample in enumerate(worst, 1):
         image, label = read_sample(sample, dataset.table, scores.short_side)
-        picture = compared(image, label, predictor(image), predictor.region_size, dataset.table)
+        prediction = predictor(image)
+        hard = predictor.importance_map(image, prediction) if "importance" in prediction else None
+        picture = compared(image, label, prediction["label_ids"], dataset.table, hard)
         name = f"worst_{place:02}.jpg"
         Image.fromarray(picture).save(folder / name, quality=90)
         caption = f"mIoU {scores.image_miou[sample.image]:.3f}: {escape(one_line(str(sample.image)))}"

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
 from fornet_keras.artifacts.runtimes import Run, open_artifact
-from fornet_keras.data.sizes import Window, letterboxed, resize_nearest
+from fornet_keras.data.sizes import Window, letterboxed, resize_nearest, stretched
 from fornet_keras.errors import ExportError
 from fornet_keras.model_description import label_table
+from fornet_keras.prediction.pictures import importance_map
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,12 @@ class Found:
 
     Args:
         label_ids: uint8 `(height, width)`, at the image's own size.
-        fitted: the image letterboxed to the model's size, uint8 `(height, width, 3)`.
-        window: the rows and columns of `fitted` that are the image.
+        window: the rows and columns of the letterboxed image that hold the image.
         outputs: of the model, without the batch axis.
         milliseconds: what the model took.
     """
 
     label_ids: NDArray[np.uint8]
-    fitted: NDArray[np.uint8]
     window: Window
     outputs: dict[str, NDArray[Any]]
     milliseconds: float
@@ -63,13 +62,32 @@ class ArtifactPredictor:
         self.num_classes = self.table.num_classes
         self.short_side = None  # its own size is all it takes
         self.top_k = manifest.top_k
-        self.region_size = 0  # it does not say which regions it refines
+        self.gives_importance = {"importance", "kept"} <= {output.name for output in manifest.outputs}
         self.compiled = 0  # a runtime may prepare itself in its first call
         self._run = run or open_artifact(folder, manifest, threads, device)
 
     def __call__(self, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """Predict one image, uint8 RGB `(height, width, 3)`: `label_ids`, uint8 `(height, width)`."""
-        return {"label_ids": self.find(image).label_ids}
+        """Predict one image, uint8 RGB `(height, width, 3)`.
+
+        Returns:
+            `label_ids`, uint8 `(height, width)`; and where `run` gives them, of the regions of the image
+            as it is letterboxed, `importance`, float32 `(rows, columns)`, and `kept`, uint8.
+        """
+        found = self.find(image)
+        hard = {name: value for name, value in found.outputs.items() if name in ("importance", "kept")}
+        return {"label_ids": found.label_ids, **hard}
+
+    def importance_map(
+        self, image: NDArray[np.uint8], prediction: dict[str, NDArray[Any]]
+    ) -> NDArray[np.uint8]:
+        """The image under a heat map of the importance that was predicted for it, kept regions framed."""
+        fitted, window = letterboxed(image, self.manifest.size)
+        edge = self.manifest.region_size
+        seen = tuple(slice(side.start // edge, -(-side.stop // edge)) for side in window)
+        hard = np.zeros_like(prediction["importance"])  # of the grey around the photograph
+        hard[seen] = prediction["importance"][seen]
+        picture = importance_map(fitted, hard, prediction["kept"] > 0, edge)[window]
+        return stretched(picture, image.shape[:2])
 
     def find(self, image: NDArray[np.uint8]) -> Found:
         """Letterbox one image to the model's size, run it, and bring the labels back to the image's size.
@@ -90,4 +108,4 @@ class ArtifactPredictor:
                 "again"
             )
         label_ids = resize_nearest(seen.astype(np.uint8), image.shape[:2])
-        return Found(label_ids, fitted, window, outputs, milliseconds)
+        return Found(label_ids, window, outputs, milliseconds)

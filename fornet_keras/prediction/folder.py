@@ -18,8 +18,8 @@ from fornet_keras.errors import DataError, is_out_of_memory, one_line
 from fornet_keras.prediction.files import write_labels, write_picture
 from fornet_keras.prediction.inputs import ENDINGS, Input
 from fornet_keras.prediction.outputs import KINDS, LEGEND
-from fornet_keras.prediction.pictures import Picture, importance_map, legend, overlay, palette
-from fornet_keras.prediction.protocol import Prediction, Predicts
+from fornet_keras.prediction.pictures import Picture, legend, overlay, palette
+from fornet_keras.prediction.protocol import Prediction, ShowsImportance
 from fornet_keras.prediction.record import FolderRecord
 from fornet_keras.prediction.video import first_size, transform_video
 
@@ -59,8 +59,8 @@ class FolderPrediction:
     `settings.json` and `sources.json`, which say what the colours mean, what all was made with and from.
 
     Args:
-        predictor: a `Predictor`, a `ViewsPredictor`, or an `ArtifactPredictor`, which gives no importance.
-            Outputs have the image's own size, also where it brings larger images down.
+        predictor: a `Predictor`, a `ViewsPredictor`, or an `ArtifactPredictor`; of importance one that gives
+            it. Outputs have the image's own size, also where it brings larger images down.
         table: its model's classes.
         output: the folder.
         kinds: what to write of an image, some of `KINDS`.
@@ -69,7 +69,7 @@ class FolderPrediction:
         settings: whatever else the outputs depend on, such as which weights they are of; plain values.
     """
 
-    predictor: Predicts
+    predictor: ShowsImportance
     table: LabelTable
     output: Path
     kinds: Sequence[str] = KINDS[:1]
@@ -169,9 +169,7 @@ class FolderPrediction:
         if "overlay" in wanted:
             write_picture(wanted["overlay"], overlay(image, label_ids, self.table))
         if "importance" in wanted:
-            sizes = self.predictor.region_size, self.predictor.short_side
-            hard = importance_map(image, prediction["importance"], prediction["kept"], *sizes)
-            write_picture(wanted["importance"], hard)
+            write_picture(wanted["importance"], self.predictor.importance_map(image, prediction))
 
     def _predict(self, image: Picture) -> Prediction:
         compiled, started = self.predictor.compiled, time.perf_counter()

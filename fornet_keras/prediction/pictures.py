@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -101,25 +100,19 @@ COMPARED = ("label", "prediction", "importance, kept regions")
 
 
 def compared(
-    image: Picture,
-    label: Picture,
-    prediction: Mapping[str, NDArray[Any]],
-    region_size: int,
-    table: LabelTable,
+    image: Picture, label: Picture, label_ids: Picture, table: LabelTable, hard: Picture | None
 ) -> Picture:
     """Side by side: the photograph under its label, under the prediction, and, if known, its importance.
 
     Args:
         image: uint8 `(height, width, 3)`.
         label: uint8 train ids `(height, width)`.
-        prediction: what a `Predictor` returned for the image.
-        region_size: edge of a region in pixels.
+        label_ids: uint8 train ids `(height, width)` that were predicted.
         table: the `LabelTable`.
+        hard: its `importance_map`, or None.
     """
-    pictures = [overlay(image, ids, table) for ids in (label, prediction["label_ids"])]
-    if "importance" in prediction:
-        pictures.append(importance_map(image, prediction["importance"], prediction["kept"], region_size))
-    return side_by_side([pictures])
+    pictures = [overlay(image, ids, table) for ids in (label, label_ids)]
+    return side_by_side([pictures if hard is None else [*pictures, hard]])
 
 
 def legend(table: LabelTable) -> Picture:

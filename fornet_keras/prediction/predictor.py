@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fornet_keras.data.sizes import shrunk
 from fornet_keras.prediction.enlarge import enlarged_label_ids
 from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds
+from fornet_keras.prediction.pictures import importance_map
 
 MAX_SIZES = 8
 """Image sizes whose compiled functions are kept: each takes megabytes, and a folder may hold any number."""
@@ -148,3 +149,10 @@ class Predictor:
             "importance": 1 / (1 + np.exp(-outputs["importance"])),
             "kept": outputs["kept"] > 0.5,
         }
+
+    def importance_map(
+        self, image: NDArray[np.uint8], prediction: dict[str, NDArray[Any]]
+    ) -> NDArray[np.uint8]:
+        """The image under a heat map of the importance that was predicted for it, kept regions framed."""
+        hard = prediction["importance"], prediction["kept"]
+        return importance_map(image, *hard, self.region_size, self.short_side)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fornet_keras.data.sizes import shrunk
 from fornet_keras.prediction.enlarge import enlarged_label_ids
 from fornet_keras.prediction.label_ids import LabelIds
+from fornet_keras.prediction.pictures import importance_map
 from fornet_keras.prediction.predictor import MAX_SIZES, PerSize, chosen_short_side
 
 Floats = NDArray[np.float32]
@@ -112,6 +113,13 @@ class ViewsPredictor:
             labels += 1e-30
             labels = enlarged_label_ids(np.log(labels, out=labels), 1, seen_size, size)
         return found | {"label_ids": labels}
+
+    def importance_map(
+        self, image: NDArray[np.uint8], prediction: dict[str, NDArray[Any]]
+    ) -> NDArray[np.uint8]:
+        """As of `Predictor`."""
+        hard = prediction["importance"], prediction["kept"]
+        return importance_map(image, *hard, self.region_size, self.short_side)
 
     def _starts(self, side: int, length: int) -> list[int]:
         """Where windows begin: at regions' borders, evenly spread, the last one at the image's end."""

@@ -6,7 +6,6 @@ import base64
 from io import BytesIO
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
@@ -15,7 +14,7 @@ from fornet_keras.data.images import decode_image
 from fornet_keras.errors import DataError, ServingError
 from fornet_keras.prediction.artifact import ArtifactPredictor, Found
 from fornet_keras.prediction.files import palette_image
-from fornet_keras.prediction.pictures import importance_map, overlay, palette
+from fornet_keras.prediction.pictures import overlay, palette
 
 Answer = tuple[bytes | dict[str, Any], str, float]
 """The content, its media type, and the milliseconds that the model took."""
@@ -43,7 +42,7 @@ def answer(artifact: ArtifactPredictor, content: bytes, output: str) -> Answer:
         DataError: the image cannot be used.
         ServingError: the content is no image, or the artifact does not have that output.
     """
-    if output == "importance" and not {"importance", "kept"} <= {x.name for x in artifact.manifest.outputs}:
+    if output == "importance" and not artifact.gives_importance:
         raise ServingError(
             f"{artifact.name} has no importance; export the model again with --importance, or ask for labels"
         )
@@ -60,12 +59,7 @@ def answer(artifact: ArtifactPredictor, content: bytes, output: str) -> Answer:
     if output == "overlay":
         picture = overlay(image, found.label_ids, artifact.table)
     else:
-        edge = artifact.manifest.region_size
-        seen = tuple(slice(side.start // edge, -(-side.stop // edge)) for side in found.window)
-        hard = np.zeros_like(found.outputs["importance"])  # of the grey around the photograph
-        hard[seen] = found.outputs["importance"][seen]
-        picture = importance_map(found.fitted, hard, found.outputs["kept"] > 0, edge)[found.window]
-        picture = cv2.resize(picture, image.shape[1::-1], interpolation=cv2.INTER_AREA)
+        picture = artifact.importance_map(image, found.outputs)
     return _encoded(Image.fromarray(picture), "JPEG", quality=90), "image/jpeg", found.milliseconds
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from fornet_keras.evaluation.evaluate import Scores, evaluate
 from fornet_keras.model_folder import load_model, save_model
 from fornet_keras.prediction.pictures import compared
 from fornet_keras.prediction.predictor import Predictor
+from fornet_keras.prediction.protocol import Prediction
 from fornet_keras.training.checkpoint import STEADIER
 from fornet_keras.training.devices import alone, on_one_device
 
@@ -143,15 +144,15 @@ class Validation(keras.callbacks.Callback):
         pictures: dict[Sample, Array] = {}
         done = 0
 
-        def after_image(sample: Sample, image: Array, label: Array, prediction: Mapping[str, Array]) -> None:
+        def after_image(sample: Sample, image: Array, label: Array, prediction: Prediction) -> None:
             nonlocal done
             done += 1
             self.on_image(done, len(self.dataset))
             if sample in self._pictured:
                 seen = shrunk(image, predictor.short_side)
                 label, ids = (resize_nearest(x, seen.shape[:2]) for x in (label, prediction["label_ids"]))
-                shown = {**prediction, "label_ids": ids}
-                pictures[sample] = compared(seen, label, shown, predictor.region_size, self.dataset.table)
+                hard = predictor.importance_map(seen, prediction)
+                pictures[sample] = compared(seen, label, ids, self.dataset.table, hard)
 
         scores = evaluate(predictor, self.dataset, on_image=after_image)
         self.pictures = [pictures[sample] for sample in self._pictured]

@@ -244,7 +244,8 @@ def test_an_exported_model_is_scored_as_the_model_is(
         assert result.exit_code == 0, result.stderr
         assert ("error coverage" in result.stdout) == (scored == model)
         assert read_label(saved / "images" / "test" / "b.png").shape == (128, 192)
-        assert (report / "worst_02.jpg").is_file()
+        with Image.open(report / "worst_02.jpg") as worst:
+            assert worst.width > 4 * worst.height, "label, prediction and importance"
         found.append(json.loads((tmp_path / "scores.json").read_text()))
     ours, theirs = found
     counts = [np.array(scores["confusion_matrix"]) for scores in found]

@@ -1,5 +1,6 @@
 """An exported model, by itself and in Ray's processes: the same files, each written once."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,10 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fornet_keras.artifacts.manifest import MANIFEST
 from fornet_keras.artifacts.runtimes import open_runtime
 from fornet_keras.errors import FoRNetError
 from fornet_keras.prediction import ray_engine
 from fornet_keras.prediction.inputs import Input
+from fornet_keras.prediction.predictor import Predictor
 from tests.cli.conftest import Run, only_line
 from tests.cli.conftest import run as run_command
 from tests.cli.test_usage import ROOT
@@ -97,6 +100,30 @@ def test_another_size_is_letterboxed_and_the_labels_brought_back(
         assert np.mean(np.asarray(found) == expected) > 0.999
 
 
+def test_the_exported_model_shows_its_importance(
+    run_command: Run, artifact: Path, frames: Path, tmp_path: Path
+) -> None:
+    command = ("predict", artifact, frames / "0.png", "--importance", "--output", tmp_path / "out")
+    assert run_command(*command).exit_code == 0
+    network, image = Predictor(randomize(tiny_model(TOP_K))), images(*SIZE)[0]
+    expected = network.importance_map(image, network(image))
+    with Image.open(tmp_path / "out" / "0_importance.png") as found:
+        assert np.abs(np.asarray(found).astype(int) - expected).mean() < 1
+
+
+def test_an_exported_model_without_importance_is_refused(
+    run_command: Run, artifact: Path, frames: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(artifact, tmp_path / "copy")
+    manifest = json.loads((copy / MANIFEST).read_text())
+    manifest["outputs"] = [x for x in manifest["outputs"] if x["name"] != "importance"]
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    result = run_command("predict", copy, frames, "--importance", "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "does not give it; export the model again with --importance" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_a_runtime_says_while_it_loads_is_dropped(
     run_command: Run,
     artifact: Path,
@@ -131,7 +158,6 @@ def test_what_an_exported_model_cannot_do(
     run_command: Run, artifact: Path, frames: Path, tmp_path: Path
 ) -> None:
     for option in (
-        ("--importance",),
         ("--flip",),
         ("--top-k", 0.5),
         ("--short-side", 48),
@@ -140,7 +166,7 @@ def test_what_an_exported_model_cannot_do(
     ):
         result = run_command("predict", artifact, frames, "--output", tmp_path / "out", *option)
         assert result.exit_code == 2
-        assert f"{option[0]}: an exported model has its own runtime, size and top-k, " in result.stderr
+        assert f"{option[0]}: an exported model has its own runtime, size and top-k\n" in result.stderr
     result = run_command("predict", artifact, frames, "--output", tmp_path / "out", "--workers", 2)
     assert (result.exit_code, "--workers needs --engine ray" in result.stderr) == (2, True)
     on_a_gpu = ("--engine", "ray", "--device", "gpu")
