@@ -141,6 +141,11 @@ def read_description(folder: Path) -> Description:
     path = find_model_json(folder)
     if not path.is_file():
         expected = "expected a run folder, whose first validation has ended, or a saved model's folder"
+        if (path.parent / "manifest.json").is_file():
+            raise ModelError(
+                f"{path.parent}: is an exported model, which Keras does not run; {expected}; give the model "
+                "that it was exported from, or this one to a command that takes exported models"
+            )
         raise ModelError(f"{path.parent}: no {MODEL_JSON} in it; {expected}")
     if path.stat().st_size > MAX_DESCRIPTION_BYTES:
         raise ModelError(f"{path}: larger than {MAX_DESCRIPTION_BYTES} bytes; expected a model's description")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from fornet_keras.artifacts.manifest import MANIFEST
 from fornet_keras.atomic import checksum
 from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.errors import ModelError
@@ -155,6 +156,12 @@ def test_a_missing_file_is_refused(folder: Path, name: str, message: str) -> Non
     (folder / name).unlink()
     with pytest.raises(ModelError, match=message):
         load_model(folder)
+
+
+def test_an_exported_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).touch()
+    with pytest.raises(ModelError, match="is an exported model, which Keras does not run; expected a run"):
+        load_model(tmp_path)
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
