@@ -3,9 +3,10 @@
     python benchmarks/left_out.py 0006R0 --config configs/camvid.yaml --data DIR --output runs/left_out \
         --seeds 3 --set training.epochs=100 --set model.dropout=0.15
 
-What is not known here goes to `cli.py train`. Only the last epoch is scored: the best of several would be
-chosen on the street that is to be unknown. Two seeds can be 0.03 apart: compare nothing by one. Started again
-after an interruption, or with more seeds, it goes on where it stopped; all scores are in `scores.json`.
+What is not known here goes to `cli.py train`. Whatever that or the configuration says, only the last epoch
+is scored, and the Selector does not learn once more: the best of several would be chosen on the street that
+is to be unknown. Two seeds can be 0.03 apart: compare nothing by one. Started again after an interruption, or
+with more seeds, it goes on where it stopped; all scores are in `scores.json`.
 """
 
 import argparse
@@ -16,11 +17,18 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from fornet_keras.atomic import write_text
+from fornet_keras.config import dump_config, read_config
 from fornet_keras.data.camvid import find_samples
 from fornet_keras.data.dataset import Sample
 from fornet_keras.errors import ConfigError, FoRNetError
 
 ROOT = Path(__file__).parents[1]
+SETTINGS = (
+    "data.train_split=train",  # as they are laid out here
+    "data.val_split=val",
+    "training.validate_every=1000000",  # the last epoch is scored whatever this is
+    "training.selector_epochs=0",
+)
 
 
 def split_off(data, sequence):
@@ -53,8 +61,9 @@ def train_and_score(arguments, rest, seed):
     run = arguments.output / f"run_{seed}"
     if not (run / "result.json").exists():
         command = [sys.executable, ROOT / "cli.py", "train", "--config", arguments.config, *rest, "--resume"]
-        command += ["--data", arguments.output / "data", "--output", run, "--set", f"training.seed={seed}"]
-        command += ["--set", "training.validate_every=1000000"]  # the last epoch is scored whatever this is
+        command += ["--data", arguments.output / "data", "--output", run]
+        for setting in (f"training.seed={seed}", *SETTINGS):
+            command += ["--set", setting]
         code = subprocess.run(command).returncode
         if code:
             sys.exit(code)
@@ -85,7 +94,7 @@ def main():
         parser.error(f"--seeds {arguments.seeds}: expected at least 1")
     if any("training.seed=" in argument for argument in rest):
         parser.error("training.seed is what --seeds decides; leave it out of --set")
-    settings = {"config": arguments.config.read_text("utf-8"), "arguments": rest}
+    settings = {"config": dump_config(read_config(arguments.config)), "arguments": rest}
     require_the_same(settings, arguments.output)
     link(parts, arguments.output / "data")
     every = []

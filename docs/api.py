@@ -32,7 +32,8 @@ def _section(name: str, thing: Any) -> str:
 def _methods(name: str, thing: type) -> Iterator[tuple[str, Any]]:
     for method in vars(thing):
         function = getattr(thing, method)
-        if not method.startswith("_") and inspect.isroutine(function) and function.__doc__:
+        is_public = method == "__call__" or not method.startswith("_")
+        if is_public and inspect.isroutine(function) and function.__doc__:
             yield f"{name}.{method}", function
 
 

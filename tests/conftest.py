@@ -26,6 +26,9 @@ os.environ["KERAS_HOME"] = _KERAS_HOME.name
 os.environ["XDG_CACHE_HOME"] = _KERAS_HOME.name
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Rich would take what a test reads for a terminal, and draw progress bars into it.
+for _name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
+    os.environ.pop(_name, None)
 # What the tests compare is computed on the CPU, where there is a GPU too.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

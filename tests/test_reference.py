@@ -13,6 +13,7 @@ DOCS = Path(__file__).parents[1] / "docs"
     [
         ("configuration", "| `learning_rate` | a number > 0 | `0.001` |"),
         ("api", "FoRNet.predict_image(image, short_side=None)"),
+        ("api", "Predictor.__call__(image, short_side=None)"),
     ],
 )
 def test_a_page_is_current(page: str, line: str) -> None:

@@ -21,11 +21,11 @@ import pytest
 from click.testing import CliRunner
 
 from fornet_keras.cli.root import root
-from fornet_keras.config import read_config
+from fornet_keras.config import Config, dump_config, read_config
 from fornet_keras.data.camvid import TABLE
 from fornet_keras.data.images import read_image
 from fornet_keras.data.sources import open_dataset
-from fornet_keras.errors import ConfigError
+from fornet_keras.errors import ConfigError, ServingError
 from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
@@ -82,8 +82,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _importable() -> Iterator[None]:
     """And without two charts of each training, which take longer than it."""
     with pytest.MonkeyPatch.context() as patch:
-        for folder in ("benchmarks", "saved_models"):
-            patch.syspath_prepend(ROOT / folder)
+        patch.syspath_prepend(ROOT / "benchmarks")
         for chart in ("save_confusion_matrix", "save_class_bars"):
             patch.setattr(f"fornet_keras.training.report.{chart}", lambda *_: None)
         # Where another test of this process has left all pictures out.
@@ -144,6 +143,8 @@ def test_ablation(ablation: Path, data: Path, run: Run, capsys: pytest.CaptureFi
     assert f"{coarse['miou']:.3f}" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="made for model.preset s"):
         run("ablation", "--output", ablation)
+    with pytest.raises(ConfigError, match="holds rows of another configuration"):
+        run("ablation", "--output", ablation, "--rows", "coarse only", "--set", "training.seed=1")
 
 
 def test_every_training_of_the_ablation_can_be_built(
@@ -182,9 +183,14 @@ def test_ship(ablation: Path, model: Path, data: Path, config: Path, run: Run, t
     assert [0, 0, 0] in shown and [230, 40, 40] in shown, "void and mistakes"
     photograph = read_image(data / "val" / "images" / "val_0.png")
     assert np.isin(photograph, read_image(source / "pictures" / "worst.png")).all()
-    named = read_config(config, ["model.weights=/home/me/before", "loss.teacher=/home/me/teacher"])
-    kept = import_module("ship").without_paths(named)
-    assert (kept.model.weights, kept.loss.teacher) == ("before", "teacher")
+    of_mine = [
+        *("data.root=/home/me/data", "data.cache=/home/me/cache", "model.weights=/home/me/before"),
+        *("model.backbone=keras_hub:/home/me/preset", "loss.teacher=/home/me/teacher"),
+    ]
+    kept = import_module("ship").without_paths(read_config(config, of_mine))
+    assert "/home/me" not in dump_config(kept)
+    assert (kept.model.weights, kept.model.backbone) == ("before", "keras_hub:preset")
+    assert kept.loss.teacher == "teacher"
 
 
 def test_hard_regions(model: Path, data: Path, run: Run, tmp_path: Path) -> None:
@@ -221,29 +227,55 @@ def test_region_size(model: Path, data: Path, run: Run, tmp_path: Path) -> None:
         assert 0 < coverage <= by_cell[size, ratio, "oracle"] < 1
 
 
-def test_left_out(data: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def train(command: list[object]) -> SimpleNamespace:
+def test_left_out(
+    data: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command in full, but for the training."""
+    asked: list[Config] = []
+
+    def train(config: Config, folder: Path, screen: object, resume: bool, processes: object) -> None:
+        asked.append(config)
+        assert resume and folder.name == f"run_{config.training.seed}"
+        folder.mkdir()
+        scores = {"miou": (1 + config.training.seed) / 4, "iou": {"Sky": 0.5, "Car": None}}
+        (folder / "result.json").write_text(json.dumps({"val": scores}))
+        raise SystemExit  # before anything is shown of a run that is none
+
+    def start(command: list[object]) -> SimpleNamespace:
         assert command[:2] == [sys.executable, ROOT / "cli.py"]
         result = CliRunner().invoke(root, [*map(str, command[2:])])
         return SimpleNamespace(returncode=result.exit_code)
 
-    def refuse(command: list[object]) -> None:
-        raise AssertionError(command)
-
+    monkeypatch.setattr("fornet_keras.training.train.train", train)
     output = tmp_path / "left_out"
-    arguments = ("--output", output, "--set", "training.epochs=1")
-    for start in (train, refuse):  # the second time it is there
-        run("left_out", "train_1", *arguments, subprocess=SimpleNamespace(run=start))
+    arguments = ["--output", output]
+    for setting in ("data.train_split=train+val", "data.val_split=test", "training.selector_epochs=3"):
+        arguments += ["--set", setting]
+    for seeds in (1, 2, 2):  # those of before are there
+        run("left_out", "train_1", *arguments, "--seeds", seeds, subprocess=SimpleNamespace(run=start))
+    assert [config.training.seed for config in asked] == [0, 1]
+    for config in asked:
+        assert config.data.root == str(output / "data")
+        assert (config.data.train_split, config.data.val_split) == ("train", "val")
+        assert config.training.selector_epochs == 0, "of two Selectors val would choose"
+        assert config.training.validate_every > config.training.epochs
     frames = {path.relative_to(output / "data").as_posix() for path in output.glob("data/*/labels/*")}
     trained = {f"train/labels/{name}.png" for name in ("train_0", "train_2", "val_0", "val_1")}
     assert frames == trained | {"val/labels/train_1.png"}
     found = json.loads((output / "scores.json").read_text())
-    assert found["settings"]["arguments"] == ["--set", "training.epochs=1"]
-    [of_seed] = found["by_seed"]
-    assert 0 <= of_seed["miou"] <= 1 and {*of_seed["iou"]} == {*TABLE.names}
-    assert f"train_1, left out, seed 0: mIoU {of_seed['miou']:.4f}" in capsys.readouterr().out
+    assert found["settings"]["arguments"] == arguments[2:]
+    assert [scores["miou"] for scores in found["by_seed"]] == [0.25, 0.5]
+    assert capsys.readouterr().out.splitlines()[-5:] == [
+        "train_1, left out, seed 0: mIoU 0.2500",
+        "Sky 0.500",
+        "train_1, left out, seed 1: mIoU 0.5000",
+        "Sky 0.500",
+        "mean 0.3750, standard deviation 0.1768",
+    ]
     with pytest.raises(ConfigError, match="holds other frames"):
         run("left_out", "train_2", *arguments)
+    with pytest.raises(ConfigError, match="holds runs with other settings"):
+        run("left_out", "train_1", *arguments, "--set", "training.batch_size=1")
 
 
 def test_side_by_side(run: Run, tmp_path: Path) -> None:
@@ -289,6 +321,9 @@ def test_input_pipeline(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert len({row["name"] for row in rows}) == 6 and rows[0]["ratio"] == 1
     assert all(row["images_per_second"] > 0 and row["cpu_ms_per_image"] > 0 for row in rows)
     assert "camvid, batches of 2 crops of 64x96" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        run("input_pipeline", "--config", "camvid", on_data=False)
+    assert "no data folder; add --data DIR" in capsys.readouterr().err
 
 
 def test_branch_time(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -301,10 +336,44 @@ def test_branch_time(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0].startswith("regions of  16 pixels, ratio 1.0 ") and lines[0].endswith(" 1.00x")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["left_out", "nobody", "--output", "new"],
+            "'train': 5, 'val': 0} labelled frames without and of nobody",
+        ),
+        (["left_out", "train_1", "--output", "new", "--seeds", "0"], "--seeds 0: expected at least 1"),
+        (["left_out", "train_1", "--output", "new", "--set", "training.seed=1"], "what --seeds decides"),
+        (["ship", "nobody", "--name", "new"], "expected a run that has come to its end"),
+    ],
+)
+def test_arguments_are_refused(
+    arguments: list[str], message: str, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(*arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_a_configuration_that_is_not_there_is_said(data: Path, run: Run) -> None:
+    arguments = ("train_1", "--config", "nobody", "--data", data, "--output", "new")
+    with pytest.raises(ConfigError, match="nobody: no such file"):
+        run("left_out", *arguments, on_data=False)
+
+
 def test_serve_load_says_what_it_takes() -> None:
     """It starts a server over exported models, which only TensorFlow makes."""
     result = CliRunner().invoke(import_module("serve_load").main, ["--help"])
     assert (result.exit_code, "--clients" in result.output) == (0, True)
+
+
+def test_serve_load_says_that_the_server_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = import_module("serve_load")
+    (tmp_path / "cli.py").touch()  # which does nothing
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    with pytest.raises(ServingError, match="the server has ended"), script.serving(()):
+        pass
 
 
 @pytest.mark.parametrize("value", [0, 1])

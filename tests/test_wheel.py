@@ -55,3 +55,7 @@ def test_models_and_configurations_are_found_by_name(installed: Path, tmp_path: 
     model, config = installed / "saved_models" / "fornet_s_camvid", installed / "configs" / "camvid.yaml"
     assert found.split() == [str(path) for path in (model, config, config)]
     assert (model / "weights.safetensors").is_file() and (model / "config.yaml").is_file()
+
+
+def test_beside_the_models_lies_no_program(installed: Path) -> None:
+    assert [*(installed / "saved_models").glob("*.py")] == []

@@ -134,7 +134,9 @@ def evaluate(
         boundary_radius: how far in pixels an outline may be off; None does not score outlines.
 
     Returns:
-        `Scores`.
+        `fornet_keras.evaluation.evaluate.Scores`: the confusion `matrix`, with its `miou` and the classes'
+        `iou`, `error_coverage`, `refined_share` and `thin_miou`, all 0…1, and `milliseconds`; NaN where there
+        was nothing to score. `as_json()` has these and the rest as a mapping.
 
     Raises:
         DataError: a file cannot be used.

@@ -1,4 +1,5 @@
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,29 @@ def test_describe_drafts_what_check_reads(run: Run, data: Path) -> None:
     assert note in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("splits", "settings"),
+    [
+        (["train", "val", "test"], []),
+        (["training", "valid", "dev"], ["data.train_split=training", "data.val_split=valid"]),
+        (["Train", "validation", "Test"], ["data.train_split=Train", "data.val_split=validation"]),
+        (["Train Set", "Dev"], ["data.train_split=Train Set", "data.val_split=Dev"]),
+        (["a", "b", "c"], ["data.train_split=a+b", "data.val_split=c"]),
+    ],
+)
+def test_describe_tells_which_splits_to_check(
+    splits: list[str], settings: list[str], run: Run, data: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    for split in splits:
+        for kind in ("images", "labels"):
+            shutil.copytree(data / kind / "train", own / kind / split)
+    check = shlex.split(run("data", "describe", own).stdout.splitlines()[-1])[3:]
+    given = [word for setting in settings for word in ("--set", setting)]
+    assert check == ["fornet", "data", "check", "--config", "finetune", "--data", str(own), *given]
+    assert run(*check[1:]).exit_code == 0
+
+
 def test_describe_shows_what_it_reads_on_one_line(run: Run, data: Path) -> None:
     """A file's name may hold a line break, or what colours a terminal."""
     (data / "dataset.yaml").unlink()
@@ -88,6 +112,8 @@ def test_describe_has_flat_folders_validate_too(run: Run, data: Path, tmp_path: 
     flat.mkdir()
     for kind in ("images", "labels"):
         (data / kind / "train").rename(flat / kind)
+        for number in range(8):
+            shutil.copy(flat / kind / "b.png", flat / kind / f"b{number}.png")
     result = run("data", "describe", flat)
     val = f"fornet data describe {flat} --val 0.2"
     assert result.exit_code == 0 and "splits: " not in result.stdout
@@ -96,11 +122,11 @@ def test_describe_has_flat_folders_validate_too(run: Run, data: Path, tmp_path: 
     result = run(*val.split()[1:], "--json", result_file)
     few = "too few to choose the best epoch by or to compare models; label more, or give --val a larger share"
     assert (result.exit_code, result.stderr) == (0, f"note: fewer than 10 images validate: {few}\n")
-    ends = "the ends of 1 stretch(es) of the names in order; 1 without a label are in neither: images/c.png"
-    listed = f"{flat}/train.txt: 1 images; val.txt: 1, {ends}\n"
+    ends = "the ends of 2 stretch(es) of the names in order; 1 without a label are in neither: images/c.png"
+    listed = f"{flat}/train.txt: 8 images; val.txt: 2, {ends}\n"
     check = f"fornet data check --config finetune --data {flat}"
     assert result.stdout == f"{listed}correct it, then: {check}\n"
-    assert json.loads(result_file.read_text())["images"] == {"train": 1, "val": 1, "unlabelled": 1}
+    assert json.loads(result_file.read_text())["images"] == {"train": 8, "val": 2, "unlabelled": 1}
     result = run(*check.split()[1:])
     assert result.exit_code == 0 and "are in no " not in result.stdout
 

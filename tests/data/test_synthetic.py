@@ -169,13 +169,7 @@ def test_the_current_folder_and_a_link_are_used(tmp_path: Path, monkeypatch: pyt
     for root in (Path(), tmp_path / "link"):
         write_city(root, 1, 1, SIZE)
         assert sorted(path.name for path in root.iterdir()) == ["gtFine", "leftImg8bit"]
-
-
-def test_an_empty_folder_is_used(tmp_path: Path) -> None:
-    (tmp_path / "city").mkdir()
-    write_city(tmp_path / "city", 1, 1, SIZE)
-    assert [path.name for path in tmp_path.iterdir()] == ["city"]
-    assert (tmp_path / "city" / "gtFine").is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "link", "scratch"]
 
 
 @pytest.mark.parametrize(
@@ -206,11 +200,14 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     """In a folder that was there, or that it made itself."""
     program = (
         "import os, sys; from fornet_keras.data.synthetic import write_city\n"
-        "write_city(sys.argv[1], 1, 1, (64, 64), on_scene=lambda: os._exit(9))"
+        "for folder in sys.argv[1:]:\n"
+        "    if not os.fork():\n"
+        "        write_city(folder, 1, 1, (64, 64), on_scene=lambda: os._exit(9))\n"
+        "    os.wait()"
     )
     (tmp_path / "there").mkdir()
+    subprocess.run([sys.executable, "-c", program, tmp_path / "there", tmp_path / "new"], check=True)
     for name in ("there", "new"):
-        subprocess.run([sys.executable, "-c", program, tmp_path / name], check=False)
         assert [*(tmp_path / name).iterdir()]
         write_city(tmp_path / name, 1, 1, SIZE)
         assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["gtFine", "leftImg8bit"]

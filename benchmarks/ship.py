@@ -1,6 +1,6 @@
 """Make a shipped model of a run: half-size weights, its scores, its log and its card.
 
-    python saved_models/ship.py RUN --name fornet_s_camvid --config configs/camvid.yaml --data DIR
+    python benchmarks/ship.py RUN --name fornet_s_camvid --config configs/camvid.yaml --data DIR
 
 What is scored is what is shipped: the weights as they are read back from float16. Of a run on train+val that
 says nothing about other images, and `trained_on` in metrics.json says so. What was shipped before is replaced
@@ -32,7 +32,7 @@ from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.summary import summarize
 from fornet_keras.training.conclude import run_versions
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1] / "saved_models"
 RATIOS = (0.25, 0.3, 0.5, 1.0)
 BANDS = (1, 3, 5)
 
