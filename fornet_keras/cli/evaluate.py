@@ -127,8 +127,10 @@ def evaluate(
         require_own_places(wanted, dataset)
     start_backend(backend)
     from fornet_keras.evaluation.cityscapes import find_label_files
-    from fornet_keras.evaluation.report import save_report
+    from fornet_keras.evaluation.report import require_own_report, save_report
 
+    if report_folder:
+        require_own_report(report_folder)
     predictors: Iterator[Predicts]
     if exported:
         require_classes(model, exported.table, dataset)

@@ -162,6 +162,14 @@ def test_report_and_curve(run: Run, model: Path, config: Path, data: Path, tmp_p
         assert f"{point['miou']:.4f}" in result.stdout
 
 
+def test_a_report_never_overwrites_a_website(run: Run, model: Path, config: Path, data: Path) -> None:
+    page = data / "index.html"
+    page.write_text("my site")
+    result = run("evaluate", model, "--config", config, "--data", data, "--report", data)
+    assert (result.exit_code, result.stdout, page.read_text()) == (1, "", "my site")
+    assert f"{page}: is there already and is not of a report" in only_line(result.stderr)
+
+
 def test_a_submission_is_of_cityscapes(
     run: Run, model: Path, config: Path, data: Path, tmp_path: Path
 ) -> None:
