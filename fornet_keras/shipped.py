@@ -22,7 +22,7 @@ CONFIGS = _with_the_package("configs")
 """The configurations, a YAML file each."""
 
 OF_A_MODEL = ("config.yaml", "best", "model.json", "weights.safetensors", "manifest.json", "*/manifest.json")
-"""What is in a run, also one that has only begun, in a model, an exported one, or a folder of several such."""
+"""What is in a run, from its beginning on, in a model, an exported one, or a folder of several such."""
 
 
 def find_model(name: str | Path) -> Path:
