@@ -14,6 +14,7 @@ from PIL import Image
 
 from fornet_keras import shipped
 from fornet_keras.cli.group import Group
+from fornet_keras.cli.options import READ_AGAIN
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.root import main, root
 from fornet_keras.cli.screen import quoted
@@ -200,6 +201,16 @@ def test_json_replaces_json_alone(run: Run, model: Path, tmp_path: Path) -> None
     assert (tmp_path / "a.png").read_bytes() == photograph
     for name in ("old.JSON", "latest", "empty"):
         assert "no .json" not in run("evaluate", ".", "--json", tmp_path / name).stderr
+
+
+@pytest.mark.parametrize(("name", "beside"), READ_AGAIN.items())
+def test_json_replaces_nothing_that_commands_read(run: Run, tmp_path: Path, name: str, beside: str) -> None:
+    """A person's own files may be called alike."""
+    (tmp_path / name).write_text("{}")
+    message = f"{tmp_path / name}: is there already, and other commands read it; expected the FILE to write"
+    assert (message in run("evaluate", ".", "--json", tmp_path / name).stderr) == (beside == name)
+    (tmp_path / beside).write_text("{}")
+    assert message in run("evaluate", ".", "--json", tmp_path / name).stderr
 
 
 def test_a_table_in_a_pipe_is_not_broken() -> None:
