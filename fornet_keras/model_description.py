@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -109,7 +110,8 @@ def find_model_json(folder: Path) -> Path:
 
 def config_beside(folder: Path) -> Path | None:
     """The configuration that a model has learnt with: a run's, a shipped model's, or that of its run."""
-    places = (folder, folder.parent) if folder.name in ("best", "last") else (folder,)
+    names = (folder, Path(os.path.realpath(folder)))  # `.`, or a link, is called otherwise
+    places = (folder, *(name.parent for name in names if name.name in ("best", "last")))
     return next((file for place in places if (file := place / CONFIG).is_file()), None)
 
 

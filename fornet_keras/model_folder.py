@@ -44,6 +44,9 @@ SPARE_NUMBERS = 1_000_000
 OF_RESIDUAL = {"widths", "depths", "stem_filters", "stem_depth"}
 """What describes a `ResidualBackbone`."""
 
+LEFT_BEHIND = (".DS_Store", "._*", ".directory", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", ".nfs*")
+"""What looking at a folder leaves in it: nothing to keep, and no reason for a training to end."""
+
 MISMATCH = (
     "the two files belong to different models; copy the whole folder again, or load it with the version that "
     "wrote it"
@@ -103,13 +106,13 @@ def require_savable(model: FoRNet) -> None:
 
 
 def _require_nothing_lost(folder: Path) -> None:
-    """Refuse to replace more than a model; hidden files, as a file browser leaves, are nothing to keep."""
+    """Refuse to replace more than a model, hidden files such as `.git` included."""
     if not folder.exists():
         return
     if not folder.is_dir():
         raise ModelError(f"{folder}: is a file, which would be lost; name a new folder")
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    if others := [name for name in names if name not in (MODEL_JSON, WEIGHTS)]:
+    nothing_lost = (MODEL_JSON, WEIGHTS, *LEFT_BEHIND)
+    if others := sorted(path.name for path in folder.iterdir() if not any(map(path.match, nothing_lost))):
         raise ModelError(
             f"{folder}: holds more than a model ({others[0]}), which would be lost; move that out of it, or "
             "name a new folder in it"

@@ -21,6 +21,9 @@ SHIPPED = _with_the_package("saved_models")
 CONFIGS = _with_the_package("configs")
 """The configurations, a YAML file each."""
 
+OF_A_MODEL = ("config.yaml", "best", "model.json", "weights.safetensors", "manifest.json", "*/manifest.json")
+"""What is in a run, from its beginning on, in a model, an exported one, or a folder of several such."""
+
 
 def find_model(name: str | Path) -> Path:
     """The folder of a run, of a saved model, or of a shipped model of this name.
@@ -31,11 +34,11 @@ def find_model(name: str | Path) -> Path:
     folder = Path(os.path.expanduser(name))
     whole = last_complete(folder)
     shipped = sorted(entry.name for entry in SHIPPED.glob("[!._]*") if entry.is_dir())
-    # Predictions by a shipped model may lie in a folder of its name.
-    if whole.is_dir() and not (str(name) in shipped and (whole / "sources.json").is_file()):
+    if str(name) in shipped:  # predictions by it, or a report on it, may lie in a folder of its name
+        is_here = any(True for pattern in OF_A_MODEL for _ in whole.glob(pattern))
+        return folder if is_here else SHIPPED / name
+    if whole.is_dir():
         return folder
-    if str(name) in shipped:
-        return SHIPPED / name
     finding = "is a file" if folder.exists() else "no such folder"
     names = (
         f"or one of {', '.join(shipped)}"

@@ -11,13 +11,13 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 
-from fornet_keras.artifacts.manifest import is_artifact
+from fornet_keras.artifacts.manifest import is_artifact, read_manifest
 from fornet_keras.backend_choice import BACKENDS, SHARED_GPU, choose_backend
 from fornet_keras.benchmark.peers import PEERS
 from fornet_keras.cli.backend import native_messages_dropped, start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.learnt import trained_on
-from fornet_keras.cli.models import note_size
+from fornet_keras.cli.models import note_size, require_classes
 from fornet_keras.cli.options import (
     NO_DEVICE,
     SHARES,
@@ -35,6 +35,8 @@ from fornet_keras.cli.screen import OUTPUT, counting, show_table
 from fornet_keras.cli.settings import read_settings, validation_data
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.sizes import require_runnable
+from fornet_keras.errors import ModelError
+from fornet_keras.model_description import label_table, read_description
 from fornet_keras.shipped import shown
 
 NAME_WIDTH = 10  # with it and the short words, none is broken on a terminal of 80 columns
@@ -200,9 +202,20 @@ def _notes(
         if not is_artifact(model):
             note_size(model, size)
         found[str(model)], note = trained_on(model, config_file, data, dataset)
+        note = _classes_note(model, dataset) or note.replace("note:", f"note: {shown(model)}:", 1)
         if note:
-            click.echo(note.replace("note:", f"note: {shown(model)}:", 1), err=True)
+            click.echo(note, err=True)
     return found
+
+
+def _classes_note(model: Path, dataset: Dataset) -> str | None:
+    """A line where a model has other classes than the data, and so no mIoU."""
+    described = read_manifest(model, with_files=False) if is_artifact(model) else read_description(model)
+    try:
+        require_classes(model, label_table(described.classes), dataset)
+    except ModelError as error:
+        return f"note: without mIoU: {error}"
+    return None
 
 
 def _cells(row: dict[str, Any], devices: bool, memory: bool, scored: bool) -> list[str]:

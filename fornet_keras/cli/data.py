@@ -75,6 +75,8 @@ def check(
         side_note = reports[0].side_note(config.data.short_side)
         for note in filter(None, (crop_note, side_note)):
             click.echo(note)
+        if config.data.trains_on(scored := config.data.val_split):
+            click.echo(f"note: '{scored}' trains too: its scores will say nothing about other images")
     used = _used(config.data, datasets[0]) if split else datasets[:1]
     shared_notes = [shared_note(config.data, each, datasets[-1]) for each in used]
     alone_notes = [alone_note(dataset, config.data.format) for dataset in datasets]

@@ -127,8 +127,10 @@ def evaluate(
         require_own_places(wanted, dataset)
     start_backend(backend)
     from fornet_keras.evaluation.cityscapes import find_label_files
-    from fornet_keras.evaluation.report import save_report
+    from fornet_keras.evaluation.report import require_own_report, save_report
 
+    if report_folder:
+        require_own_report(report_folder)
     predictors: Iterator[ShowsImportance]
     if exported:
         require_classes(model, exported.table, dataset)
@@ -141,8 +143,9 @@ def evaluate(
     points = [scores] if curve else []
     points += [_score(other, dataset)[0] for other in predictors]
     points.sort(key=lambda point: point.top_k)
-    found = {"model": model, "data": dataset.root, "split": dataset.split, "trained_on_it": trained_on_it}
-    found |= {"skipped": skipped, "flip": options.flip, "scales": options.scales, "window": options.window}
+    found: dict[str, Any] = {"model": os.path.abspath(model), "data": os.path.abspath(dataset.root)}
+    found |= {"split": dataset.split, "trained_on_it": trained_on_it, "skipped": skipped}
+    found |= {"flip": options.flip, "scales": options.scales, "window": options.window}
     found |= _as_json(scores, official, exported, points)
     title = _title(f"{shown(model)} on {dataset.name} {dataset.split}", scores, options, skipped)
     try:

@@ -105,8 +105,18 @@ class Place(click.Path):
         return super().convert(os.path.expanduser(value), param, ctx)
 
 
+READ_AGAIN = {
+    "result.json": "config.yaml",
+    "model.json": "weights.safetensors",
+    "manifest.json": "manifest.json",
+    "settings.json": "sources.json",
+    "sources.json": "settings.json",
+}
+"""What a run, a model, an exported one and predictions have, by what is beside it there."""
+
+
 class JsonFile(Place):
-    """A file for JSON, which takes the place of no other kind of file."""
+    """A file for JSON, which takes the place of no other kind of file, and of none that commands read."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value in ("-", "/dev/stdout"):
@@ -117,6 +127,10 @@ class JsonFile(Place):
             # An INPUT, after --json taken for a flag.
             finding = "is there already and is no .json; expected the FILE to write"
             self.fail(f"{path}: {finding}; name one that ends in .json, or remove it", param, ctx)
+        beside = READ_AGAIN.get(file.name)
+        if beside and file.is_file() and file.with_name(beside).is_file():
+            finding = "is there already, and other commands read it; expected the FILE to write"
+            self.fail(f"{path}: {finding}; name another", param, ctx)
         return path
 
 

@@ -195,7 +195,7 @@ def _source(format: str, root: Path) -> _Source:
 
 
 def _missing_split(format: str, root: Path, split: str, splits: list[str]) -> DataError:
-    fix = "choose it with --set data.train_split=… or --set data.val_split=…, or with --split"
+    fix = "choose it with --split, or set data.train_split or data.val_split"
     if format == "folder" and len(splits) == 1:
         fix = f"set a part of it apart with `data describe {root} --val 0.2`, or {fix}"
     return DataError(f"{root}: has no split '{split}'; expected one of {', '.join(splits)}; {fix}")

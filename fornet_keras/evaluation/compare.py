@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from fornet_keras.atomic import last_complete
 from fornet_keras.bounded_text import read_text
@@ -25,6 +26,25 @@ MIN_IMAGES = 10
 """Of fewer the bootstrap's interval is far too narrow: of two without a difference it tells half apart."""
 HOW = ("size", "precision", "runtime", "flip", "scales", "window", "skipped")
 """What a file of `evaluate --json` says of how it was scored, beside the scores."""
+
+
+class _Compared(BaseModel):
+    """What is looked at of the scores, and of what is beside them in their file, where there is more."""
+
+    model_config = ConfigDict(strict=True)
+
+    miou: float | None
+    iou: dict[str, float | None]
+    image_miou: dict[str, float | None] = {}
+    band_miou: dict[str, float | None] | None = None
+    thin_miou: float | None = None
+    boundary_f: float | None = None
+    pixel_accuracy: float | None = None
+    error_coverage: float | None = None
+    data: str | None = None
+    parameters: float | None = None
+    seconds: float | None = None
+    epochs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +101,7 @@ def read_result(path: Path) -> Result:
         found = json.loads(read_text(file, MAX_BYTES))
         scores = found.get("val", found)
         folder = path if path.is_dir() else Path(found["model"])
-        _ = scores["miou"], scores["iou"].items()
+        _Compared.model_validate({**found, **scores})
     except FileNotFoundError as error:
         expected = "a run that has ended, or a file of `evaluate --json`"
         raise DataError(f"{file}: no such file; expected {expected}; end it with `train --resume`") from error

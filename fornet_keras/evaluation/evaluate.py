@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -86,7 +87,7 @@ class Scores:
         return 1000 * float(np.median(self.predict_seconds)) if self.predict_seconds else float("nan")
 
     def as_json(self) -> dict[str, Any]:
-        """A mapping for `json.dump`; scores are 0…1, and None where there was nothing to score."""
+        """A mapping for `json.dump`: scores 0…1, None where there was nothing to score; absolute paths."""
         return {
             "miou": _none_if_nan(self.matrix.miou),
             "iou": self._by_class(self.matrix.iou),
@@ -103,7 +104,9 @@ class Scores:
             "num_images": self.num_images,
             "milliseconds": _none_if_nan(self.milliseconds),
             "confusion_matrix": self.matrix.counts.tolist(),
-            "image_miou": {str(path): _none_if_nan(miou) for path, miou in self.image_miou.items()},
+            "image_miou": {
+                os.path.abspath(path): _none_if_nan(miou) for path, miou in self.image_miou.items()
+            },
         }
 
     def _by_class(self, values: NDArray[np.float64]) -> dict[str, float | None]:

@@ -11,18 +11,23 @@ from typing import Any
 
 from PIL import Image
 
-from fornet_keras.atomic import write_text
+from fornet_keras.atomic import unnamed_folder, write_text
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.samples import read_sample
-from fornet_keras.errors import one_line
+from fornet_keras.errors import DataError, one_line
 from fornet_keras.evaluation.charts import save_class_bars, save_confusion_matrix, save_curve
 from fornet_keras.evaluation.evaluate import Scores
 from fornet_keras.evaluation.tables import class_table, curve_table, four_digits, official_table
 from fornet_keras.prediction.pictures import compared, legend
 from fornet_keras.prediction.protocol import ShowsImportance
 
+INDEX = "index.html"
+PICTURES = ("classes.png", "confusion_matrix.png", "curve.png", "legend.png", "worst_[0-9][0-9].jpg")
+MARK = '<meta name="generator" content="fornet_keras">'
+"""What tells a report's page from a website's."""
+
 PAGE = Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>$title</title>
+<html lang="en"><head><meta charset="utf-8">$mark<title>$title</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; color: #222 }
 table { border-collapse: collapse } td, th { padding: .2rem .8rem; text-align: right }
@@ -48,6 +53,24 @@ $worst
 """)
 
 
+def require_own_report(folder: Path) -> None:
+    """Whether a report can lie in a folder, where it takes the place of an earlier one alone.
+
+    Raises:
+        DataError: it would take that of another file.
+    """
+    page = folder / INDEX
+    if page.is_file():
+        with page.open("rb") as file:
+            if MARK.encode() in file.read(1000):
+                return
+    if found := [path for path in (page, *_pictures(folder)) if path.exists()]:
+        raise DataError(
+            f"{found[0]}: is there already and is not of a report; expected a folder without it, or that of "
+            "an earlier report; choose another, or move it away"
+        )
+
+
 def save_report(
     folder: Path,
     title: str,
@@ -59,10 +82,10 @@ def save_report(
     official: Mapping[str, Any] | None = None,
     count: int = 10,
 ) -> Path:
-    """Write `index.html` and its pictures into a folder, over those of an earlier report.
+    """Write `index.html` and its pictures into a folder, in the place of those of an earlier report.
 
     Args:
-        folder: made where it is missing.
+        folder: one for which `require_own_report` holds; made where it is missing.
         title: the page's heading.
         dataset: what was scored.
         predictor: what was scored; the worst images are predicted once more.
@@ -75,22 +98,31 @@ def save_report(
     Returns:
         The page's file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    save_confusion_matrix(folder / "confusion_matrix.png", scores)
-    save_class_bars(folder / "classes.png", scores, dataset.table)
-    Image.fromarray(legend(dataset.table)).save(folder / "legend.png")
-    page = PAGE.substitute(
-        title=escape(title),
-        note=f"<p><strong>{escape(note)}</strong></p>" if note else "",
-        summary=_table(("", ""), _summary(scores)),
-        classes=_table(*class_table(scores)),
-        official=_official(official),
-        curve=_curve(folder, curve),
-        worst=_worst(folder, dataset, predictor, scores, count),
-    )
-    path = folder / "index.html"
-    write_text(path, page)
-    return path
+    with unnamed_folder(folder / INDEX) as writing:
+        save_confusion_matrix(writing / "confusion_matrix.png", scores)
+        save_class_bars(writing / "classes.png", scores, dataset.table)
+        Image.fromarray(legend(dataset.table)).save(writing / "legend.png")
+        page = PAGE.substitute(
+            mark=MARK,
+            title=escape(title),
+            note=f"<p><strong>{escape(note)}</strong></p>" if note else "",
+            summary=_table(("", ""), _summary(scores)),
+            classes=_table(*class_table(scores)),
+            official=_official(official),
+            curve=_curve(writing, curve),
+            worst=_worst(writing, dataset, predictor, scores, count),
+        )
+        write_text(writing / INDEX, page)
+        for earlier in _pictures(folder):
+            earlier.unlink()
+        # The page first: by it a folder is known as a report's, should a kill come between.
+        for path in sorted(writing.iterdir(), key=lambda path: path.name != INDEX):
+            path.replace(folder / path.name)
+    return folder / INDEX
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [path for pattern in PICTURES for path in sorted(folder.glob(pattern))]
 
 
 def _summary(scores: Scores) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from rich.console import Console
 from fornet_keras.backend_choice import SHARED_GPU
 from fornet_keras.cli.models import note_size
 from fornet_keras.errors import FoRNetError
+from fornet_keras.model_description import read_description
 from tests.cli.conftest import Run, only_line
 from tests.model.folders import edit
 
@@ -185,6 +186,23 @@ def test_scores_at_another_size_than_the_model_has_learnt(
     for folder, size in ((learnt, (48, 999)), (learnt, (50, 96)), (model, (144, 288))):
         note_size(folder, size)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_why_there_will_be_no_miou_is_said_before_timing(
+    run: Run, model: Path, config: Path, data: Path, monkeypatch: pytest.MonkeyPatch, exported: bool
+) -> None:
+    far = Mock(side_effect=FoRNetError("far enough"))
+    manifest = Mock(return_value=Mock(classes=read_description(model).classes))
+    stand_ins = {"start_backend": far, "is_artifact": lambda _: exported, "read_manifest": manifest}
+    for name, value in stand_ins.items():
+        monkeypatch.setattr(f"fornet_keras.cli.benchmark.{name}", value)
+    description = data / "dataset.yaml"
+    description.write_text(description.read_text().replace("name: quay", "name: pier"))
+    options = ("--config", config, "--data", data)
+    note, end = run("benchmark", model, *options).stderr.splitlines()
+    assert note.startswith(f"note: without mIoU: {model}: the model's 3 classes (water, quay, sky) are not")
+    assert "class 1 is quay there and pier here" in note and end == "Error: far enough"
 
 
 @pytest.mark.parametrize("option", ["--data", "--split"])

@@ -144,6 +144,9 @@ def test_a_file_of_evaluate(first: Path, tmp_path: Path, run: Run) -> None:
         ("{}", "cannot be read as scores"),
         ("[1", "cannot be read as scores"),
         ('{"model": "m", "miou": 1, "iou": [1]}', "cannot be read as scores"),
+        ('{"model": "m", "miou": "high", "iou": {"road": 1}}', "cannot be read as scores"),
+        ('{"model": "m", "miou": 1, "iou": {"road": 1}, "image_miou": null}', "cannot be read as scores"),
+        ('{"model": "m", "miou": 1, "iou": {"road": 1}, "data": 5}', "cannot be read as scores"),
     ],
 )
 def test_what_holds_no_scores(

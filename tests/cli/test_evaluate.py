@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from fornet_keras.data.label_files import read_label
+from fornet_keras.evaluation.compare import read_result
 from tests.cli.conftest import DATASET, Run, only_line
 from tests.model.folders import edit
 from tests.serving.conftest import ratios
@@ -54,15 +55,20 @@ def test_another_split(run: Run, model: Path, config: Path, data: Path) -> None:
 
 
 def test_a_run_brings_its_own_configuration(
-    run: Run, model: Path, config: Path, data: Path, tmp_path: Path
+    run: Run, model: Path, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = run("evaluate", model, "--data", data)
     message = f"Missing option '--config': {model} has no config.yaml of its own"
     assert (result.exit_code, message in result.stderr) == (2, True)
     shutil.copytree(model, tmp_path / "run" / "best")
     shutil.copy(config, tmp_path / "run" / "config.yaml")
-    result = run("evaluate", tmp_path / "run", "--data", data)
+    monkeypatch.chdir(tmp_path)
+    result = run("evaluate", "run", "--data", data.name, "--json", "scores.json")
     assert (result.exit_code, "run on harbour test" in result.stdout) == (0, True)
+    monkeypatch.chdir(data)  # from where the file means the same
+    found = read_result(tmp_path / "scores.json")
+    assert (found.settings["training.epochs"], found.settings["scored.data"]) == (1, str(data))
+    assert {*found.image_miou()} == {"images/test/a.png", "images/test/b.png"}
 
 
 def test_other_classes_are_refused(run: Run, model: Path, config: Path, data: Path) -> None:
@@ -160,6 +166,14 @@ def test_report_and_curve(run: Run, model: Path, config: Path, data: Path, tmp_p
     for point in scores["curve"]:
         assert f"{point['miou']:.4f}" in (report / "index.html").read_text("utf-8")
         assert f"{point['miou']:.4f}" in result.stdout
+
+
+def test_a_report_never_overwrites_a_website(run: Run, model: Path, config: Path, data: Path) -> None:
+    page = data / "index.html"
+    page.write_text("my site")
+    result = run("evaluate", model, "--config", config, "--data", data, "--report", data)
+    assert (result.exit_code, result.stdout, page.read_text()) == (1, "", "my site")
+    assert f"{page}: is there already and is not of a report" in only_line(result.stderr)
 
 
 def test_a_submission_is_of_cityscapes(

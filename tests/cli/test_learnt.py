@@ -15,7 +15,7 @@ from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import dump_config, read_config
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import FoRNetError
-from fornet_keras.model_description import read_description
+from fornet_keras.model_description import config_beside, read_description
 from fornet_keras.shipped import SHIPPED, find_config
 from tests.cli.conftest import Run
 
@@ -30,6 +30,21 @@ def write(folder: Path, config: Path, root: str | None, **model: str) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(dump_config(settings.model_copy(update={"data": data})))
     return folder
+
+
+def test_a_model_of_a_run_has_its_configuration_by_any_name(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write(tmp_path / "run", config, None)
+    (run / "best").mkdir()
+    (tmp_path / "production").symlink_to(run / "best")
+    (tmp_path / "disk").mkdir()
+    (run / "last").symlink_to(tmp_path / "disk")
+    monkeypatch.chdir(run / "best")
+    for model in (run, run / "best", run / "last", tmp_path / "production", Path()):
+        found = config_beside(model)
+        assert found and found.samefile(run / "config.yaml"), model
+    assert config_beside(tmp_path / "disk") is None
 
 
 def test_as_the_configuration_beside_a_model_says(config: Path, data: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from fornet_keras import shipped
 from fornet_keras.cli.group import Group
+from fornet_keras.cli.options import READ_AGAIN
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.root import main, root
 from fornet_keras.cli.screen import quoted
@@ -202,6 +203,16 @@ def test_json_replaces_json_alone(run: Run, model: Path, tmp_path: Path) -> None
         assert "no .json" not in run("evaluate", ".", "--json", tmp_path / name).stderr
 
 
+@pytest.mark.parametrize(("name", "beside"), READ_AGAIN.items())
+def test_json_replaces_nothing_that_commands_read(run: Run, tmp_path: Path, name: str, beside: str) -> None:
+    """A person's own files may be called alike."""
+    (tmp_path / name).write_text("{}")
+    message = f"{tmp_path / name}: is there already, and other commands read it; expected the FILE to write"
+    assert (message in run("evaluate", ".", "--json", tmp_path / name).stderr) == (beside == name)
+    (tmp_path / beside).write_text("{}")
+    assert message in run("evaluate", ".", "--json", tmp_path / name).stderr
+
+
 def test_a_table_in_a_pipe_is_not_broken() -> None:
     show = "from fornet_keras.cli.screen import show_table; show_table('', 'ab', [('x' * 70, 'y' * 70)])"
     environment = {**os.environ, "COLUMNS": "60"}
@@ -227,15 +238,27 @@ def test_unknown_model_lists_the_shipped_ones(
         "Error: fornet_s_camvd: no such folder; expected a run folder, a saved model's folder "
         "or one of fornet_nano_city, fornet_s_camvid"
     )
-    (tmp_path / "here" / "fornet_s_camvid").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "here")
-    assert shipped.find_model("fornet_s_camvid") == Path("fornet_s_camvid"), "a run that has only begun"
-    Path("fornet_s_camvid", "sources.json").touch()
-    assert shipped.find_model("fornet_s_camvid") == tmp_path / "fornet_s_camvid", "here are its predictions"
     monkeypatch.chdir(tmp_path.parent)
     monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "none")
     with pytest.raises(ModelError, match="no model is shipped .*; a clone of the repository has"):
         shipped.find_model("fornet_s_camvid")
+
+
+def test_a_shipped_model_is_found_beside_what_is_named_after_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its predictions or a report are not it; a run that has only begun, or its exports, are meant."""
+    (tmp_path / "shipped" / "one").mkdir(parents=True)
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "shipped")
+    files = {"index.html": False, "sources.json": False, "images/a.png": False}
+    files |= dict.fromkeys(("config.yaml", "best/x", "model.json", "weights.safetensors"), True)
+    files |= dict.fromkeys(("manifest.json", "k0.25/manifest.json"), True)
+    for number, (file, is_model) in enumerate(files.items()):
+        path = tmp_path / str(number) / "one" / file
+        path.parent.mkdir(parents=True)
+        path.touch()
+        monkeypatch.chdir(tmp_path / str(number))
+        assert shipped.find_model("one") == (Path("one") if is_model else tmp_path / "shipped" / "one"), file
 
 
 def test_shipped_name_does_not_leave_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

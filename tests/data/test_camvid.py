@@ -62,7 +62,8 @@ def test_the_folders_of_segnets_download(camvid: Path) -> None:
         ("c_1.jpg", "c_1.png"),
     ]
     with pytest.raises(
-        DataError, match="one of train, val; choose it with --set data.train_split=… or --set"
+        DataError,
+        match="one of train, val; choose it with --split, or set data.train_split or",
     ):
         open_dataset("camvid", camvid, "test")
 

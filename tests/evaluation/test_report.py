@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from fornet_keras.data.images import read_image
-from fornet_keras.evaluation.report import save_report
+from fornet_keras.errors import DataError
+from fornet_keras.evaluation.report import require_own_report, save_report
 from fornet_keras.evaluation.tables import four_digits
 from tests.evaluation.test_evaluate import FakePredictor, answer_halves, dataset, halves, run
 
@@ -62,9 +64,24 @@ def test_images_that_were_brought_down_are_shown_as_they_were_predicted(tmp_path
     assert read_image(path.parent / "worst_01.jpg").shape[0] == 40
 
 
-def test_without_a_curve_there_is_none(tmp_path: Path) -> None:
+def test_an_earlier_report_gives_way_as_a_whole(tmp_path: Path) -> None:
+    """With the curve and the images that the later one does not show, but with no other file."""
     predictor: Any = FakePredictor(answer_halves)
-    data = dataset(tmp_path / "data", halves())
-    path = save_report(tmp_path / "report", "x", data, predictor, run(predictor, data))
-    assert "curve.png" not in {*Page(path.read_text("utf-8")).pictures}
-    assert not (path.parent / "curve.png").exists()
+    data = dataset(tmp_path / "data", halves(), halves())
+    scores = run(predictor, data)
+    report = tmp_path / "report"
+    for curve, count in (([scores, scores], 2), ([], 1)):
+        require_own_report(report)
+        path = save_report(report, "x", data, predictor, scores, curve, count=count)
+        (report / "worst_dog.jpg").write_text("my dog")
+        assert {file.name for file in report.iterdir()} - {"index.html", "worst_dog.jpg"} == {
+            *Page(path.read_text("utf-8")).pictures
+        }
+    assert "curve.png" not in {file.name for file in report.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["index.html", "legend.png", "worst_01.jpg"])
+def test_a_file_that_is_not_of_a_report_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("my own")
+    with pytest.raises(DataError, match=f"{name}: is there already and is not of a report; expected a"):
+        require_own_report(tmp_path)

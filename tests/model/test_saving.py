@@ -31,16 +31,20 @@ def test_a_table_of_other_classes_is_refused(model: FoRNet, folder: Path) -> Non
 
 @pytest.mark.backend
 def test_saving_replaces_the_old_model(folder: Path) -> None:
-    (folder / ".DS_Store").write_text("of a file browser, which must not end a training")
+    for name in (".DS_Store", "._model.json", "Thumbs.db"):
+        (folder / name).write_text("of a file browser, which must not end a training")
     save_model(randomize(tiny_model(top_k=0.3), seed=9), TABLE, folder)
     assert sorted(content(folder)) == ["model/model.json", "model/weights.safetensors"]
     assert load_model(folder)[0].top_k == 0.3
 
 
-def test_a_folder_with_other_files_is_refused(model: FoRNet, folder: Path) -> None:
-    (folder / "thesis.txt").write_text("years of work")
+@pytest.mark.parametrize("name", ["thesis.txt", ".git/HEAD", ".gitattributes"])
+def test_a_folder_with_other_files_is_refused(model: FoRNet, folder: Path, name: str) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("years of work")
     before = content(folder)
-    with pytest.raises(ModelError, match=r"holds more than a model \(thesis.txt\), .*; move that out of it"):
+    first = re.escape(name.partition("/")[0])
+    with pytest.raises(ModelError, match=rf"holds more than a model \({first}\), .*; move that out of it"):
         save_model(model, TABLE, folder)
     assert content(folder) == before
 
