@@ -173,5 +173,5 @@ def _lines(label: Path, names: Collection[int], height: int, width: int) -> Iter
             expected = "shares of width and height, 0…1"
             raise DataError(f"{where}: coordinate {outside[0]:g}; expected {expected}; export it again")
         polygon = [share * (height if index % 2 else width) for index, share in enumerate(shares)]
-        outline = [polygon] if len(shares) > 4 else None
-        yield {"id": where, "category_id": int(category), "segmentation": outline}
+        # A box's are too few for one: it is left out as a sliver is.
+        yield {"id": where, "category_id": int(category), "segmentation": [polygon]}

@@ -188,6 +188,11 @@ def test_photographs_of_another_folder_below_and_of_windows(tmp_path: Path) -> N
             {},
             "shapes.0.mask: 4×2 from row 1, column 1 on; expected it in 4×8; draw it again",
         ),
+        (
+            [shape(shape_type="mask", mask=png([[1]]), points=[[-1, 1], [-1, 1]])],
+            {},
+            "shapes.0.mask: 1×1 from row 1, column -1 on; expected it in 4×8",
+        ),
     ],
 )
 def test_what_is_refused(

@@ -89,7 +89,7 @@ def test_lists_and_folders_elsewhere(yolo: Path, tmp_path: Path) -> None:
     """Absolute, or relative to the list; an image that is named twice counts once; links are followed."""
     data = yolo.parent
     (data / "images/train/link.jpg").symlink_to(photo(tmp_path / "pool/1.jpg"))
-    lines = ["./images/train/day/a.jpg", f"{data}/images/train/b.jpg", "", "images/train/b.jpg "]
+    lines = ["./images/train/day/a.jpg", f"{data}/images/train/b.jpg", "", "images/val/../train/b.jpg "]
     text(data / "train.txt", "\n".join([*lines, "images/train/link.jpg"]))
     yaml = text(
         tmp_path / "elsewhere/street.yaml",
@@ -99,6 +99,15 @@ def test_lists_and_folders_elsewhere(yolo: Path, tmp_path: Path) -> None:
     names = ["train/day/a.jpg", "train/b.jpg", "train/link.jpg", "val/a.jpg"]
     assert ([picture.file_name for picture in coco.images], folder) == (names, data / "images")
     assert (draw(yaml) / "images/train/train/link.jpg").samefile(tmp_path / "pool/1.jpg")
+
+
+def test_labels_are_looked_for_from_where_a_link_leads(yolo: Path, tmp_path: Path) -> None:
+    """In the place of the last `images`, as Ultralytics does."""
+    disk = tmp_path / "images/disk"
+    text(disk / "labels/train/a.txt", QUAY)
+    (yolo.parent / "images/linked").symlink_to(photo(disk / "images/train/a.jpg").parent)
+    coco, folder = read_yolo(text(yolo, "train: images/linked\nnames: [quay]\n"))[0]["train"]
+    assert folder == disk / "images/train" and len(coco.annotations) == 1
 
 
 @pytest.mark.parametrize(
