@@ -29,6 +29,8 @@ LEVELS = {
     "data.camvid": 0,
     "data.coco": 0,
     "data.coco_file": 0,
+    "data.labelme_file": 0,
+    "data.yolo_file": 0,
     "data.description": 0,
     "data.describe": 0,
     "data.folder": 0,

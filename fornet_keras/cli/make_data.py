@@ -12,6 +12,7 @@ from fornet_keras.cli.group import Command
 from fornet_keras.cli.options import Number, Place, Size, folder_option, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import ERRORS, counting, quoted
+from fornet_keras.data.coco_file import Coco
 from fornet_keras.data.description import DATASET_YAML
 from fornet_keras.errors import listed, one_line
 
@@ -132,51 +133,86 @@ def describe(folder: Path, share: float | None, json_file: Path | None) -> None:
 
 @click.command(
     cls=Command,
-    short_help="Labels from COCO annotations.",
-    examples=["data rasterize annotations/train.json --images photos --output my_street --split train"],
+    short_help="Labels from annotations of COCO, YOLO or LabelMe.",
+    examples=[
+        "data rasterize annotations/train.json --images photos --output my_street --split train",
+        "data rasterize yolo/data.yaml --output my_street",
+        "data rasterize labelme/train --output my_street --split train",
+    ],
 )
-@click.argument("annotations", type=click.Path(path_type=Path), metavar="JSON")
+@click.argument("source", type=click.Path(exists=True, path_type=Path), metavar="ANNOTATIONS")
 @click.option(
     "--images",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
     metavar="DIR",
-    help="Folder that the file names in JSON are relative to.",
+    help="Folder that the file names in COCO's JSON are relative to; for COCO alone.",
 )
 @folder_option(
     "--output", required=True, help="Folder of the data, which may have other splits of the same classes."
 )
-@click.option(
-    "--split", default="train", show_default=True, metavar="NAME", help="What these images are called."
-)
+@click.option("--split", metavar="NAME", help="What these images are called; not for YOLO. Default: train.")
 @json_option
-def rasterize(annotations: Path, images: Path, output: Path, split: str, json_file: Path | None) -> None:
-    """Draw polygons and RLE masks of COCO into labels, with links to the images and a dataset.yaml.
+def rasterize(
+    source: Path, images: Path | None, output: Path, split: str | None, json_file: Path | None
+) -> None:
+    """Draw annotations into labels, with links to the images and a dataset.yaml.
 
-    Once for each split; what no annotation covers is the class background, value 0.
+    ANNOTATIONS is COCO's JSON (its polygons and RLE masks; give --images), or a folder of LabelMe's JSON
+    files, each once for each split; or the data.yaml of YOLO's segmentation, of which all splits are drawn.
+    What no annotation covers is the class background, value 0.
     """
     from fornet_keras.data import coco
-    from fornet_keras.data.coco_file import read_annotations
     from fornet_keras.data.description import read_dataset_yaml
     from fornet_keras.data.folder import find_splits
 
-    found = read_annotations(annotations)
-    with counting("drawing", len(found.images)) as advance:
-        names = coco.rasterize(found, images, output, split, advance)
-    result = {"output": output, "split": split, "images": len(found.images), "classes": names}
-    left_out = found.undrawable()
-    write_json(json_file, result | {"left_out": left_out})
-    click.echo(f"{len(found.images)} labels of {len(names)} classes in split '{split}': {output}")
-    if left_out:
-        ids = listed(left_out)
-        click.echo(f"annotations left out, without a polygon or a mask: {len(left_out)} (id {ids})")
+    with ERRORS.status("reading annotations …"):
+        parts = _read(source, images, output, split)
+    result: dict[str, Any] = {"output": output, "splits": []}
+    for name, (found, folder) in parts.items():
+        with counting("drawing", len(found.images)) as advance:
+            result["classes"] = coco.rasterize(found, folder, output, name, advance)
+        left_out = found.undrawable()
+        result["splits"].append({"split": name, "images": len(found.images), "left_out": left_out})
+        drawn = f"{len(found.images)} labels of {len(result['classes'])} classes"
+        click.echo(f"{drawn} in split '{name}': {output}")
+        if left_out:
+            ids = one_line(listed(left_out))
+            click.echo(f"annotations left out, without a polygon or a mask: {len(left_out)} (id {ids})")
+    write_json(json_file, result)
     splits = find_splits(output, read_dataset_yaml(output))
     if len(splits) > 1:
         click.echo(f"next: {_check_command(output, splits)}")
     else:
-        click.echo(
-            f"next: the other split's file with --split, or a fifth of this one: {_val_command(output)}"
-        )
+        other = "" if _is_yolo(source) else "the other split with --split, or "
+        click.echo(f"next: {other}a fifth of this one for validation: {_val_command(output)}")
+
+
+def _is_yolo(source: Path) -> bool:
+    return source.suffix.lower() in (".yaml", ".yml") and not source.is_dir()
+
+
+def _read(source: Path, images: Path | None, output: Path, split: str | None) -> dict[str, tuple[Coco, Path]]:
+    """The annotations of each split, and the folder that the file names in them are relative to."""
+    from fornet_keras.data.coco import drawn_classes
+    from fornet_keras.data.coco_file import read_annotations
+    from fornet_keras.data.labelme_file import read_labelme
+    from fornet_keras.data.yolo_file import read_yolo
+
+    if images and (_is_yolo(source) or source.is_dir()):
+        raise click.UsageError(f"--images is for COCO: {source} says where its images are; leave it out")
+    if _is_yolo(source):
+        if split:
+            raise click.UsageError(f"--split is not for YOLO: {source} names its splits; leave it out")
+        found, absent = read_yolo(source)
+        for name, place in absent.items():
+            click.echo(f"note: split '{name}' is left out: {one_line(str(place))} is not there", err=True)
+        return found
+    if source.is_dir():
+        return {split or "train": (read_labelme(source, drawn_classes(output)), source)}
+    if not images:
+        what = f"the folder of the images that {source} names"
+        raise click.UsageError(f"Missing option '--images': {what}; add --images DIR")
+    return {split or "train": (read_annotations(source, images), images)}
 
 
 def _val_command(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""From the annotations of COCO, polygons and runs of pixels, to label files and a `dataset.yaml`."""
+"""From annotations as COCO has them, polygons and runs of pixels, to label files and a `dataset.yaml`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fornet_keras.atomic import new_folder
-from fornet_keras.data.coco_file import Annotation, Coco, Picture, Runs
+from fornet_keras.data.coco_file import BACKGROUND, IGNORED, Annotation, Coco, Picture, Runs
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.describe import write_description
 from fornet_keras.data.description import DATASET_YAML, FolderDescription, read_dataset_yaml
-from fornet_keras.data.file_list import require_inside
 from fornet_keras.data.images import image_size
 from fornet_keras.errors import DataError
 
-BACKGROUND = "background"
 _HEAD = """\
-# Value 0 is what no annotation covers; if it is no class, remove its line and write ignore: [0] at the end.
+# Value 0 is what no annotation covers; if it is no class, remove its line and write ignore: {} at the end.
 """
 
 _LAYOUT = FolderDescription.model_validate({"name": "data", "classes": ["a", "b"]}).layout()
@@ -33,13 +31,13 @@ _LAYOUT = FolderDescription.model_validate({"name": "data", "classes": ["a", "b"
 def rasterize(
     coco: Coco, images: Path, output: Path, split: str, on_image: Callable[[], None] = lambda: None
 ) -> list[str]:
-    """Write a label for each image of a COCO file, and make `output` a data folder of the format `folder`.
+    """Write a label for each annotated image, and make `output` a data folder of the format `folder`.
 
     Pixels take the class of the smallest annotation that covers them, and else `background`, value 0. The
     images become links to the same files, or copies where the disk is another. `Coco.undrawable` is left out.
 
     Args:
-        coco: from `read_annotations`.
+        coco: from `read_annotations`, `read_labelme` or `read_yolo`, which see that its files may be read.
         images: the folder that its file names are relative to.
         output: the data folder; it may have other splits of the same classes.
         split: a name for these images, such as train.
@@ -52,8 +50,10 @@ def rasterize(
         DataError: an annotation does not fit, an image is missing or of another size, or the split is there.
     """
     categories = sorted(coco.categories, key=lambda category: category.id)
-    names = list(dict.fromkeys([BACKGROUND, *(category.name for category in categories)]))
-    values = {category.id: names.index(category.name) for category in categories}
+    found = dict.fromkeys([BACKGROUND, *(category.name for category in categories)])
+    names = [name for name in found if name != IGNORED]
+    value_of = {name: value for value, name in enumerate(names)} | {IGNORED: IGNORE}
+    values = {category.id: value_of[category.name] for category in categories}
     _check(output, split, names)
     of_image: dict[int, list[Annotation]] = {picture.id: [] for picture in coco.images}
     for annotation in coco.annotations:
@@ -82,8 +82,25 @@ def rasterize(
             on_image()
     if not (output / DATASET_YAML).exists():
         classes = [{"name": name, "value": value} for value, name in enumerate(names)]
-        write_description(output, _HEAD, classes, {})
+        ignored = [IGNORE] if IGNORED in found else []
+        others = {"ignore": ignored} if ignored else {}
+        write_description(output, _HEAD.format([0, *ignored]), classes, others)
     return names
+
+
+def drawn_classes(output: Path) -> list[str]:
+    """The class names of a data folder that other splits were drawn into, by value; none where it is new.
+
+    A value that has become void since then has a name that no annotation has, so that the others stay.
+
+    Raises:
+        DataError: its `dataset.yaml` cannot be read.
+    """
+    if not (output / DATASET_YAML).exists():
+        return []
+    table = read_dataset_yaml(output).table()
+    of_value = {value: table.names[index] for value, index in table.train_ids.items() if index != IGNORE}
+    return [of_value.get(value, f"(value {value})") for value in range(max(of_value) + 1)]
 
 
 def _check(output: Path, split: str, names: Sequence[str]) -> None:
@@ -94,7 +111,7 @@ def _check(output: Path, split: str, names: Sequence[str]) -> None:
         if (output / kind / split).exists():
             raise DataError(f"{output / kind / split}: exists already; expected a new split; remove it")
     if len(names) < 2:
-        raise DataError(f"categories: {', '.join(names)} alone; expected a class beside it; export it again")
+        raise DataError(f"categories: {', '.join(names)} alone; expected a class beside it; annotate one")
     if not (output / DATASET_YAML).exists():
         return
     description = read_dataset_yaml(output)
@@ -112,8 +129,8 @@ def _check(output: Path, split: str, names: Sequence[str]) -> None:
 
 def _find(picture: Picture, images: Path) -> tuple[PurePath, Path]:
     """The image's place below the folder of all, and the file."""
-    name = PurePath(os.path.normpath(picture.file_name))
-    source = require_inside(images, images / name, f"image {picture.id}", fix="correct its file_name")
+    name = picture.place()
+    source = images / name
     if name.is_absolute() or any(part.startswith(".") for part in name.parts):
         raise DataError(
             f"image {picture.id}: {name} leads out or is hidden; expected a path below {images}; correct it"

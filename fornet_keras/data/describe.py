@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from fornet_keras.bounded_text import TooLargeError, read_text
 from fornet_keras.data.dataset import CLASS_NAME
 from fornet_keras.data.description import DATASET_YAML, MAX_BYTES, FolderDescription
-from fornet_keras.data.file_list import files_below, refuse_to_list
+from fornet_keras.data.file_list import files_below, refuse_to_list, visible
 from fornet_keras.data.folder import (
     find_samples,
     find_splits,
@@ -23,6 +24,8 @@ from fornet_keras.data.folder import (
     unsplit_samples,
 )
 from fornet_keras.data.found_classes import found_classes
+from fornet_keras.data.labelme_file import read_drawn
+from fornet_keras.data.yolo_file import read_data_yaml
 from fornet_keras.errors import DataError, one_line
 
 _LABEL_FOLDERS = ("labels", "masks", "annotations")
@@ -127,11 +130,30 @@ def _layout(root: Path) -> tuple[dict[str, Any], list[str], list[Path]]:
     for layout, description in zip(layouts, descriptions, strict=True):
         if labels := [sample.label for sample in unsplit_samples(root, description) if sample.label]:
             return layout, [], labels
-    raise _named_otherwise(root, descriptions) or DataError(
-        f"{root}: no images with labels found; expected images/SPLIT and labels/SPLIT, SPLIT/images and "
-        "SPLIT/masks, SPLIT and SPLIT_labels, images and labels (or masks), or an export of CVAT or "
-        f"Roboflow; write {DATASET_YAML} by hand, with images, labels and label_name"
+    raise (
+        _to_be_drawn(root)
+        or _named_otherwise(root, descriptions)
+        or DataError(
+            f"{root}: no images with labels found; expected images/SPLIT and labels/SPLIT, SPLIT/images and "
+            "SPLIT/masks, SPLIT and SPLIT_labels, images and labels (or masks), or an export of CVAT or "
+            f"Roboflow; write {DATASET_YAML} by hand, with images, labels and label_name"
+        )
     )
+
+
+def _to_be_drawn(root: Path) -> DataError | None:
+    """Of a folder that has annotations of YOLO or LabelMe, and no labels."""
+    yamls = [path for path in visible(root) if path.suffix.lower() in (".yaml", ".yml")]
+    tried: list[tuple[Path, Callable[[Path], object], str, Path]] = [
+        *((path, read_data_yaml, "YOLO", path) for path in yamls),
+        *((path, read_drawn, "LabelMe", root) for path in files_below(root, [".json"])[:1]),
+    ]
+    for path, read, tool, source in tried:
+        with suppress(DataError):
+            read(path)
+            draw = f"`data rasterize {source} --output DIR`"
+            return DataError(f"{path}: annotations of {tool}; expected labels as PNGs; draw them: {draw}")
+    return None
 
 
 def _named_otherwise(root: Path, descriptions: Sequence[FolderDescription]) -> DataError | None:

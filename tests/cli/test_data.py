@@ -140,29 +140,6 @@ def test_describe_leaves_several_splits_as_they_are(run: Run, data: Path) -> Non
     assert not [*data.glob("*.txt")]
 
 
-def test_rasterize_makes_what_check_reads(run: Run, config: Path, data: Path, tmp_path: Path) -> None:
-    images = [{"id": n, "file_name": f"{name}.png", "height": 64, "width": 96} for n, name in enumerate("ab")]
-    quay = {"image_id": 0, "category_id": 1, "segmentation": [[0, 0, 96, 0, 96, 32, 0, 32]]}
-    box = {"id": 8, "image_id": 0, "category_id": 1, "bbox": [0, 0, 9, 9], "segmentation": []}
-    content = {"images": images, "annotations": [quay, box], "categories": [{"id": 1, "name": "quay"}]}
-    (tmp_path / "coco.json").write_text(json.dumps(content))
-    output = tmp_path / "drawn"
-    check = f"fornet data check --config finetune --data {output} --set data.val_split=test"
-    val = f"fornet data describe {output} --val 0.2"
-    for split, following in (
-        ("train", f"next: the other split's file with --split, or a fifth of this one: {val}"),
-        ("test", f"next: {check}"),
-    ):
-        folders = ("--images", data / "images" / split, "--output", output, "--split", split)
-        result = run("data", "rasterize", tmp_path / "coco.json", *folders)
-        assert (result.exit_code, result.stderr) == (0, "")
-        drawn = f"2 labels of 2 classes in split '{split}': {output}"
-        left_out = "annotations left out, without a polygon or a mask: 1 (id 8)"
-        assert result.stdout.splitlines() == [drawn, left_out, following]
-    result = run("data", "check", "--config", config, "--data", output)
-    assert result.exit_code == 0 and "75.00%" in result.stdout
-
-
 def test_check_notes_images_that_train_too(run: Run, config: Path, data: Path) -> None:
     (data / "images/test/a.png").unlink()
     (data / "images/test/a.png").symlink_to(data / "images/train/b.png")

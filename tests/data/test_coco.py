@@ -38,7 +38,7 @@ def photos(tmp_path: Path) -> Path:
 def draw(photos: Path, content: Any, split: str = "train") -> np.ndarray:
     file, output = photos.parent / "a.json", photos.parent / "out"
     file.write_text(content if isinstance(content, str) else json.dumps(content))
-    rasterize(read_annotations(file), photos, output, split)
+    rasterize(read_annotations(file, photos), photos, output, split)
     return read_label(output / "labels" / split / "day/a.png")
 
 
@@ -63,7 +63,7 @@ def test_annotations_without_an_outline_are_left_out(photos: Path) -> None:
     found = [{"segmentation": SQUARE}, {}, *({"segmentation": each} for each in (None, [], [[]], [line]))]
     content = coco(*({"category_id": 7, **each} for each in found))
     assert draw(photos, content).sum() == 8
-    assert read_annotations(photos.parent / "a.json").undrawable() == [1, 2, 3, 4, 5]
+    assert read_annotations(photos.parent / "a.json", photos).undrawable() == [1, 2, 3, 4, 5]
     beside_line = coco({"category_id": 7, "segmentation": [line, *SQUARE, []]})
     assert draw(photos, beside_line, "val").sum() == 8
 

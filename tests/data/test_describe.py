@@ -1,3 +1,4 @@
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -307,9 +308,33 @@ def two_tables(root: Path) -> None:
         (root / split / "_classes.csv").write_text(f"Pixel Value, Class\n0, {first}\n1, {second}\n")
 
 
+def of_yolo(root: Path) -> None:
+    (root / "a.yaml").write_text("on: push\n")
+    (root / "street.yml").write_text("train: images/train\nnames: [quay]\n")
+    (root / "labels/train").mkdir(parents=True)
+    (root / "labels/train/a.txt").write_text("0 0 0 1 1 0 1\n")
+    save(root / "images/train/a.png", np.zeros((8, 8, 3)))
+
+
+def of_labelme(root: Path) -> None:
+    save(root / "train/a.png", np.zeros((8, 8, 3)))
+    content = {"shapes": [], "imagePath": "a.png", "imageHeight": 8, "imageWidth": 8}
+    (root / "train/a.json").write_text(json.dumps(content))
+
+
+def with_others(root: Path) -> None:
+    """YAML and JSON of something else."""
+    save(root / "train/a.png", np.zeros((8, 8, 3)))
+    (root / "compose.yaml").write_text("services: {}\n")
+    (root / "package.json").write_text("{}")
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
+        (of_yolo, "street.yml: annotations of YOLO; .*: `data rasterize .*street.yml --output DIR`"),
+        (of_labelme, "train/a.json: annotations of LabelMe; .*: `data rasterize [^ ]*[0-9] --output DIR`"),
+        (with_others, "no images with labels found; expected images/SPLIT"),
         (photo, "a.png: with it more than 64 values or colours; expected class labels, no smoothed edges;"),
         (smoothed, "a.png: with it more than 64 values .* write dataset.yaml by hand if they are"),
         (many_values, "a.png: with it more than 200 values"),
