@@ -214,8 +214,7 @@ def open_onnx(path: Path, threads: int | None, device: str = "cpu") -> Run:
 
 
 def _openvino(path: Path, threads: int | None, device: str) -> Run:
-    import openvino
-
+    openvino = import_openvino()
     core = openvino.Core()
     settings = openvino_settings(threads)
     if device == "gpu":
@@ -254,6 +253,14 @@ def _require_gpu(runtime: str, found: Sequence[str], expected: str, needs: str) 
             f"--device gpu: {runtime} has {', '.join(found)}; expected {expected}; install {needs}, "
             "or leave it out"
         )
+
+
+def import_openvino() -> Any:
+    """OpenVINO without the package by which it reports imports and conversions to Google Analytics."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: as if not installed
+    import openvino
+
+    return openvino
 
 
 def openvino_settings(threads: int | None) -> dict[str, Any]:

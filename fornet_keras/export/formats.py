@@ -21,6 +21,7 @@ from fornet_keras.artifacts.runtimes import (
     LITERT_FILE,
     ONNX_FILE,
     OPENVINO_FILE,
+    import_openvino,
     of_the_machine,
 )
 from fornet_keras.errors import ExportError, reason
@@ -154,8 +155,7 @@ def write_onnx(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
 
 def write_openvino(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
     """Write `model.xml` and `model.bin`, which take any number of images."""
-    import openvino
-
+    openvino = import_openvino()
     run, deployed = _function(model, spec)
     converted = openvino.convert_model(run.get_concrete_function(_specification(deployed)))
     forget_order_of_equals(converted)
