@@ -46,7 +46,7 @@ class Check(Strict):
         refined_regions: regions that are refined, by the one of the two that refines more.
         refined_agreement: share of those that both refine, 0…1.
         importance_difference: by how much importance differs, in the mean, as a share of Keras' mean.
-        largest_logit_difference: away from the regions that only one of the two refines.
+        largest_logit_difference: in the first four images, away from regions that only one of both refines.
         logit_label_agreement: share of the pixels in which the largest of the logits is that of Keras' label.
         miou: of the exported model, each label at its own size, 0…1; None without labels.
         miou_keras: of Keras, on the same images.
