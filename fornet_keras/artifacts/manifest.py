@@ -159,8 +159,12 @@ def artifacts_in(folder: Path) -> list[Path]:
 
 def file_sums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder but the manifest, by relative path."""
+    return {name: checksum(path) for name, path in _files(folder).items()}
+
+
+def _files(folder: Path) -> dict[str, Path]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {path.relative_to(folder).as_posix(): checksum(path) for path in paths}
+    return {path.relative_to(folder).as_posix(): path for path in paths}
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
@@ -200,8 +204,8 @@ def read_manifest(folder: Path, *, with_files: bool = True) -> Manifest:
 
 
 def _require_files(folder: Path, manifest: Manifest) -> None:
-    found = file_sums(folder)
+    there = _files(folder)  # of which only the manifest's are read: gigabytes may lie beside them
     for name, expected in manifest.sha256.items():
-        if found.get(name) != expected:
-            state = "missing" if name not in found else "not the one that was exported (SHA-256)"
+        if name not in there or checksum(there[name]) != expected:
+            state = "not the one that was exported (SHA-256)" if name in there else "missing"
             raise ExportError(f"{folder / name}: {state}; export it again or copy the whole folder")
