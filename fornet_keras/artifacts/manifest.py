@@ -25,6 +25,8 @@ FILES = {
 
 Format = Literal["saved_model", "litert", "onnx", "openvino"]
 Precision = Literal["float32", "float16", "dynamic_int8", "int8"]
+OUTPUTS = ("label_ids", "logits", "importance", "kept")
+"""What an artifact can give."""
 
 
 class Tensor(Strict):
