@@ -8,6 +8,11 @@ _OUT_OF_MEMORY = re.compile(
 )
 """How TensorFlow, JAX, PyTorch, CUDA, ONNX Runtime and OpenCV say it, each in an error of its own."""
 
+_PLACE = re.compile(
+    r"((Exception from|Check .* failed at) \S+:\d+:|\w+ input model|FrontEnd API failed with \w+:)$"
+)
+"""The lines that OpenVINO begins with, which say where it failed and not why."""
+
 
 class FoRNetError(Exception):
     """Base of every error caused by a user's input; the command line prints it without a traceback.
@@ -43,8 +48,13 @@ def listed(entries: Sequence[object], most: int = 5) -> str:
 
 
 def reason(error: Exception) -> str:
-    """The first line of what an error of another package says."""
-    lines = str(error).strip().splitlines()
+    r"""The first line of what an error of another package says, but those that only say where it failed.
+
+    Example:
+        >>> reason(RuntimeError("Check 'file' failed at src/model.cpp:84:\nIncorrect weights!\n"))
+        'Incorrect weights!'
+    """
+    lines = [line for line in map(str.strip, str(error).splitlines()) if line and not _PLACE.match(line)]
     return lines[0] if lines else type(error).__name__
 
 

@@ -32,6 +32,8 @@ for _name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
 # What the tests compare is computed on the CPU, where there is a GPU too.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Tests import OpenVINO too, and report that to nobody.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 # The tests run each compiled function once or twice: XLA's optimisation takes longer than it saves.
 _QUICK_TO_COMPILE = (
     "backend_optimization_level=0",

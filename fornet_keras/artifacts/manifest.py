@@ -25,6 +25,8 @@ FILES = {
 
 Format = Literal["saved_model", "litert", "onnx", "openvino"]
 Precision = Literal["float32", "float16", "dynamic_int8", "int8"]
+OUTPUTS = ("label_ids", "logits", "importance", "kept")
+"""What an artifact can give."""
 
 
 class Tensor(Strict):
@@ -46,7 +48,7 @@ class Check(Strict):
         refined_regions: regions that are refined, by the one of the two that refines more.
         refined_agreement: share of those that both refine, 0…1.
         importance_difference: by how much importance differs, in the mean, as a share of Keras' mean.
-        largest_logit_difference: away from the regions that only one of the two refines.
+        largest_logit_difference: in the first four images, away from regions that only one of both refines.
         logit_label_agreement: share of the pixels in which the largest of the logits is that of Keras' label.
         miou: of the exported model, each label at its own size, 0…1; None without labels.
         miou_keras: of Keras, on the same images.
@@ -159,8 +161,12 @@ def artifacts_in(folder: Path) -> list[Path]:
 
 def file_sums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder but the manifest, by relative path."""
+    return {name: checksum(path) for name, path in _files(folder).items()}
+
+
+def _files(folder: Path) -> dict[str, Path]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {path.relative_to(folder).as_posix(): checksum(path) for path in paths}
+    return {path.relative_to(folder).as_posix(): path for path in paths}
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
@@ -200,8 +206,8 @@ def read_manifest(folder: Path, *, with_files: bool = True) -> Manifest:
 
 
 def _require_files(folder: Path, manifest: Manifest) -> None:
-    found = file_sums(folder)
+    there = _files(folder)  # of which only the manifest's are read: gigabytes may lie beside them
     for name, expected in manifest.sha256.items():
-        if found.get(name) != expected:
-            state = "missing" if name not in found else "not the one that was exported (SHA-256)"
+        if name not in there or checksum(there[name]) != expected:
+            state = "not the one that was exported (SHA-256)" if name in there else "missing"
             raise ExportError(f"{folder / name}: {state}; export it again or copy the whole folder")

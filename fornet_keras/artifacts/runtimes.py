@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.artifacts.manifest import FILES, MANIFEST, Manifest
+from fornet_keras.artifacts.manifest import FILES, MANIFEST, OUTPUTS, Manifest
 from fornet_keras.errors import ExportError, is_out_of_memory, reason
 from fornet_keras.version import installed
 
@@ -24,6 +24,8 @@ LITERT_FILE = FILES["litert"][0]
 ONNX_FILE = FILES["onnx"][0]
 OPENVINO_FILE = FILES["openvino"][0]
 CUDA = "CUDAExecutionProvider"
+DEFAULT = "serving_default"
+"""The signature of a SavedModel, or of LiteRT, that takes pixels."""
 ENCODED = "serving_encoded"
 """The signature of a SavedModel that takes JPEG or PNG files."""
 
@@ -149,7 +151,7 @@ def _saved_model(folder: Path) -> Run:
         with suppress(RuntimeError):  # it has it already
             tf.config.set_visible_devices([], "GPU")
     loaded = tf.saved_model.load(str(folder))
-    signature = loaded.signatures["serving_default"]
+    signature = loaded.signatures[DEFAULT]
 
     def run(images: NDArray[np.uint8], _owner: Any = loaded) -> dict[str, NDArray[Any]]:
         return {name: x.numpy() for name, x in signature(image=tf.constant(images)).items()}
@@ -176,7 +178,7 @@ def _litert(path: Path, threads: int | None) -> Run:
 
     # Without a number it takes one thread, and the other runtimes take every core.
     interpreter = Interpreter(str(path), num_threads=threads or usable_cores())
-    runner = interpreter.get_signature_runner("serving_default")
+    runner = interpreter.get_signature_runner(DEFAULT)
     return lambda images: dict(runner(image=images))
 
 
@@ -187,7 +189,7 @@ def open_tf_lite(path: Path) -> Run:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it will leave TensorFlow, which is why both are tried
         interpreter = tf.lite.Interpreter(str(path), num_threads=usable_cores())
-    runner = interpreter.get_signature_runner("serving_default")
+    runner = interpreter.get_signature_runner(DEFAULT)
     return lambda images: dict(runner(image=images))
 
 
@@ -214,8 +216,7 @@ def open_onnx(path: Path, threads: int | None, device: str = "cpu") -> Run:
 
 
 def _openvino(path: Path, threads: int | None, device: str) -> Run:
-    import openvino
-
+    openvino = import_openvino()
     core = openvino.Core()
     settings = openvino_settings(threads)
     if device == "gpu":
@@ -224,8 +225,7 @@ def _openvino(path: Path, threads: int | None, device: str) -> Run:
         _require_gpu("OpenVINO", found, "GPU", "the driver of one that it can use")
         settings = openvino_settings(threads=None)  # which are the CPU's
     model = core.read_model(str(path))
-    known = ("label_ids", "logits", "importance", "kept")
-    names = [next(n for n in known if n in output.get_names()) for output in model.outputs]
+    names = [next(n for n in OUTPUTS if n in output.get_names()) for output in model.outputs]
     compiled: dict[int, Any] = {}
 
     def run(images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
@@ -254,6 +254,14 @@ def _require_gpu(runtime: str, found: Sequence[str], expected: str, needs: str) 
             f"--device gpu: {runtime} has {', '.join(found)}; expected {expected}; install {needs}, "
             "or leave it out"
         )
+
+
+def import_openvino() -> Any:
+    """OpenVINO without the package by which it reports imports and conversions to Google Analytics."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: as if not installed
+    import openvino
+
+    return openvino
 
 
 def openvino_settings(threads: int | None) -> dict[str, Any]:

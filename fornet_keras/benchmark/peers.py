@@ -16,7 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.artifacts.runtimes import OPENVINO_FILE, allowed_cores, open_onnx, openvino_settings
+from fornet_keras.artifacts.runtimes import (
+    OPENVINO_FILE,
+    allowed_cores,
+    import_openvino,
+    open_onnx,
+    openvino_settings,
+)
 from fornet_keras.errors import FoRNetError, reason
 
 PEERS = {"deeplabv3plus_mobilenetv3": "segmentation_models_pytorch", "segformer_b0": "transformers"}
@@ -152,11 +158,11 @@ def _in_onnx(deployed: Any, size: tuple[int, int], threads: int | None, precisio
 
 
 def _in_openvino(deployed: Any, size: tuple[int, int], threads: int | None, precision: str) -> Any:
-    import openvino
     import torch
 
     from fornet_keras.export.quantize import quantize_openvino
 
+    openvino = import_openvino()
     example = torch.zeros((1, *size, 3), dtype=torch.uint8)
     converted = openvino.convert_model(deployed, example_input=example, input=[1, *size, 3])
     if precision == "int8":

@@ -11,7 +11,7 @@ import click
 
 from fornet_keras.artifacts.manifest import Format, Manifest, Precision, Source
 from fornet_keras.atomic import new_folder
-from fornet_keras.cli.backend import start_backend
+from fornet_keras.cli.backend import native_messages_dropped, start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import note_size, require_classes
 from fornet_keras.cli.options import (
@@ -153,7 +153,8 @@ def export(
     spec = ExportSpec(format_name, size, precision, outputs, images, static)
 
     def write(network: FoRNet, folder: Path) -> tuple[Path, Manifest]:
-        with OUTPUT.status(f"writing and proving {format_name} at top-k {network.top_k:g} …"):
+        working = f"writing and proving {format_name} at top-k {network.top_k:g} …"
+        with native_messages_dropped(), OUTPUT.status(working):
             return export_model(network, table, folder, spec, proof, source)
 
     if len(top_k) < 2:

@@ -88,41 +88,42 @@ class Group(Command, click.Group):
         return list(self.commands)  # as they were added, not by name
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        heard: list[int] = []
         try:
-            with _hearing_signals():
+            with _hearing_signals(heard):
                 code = super().main(*args, **{**kwargs, "standalone_mode": False})
         except click.ClickException as error:
             error.show()
             code = error.exit_code
         except RunInterrupted as error:
-            code = _failed(str(error), INTERRUPTED if error.signal_number == signal.SIGINT else TERMINATED)
+            code = _interrupted(error.signal_number, str(error))
         except FoRNetError as error:
-            code = _failed(f"Error: {error}")
+            # OpenVINO's converter makes an error of its own of what it is interrupted by.
+            code = _interrupted(heard[-1]) if heard and error.__cause__ else _failed(f"Error: {error}")
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             fix = "; make room on the disk and start the command again" if is_full else ""
             code = _failed(f"Error: {place}{os_reason(error)}{fix}")
         except Exception as error:  # click.Abort, or JAX', which in mid-step has no weights to put back
-            if not (interruption := _interruption(error)):
+            if not (heard or isinstance(error.__cause__, KeyboardInterrupt)):
                 raise
-            terminated = isinstance(interruption, _Terminated)
-            code = _failed("Interrupted", TERMINATED if terminated else INTERRUPTED)
+            code = _interrupted(heard[-1] if heard else signal.SIGINT)
         sys.exit(code)
 
 
-def _interruption(error: BaseException | None) -> BaseException | None:
-    """The Ctrl-C or SIGTERM that an error came from, or during which it was raised."""
-    while error and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error
-
-
 @contextmanager
-def _hearing_signals() -> Iterator[None]:
-    """In the block SIGTERM and a closed terminal raise as Ctrl-C does, and none is lost."""
+def _hearing_signals(heard: list[int]) -> Iterator[None]:
+    """In the block SIGTERM and a closed terminal raise as Ctrl-C does, and none is lost.
+
+    Args:
+        heard: gets the number of each.
+    """
 
     def stop(number: int, frame: Any) -> NoReturn:
+        heard.append(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         # A second one ends the process, whatever it is at; a terminal that closes sends several.
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
         raise _Terminated
@@ -142,11 +143,13 @@ def _hearing_signals() -> Iterator[None]:
         timers.append(threading.Timer(0.1, send, (number,)))
         timers[-1].start()
 
-    heard = [signal.SIGTERM]
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:  # a script's background ignores it
+        numbers.append(signal.SIGINT)
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup sets it
-        heard.append(signal.SIGHUP)
+        numbers.append(signal.SIGHUP)
     try:
-        before = {number: signal.signal(number, stop) for number in heard}
+        before = {number: signal.signal(number, stop) for number in numbers}
     except ValueError:  # not the main thread, which alone hears signals
         yield
         return
@@ -159,6 +162,10 @@ def _hearing_signals() -> Iterator[None]:
         sys.unraisablehook = report
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _interrupted(number: int, message: str = "Interrupted") -> int:
+    return _failed(message, INTERRUPTED if number == signal.SIGINT else TERMINATED)
 
 
 def _failed(message: str, code: int = FAILED) -> int:

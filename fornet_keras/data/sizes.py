@@ -84,6 +84,12 @@ def letterboxed(image: NDArray[np.uint8], size: tuple[int, int]) -> tuple[NDArra
     return fitted, window
 
 
+def regions_in(window: Window, region_size: int) -> Window:
+    """Rows and columns of a map of regions, each of so many pixels, in which the photograph is."""
+    rows, columns = (slice(side.start // region_size, -(-side.stop // region_size)) for side in window)
+    return rows, columns
+
+
 def resize_nearest(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Label ids or a picture of such an image at `size`, height and width, by the nearest pixel."""
     if values.shape[:2] == size:

@@ -10,8 +10,6 @@ from keras import ops
 from fornet_keras.model import FoRNet
 from fornet_keras.prediction.predictor import label_ids
 
-OUTPUTS = ("label_ids", "logits", "importance", "kept")
-
 
 def deployment_model(
     model: FoRNet,
@@ -26,7 +24,7 @@ def deployment_model(
     Args:
         model: a `FoRNet`.
         size: height and width of the images in pixels.
-        outputs: names of `OUTPUTS`.
+        outputs: names of `manifest.OUTPUTS`.
         batch: images a call; None takes any number.
         dtype: of the image; 0…255 in either.
         static_shapes: whether no shape may depend on what the image shows; `label_ids` take longer.

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.artifacts.manifest import Manifest, Source, Tensor, file_sums, write_manifest
+from fornet_keras.artifacts.manifest import OUTPUTS, Manifest, Source, Tensor, file_sums, write_manifest
 from fornet_keras.artifacts.runtimes import (
     LITERT_FILE,
     Run,
@@ -28,7 +28,7 @@ from fornet_keras.atomic import put_in_place, unnamed_folder
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ExportError, reason
 from fornet_keras.export import formats
-from fornet_keras.export.deployment import OUTPUTS, deployment_model
+from fornet_keras.export.deployment import deployment_model
 from fornet_keras.export.formats import ExportSpec
 from fornet_keras.export.proof import Proof, prove
 from fornet_keras.export.reference import ProofImages, Reference

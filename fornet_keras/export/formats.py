@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import Format, Precision
 from fornet_keras.artifacts.runtimes import (
+    DEFAULT,
     ENCODED,
     LITERT_FILE,
     ONNX_FILE,
     OPENVINO_FILE,
+    import_openvino,
     of_the_machine,
 )
 from fornet_keras.errors import ExportError, reason
@@ -45,7 +47,7 @@ class ExportSpec:
         format: a key of `target.PRECISIONS`.
         size: height and width of the images in pixels.
         precision: one of the format's.
-        outputs: what the artifact gives, of `deployment.OUTPUTS`.
+        outputs: what the artifact gives, of `manifest.OUTPUTS`.
         calibration: images of that size, for int8.
         static: of ONNX: one image a call, and no shape that depends on what it shows. For accelerators that
             need such a graph; on a CPU it takes a tenth longer. LiteRT's always is.
@@ -154,8 +156,7 @@ def write_onnx(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
 
 def write_openvino(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
     """Write `model.xml` and `model.bin`, which take any number of images."""
-    import openvino
-
+    openvino = import_openvino()
     run, deployed = _function(model, spec)
     converted = openvino.convert_model(run.get_concrete_function(_specification(deployed)))
     forget_order_of_equals(converted)
@@ -189,7 +190,7 @@ def _save(run: Any, deployed: keras.Model, folder: Path, more: dict[str, Any] | 
     # Not `keras.export`: it also traces the model inside at unknown sizes, which a FoR-Net refuses.
     module = tf.Module()
     module.weights = [weight.value for weight in deployed.variables]
-    signatures = {"serving_default": run.get_concrete_function(_specification(deployed)), **(more or {})}
+    signatures = {DEFAULT: run.get_concrete_function(_specification(deployed)), **(more or {})}
     tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
@@ -212,7 +213,7 @@ def _write_warmup(saved_model: Path, size: tuple[int, int]) -> None:
             # A value and a shape: in the file the pixels are not there one by one.
             images = tf.make_tensor_proto(0, tf.uint8, (batch, *size, 3))
             files = tf.make_tensor_proto([encoded] * batch)
-            for signature, name, value in (("serving_default", "image", images), (ENCODED, "encoded", files)):
+            for signature, name, value in ((DEFAULT, "image", images), (ENCODED, "encoded", files)):
                 request = predict_pb2.PredictRequest()
                 request.model_spec.signature_name = signature
                 request.inputs[name].CopyFrom(value)

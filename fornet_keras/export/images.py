@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.data.dataset import IGNORE, Dataset
+from fornet_keras.data.dataset import IGNORE, Dataset, Sample
 from fornet_keras.data.file_list import files_below
 from fornet_keras.data.images import SUFFIXES, read_image
 from fornet_keras.data.samples import read_sample
@@ -48,8 +48,9 @@ def export_images(
     if folder and not paths:
         raise ExportError(f"{folder}: no image in it; expected {', '.join(SUFFIXES)} files")
     if dataset:
-        proof = labelled_images(dataset, size)
-        shown = [sample.image for sample in _evenly_picked(dataset.samples, MOST_LABELLED)]
+        samples = _evenly_picked(dataset.samples, MOST_LABELLED)
+        proof = labelled_images(dataset, samples, size)
+        shown = [sample.image for sample in samples]
     elif folder:
         paths = _evenly_picked(paths, MAX_PROOF_IMAGES + MOST_CALIBRATION * calibrates)
         shown = _evenly_picked(paths, MAX_PROOF_IMAGES)
@@ -121,14 +122,14 @@ def made_up_images(size: tuple[int, int]) -> ProofImages:
     return ProofImages("made-up street scenes", scenes, [whole] * len(scenes))
 
 
-def labelled_images(dataset: Dataset, size: tuple[int, int]) -> ProofImages:
-    """Images of a data set, evenly picked, at a size, with their labels: the proof then has the loss of mIoU.
+def labelled_images(dataset: Dataset, samples: Sequence[Sample], size: tuple[int, int]) -> ProofImages:
+    """Samples of a data set at a size, with their labels: the proof then has the loss of mIoU.
 
     Raises:
-        DataError: a file cannot be used, or all labels that were picked are void.
+        DataError: a file cannot be used, or all labels are void.
     """
     images, windows, labels = [], [], []
-    for sample in _evenly_picked(dataset.samples, MOST_LABELLED):
+    for sample in samples:
         image, label = read_sample(sample, dataset.table)
         fitted, window = letterboxed(image, size)
         images.append(fitted)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import Check, Proof, Tolerance
 from fornet_keras.artifacts.runtimes import Run
-from fornet_keras.data.sizes import Window
+from fornet_keras.data.sizes import Window, regions_in
 from fornet_keras.errors import ExportError
 from fornet_keras.export.reference import Outputs, Reference
 
@@ -81,11 +81,12 @@ def _compare(run: Run, reference: Reference, batch: int) -> tuple[Check, list[Ou
     """What the exported model finds beside what Keras does; and what it finds without logits' gigabytes."""
     expected, windows = reference.at_top_k, reference.images.windows
     found, importance, logits = [], [], []
-    for ours, theirs in zip(_run_each(run, reference.images.images, batch), expected, strict=True):
+    exported = _run_each(run, reference.images.images, batch)
+    for ours, theirs, window in zip(exported, expected, windows, strict=True):
         largest = ours["logits"].argmax(axis=-1).astype(np.uint8)
         found.append({"label_ids": ours["label_ids"].copy(), "kept": ours["kept"].copy(), "largest": largest})
-        off = np.abs(ours["importance"] - theirs["importance"])
-        importance.append((off.sum(), theirs["importance"].sum()))
+        a, b = (x["importance"][regions_in(window, reference.region_size)] for x in (ours, theirs))
+        importance.append((np.abs(a - b).sum(), b.sum()))
         if "logits" in theirs:
             same = ours["kept"] == theirs["kept"]
             logits.append(_logit_difference(ours["logits"], theirs["logits"], same, reference.region_size))
@@ -122,8 +123,7 @@ def _refined(
     """
     counts = np.zeros(3, int)
     for ours, theirs, window in zip(found, expected, windows, strict=True):
-        inside = tuple(slice(x.start // region_size, -(-x.stop // region_size)) for x in window)
-        a, b = (x["kept"][inside] > 0 for x in (ours, theirs))
+        a, b = (x["kept"][regions_in(window, region_size)] > 0 for x in (ours, theirs))
         counts += [(a & b).sum(), a.sum(), b.sum()]
     both, *each = counts.tolist()
     return max(each), both

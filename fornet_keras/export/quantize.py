@@ -25,7 +25,7 @@ def quantize_openvino(model: Any, images: Images) -> Any:
         model: an `openvino.Model` whose one input takes images uint8 `(batch, height, width, 3)`.
         images: like those that it will see, each `(height, width, 3)`.
     """
-    import nncf
+    import nncf  # which reports to nobody either, where `import_openvino` gave the model
 
     nncf.set_log_level("ERROR")
     # Weights of seven bits where products of eight could overflow: on a processor without VNNI, whichever

@@ -10,8 +10,9 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from fornet_keras.artifacts.manifest import OUTPUTS
 from fornet_keras.data.sizes import Window, resize_nearest
-from fornet_keras.export.deployment import OUTPUTS, deployment_model
+from fornet_keras.export.deployment import deployment_model
 from fornet_keras.metrics import ConfusionMatrix
 from fornet_keras.model import FoRNet
 

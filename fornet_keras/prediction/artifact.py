@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import MANIFEST, read_manifest
 from fornet_keras.artifacts.runtimes import Run, open_artifact
-from fornet_keras.data.sizes import Window, letterboxed, resize_nearest, stretched
+from fornet_keras.data.sizes import Window, letterboxed, regions_in, resize_nearest, stretched
 from fornet_keras.errors import ExportError
 from fornet_keras.model_description import label_table
 from fornet_keras.prediction.pictures import importance_map
@@ -83,7 +83,7 @@ class ArtifactPredictor:
         """The image under a heat map of the importance that was predicted for it, kept regions framed."""
         fitted, window = letterboxed(image, self.manifest.size)
         edge = self.manifest.region_size
-        seen = tuple(slice(side.start // edge, -(-side.stop // edge)) for side in window)
+        seen = regions_in(window, edge)
         hard = np.zeros_like(prediction["importance"])  # of the grey around the photograph
         hard[seen] = prediction["importance"][seen]
         picture = importance_map(fitted, hard, prediction["kept"] > 0, edge)[window]

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.artifacts.runtimes import DEFAULT, ENCODED
 from fornet_keras.errors import ServingError
 
 TIMEOUT = 30.0
@@ -50,7 +51,7 @@ def request_grpc(
 
     request = predict_pb2.PredictRequest()
     request.model_spec.name = name
-    request.model_spec.signature_name = "serving_default"
+    request.model_spec.signature_name = DEFAULT
     if version is not None:
         request.model_spec.version.value = version
     request.inputs["image"].CopyFrom(tf.make_tensor_proto(images))
@@ -83,7 +84,7 @@ def request_rest(
     """
     encoded = [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
     content = {
-        "signature_name": "serving_encoded",
+        "signature_name": ENCODED,
         "instances": [{"encoded": {"b64": base64.b64encode(image).decode()}} for image in encoded],
     }
     path = f"v1/models/{urllib.parse.quote(name, safe='')}" + (

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ import pytest
 from fornet_keras.artifacts.manifest import FILES, Manifest, Tensor
 from fornet_keras.artifacts.runtimes import open_artifact, open_runtime, usable_cores
 from fornet_keras.errors import ExportError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(("threads", "expected"), [(None, usable_cores()), (1, 1)])
@@ -40,18 +44,20 @@ def test_a_container_s_share_of_the_cores(
 
 
 @pytest.mark.parametrize(
-    ("format", "package"),
+    ("format", "package", "why"),
     [
-        ("saved_model", "tensorflow"),
-        ("litert", "ai_edge_litert"),
-        ("onnx", "onnxruntime"),
-        ("openvino", "openvino"),
+        ("saved_model", "tensorflow", ".+"),
+        ("litert", "ai_edge_litert", ".+"),
+        ("onnx", "onnxruntime", ".+"),
+        ("openvino", "openvino", "Unable to read the model: .+"),  # and not where in its source
     ],
 )
-def test_what_a_runtime_cannot_load_is_said_in_a_line(format: str, package: str, tmp_path: Path) -> None:
+def test_what_a_runtime_cannot_load_is_said_in_a_line(
+    format: str, package: str, why: str, tmp_path: Path
+) -> None:
     for name in FILES[format]:
         (tmp_path / name).write_bytes(b"nothing of the kind")
-    expected = rf"^{tmp_path}: {package} \d+\.\S+ cannot load it \(.+\); expected a version like"
+    expected = rf"^{tmp_path}: {package} \d+\.\S+ cannot load it \({why}\); expected a version like"
     with pytest.raises(ExportError, match=expected):
         open_runtime(tmp_path, format)
 
@@ -123,6 +129,19 @@ def test_onnx_on_a_gpu(
     ):
         open_runtime(tmp_path, "onnx", device="gpu")
     assert (preload.call_count, capsys.readouterr().out) == (3, "")
+
+
+def test_openvino_reports_to_nobody() -> None:
+    """Its package for that, which NNCF has too, sends from the first import on, without having asked."""
+    script = """if True:
+        import sys
+        from fornet_keras.artifacts.runtimes import import_openvino
+        import_openvino()
+        sys.exit(sys.modules["openvino_telemetry"] is not None)
+    """
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0
+    sources = ROOT.glob("fornet_keras/**/*.py")
+    assert [path.stem for path in sources if "import openvino\n" in path.read_text("utf-8")] == ["runtimes"]
 
 
 def test_openvino_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from fornet_keras.cli.group import Group
+from fornet_keras.errors import ExportError
 
 ROOT = Path(__file__).parents[2]
 CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
@@ -113,6 +114,29 @@ def test_what_fails_after_it_is_no_traceback(number: signal.Signals, code: int) 
             raise RuntimeError("Array has been deleted")
 
     assert ends(action) == (code, "Interrupted")
+
+
+@pytest.mark.parametrize(("number", "code"), CODES)
+def test_what_a_library_makes_of_it_is_no_error(number: signal.Signals, code: int) -> None:
+    """As OpenVINO's C++, which keeps nothing of the exception but a text."""
+
+    def action() -> None:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(number)
+        raise ExportError("the converter failed; install it again") from RuntimeError("Check failed")
+
+    assert ends(action) == (code, "Interrupted")
+
+
+def test_what_fails_after_one_that_was_heeded_is_an_error() -> None:
+    """As a recording that Ctrl-C ends, and what comes after it."""
+
+    def action() -> None:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise ExportError("the disk is full")
+
+    assert ends(action) == (1, "Error: the disk is full")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals send nothing there")

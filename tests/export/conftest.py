@@ -44,7 +44,7 @@ def reference(model: Any) -> Any:
 
 def export_to(output: Path, model: Any, format: Any, precision: Any = "float32", **options: Any) -> Any:
     """Every output, if not told otherwise: the proof then needs no second artifact."""
-    from fornet_keras.export.deployment import OUTPUTS
+    from fornet_keras.artifacts.manifest import OUTPUTS
     from fornet_keras.export.export import export_model
     from fornet_keras.export.formats import ExportSpec
 

@@ -47,7 +47,7 @@ def test_the_command_from_any_backend(network: Any, tmp_path: Path) -> None:
     command = [sys.executable, "cli.py", "export", tmp_path / "model", *options, *paths]
     environment = os.environ | {"KERAS_BACKEND": "jax"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     result = json.loads((tmp_path / "result.json").read_text())
     manifest = json.loads((tmp_path / "phone" / "manifest.json").read_text())
     assert result == {"artifact": str(tmp_path / "phone"), **manifest}

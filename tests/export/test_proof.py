@@ -117,6 +117,10 @@ def test_what_is_around_a_photograph_is_not_compared(monkeypatch: pytest.MonkeyP
     others[:, 0, 1], others[:, 0, 3] = 0, 1
     with pytest.raises(ExportError, match="0.75 of the refined regions are those of Keras; expected at"):
         prove(artifact_of(outputs(at_top_k["label_ids"], others)), reference, (1,), "float32")
+    hard = {"importance": at_top_k["importance"] + np.float32(0.5)}
+    hard["importance"][..., [0, 4, 5]] = 0  # where the photograph has nothing
+    with pytest.raises(ExportError, match="1.5 of Keras' importance is what its map differs by"):
+        prove(artifact_of(at_top_k | hard), reference, (1,), "int8")
 
 
 @pytest.mark.parametrize("ratio", [0.07, 0.1, 0.25, 1])

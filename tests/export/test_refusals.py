@@ -55,6 +55,19 @@ def test_a_changed_artifact_is_refused(artifact: Callable[..., Any], tmp_path: P
         read_manifest(folder)
 
 
+def test_what_lies_beside_an_artifact_is_not_read(
+    artifact: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine of TensorRT takes as long to read at each start as it is large."""
+    from fornet_keras.artifacts import manifest
+
+    folder = shutil.copytree(artifact("litert", "float32")[0], tmp_path / "phone")
+    (folder / "engine.plan").write_bytes(b"gigabytes")
+    monkeypatch.setattr(manifest, "checksum", read := Mock(wraps=manifest.checksum))
+    manifest.read_manifest(folder)
+    assert [call.args[0].name for call in read.call_args_list] == ["model.tflite"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

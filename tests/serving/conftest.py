@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from fornet_keras.artifacts.manifest import OUTPUTS
 from fornet_keras.data.dataset import LabelTable
 from tests.untraced import untraced_reference
 
@@ -93,9 +94,8 @@ def _export_ratios(folder: Path) -> None:
     images = ProofImages("noise", [picture()], [(slice(0, SIZE[0]), slice(0, SIZE[1]))])
     for share in (0.25, 1.0):
         # All that there is: the proof then needs no second model.
-        outputs = ("label_ids", "logits", "importance", "kept")
         of_share = model.with_top_k(share)
-        spec = ExportSpec("onnx", SIZE, outputs=outputs)
+        spec = ExportSpec("onnx", SIZE, outputs=OUTPUTS)
         export_model(of_share, TABLE, folder / f"k{share:g}", spec, images)
     export_model(model.with_top_k(0.5), TABLE, folder / "phone", ExportSpec("litert", SIZE), images)
 

@@ -42,8 +42,7 @@ OTHER_ANSWERS = {
 @pytest.fixture(scope="module")
 @untraced_reference()
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from fornet_keras.artifacts.manifest import write_manifest
-    from fornet_keras.export.deployment import OUTPUTS
+    from fornet_keras.artifacts.manifest import OUTPUTS, write_manifest
     from fornet_keras.export.export import export_model
     from fornet_keras.export.formats import ExportSpec
     from fornet_keras.export.reference import ProofImages
