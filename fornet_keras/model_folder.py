@@ -44,7 +44,10 @@ SPARE_NUMBERS = 1_000_000
 OF_RESIDUAL = {"widths", "depths", "stem_filters", "stem_depth"}
 """What describes a `ResidualBackbone`."""
 
-LEFT_BEHIND = (".DS_Store", "._*", ".directory", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", ".nfs*")
+LEFT_BEHIND = (
+    *(".DS_Store", "._*", ".directory", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints"),
+    *(".*.sw?", ".~lock.*", ".nfs*", ".fuse_hidden*"),
+)
 """What looking at a folder leaves in it: nothing to keep, and no reason for a training to end."""
 
 MISMATCH = (

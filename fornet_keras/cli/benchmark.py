@@ -212,7 +212,7 @@ def _classes_note(model: Path, dataset: Dataset) -> str | None:
     """A line where a model has other classes than the data, and so no mIoU."""
     described = read_manifest(model, with_files=False) if is_artifact(model) else read_description(model)
     try:
-        require_classes(model, label_table(described.classes), dataset)
+        require_classes(Path(shown(model)), label_table(described.classes), dataset)
     except ModelError as error:
         return f"note: without mIoU: {error}"
     return None

@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -55,7 +56,7 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             if setting := self._setting(error.option_name):
                 message = f"{error.message} Did you mean '--set {setting}=VALUE'?"
@@ -64,6 +65,8 @@ class Command(click.Command):
         except click.MissingParameter as error:
             example = f"\nFor example: {ctx.find_root().command_path} {self.examples[0]}"
             raise click.UsageError(error.format_message().rstrip(".") + "." + example, ctx) from None
+        _require_not_read(ctx.params)
+        return rest
 
     def _setting(self, option: str) -> str | None:
         """The setting that is called like an option which a command does not have."""
@@ -77,6 +80,17 @@ class Command(click.Command):
         with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
             for example in self.examples:
                 formatter.write(f"{'':{formatter.current_indent}}{program} {example}\n")
+
+
+def _require_not_read(values: Mapping[str, Any]) -> None:
+    """Refuse a --json FILE that is also among the files that the command reads."""
+    file = values.get("json_file")
+    given = [x for value in values.values() for x in (value if isinstance(value, tuple) else (value,))]
+    for path in given:
+        if path is file or not isinstance(path, str | Path) or not os.path.exists(path):
+            continue
+        if file and file.exists() and file.samefile(path):
+            raise click.UsageError(f"--json {file}: this command reads it; expected a FILE to write")
 
 
 class Group(Command, click.Group):

@@ -189,7 +189,7 @@ class ScanReport:
         absent = [name for name, pixels in zip(self.classes, self.pixels, strict=True) if not pixels]
         if not absent or self.void_problem():
             return None
-        what = "be learnt; add images of it, or leave it out of the classes" if trains else "be scored"
+        what = "be learnt; add images of it, or leave it out of the classes" if trains else "score above 0"
         return f"note: no label of '{self.split}' has a pixel of {listed(absent)}: such a class cannot {what}"
 
     def raise_if_bad(self) -> None:

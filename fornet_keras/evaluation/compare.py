@@ -7,10 +7,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from fornet_keras.atomic import last_complete
 from fornet_keras.bounded_text import read_text
@@ -31,7 +31,7 @@ HOW = ("size", "precision", "runtime", "flip", "scales", "window", "skipped")
 class _Compared(BaseModel):
     """What is looked at of the scores, and of what is beside them in their file, where there is more."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
     miou: float | None
     iou: dict[str, float | None]
@@ -41,7 +41,7 @@ class _Compared(BaseModel):
     boundary_f: float | None = None
     pixel_accuracy: float | None = None
     error_coverage: float | None = None
-    data: str | None = None
+    data: Annotated[str, Field(pattern="^[^\0]*$")] | None = None
     parameters: float | None = None
     seconds: float | None = None
     epochs: float | None = None
@@ -102,13 +102,13 @@ def read_result(path: Path) -> Result:
         scores = found.get("val", found)
         folder = path if path.is_dir() else Path(found["model"])
         _Compared.model_validate({**found, **scores})
+        config = config_beside(folder)
     except FileNotFoundError as error:
         expected = "a run that has ended, or a file of `evaluate --json`"
         raise DataError(f"{file}: no such file; expected {expected}; end it with `train --resume`") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         expected = "what `train` or `evaluate --json` has written"
         raise DataError(f"{file}: cannot be read as scores; expected {expected}; write it again") from error
-    config = config_beside(folder)
     try:
         settings = read_config(config).by_key() if config else {}
     except ConfigError:  # another program's

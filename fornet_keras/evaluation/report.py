@@ -113,11 +113,12 @@ def save_report(
             worst=_worst(writing, dataset, predictor, scores, count),
         )
         write_text(writing / INDEX, page)
-        for earlier in _pictures(folder):
-            earlier.unlink()
         # The page first: by it a folder is known as a report's, should a kill come between.
-        for path in sorted(writing.iterdir(), key=lambda path: path.name != INDEX):
+        written = sorted(writing.iterdir(), key=lambda path: path.name != INDEX)
+        for path in written:
             path.replace(folder / path.name)
+        for earlier in {*_pictures(folder)} - {folder / path.name for path in written}:
+            earlier.unlink()
     return folder / INDEX
 
 

@@ -151,8 +151,18 @@ class Predictor:
         }
 
     def importance_map(
-        self, image: NDArray[np.uint8], prediction: dict[str, NDArray[Any]]
+        self,
+        image: NDArray[np.uint8],
+        prediction: dict[str, NDArray[Any]],
+        short_side: int | None = None,
     ) -> NDArray[np.uint8]:
-        """The image under a heat map of the importance that was predicted for it, kept regions framed."""
+        """The image under a heat map of the importance that was predicted for it, kept regions framed.
+
+        Args:
+            image: what was predicted, uint8 RGB `(height, width, 3)`.
+            prediction: what the call returned.
+            short_side: as it was given to the call.
+        """
         hard = prediction["importance"], prediction["kept"]
-        return importance_map(image, *hard, self.region_size, self.short_side)
+        seen_side = chosen_short_side(self.short_side, short_side)
+        return importance_map(image, *hard, self.region_size, seen_side)

@@ -147,6 +147,10 @@ def test_a_file_of_evaluate(first: Path, tmp_path: Path, run: Run) -> None:
         ('{"model": "m", "miou": "high", "iou": {"road": 1}}', "cannot be read as scores"),
         ('{"model": "m", "miou": 1, "iou": {"road": 1}, "image_miou": null}', "cannot be read as scores"),
         ('{"model": "m", "miou": 1, "iou": {"road": 1}, "data": 5}', "cannot be read as scores"),
+        ('{"model": "m", "miou": NaN, "iou": {"road": 1}}', "cannot be read as scores"),
+        ('{"model": "m", "miou": 1, "iou": {"road": 1}, "data": "a\\u0000b"}', "cannot be read as scores"),
+        ('{"model": "a\\u0000b", "miou": 1, "iou": {"road": 1}}', "cannot be read as scores"),
+        ('{"model": "' + "a" * 5000 + '", "miou": 1, "iou": {"road": 1}}', "cannot be read as scores"),
     ],
 )
 def test_what_holds_no_scores(

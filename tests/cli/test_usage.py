@@ -213,6 +213,16 @@ def test_json_replaces_nothing_that_commands_read(run: Run, tmp_path: Path, name
     assert message in run("evaluate", ".", "--json", tmp_path / name).stderr
 
 
+def test_json_does_not_replace_what_the_command_reads(run: Run, tmp_path: Path) -> None:
+    scores = tmp_path / "b.json"
+    scores.write_text("{}")
+    (tmp_path / "link.json").symlink_to(scores)
+    for name in ("b.json", "link.json"):
+        result = run("compare", tmp_path / "a.json", scores, "--json", tmp_path / name)
+        assert (result.exit_code, scores.read_text()) == (2, "{}")
+        assert f"--json {tmp_path / name}: this command reads it; expected a FILE to write" in result.stderr
+
+
 def test_a_table_in_a_pipe_is_not_broken() -> None:
     show = "from fornet_keras.cli.screen import show_table; show_table('', 'ab', [('x' * 70, 'y' * 70)])"
     environment = {**os.environ, "COLUMNS": "60"}

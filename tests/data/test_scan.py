@@ -85,7 +85,7 @@ def test_classes_that_no_label_has(tmp_path: Path) -> None:
     note = report.absent_note(trains=True)
     assert note is not None and note.startswith(f"{without} sky, car: such a class cannot be learnt; add")
     report = scan(make_dataset(tmp_path, [np.array([[0, 1, 9]], np.uint8)], table))
-    assert report.absent_note(trains=False) == f"{without} car: such a class cannot be scored"
+    assert report.absent_note(trains=False) == f"{without} car: such a class cannot score above 0"
     for label in (np.array([[0, 1, 2]], np.uint8), np.full((2, 2), 9, np.uint8), None):
         assert scan(make_dataset(tmp_path, [label], table)).absent_note(trains=True) is None
 

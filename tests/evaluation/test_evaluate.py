@@ -21,7 +21,7 @@ TABLE = LabelTable(
 class FakePredictor:
     """Called as a `Predictor`, answers with what it is given, and remembers the images' sizes."""
 
-    top_k, num_classes, region_size = 0.25, 3, 32
+    top_k, num_classes = 0.25, 3
 
     def __init__(
         self, answer: Callable[[np.ndarray], dict[str, np.ndarray]], short_side: int | None = None
@@ -41,6 +41,9 @@ class FakePredictor:
         if seen is not image:
             answer["label_ids"] = resize_nearest(answer["label_ids"], image.shape[:2])
         return answer
+
+    def importance_map(self, image: np.ndarray, prediction: dict[str, np.ndarray]) -> np.ndarray:
+        return image
 
 
 def dataset(folder: Path, *labels: np.ndarray) -> Dataset:

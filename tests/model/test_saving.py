@@ -31,7 +31,7 @@ def test_a_table_of_other_classes_is_refused(model: FoRNet, folder: Path) -> Non
 
 @pytest.mark.backend
 def test_saving_replaces_the_old_model(folder: Path) -> None:
-    for name in (".DS_Store", "._model.json", "Thumbs.db"):
+    for name in (".DS_Store", "._model.json", "Thumbs.db", ".model.json.swp", ".fuse_hidden0001"):
         (folder / name).write_text("of a file browser, which must not end a training")
     save_model(randomize(tiny_model(top_k=0.3), seed=9), TABLE, folder)
     assert sorted(content(folder)) == ["model/model.json", "model/weights.safetensors"]

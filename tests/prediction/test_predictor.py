@@ -48,6 +48,7 @@ def test_labels_of_a_larger_image_are_decided_at_its_size(
     assert (prediction["label_ids"].shape, prediction["label_ids"].dtype) == (size, np.uint8)
     assert np.mean(prediction["label_ids"] == logits.argmax(-1)) > 0.995
     np.testing.assert_array_equal(prediction["kept"], predict(seen)["kept"])
+    assert predict.importance_map(image, prediction, short_side=SIZE[0]).shape == image.shape
 
 
 @pytest.mark.backend
