@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fornet_keras.data.coco import drawn_classes, rasterize
+from fornet_keras.data.coco import drawn_classes, rasterize, require_drawable
 from fornet_keras.data.label_files import read_label
 from fornet_keras.data.labelme_file import read_labelme
 from fornet_keras.data.scan import scan
@@ -37,7 +37,9 @@ def drawn(path: Path, *shapes: dict[str, Any], **changes: Any) -> Path:
 
 def draw(folder: Path, split: str = "train") -> Path:
     output = folder.parent / "out"
-    rasterize(read_labelme(folder, drawn_classes(output)), folder, output, split)
+    found = read_labelme(folder, drawn_classes(output))
+    require_drawable(found, folder, output, split)
+    rasterize(found, folder, output, split)
     return output
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fornet_keras.data.coco import rasterize
+from fornet_keras.data.coco import rasterize, require_drawable
 from fornet_keras.data.label_files import read_label
 from fornet_keras.data.scan import scan
 from fornet_keras.data.sources import open_dataset
@@ -42,6 +42,7 @@ def yolo(tmp_path: Path) -> Path:
 def draw(path: Path) -> Path:
     output = path.parent / "out"
     for split, (coco, images) in read_yolo(path)[0].items():
+        require_drawable(coco, images, output, split)
         rasterize(coco, images, output, split)
     return output
 
