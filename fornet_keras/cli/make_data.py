@@ -207,11 +207,11 @@ def _read(source: Path, images: Path | None, output: Path, split: str | None) ->
     if images and (_is_yolo(source) or source.is_dir()):
         raise click.UsageError(f"--images is for COCO: {source} says where its images are; leave it out")
     if _is_yolo(source):
-        found, absent = read_yolo(source)
+        found, notes = read_yolo(source)
         if split and split not in found:
             raise click.UsageError(f"--split {split}: {source} has {listed([*found])}; name one of them")
-        for name, place in absent.items():
-            click.echo(f"note: split '{name}' is left out: {one_line(str(place))} is not there", err=True)
+        for note in notes:
+            click.echo(f"note: {one_line(note)}", err=True)
         return {split: found[split]} if split else found
     if source.is_dir():
         return {split or "train": (read_labelme(source, drawn_classes(output)), source)}
