@@ -150,7 +150,11 @@ def describe(folder: Path, share: float | None, json_file: Path | None) -> None:
 @folder_option(
     "--output", required=True, help="Folder of the data, which may have other splits of the same classes."
 )
-@click.option("--split", metavar="NAME", help="What these images are called; not for YOLO. Default: train.")
+@click.option(
+    "--split",
+    metavar="NAME",
+    help="What these images are called, by default train; of YOLO the split that alone is drawn.",
+)
 @json_option
 def rasterize(
     source: Path, images: Path | None, output: Path, split: str | None, json_file: Path | None
@@ -158,7 +162,7 @@ def rasterize(
     """Draw annotations into labels, with links to the images and a dataset.yaml.
 
     ANNOTATIONS is COCO's JSON (its polygons and RLE masks; give --images), or a folder of LabelMe's JSON
-    files, each once for each split; or the data.yaml of YOLO's segmentation, of which all splits are drawn.
+    files, each once for each split; or the data.yaml of YOLO's segmentation, all splits of which are drawn.
     What no annotation covers is the class background, value 0.
     """
     from fornet_keras.data import coco
@@ -167,6 +171,8 @@ def rasterize(
 
     with ERRORS.status("reading annotations …"):
         parts = _read(source, images, output, split)
+        for name, (found, folder) in parts.items():
+            coco.require_drawable(found, folder, output, name)
     result: dict[str, Any] = {"output": output, "splits": []}
     for name, (found, folder) in parts.items():
         with counting("drawing", len(found.images)) as advance:
@@ -201,12 +207,12 @@ def _read(source: Path, images: Path | None, output: Path, split: str | None) ->
     if images and (_is_yolo(source) or source.is_dir()):
         raise click.UsageError(f"--images is for COCO: {source} says where its images are; leave it out")
     if _is_yolo(source):
-        if split:
-            raise click.UsageError(f"--split is not for YOLO: {source} names its splits; leave it out")
-        found, absent = read_yolo(source)
-        for name, place in absent.items():
-            click.echo(f"note: split '{name}' is left out: {one_line(str(place))} is not there", err=True)
-        return found
+        found, notes = read_yolo(source)
+        if split and split not in found:
+            raise click.UsageError(f"--split {split}: {source} has {listed([*found])}; name one of them")
+        for note in notes:
+            click.echo(f"note: {one_line(note)}", err=True)
+        return {split: found[split]} if split else found
     if source.is_dir():
         return {split or "train": (read_labelme(source, drawn_classes(output)), source)}
     if not images:

@@ -18,14 +18,50 @@ from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.describe import write_description
 from fornet_keras.data.description import DATASET_YAML, FolderDescription, read_dataset_yaml
 from fornet_keras.data.images import image_size
-from fornet_keras.errors import DataError
+from fornet_keras.errors import DataError, listed
 
 _HEAD = """\
-# Value 0 is what no annotation covers; if it is no class, remove its line and write ignore: {} at the end.
+# Value 0 is what no annotation covers: if no class, remove its line and write ignore: [0, 255] at the end.
 """
 
 _LAYOUT = FolderDescription.model_validate({"name": "data", "classes": ["a", "b"]}).layout()
 """Where images and labels are written, as a `dataset.yaml` that says nothing of it has them."""
+
+
+def require_drawable(coco: Coco, images: Path, output: Path, split: str) -> None:
+    """Refuse what `rasterize` could not finish: of several splits each, before the first is drawn.
+
+    Args:
+        coco: from `read_annotations`, `read_labelme` or `read_yolo`, which see that its files may be read.
+        images: the folder that its file names are relative to.
+        output: the data folder; it may have other splits of the same classes.
+        split: a name for these images, such as train.
+
+    Raises:
+        DataError: an annotation does not fit, an image is missing or of another size, or the split is there.
+    """
+    names, values = _classes(coco)
+    of_image = {picture.id for picture in coco.images}
+    drawn = [annotation for annotation in coco.annotations if annotation.segmentation is not None]
+    for annotation in drawn:
+        if annotation.category_id not in values or annotation.image_id not in of_image:
+            lost = "category" if annotation.category_id not in values else "image"
+            number = getattr(annotation, f"{lost}_id")
+            raise DataError(f"annotation {annotation.id}: its {lost} {number} is none; export it again")
+    void = any(values[annotation.category_id] == IGNORE for annotation in drawn)
+    _check(output, split, names, void)
+    image_of: dict[PurePath, PurePath] = {}
+    for picture in coco.images:
+        name, source = picture.place(), images / picture.place()
+        _check_image(name, source, picture.size(), images)
+        other = image_of.setdefault(name.with_suffix(".png"), name)
+        if other is not name and other == name:
+            raise DataError(
+                f"image {picture.id}: {name} is another image's file too; expected one image a file; put "
+                "their annotations under one image id"
+            )
+        if other != name:
+            raise DataError(f"{source}: is named like another image but for its ending; rename one")
 
 
 def rasterize(
@@ -37,55 +73,45 @@ def rasterize(
     images become links to the same files, or copies where the disk is another. `Coco.undrawable` is left out.
 
     Args:
-        coco: from `read_annotations`, `read_labelme` or `read_yolo`, which see that its files may be read.
+        coco: as the next three, what `require_drawable` has let pass.
         images: the folder that its file names are relative to.
-        output: the data folder; it may have other splits of the same classes.
-        split: a name for these images, such as train.
+        output: the data folder.
+        split: a name for these images.
         on_image: called after each image, to show progress.
 
     Returns:
         The class names; the position is the label value.
 
     Raises:
-        DataError: an annotation does not fit, an image is missing or of another size, or the split is there.
+        DataError: runs of pixels do not fill their image.
     """
+    names, values = _classes(coco)
+    of_image: dict[int, list[Annotation]] = {picture.id: [] for picture in coco.images}
+    for annotation in coco.annotations:
+        if annotation.segmentation is not None:
+            of_image[annotation.image_id].append(annotation)
+    with new_folder(output / "labels" / split) as labels, new_folder(output / "images" / split) as links:
+        for picture in coco.images:
+            name = picture.place()
+            label = (labels / name).with_suffix(".png")
+            label.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(_draw(of_image[picture.id], picture, values)).save(label)
+            (links / name).parent.mkdir(parents=True, exist_ok=True)
+            _link(images / name, links / name)
+            on_image()
+    if not (output / DATASET_YAML).exists():
+        classes = [{"name": name, "value": value} for value, name in enumerate(names)]
+        write_description(output, _HEAD, classes, {"ignore": [IGNORE]})
+    return names
+
+
+def _classes(coco: Coco) -> tuple[list[str], dict[int, int]]:
+    """The class names by value, and the value of each category's id."""
     categories = sorted(coco.categories, key=lambda category: category.id)
     found = dict.fromkeys([BACKGROUND, *(category.name for category in categories)])
     names = [name for name in found if name != IGNORED]
     value_of = {name: value for value, name in enumerate(names)} | {IGNORED: IGNORE}
-    values = {category.id: value_of[category.name] for category in categories}
-    _check(output, split, names)
-    of_image: dict[int, list[Annotation]] = {picture.id: [] for picture in coco.images}
-    for annotation in coco.annotations:
-        if annotation.segmentation is None:
-            continue
-        if annotation.category_id not in values or annotation.image_id not in of_image:
-            lost = "category" if annotation.category_id not in values else "image"
-            number = getattr(annotation, f"{lost}_id")
-            raise DataError(f"annotation {annotation.id}: its {lost} {number} is none; export it again")
-        of_image[annotation.image_id].append(annotation)
-    with new_folder(output / "labels" / split) as labels, new_folder(output / "images" / split) as links:
-        for picture in coco.images:
-            name, source = _find(picture, images)
-            label = (labels / name).with_suffix(".png")
-            if (links / name).exists():
-                raise DataError(
-                    f"image {picture.id}: {name} is another image's file too; expected one image a file; put "
-                    "their annotations under one image id"
-                )
-            if label.exists():
-                raise DataError(f"{source}: is named like another image but for its ending; rename one")
-            label.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(_draw(of_image[picture.id], picture, values)).save(label)
-            (links / name).parent.mkdir(parents=True, exist_ok=True)
-            _link(source, links / name)
-            on_image()
-    if not (output / DATASET_YAML).exists():
-        classes = [{"name": name, "value": value} for value, name in enumerate(names)]
-        ignored = [IGNORE] if IGNORED in found else []
-        others = {"ignore": ignored} if ignored else {}
-        write_description(output, _HEAD.format([0, *ignored]), classes, others)
-    return names
+    return names, {category.id: value_of[category.name] for category in categories}
 
 
 def drawn_classes(output: Path) -> list[str]:
@@ -103,13 +129,13 @@ def drawn_classes(output: Path) -> list[str]:
     return [of_value.get(value, f"(value {value})") for value in range(max(of_value) + 1)]
 
 
-def _check(output: Path, split: str, names: Sequence[str]) -> None:
-    """Refuse what would not become a data folder, before anything is written."""
+def _check(output: Path, split: str, names: Sequence[str], void: bool) -> None:
+    """Refuse what would not become a data folder of some classes, and perhaps of void."""
     if not re.fullmatch(r"[^.+/\\][^+/\\]*", split):
         raise DataError(f"split '{split}' is no name of a folder; expected one such as train")
-    for kind in ("images", "labels"):
-        if (output / kind / split).exists():
-            raise DataError(f"{output / kind / split}: exists already; expected a new split; remove it")
+    there = [folder for kind in ("images", "labels") if (folder := output / kind / split).exists()]
+    if there:
+        raise DataError(f"{listed(there)}: there already; expected a new split; remove it, or name another")
     if len(names) < 2:
         raise DataError(f"categories: {', '.join(names)} alone; expected a class beside it; annotate one")
     if not (output / DATASET_YAML).exists():
@@ -125,23 +151,22 @@ def _check(output: Path, split: str, names: Sequence[str]) -> None:
             raise DataError(
                 f"{output / DATASET_YAML}: has other classes; expected {', '.join(names)}; name a new folder"
             )
+    if void and table.train_ids.get(IGNORE) != IGNORE:
+        raise DataError(
+            f"{output / DATASET_YAML}: value {IGNORE} is not void; expected it so, for what is drawn as "
+            f"{IGNORED}; write it under ignore"
+        )
 
 
-def _find(picture: Picture, images: Path) -> tuple[PurePath, Path]:
-    """The image's place below the folder of all, and the file."""
-    name = picture.place()
-    source = images / name
+def _check_image(name: PurePath, source: Path, expected: tuple[int, int], images: Path) -> None:
     if name.is_absolute() or any(part.startswith(".") for part in name.parts):
-        raise DataError(
-            f"image {picture.id}: {name} leads out or is hidden; expected a path below {images}; correct it"
-        )
+        raise DataError(f"{source}: leads out or is hidden; expected a path below {images}; correct it")
     size = image_size(source)
-    if size != picture.size():
-        expected = "×".join(map(str, picture.size()))
+    if size != expected:
         raise DataError(
-            f"{source}: is {size[0]}×{size[1]}; expected {expected}, as annotated; take the images that were"
+            f"{source}: is {size[0]}×{size[1]}; expected {expected[0]}×{expected[1]}, as annotated; take the "
+            "images that were"
         )
-    return name, source
 
 
 def _link(source: Path, target: Path) -> None:
@@ -154,20 +179,25 @@ def _link(source: Path, target: Path) -> None:
 def _draw(found: Sequence[Annotation], picture: Picture, values: dict[int, int]) -> NDArray[np.uint8]:
     """The label of an image, large annotations below small ones."""
     label = np.zeros(picture.size(), np.uint8)
-    areas = [np.count_nonzero(_mask(annotation, picture.size())) for annotation in found]
+    areas = [np.count_nonzero(_mask(annotation, picture.size())[1]) for annotation in found]
     for index in np.argsort(np.negative(areas), kind="stable"):
-        label[_mask(found[index], picture.size())] = values[found[index].category_id]
+        box, mask = _mask(found[index], picture.size())
+        label[box][mask] = values[found[index].category_id]
     return label
 
 
-def _mask(annotation: Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Boolean `(height, width)`: the pixels whose middle an annotation covers, or those of its runs."""
+def _mask(annotation: Annotation, size: tuple[int, int]) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+    """Rows and columns, and of these the pixels whose middle an annotation covers, or those of its runs."""
     runs = annotation.segmentation
     if not isinstance(runs, Runs):
-        covered = np.zeros(size, np.bool_)
-        for polygon in runs or []:
-            _cover(covered, polygon)
-        return covered
+        polygons = [np.reshape(polygon[: len(polygon) // 2 * 2], (-1, 2)) for polygon in runs or []]
+        corners = np.concatenate(polygons)
+        left, top = np.clip(np.floor(corners.min(axis=0)), 0, size[::-1]).astype(int)
+        right, bottom = np.clip(np.ceil(corners.max(axis=0)), 0, size[::-1]).astype(int)
+        covered = np.zeros((bottom - top, right - left), np.bool_)
+        for polygon in polygons:
+            _cover(covered, polygon, top, left)
+        return (slice(top, bottom), slice(left, right)), covered
     counts = _counts(runs.counts) if isinstance(runs.counts, str) else runs.counts
     if runs.size != size or sum(counts) != size[0] * size[1] or min(counts) < 0:
         raise DataError(
@@ -175,25 +205,32 @@ def _mask(annotation: Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
             "export it again"
         )
     inside = np.arange(len(counts)) % 2 == 1
-    return np.repeat(inside, counts).reshape(size[::-1]).T
+    return (slice(None), slice(None)), np.repeat(inside, counts).reshape(size[::-1]).T
 
 
-def _cover(covered: NDArray[np.bool_], polygon: Sequence[float]) -> None:
-    """Set the pixels whose middle is in a polygon of x, y, x, y, …; even-odd."""
+def _cover(covered: NDArray[np.bool_], corners: NDArray[np.float64], top: int, left: int) -> None:
+    """Set the pixels whose middle is in a polygon, of those from a row and a column on; even-odd.
+
+    Args:
+        covered: `(height, width)`.
+        corners: x and y in the image, `(corners, 2)`.
+        top: the image's row that is the first of `covered`.
+        left: the column.
+    """
     height, width = covered.shape
-    corners = np.array(polygon[: len(polygon) // 2 * 2]).reshape(-1, 2)
 
     def rows_between(low: float, high: float) -> tuple[int, int]:
-        return int(np.clip(np.ceil(low - 0.5), 0, height)), int(np.clip(np.ceil(high - 0.5), 0, height))
+        begin, end = np.clip(np.ceil([low - 0.5, high - 0.5]) - top, 0, height)
+        return int(begin), int(end)
 
-    top, bottom = rows_between(corners[:, 1].min(), corners[:, 1].max())
-    crossed = np.zeros((bottom - top, width + 1), np.uint8)
+    first, end = rows_between(corners[:, 1].min(), corners[:, 1].max())
+    crossed = np.zeros((end - first, width + 1), np.uint8)
     for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         rows = np.arange(*rows_between(*sorted((y0, y1))))
         if len(rows):
-            x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
-            crossed[rows - top, np.clip(np.ceil(x - 0.5), 0, width).astype(int)] ^= 1
-    covered[top:bottom] |= np.bitwise_xor.accumulate(crossed, axis=1)[:, :-1].astype(np.bool_)
+            x = x0 + (top + rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
+            crossed[rows - first, np.clip(np.ceil(x - 0.5) - left, 0, width).astype(int)] ^= 1
+    covered[first:end] |= np.bitwise_xor.accumulate(crossed, axis=1)[:, :-1].astype(np.bool_)
 
 
 def _counts(text: str) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import zip_longest
@@ -151,7 +152,7 @@ def _to_be_drawn(root: Path) -> DataError | None:
     for path, read, tool, source in tried:
         with suppress(DataError):
             read(path)
-            draw = f"`data rasterize {source} --output DIR`"
+            draw = f"`data rasterize {shlex.quote(str(source))} --output DIR`"
             return DataError(f"{path}: annotations of {tool}; expected labels as PNGs; draw them: {draw}")
     return None
 

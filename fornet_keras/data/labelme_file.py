@@ -90,6 +90,9 @@ def read_labelme(folder: Path, classes: Sequence[str] = ()) -> Coco:
         drawn = read_drawn(path)
         image = Path(os.path.normpath(path.parent / drawn.imagePath.replace("\\", "/")))  # as Windows has it
         require_inside(folder, image, str(path), resolve, fix="name the folder that holds both")
+        if not image.is_file():
+            named = f"imagePath {drawn.imagePath!r}"
+            raise DataError(f"{path}: {named} is no file; expected its photograph; correct it")
         name = os.path.relpath(image, folder)
         if name in found:
             raise DataError(f"{path}: is of {name}, as {found[name]} is; expected one file each; remove one")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationError
 
 from fornet_keras.bounded_text import first_finding
 from fornet_keras.config.yaml_text import parse_yaml
@@ -34,18 +34,19 @@ def _by_number(found: Any) -> Any:
     return dict(enumerate(found)) if isinstance(found, list) else found
 
 
-_Places = Annotated[list[str], BeforeValidator(_as_list)]
+_Place = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+_Places = Annotated[list[_Place], BeforeValidator(_as_list)]
 _Name = Annotated[str, Field(pattern=CLASS_NAME)]
 
 
 class DataYaml(BaseModel):
     """What is read of a `data.yaml`: folders of images, or lists of them, by split, and the class names."""
 
-    path: str | None = None
+    path: _Place | None = None
     train: _Places = []
-    val: _Places = []
+    val: Annotated[_Places, Field(validation_alias=AliasChoices("val", "validation"))] = []
     test: _Places = []
-    names: Annotated[dict[int, _Name], BeforeValidator(_by_number)]
+    names: Annotated[dict[int, _Name], BeforeValidator(_by_number), Field(min_length=1)]
 
     def splits(self) -> dict[str, list[str]]:
         """Those that are named."""
@@ -73,7 +74,7 @@ def read_data_yaml(path: Path) -> DataYaml:
     return found
 
 
-def read_yolo(path: Path) -> tuple[dict[str, tuple[Coco, Path]], dict[str, Path]]:
+def read_yolo(path: Path) -> tuple[dict[str, tuple[Coco, Path]], list[str]]:
     """Read all splits that a `data.yaml` names.
 
     As Ultralytics does, it takes a path that begins with `../` and is not there, which Roboflow writes, for
@@ -84,8 +85,8 @@ def read_yolo(path: Path) -> tuple[dict[str, tuple[Coco, Path]], dict[str, Path]
         path: the `data.yaml`. It is believed in which folders and files it names.
 
     Returns:
-        Of each split the annotations, and the folder that the file names in them are relative to; of each
-        split that is named and is not there, where it was looked for.
+        Of each split the annotations, and the folder that the file names in them are relative to; and notes
+        of what is left out: splits that are named and not there, labelled images of other formats.
 
     Raises:
         DataError: a file cannot be read, a line is wrong, a split has no images or no labels, or none is
@@ -94,17 +95,22 @@ def read_yolo(path: Path) -> tuple[dict[str, tuple[Coco, Path]], dict[str, Path]
     content = read_data_yaml(path)
     root = path.parent / (content.path or "")
     splits: dict[str, tuple[Coco, Path]] = {}
-    absent: dict[str, Path] = {}
+    notes: list[str] = []
+    absent: list[Path] = []
     for split, named in content.splits().items():
         places = [_place(root, each) for each in named]
         if any(place.exists() for place in places):
             splits[split] = _read_split(path, split, places, content.names)
+            if unread := [file for place in places if place.is_dir() for file in _unread(place)]:
+                left_out = f"labelled files left out, other than {', '.join(SUFFIXES)}"
+                notes.append(f"split '{split}': {left_out}: {len(unread)} ({listed(unread)}); convert them")
         else:
-            absent[split] = places[0]
+            absent.append(places[0])
+            notes.append(f"split '{split}' is left out: {places[0]} is not there")
     if not splits:
-        where = listed([*absent.values()])
+        where = listed(absent)
         raise DataError(f"{path}: {where}: not there; expected folders of images, or lists; correct its path")
-    return splits, absent
+    return splits, notes
 
 
 def _place(root: Path, named: str) -> Path:
@@ -146,6 +152,14 @@ def _images(place: Path) -> list[Path]:
         return files_below(place, SUFFIXES)
     lines = read_bounded(place, MAX_LIST_BYTES, "a folder of images, or a list of them").splitlines()
     return [place.parent / line.strip() for line in lines if line.strip()]
+
+
+def _unread(place: Path) -> list[Path]:
+    """What has a label in a folder and below it, and is no image that can be read, such as a TIFF."""
+    files = files_below(place, [""])
+    read = {_label(file) for file in files if file.suffix.lower() in SUFFIXES}
+    others = ((file, _label(file)) for file in files)
+    return [file for file, label in others if label != file and label not in read and label.is_file()]
 
 
 def _label(image: Path) -> Path:

@@ -94,6 +94,21 @@ def test_all_splits_of_yolo_become_what_check_reads(
     assert result.exit_code == 0 and "75.00%" in result.stdout
 
 
+def test_yolos_splits_are_all_checked_before_one_is_drawn(run: Run, yolo: Path, tmp_path: Path) -> None:
+    output, twin = tmp_path / "drawn", yolo.parent / "images/test/a.jpg"
+    twin.write_bytes((yolo.parent / "images/test/a.png").read_bytes())
+    result = run("data", "rasterize", yolo, "--output", output)
+    assert result.exit_code == 1 and "a.png: is named like another image but for its ending" in result.stderr
+    assert not output.exists()
+    twin.unlink()
+    for split in ("train", "val"):  # what is missing after an interruption
+        result = run("data", "rasterize", yolo, "--output", output, "--split", split)
+        assert result.exit_code == 0 and f"2 labels of 2 classes in split '{split}'" in result.stdout
+    assert {path.name for path in (output / "labels").iterdir()} == {"train", "val"}
+    result = run("data", "rasterize", yolo, "--output", output, "--split", "test")
+    assert result.exit_code == 2 and f"--split test: {yolo} has train, val; name one" in result.stderr
+
+
 def test_yolos_only_split_has_some_validate(run: Run, yolo: Path, tmp_path: Path) -> None:
     yolo.write_text("train: images/train\nnames: [quay]\n")
     result = run("data", "rasterize", yolo, "--output", tmp_path / "drawn")
@@ -124,10 +139,12 @@ def test_labelmes_files_become_what_check_reads(
 
 
 def test_describe_names_the_command(run: Run, yolo: Path) -> None:
-    result = run("data", "describe", yolo.parent)
+    folder = yolo.parent.rename(yolo.parent.with_name("my street"))
+    result = run("data", "describe", folder)
     assert result.exit_code == 1
-    draw = f"draw them: `data rasterize {yolo} --output DIR`"
-    assert f"{yolo}: annotations of YOLO; expected labels as PNGs; {draw}" in only_line(result.stderr)
+    draw = f"draw them: `data rasterize '{folder}/data.yaml' --output DIR`"
+    found = f"{folder}/data.yaml: annotations of YOLO"
+    assert f"{found}; expected labels as PNGs; {draw}" in only_line(result.stderr)
 
 
 @pytest.mark.parametrize(
@@ -140,11 +157,6 @@ def test_describe_names_the_command(run: Run, yolo: Path) -> None:
             "data.yaml",
             ("--images", "."),
             "--images is for COCO: data.yaml says where its images are; leave it",
-        ),
-        (
-            "data.yaml",
-            ("--split", "val"),
-            "--split is not for YOLO: data.yaml names its splits; leave it out",
         ),
     ],
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fornet_keras.data.coco import rasterize
+from fornet_keras.data.coco import rasterize, require_drawable
 from fornet_keras.data.coco_file import read_annotations
 from fornet_keras.data.label_files import read_label
 from fornet_keras.data.scan import scan
@@ -38,7 +38,9 @@ def photos(tmp_path: Path) -> Path:
 def draw(photos: Path, content: Any, split: str = "train") -> np.ndarray:
     file, output = photos.parent / "a.json", photos.parent / "out"
     file.write_text(content if isinstance(content, str) else json.dumps(content))
-    rasterize(read_annotations(file, photos), photos, output, split)
+    found = read_annotations(file, photos)
+    require_drawable(found, photos, output, split)
+    rasterize(found, photos, output, split)
     return read_label(output / "labels" / split / "day/a.png")
 
 
@@ -84,7 +86,9 @@ def test_the_output_is_a_data_folder_with_several_splits(photos: Path) -> None:
     assert dataset.table.names == ("background", "quay", "boat")
     report = scan(dataset)
     assert report.pixels == (32, 16, 0) and not report.problems
-    with pytest.raises(DataError, match="images/val: exists already; expected a new split"):
+    with pytest.raises(
+        DataError, match="out/images/val, .*out/labels/val: there already; expected a new split; rem"
+    ):
         draw(photos, content, "val")
     other = {**content, "categories": [content["categories"][1], {"id": 90, "name": "ship"}]}
     with pytest.raises(DataError, match="has other classes; expected background, quay, ship; name a new"):
@@ -97,7 +101,7 @@ def test_a_background_that_became_void_stays_so(photos: Path) -> None:
     description = photos.parent / "out/dataset.yaml"
     line = '  - {name: "background", value: 0}\n'
     assert line in description.read_text()
-    description.write_text(description.read_text().replace(line, "") + "ignore: [0]\n")
+    description.write_text(description.read_text().replace(line, "").replace("[255]", "[0, 255]"))
     draw(photos, content, "val")
     assert scan(open_dataset("folder", photos.parent / "out", "val")).pixels == (8, 0)
 
@@ -134,6 +138,36 @@ def test_images_are_links_or_copies(photos: Path, monkeypatch: pytest.MonkeyPatc
     assert (images / "linked/day/a.jpg").samefile(source)
     assert not (images / "copied/day/a.jpg").samefile(source)
     assert (images / "copied/day/a.jpg").read_bytes() == source.read_bytes()
+
+
+def test_void_is_declared_from_the_first_split_on(photos: Path) -> None:
+    quay, void = {"id": 1, "name": "quay"}, {"id": 2, "name": "__ignore__"}
+    square = {"category_id": 1, "segmentation": SQUARE}
+    draw(photos, coco(square, categories=[quay]))
+    content = coco({"category_id": 2, "segmentation": SQUARE}, categories=[quay, void])
+    assert (draw(photos, content, "val") == 255).sum() == 8
+    report = scan(open_dataset("folder", photos.parent / "out", "val"))
+    assert report.pixels == (16, 0) and not report.problems
+    description = photos.parent / "out/dataset.yaml"
+    description.write_text(description.read_text().replace("\nignore: [255]", ""))
+    with pytest.raises(DataError, match="dataset.yaml: value 255 is not void; .* as __ignore__; write it un"):
+        draw(photos, content, "test")
+    draw(photos, coco(square, categories=[quay, void]), "unused")
+
+
+def test_polygons_are_drawn_in_their_own_box(photos: Path) -> None:
+    """As in the whole image: the pixels whose middle has an odd number of edges to its left."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    for number in range(50):
+        polygon = np.round(rng.uniform(-2, 8, (5, 2)), number % 4)
+        covered = np.zeros((HEIGHT, WIDTH), np.bool_)
+        for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+            if y0 != y1:
+                crosses = (rows > min(y0, y1)) & (rows <= max(y0, y1))
+                covered ^= crosses & (columns >= x0 + (rows - y0) * (x1 - x0) / (y1 - y0))
+        annotation = {"category_id": 7, "segmentation": [polygon.ravel().tolist()]}
+        np.testing.assert_array_equal(draw(photos, coco(annotation), f"split{number}"), covered)
 
 
 def test_a_category_for_the_background_is_the_background(photos: Path) -> None:
@@ -189,8 +223,11 @@ def image(**changes: Any) -> dict[str, Any]:
             coco(**image(file_name="../a.json")),
             "image 3: .*a.json leads out of it; .*; correct its file_name",
         ),
-        (coco(**image(file_name="day/../../photos/day/a.jpg")), r"image 3: \.\./photos/day/a.jpg leads out"),
-        (coco(**image(file_name="day/.a.jpg")), "day/.a.jpg leads out or is hidden; expected a path below"),
+        (coco(**image(file_name="day/../../photos/day/a.jpg")), r"/\.\./photos/day/a.jpg: leads out or is"),
+        (
+            coco(**image(file_name="day/.a.jpg")),
+            "photos/day/.a.jpg: leads out or is hidden; expected a path below",
+        ),
         (
             coco(images=image()["images"] * 2),
             "a.json: image id 3 occurs 2 times; expected once, .* export it",

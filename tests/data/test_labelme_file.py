@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fornet_keras.data.coco import drawn_classes, rasterize
+from fornet_keras.data.coco import drawn_classes, rasterize, require_drawable
 from fornet_keras.data.label_files import read_label
 from fornet_keras.data.labelme_file import read_labelme
 from fornet_keras.data.scan import scan
@@ -37,7 +37,9 @@ def drawn(path: Path, *shapes: dict[str, Any], **changes: Any) -> Path:
 
 def draw(folder: Path, split: str = "train") -> Path:
     output = folder.parent / "out"
-    rasterize(read_labelme(folder, drawn_classes(output)), folder, output, split)
+    found = read_labelme(folder, drawn_classes(output))
+    require_drawable(found, folder, output, split)
+    rasterize(found, folder, output, split)
     return output
 
 
@@ -174,8 +176,12 @@ def test_photographs_of_another_folder_below_and_of_windows(tmp_path: Path) -> N
         ([], {}, "categories: background alone; expected a class beside it; annotate one"),
         ([shape(shape_type="point")], {}, "none of 1 annotations has a polygon .* or a mask; expected some"),
         ([shape()], {"imageHeight": 5}, "a.jpg: is 4×8; expected 5×8, as annotated"),
-        ([shape()], {"imagePath": "b.jpg"}, "b.jpg: no such file"),
-        ([shape()], {"imagePath": "\x01.jpg"}, "images.0.file_name: String should match"),
+        (
+            [shape()],
+            {"imagePath": "b.jpg"},
+            "a.json: imagePath 'b.jpg' is no file; expected its photograph; correct it",
+        ),
+        ([shape()], {"imagePath": "\x01.jpg"}, r"a.json: imagePath '\\x01.jpg' is no file"),
         ([shape()], {"imagePath": "a\0.jpg"}, "a.json: .* cannot be followed; expected a file in"),
         (
             [shape(shape_type="mask", mask="#")],

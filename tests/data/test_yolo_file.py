@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fornet_keras.data.coco import rasterize
+from fornet_keras.data.coco import rasterize, require_drawable
 from fornet_keras.data.label_files import read_label
 from fornet_keras.data.scan import scan
 from fornet_keras.data.sources import open_dataset
@@ -42,6 +42,7 @@ def yolo(tmp_path: Path) -> Path:
 def draw(path: Path) -> Path:
     output = path.parent / "out"
     for split, (coco, images) in read_yolo(path)[0].items():
+        require_drawable(coco, images, output, split)
         rasterize(coco, images, output, split)
     return output
 
@@ -66,8 +67,36 @@ def test_names_by_number_need_not_be_in_order(yolo: Path) -> None:
 
 def test_a_split_that_is_named_and_not_there_is_left_out(yolo: Path) -> None:
     text(yolo, YAML.replace("test:", "test: images/test"))
-    splits, absent = read_yolo(yolo)
-    assert [*splits] == ["train", "val"] and absent == {"test": yolo.parent / "images/test"}
+    splits, notes = read_yolo(yolo)
+    note = f"split 'test' is left out: {yolo.parent}/images/test is not there"
+    assert [*splits] == ["train", "val"] and notes == [note]
+
+
+def test_images_of_other_formats_are_noted(yolo: Path) -> None:
+    for name in ("b.tif", "a.jpg.json", "c.tif"):
+        text(yolo.parent / "images/train" / name, "no image that is read")
+    for name in ("b.txt", "classes.txt"):
+        text(yolo.parent / "labels/train" / name, QUAY)
+    (yolo.parent / "images/train/b.jpg").unlink()
+    splits, notes = read_yolo(yolo)
+    assert [picture.file_name for picture in splits["train"][0].images] == ["a.jpg"]
+    left_out = "labelled files left out, other than .png, .jpg, .jpeg, .webp, .bmp"
+    assert notes == [f"split 'train': {left_out}: 1 ({yolo.parent}/images/train/b.tif); convert them"]
+
+
+def test_other_files_beside_images_and_labels_are_not_noted(tmp_path: Path) -> None:
+    photo(tmp_path / "all/a.jpg")
+    for name in ("a.txt", "b.txt"):
+        text(tmp_path / "all" / name, QUAY)
+    text(tmp_path / "all/a.json", "{}")
+    assert not read_yolo(text(tmp_path / "data.yaml", "train: all\nnames: [quay]\n"))[1]
+
+
+def test_validation_is_val(yolo: Path) -> None:
+    """As Ultralytics has it, where there is no `val`."""
+    assert [*read_yolo(text(yolo, YAML.replace("val:", "validation:")))[0]] == ["train", "val"]
+    both = text(yolo, f"{YAML}validation: images/train\n")
+    assert read_yolo(both)[0]["val"][1] == yolo.parent / "images/val"
 
 
 def test_roboflows_paths_are_beside_the_file(tmp_path: Path) -> None:
@@ -139,6 +168,12 @@ def test_a_corner_by_a_hair_outside_is_taken(yolo: Path) -> None:
     [
         ("names: [a]\n", "data.yaml: names no images; expected train and val; add them"),
         ("train: images/train\n", "data.yaml: names: Field required; expected YOLO's data.yaml, with train"),
+        ("train: images/train\nnames: []\n", "data.yaml: names: .* at least 1 item.*; expected YOLO's data"),
+        (
+            'train: "a\\0b"\nnames: [a]\n',
+            "data.yaml: train.0: .*; expected YOLO's data.yaml, with train, val",
+        ),
+        ('path: "a\\0b"\ntrain: a\nnames: [a]\n', "data.yaml: path: .*; expected YOLO's data.yaml"),
         ("train: images/train\nnames: [1]\n", "data.yaml: names.0: .*; expected YOLO's data.yaml"),
         ("train: &a images/train\nnames: [a]\n", "data.yaml:1: anchors"),
         ("- 1\n", "data.yaml: the file: .*; expected YOLO's data.yaml"),
