@@ -8,12 +8,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from fornet_keras.atomic import new_folder
-from fornet_keras.data.coco_file import BACKGROUND, IGNORED, Annotation, Coco, Picture, Runs
+from fornet_keras.data.coco_file import BACKGROUND, IGNORED, Annotation, Coco, Runs
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.describe import write_description
 from fornet_keras.data.description import DATASET_YAML, FolderDescription, read_dataset_yaml
@@ -95,7 +96,7 @@ def rasterize(
             name = picture.place()
             label = (labels / name).with_suffix(".png")
             label.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(_draw(of_image[picture.id], picture, values)).save(label)
+            Image.fromarray(_draw(of_image[picture.id], picture.size(), values, coco.outline)).save(label)
             (links / name).parent.mkdir(parents=True, exist_ok=True)
             _link(images / name, links / name)
             on_image()
@@ -135,7 +136,8 @@ def _check(output: Path, split: str, names: Sequence[str], void: bool) -> None:
         raise DataError(f"split '{split}' is no name of a folder; expected one such as train")
     there = [folder for kind in ("images", "labels") if (folder := output / kind / split).exists()]
     if there:
-        raise DataError(f"{listed(there)}: there already; expected a new split; remove it, or name another")
+        fix = "name another --output, or remove what was drawn"
+        raise DataError(f"{listed(there)}: there already; expected a new split; {fix}")
     if len(names) < 2:
         raise DataError(f"categories: {', '.join(names)} alone; expected a class beside it; annotate one")
     if not (output / DATASET_YAML).exists():
@@ -149,7 +151,8 @@ def _check(output: Path, split: str, names: Sequence[str], void: bool) -> None:
     for name, train_id in zip(names, meant, strict=True):
         if train_id is None or (train_id != IGNORE and table.names[train_id] != name):
             raise DataError(
-                f"{output / DATASET_YAML}: has other classes; expected {', '.join(names)}; name a new folder"
+                f"{output / DATASET_YAML}: has other classes, {listed(table.names)}; expected the "
+                f"annotations', {listed(names)}, in this order; export all splits with the same classes"
             )
     if void and table.train_ids.get(IGNORE) != IGNORE:
         raise DataError(
@@ -176,28 +179,35 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _draw(found: Sequence[Annotation], picture: Picture, values: dict[int, int]) -> NDArray[np.uint8]:
+def _draw(
+    found: Sequence[Annotation], size: tuple[int, int], values: dict[int, int], outline: bool
+) -> NDArray[np.uint8]:
     """The label of an image, large annotations below small ones."""
-    label = np.zeros(picture.size(), np.uint8)
-    areas = [np.count_nonzero(_mask(annotation, picture.size())[1]) for annotation in found]
+    label = np.zeros(size, np.uint8)
+    areas = [np.count_nonzero(_mask(annotation, size, outline)[1]) for annotation in found]
     for index in np.argsort(np.negative(areas), kind="stable"):
-        box, mask = _mask(found[index], picture.size())
+        box, mask = _mask(found[index], size, outline)
         label[box][mask] = values[found[index].category_id]
     return label
 
 
-def _mask(annotation: Annotation, size: tuple[int, int]) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
-    """Rows and columns, and of these the pixels whose middle an annotation covers, or those of its runs."""
+def _mask(
+    annotation: Annotation, size: tuple[int, int], outline: bool
+) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+    """Rows and columns, and of these the pixels that an annotation's polygons cover, or those of its runs."""
     runs = annotation.segmentation
     if not isinstance(runs, Runs):
         polygons = [np.reshape(polygon[: len(polygon) // 2 * 2], (-1, 2)) for polygon in runs or []]
         corners = np.concatenate(polygons)
         left, top = np.clip(np.floor(corners.min(axis=0)), 0, size[::-1]).astype(int)
-        right, bottom = np.clip(np.ceil(corners.max(axis=0)), 0, size[::-1]).astype(int)
-        covered = np.zeros((bottom - top, right - left), np.bool_)
+        right, bottom = np.clip(np.floor(corners.max(axis=0) + 1), 0, size[::-1]).astype(int)
+        covered = np.zeros((bottom - top, right - left), np.uint8)
         for polygon in polygons:
-            _cover(covered, polygon, top, left)
-        return (slice(top, bottom), slice(left, right)), covered
+            if outline:  # a whole number that was a share is a hair off
+                cv2.fillPoly(covered, [np.floor(polygon + 1e-3).astype(np.int32) - (left, top)], [1])
+            else:
+                _cover(covered, polygon, top, left)
+        return (slice(top, bottom), slice(left, right)), covered > 0
     counts = _counts(runs.counts) if isinstance(runs.counts, str) else runs.counts
     if runs.size != size or sum(counts) != size[0] * size[1] or min(counts) < 0:
         raise DataError(
@@ -208,7 +218,7 @@ def _mask(annotation: Annotation, size: tuple[int, int]) -> tuple[tuple[slice, s
     return (slice(None), slice(None)), np.repeat(inside, counts).reshape(size[::-1]).T
 
 
-def _cover(covered: NDArray[np.bool_], corners: NDArray[np.float64], top: int, left: int) -> None:
+def _cover(covered: NDArray[np.uint8], corners: NDArray[np.float64], top: int, left: int) -> None:
     """Set the pixels whose middle is in a polygon, of those from a row and a column on; even-odd.
 
     Args:
@@ -230,7 +240,7 @@ def _cover(covered: NDArray[np.bool_], corners: NDArray[np.float64], top: int, l
         if len(rows):
             x = x0 + (top + rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
             crossed[rows - first, np.clip(np.ceil(x - 0.5) - left, 0, width).astype(int)] ^= 1
-    covered[first:end] |= np.bitwise_xor.accumulate(crossed, axis=1)[:, :-1].astype(np.bool_)
+    covered[first:end] |= np.bitwise_xor.accumulate(crossed, axis=1)[:, :-1]
 
 
 def _counts(text: str) -> list[int]:

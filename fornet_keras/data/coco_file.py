@@ -76,11 +76,16 @@ class Annotation(BaseModel):
 
 
 class Coco(BaseModel):
-    """The contents of a COCO file, or what another reader has found."""
+    """The contents of a COCO file, or what another reader has found.
+
+    With an `outline`, which COCO's file does not say, a polygon has all pixels that its outline touches, as
+    Ultralytics and LabelMe draw it; without, those whose middle it covers, as COCO's own tools do.
+    """
 
     categories: Annotated[list[Category], Field(min_length=1, max_length=IGNORE - 1)]
     images: Annotated[list[Picture], Field(min_length=1)]
     annotations: list[Annotation]
+    outline: bool = False
 
     def undrawable(self) -> list[int | str]:
         """The ids of the annotations that have no polygon and no mask."""
@@ -148,7 +153,7 @@ def as_coco(path: Path, content: dict[str, Any]) -> Coco:
         DataError: it has too many classes, an odd file name, or no annotation that can be drawn; one line.
     """
     try:
-        return _drawable(path, Coco.model_validate(content))
+        return _drawable(path, Coco.model_validate({**content, "outline": True}))
     except ValidationError as error:
         raise DataError(f"{path}: {first_finding(error)}; correct it") from error
 

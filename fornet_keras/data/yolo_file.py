@@ -86,30 +86,30 @@ def read_yolo(path: Path) -> tuple[dict[str, tuple[Coco, Path]], list[str]]:
 
     Returns:
         Of each split the annotations, and the folder that the file names in them are relative to; and notes
-        of what is left out: splits that are named and not there, labelled images of other formats.
+        of a test split that is not there, of images without a label, and labelled ones of other formats.
 
     Raises:
-        DataError: a file cannot be read, a line is wrong, a split has no images or no labels, or none is
-            there; one line.
+        DataError: a file cannot be read, a line is wrong, or a split is not there or has no images or no
+            labels; one line.
     """
     content = read_data_yaml(path)
     root = path.parent / (content.path or "")
     splits: dict[str, tuple[Coco, Path]] = {}
     notes: list[str] = []
-    absent: list[Path] = []
     for split, named in content.splits().items():
         places = [_place(root, each) for each in named]
         if any(place.exists() for place in places):
             splits[split] = _read_split(path, split, places, content.names)
+            if without := sum(not _label(image).is_file() for place in places for image in _images(place)):
+                notes.append(f"split '{split}': images without a text, taken as background: {without}")
             if unread := [file for place in places if place.is_dir() for file in _unread(place)]:
                 left_out = f"labelled files left out, other than {', '.join(SUFFIXES)}"
                 notes.append(f"split '{split}': {left_out}: {len(unread)} ({listed(unread)}); convert them")
+        elif split == "test":
+            notes.append(f"split 'test' is left out: {places[0]} is not there")
         else:
-            absent.append(places[0])
-            notes.append(f"split '{split}' is left out: {places[0]} is not there")
-    if not splits:
-        where = listed(absent)
-        raise DataError(f"{path}: {where}: not there; expected folders of images, or lists; correct its path")
+            expected = "expected a folder of images, or a list"
+            raise DataError(f"{path}: {split}: {places[0]}: not there; {expected}; correct the path")
     return splits, notes
 
 

@@ -8,7 +8,7 @@ from fornet_keras.data.label_files import read_label
 from tests.cli.conftest import Run, only_line
 
 HEIGHT, WIDTH = 64, 96
-QUAY = "0 0 0 1 0 1 0.5 0 0.5\n"  # the upper half
+QUAY = "0 0 0 1 0 1 0.484375 0 0.484375\n"  # the upper half: 31 of 64 rows, and that of its outline
 BOX = "0 0.5 0.5 0.25 0.25\n"
 
 
@@ -30,7 +30,7 @@ def labelme(data: Path) -> Path:
     """The same drawn with LabelMe."""
     (data / "dataset.yaml").unlink()
     for image in (data / "images").rglob("*.png"):
-        quay = {"label": "quay", "shape_type": "rectangle", "points": [[0, 0], [WIDTH, HEIGHT / 2]]}
+        quay = {"label": "quay", "shape_type": "rectangle", "points": [[0, 0], [WIDTH - 1, HEIGHT / 2 - 1]]}
         dot = {"label": "dot", "shape_type": "point", "points": [[0, 0]]}
         size = {"imageHeight": HEIGHT, "imageWidth": WIDTH}
         content = {"shapes": [quay, dot] if image.stem == "a" else [], "imagePath": image.name, **size}
@@ -73,7 +73,9 @@ def test_all_splits_of_yolo_become_what_check_reads(
     output, result_file = tmp_path / "drawn", tmp_path / "result.json"
     result = run("data", "rasterize", yolo, "--output", output, "--json", result_file)
     absent = f"{yolo.parent}/images/final is not there"
-    assert (result.exit_code, result.stderr) == (0, f"note: split 'test' is left out: {absent}\n")
+    notes = [f"split '{split}': images without a text, taken as background: 1" for split in ("train", "val")]
+    notes.append(f"split 'test' is left out: {absent}")
+    assert (result.exit_code, result.stderr) == (0, "".join(f"note: {note}\n" for note in notes))
     lines: list[str] = []
     for name, split in (("train", "train"), ("test", "val")):
         lines.append(f"2 labels of 2 classes in split '{split}': {output}")

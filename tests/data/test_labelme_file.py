@@ -16,7 +16,7 @@ from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import DataError
 
 HEIGHT, WIDTH = 4, 8
-CORNERS = [[1, 1], [5, 1], [5, 3], [1, 3]]  # x, y: rows 1…2, columns 1…4
+CORNERS = [[1, 1], [4, 1], [4, 2], [1, 2]]  # x, y: rows 1…2, columns 1…4
 
 
 def shape(label: str = "quay", shape_type: str | None = "polygon", **changes: Any) -> dict[str, Any]:
@@ -66,17 +66,17 @@ def png(mask: Any) -> str:
         {},
         {"shape_type": None},
         {"shape_type": "oriented_rectangle"},
-        {"shape_type": "rectangle", "points": [[5, 1], [1, 3]]},
+        {"shape_type": "rectangle", "points": [[4.9, 1.9], [1, 2.1]]},
         {"shape_type": "rectangle"},
     ],
 )
-def test_shapes_cover_the_pixels_whose_middle_is_inside(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_shapes_cover_all_pixels_that_they_touch(tmp_path: Path, changes: dict[str, Any]) -> None:
     np.testing.assert_array_equal(label_of(tmp_path, shape(**changes)), square())
 
 
 def test_a_circle(tmp_path: Path) -> None:
-    """Around a pixel's corner: of the four pixels about it the middles are 0.71 away, of the next 1.58."""
-    for radius, count in ((0.7, 0), (0.72, 4), (1.57, 4), (1.59, 12)):
+    """Around a pixel's corner: those about it, then four rows and columns without and with the corners."""
+    for radius, count in ((0.5, 4), (1.3, 12), (1.5, 16)):
         label = label_of(tmp_path, shape(shape_type="circle", points=[[4, 2], [4, 2 - radius]]))
         assert np.count_nonzero(label == 1) == count
         if count == 4:
@@ -103,8 +103,7 @@ def test_points_and_lines_are_left_out(tmp_path: Path) -> None:
 
 
 def test_labels_are_classes_by_name_but_labelmes_own_two(tmp_path: Path) -> None:
-    small = {"points": [[2, 1], [3, 1], [3, 2], [2, 2]]}
-    beside = {"points": [[3, 1], [4, 1], [4, 2], [3, 2]]}
+    small, beside = {"points": [[2, 1]] * 3}, {"points": [[3, 1]] * 3}
     label = label_of(
         tmp_path, shape("_background_", **small), shape(), shape("__ignore__", **beside), shape("boat")
     )

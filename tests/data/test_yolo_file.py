@@ -12,7 +12,7 @@ from fornet_keras.data.yolo_file import read_yolo
 from fornet_keras.errors import DataError
 
 HEIGHT, WIDTH = 4, 8
-QUAY = "0 0.125 0.25 0.625 0.25 0.625 0.75 0.125 0.75\n"  # rows 1…2, columns 1…4
+QUAY = "0 0.125 0.25 0.5 0.25 0.5 0.5 0.125 0.5\n"  # rows 1…2, columns 1…4
 BOX = "1 0.5 0.5 0.25 0.25\n"
 YAML = "path: .\ntrain: images/train\nval: images/val\ntest:\nnc: 2\nnames: [quay, boat]\ndownload: none\n"
 
@@ -65,11 +65,12 @@ def test_names_by_number_need_not_be_in_order(yolo: Path) -> None:
     assert open_dataset("folder", output, "train").table.names == ("background", "quay", "boat")
 
 
-def test_a_split_that_is_named_and_not_there_is_left_out(yolo: Path) -> None:
+def test_a_test_split_that_is_not_there_and_images_without_a_text_are_noted(yolo: Path) -> None:
     text(yolo, YAML.replace("test:", "test: images/test"))
     splits, notes = read_yolo(yolo)
-    note = f"split 'test' is left out: {yolo.parent}/images/test is not there"
-    assert [*splits] == ["train", "val"] and notes == [note]
+    absent = f"split 'test' is left out: {yolo.parent}/images/test is not there"
+    without = "split 'train': images without a text, taken as background: 1"
+    assert [*splits] == ["train", "val"] and notes == [without, absent]
 
 
 def test_images_of_other_formats_are_noted(yolo: Path) -> None:
@@ -177,7 +178,11 @@ def test_a_corner_by_a_hair_outside_is_taken(yolo: Path) -> None:
         ("train: images/train\nnames: [1]\n", "data.yaml: names.0: .*; expected YOLO's data.yaml"),
         ("train: &a images/train\nnames: [a]\n", "data.yaml:1: anchors"),
         ("- 1\n", "data.yaml: the file: .*; expected YOLO's data.yaml"),
-        ("path: no\n" + YAML[8:], "data.yaml: .*/no/images/train, .*no/images/val: not there; expected fold"),
+        ("path: no\n" + YAML[8:], "data.yaml: train: .*/no/images/train: not there; expected a folder of"),
+        (
+            YAML.replace("images/val", "images/no"),
+            "data.yaml: val: .*/images/no: not there; expected a folder",
+        ),
         ("train: labels\nnames: [a]\n", r"data.yaml: train: no images in .*/labels; expected \.png, \.jpg"),
         ("train: data.yaml\nnames: [a]\n", "train: none of 2 images has labels; expected such as .*; put"),
         ("train: [images/train, images/no]\nnames: [a, b]\n", "images/no: cannot be read .*a folder of ima"),
