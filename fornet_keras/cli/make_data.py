@@ -169,6 +169,8 @@ def rasterize(
     from fornet_keras.data.description import read_dataset_yaml
     from fornet_keras.data.folder import find_splits
 
+    if json_file and json_file.exists() and source.resolve() in json_file.resolve().parents:
+        raise click.UsageError(f"--json {json_file}: lies among the annotations; expected a FILE to write")
     with ERRORS.status("reading annotations …"):
         parts = _read(source, images, output, split)
         for name, (found, folder) in parts.items():

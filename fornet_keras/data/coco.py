@@ -51,11 +51,12 @@ def require_drawable(coco: Coco, images: Path, output: Path, split: str) -> None
             raise DataError(f"annotation {annotation.id}: its {lost} {number} is none; export it again")
     void = any(values[annotation.category_id] == IGNORE for annotation in drawn)
     _check(output, split, names, void)
-    image_of: dict[PurePath, PurePath] = {}
+    image_of: dict[str, PurePath] = {}
     for picture in coco.images:
         name, source = picture.place(), images / picture.place()
         _check_image(name, source, picture.size(), images)
-        other = image_of.setdefault(name.with_suffix(".png"), name)
+        label = str(name.with_suffix(".png")).casefold()  # some disks tell no capitals
+        other = image_of.setdefault(label, name)
         if other is not name and other == name:
             raise DataError(
                 f"image {picture.id}: {name} is another image's file too; expected one image a file; put "

@@ -298,10 +298,10 @@ def test_classes_that_no_label_has_are_noted(run: Run, config: Path, data: Path)
     assert "note:" not in run(*checked).stdout
     for name in ("a", "b"):
         Image.new("L", (96, 64), 7).save(data / "labels" / "test" / f"{name}.png")
-    note = "note: no label of 'test' has a pixel of water, sky: such a class cannot be {}\n"
+    note = "note: no label of 'test' has a pixel of water, sky: such a class cannot {}\n"
     for change, what in (
-        ("data.val_split=test", "scored"),
-        ("data.train_split=test", "learnt; add images of it, or leave it out of the classes"),
+        ("data.val_split=test", "score above 0"),
+        ("data.train_split=test", "be learnt; add images of it, or leave it out of the classes"),
     ):
         result = run(*checked, "--set", change)
         assert result.exit_code == 0 and note.format(what) in result.stdout

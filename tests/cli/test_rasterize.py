@@ -149,6 +149,14 @@ def test_describe_names_the_command(run: Run, yolo: Path) -> None:
     assert f"{found}; expected labels as PNGs; {draw}" in only_line(result.stderr)
 
 
+def test_json_replaces_no_annotation(run: Run, labelme: Path, tmp_path: Path) -> None:
+    file = labelme / "train" / "a.json"
+    before = file.read_text()
+    result = run("data", "rasterize", labelme, "--output", tmp_path / "drawn", "--json", file)
+    assert (result.exit_code, file.read_text()) == (2, before)
+    assert f"--json {file}: lies among the annotations; expected a FILE to write" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [

@@ -30,7 +30,7 @@ def coco(*annotations: dict[str, Any], **changes: Any) -> dict[str, Any]:
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     (tmp_path / "photos/day").mkdir(parents=True)
-    for name in ("a.jpg", "a.bmp"):
+    for name in ("a.jpg", "a.bmp", "A.png"):
         Image.new("RGB", (WIDTH, HEIGHT), "red").save(tmp_path / "photos/day" / name)
     return tmp_path / "photos"
 
@@ -242,6 +242,10 @@ def image(**changes: Any) -> dict[str, Any]:
         (
             coco(images=[*image()["images"], *image(id=4, file_name="day/a.bmp")["images"]]),
             "a.bmp: is named like another image but for its ending; rename one",
+        ),
+        (
+            coco(images=[*image()["images"], *image(id=4, file_name="day/A.png")["images"]]),
+            "A.png: is named like another image but for its ending; rename one",
         ),
     ],
 )
