@@ -53,7 +53,7 @@ from fornet_keras.errors import ConfigError, DataError, os_reason
 
 DATASET_YAML = "dataset.yaml"
 MAX_BYTES = 1_000_000
-STREETS = {
+USUAL = {"background": (0, 0, 0)} | {
     name: color
     for table in (cityscapes.TABLE, camvid.TABLE)
     for name, color in zip(table.names, table.colors, strict=True)
@@ -199,8 +199,8 @@ class FolderDescription(Section):
         train_ids = {value: train_id for train_id, values in enumerate(self._values()) for value in values}
         ignored = [IGNORE] if self.ignore_colors else self.ignore
         own = [(*entry.all_colors(), None)[0] for entry in self.classes]
-        streets = {name: color for name, color in STREETS.items() if color not in own}
-        colors = [color or streets.get(entry.name) for color, entry in zip(own, self.classes, strict=True)]
+        usual = {name: color for name, color in USUAL.items() if color not in own}
+        colors = [color or usual.get(entry.name) for color, entry in zip(own, self.classes, strict=True)]
         free = (color for color in map(_voc_color, count(1)) if color not in colors)
         return LabelTable(
             names=tuple(entry.name for entry in self.classes),

@@ -175,13 +175,14 @@ def test_several_values_of_a_class_and_colors_that_nobody_chose(tmp_path: Path) 
     assert len({*read_dataset_yaml(describe(tmp_path, many)).table().colors}) == 255
 
 
-def test_classes_without_a_color_get_those_of_streets_which_none_has_yet(tmp_path: Path) -> None:
-    classes = ["{name: tram, color: [128, 0, 0]}", "car", "building", "quay", "rider"]
+def test_classes_without_a_color_get_the_usual_ones_which_none_has_yet(tmp_path: Path) -> None:
+    classes = ["{name: tram, color: [128, 0, 0]}", "car", "building", "quay", "rider", "background"]
     text = f"name: x\nclasses: [{', '.join(classes)}]\n"
     colors = read_dataset_yaml(describe(tmp_path, text)).table().colors
     assert colors[1] == camvid.TABLE.colors[camvid.TABLE.names.index("car")]
     assert colors[4] == cityscapes.TABLE.colors[cityscapes.TABLE.names.index("rider")]
-    assert len({*colors}) == 5, "building's in CamVid is the tram's here"
+    assert colors[5] == (0, 0, 0)
+    assert len({*colors}) == 6, "building's in CamVid is the tram's here"
 
 
 @pytest.mark.parametrize(
