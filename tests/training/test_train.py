@@ -221,8 +221,8 @@ def test_classes_of_a_draft_or_without_pixels_are_noted(
         patch.setattr(open_data, "CACHE", tmp_path / "cache")
         open_data.open_data(config, said)
     assert "note: 12 class names of a draft, color_1, value_2, value_3, …; name" in said.file.getvalue()
-    for split, what in (("train", "learnt"), ("val", "scored")):
-        note = f"note: no label of '{split}' has a pixel of value_12: such a class cannot be {what}"
+    for split, what in (("train", "be learnt"), ("val", "score above 0")):
+        note = f"note: no label of '{split}' has a pixel of value_12: such a class cannot {what}"
         assert note in said.file.getvalue()
 
 
