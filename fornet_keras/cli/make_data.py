@@ -216,6 +216,12 @@ def _read(source: Path, images: Path | None, output: Path, split: str | None) ->
             click.echo(f"note: {one_line(note)}", err=True)
         return {split: found[split]} if split else found
     if source.is_dir():
+        inside = [name for name in (*TRAIN_NAMES, *VAL_NAMES) if (source / name).is_dir()]
+        if len(inside) > 1:
+            each = f"{source / inside[0]} --split {inside[0]}"
+            raise click.UsageError(
+                f"{source} holds {listed(inside)}, splits that would be one; draw each: {each}"
+            )
         return {split or "train": (read_labelme(source, drawn_classes(output)), source)}
     if not images:
         what = f"the folder of the images that {source} names"

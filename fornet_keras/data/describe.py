@@ -147,7 +147,7 @@ def _to_be_drawn(root: Path) -> DataError | None:
     yamls = [path for path in visible(root) if path.suffix.lower() in (".yaml", ".yml")]
     tried: list[tuple[Path, Callable[[Path], object], str, Path]] = [
         *((path, read_data_yaml, "YOLO", path) for path in yamls),
-        *((path, read_drawn, "LabelMe", root) for path in files_below(root, [".json"])[:1]),
+        *((path, read_drawn, "LabelMe", path.parent) for path in files_below(root, [".json"])[:1]),
     ]
     for path, read, tool, source in tried:
         with suppress(DataError):

@@ -149,6 +149,16 @@ def test_describe_names_the_command(run: Run, yolo: Path) -> None:
     assert f"{found}; expected labels as PNGs; {draw}" in only_line(result.stderr)
 
 
+def test_labelmes_splits_do_not_become_one(run: Run, labelme: Path, tmp_path: Path) -> None:
+    result = run("data", "rasterize", labelme, "--output", tmp_path / "drawn")
+    assert result.exit_code == 2
+    assert (
+        f"{labelme} holds train, test, splits that would be one; draw each: {labelme}/train" in result.stderr
+    )
+    result = run("data", "describe", labelme)
+    assert f"draw them: `data rasterize {labelme}/te" in only_line(result.stderr)
+
+
 def test_json_replaces_no_annotation(run: Run, labelme: Path, tmp_path: Path) -> None:
     file = labelme / "train" / "a.json"
     before = file.read_text()

@@ -333,7 +333,7 @@ def with_others(root: Path) -> None:
     ("write", "message"),
     [
         (of_yolo, "street.yml: annotations of YOLO; .*: `data rasterize .*street.yml --output DIR`"),
-        (of_labelme, "train/a.json: annotations of LabelMe; .*: `data rasterize [^ ]*[0-9] --output DIR`"),
+        (of_labelme, "train/a.json: annotations of LabelMe; .*: `data rasterize [^ ]*train --output DIR`"),
         (with_others, "no images with labels found; expected images/SPLIT"),
         (photo, "a.png: with it more than 64 values or colours; expected class labels, no smoothed edges;"),
         (smoothed, "a.png: with it more than 64 values .* write dataset.yaml by hand if they are"),
