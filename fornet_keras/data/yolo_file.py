@@ -99,8 +99,9 @@ def read_yolo(path: Path) -> tuple[dict[str, tuple[Coco, Path]], list[str]]:
     for split, named in content.splits().items():
         places = [_place(root, each) for each in named]
         if any(place.exists() for place in places):
-            splits[split] = _read_split(path, split, places, content.names)
-            if without := sum(not _label(image).is_file() for place in places for image in _images(place)):
+            coco, folder, without = _read_split(path, split, places, content.names)
+            splits[split] = coco, folder
+            if without:
                 notes.append(f"split '{split}': images without a text, taken as background: {without}")
             if unread := [file for place in places if place.is_dir() for file in _unread(place)]:
                 left_out = f"labelled files left out, other than {', '.join(SUFFIXES)}"
@@ -120,14 +121,18 @@ def _place(root: Path, named: str) -> Path:
     return place.resolve()  # labels are looked for from there
 
 
-def _read_split(path: Path, split: str, places: Sequence[Path], names: dict[int, str]) -> tuple[Coco, Path]:
+def _read_split(
+    path: Path, split: str, places: Sequence[Path], names: dict[int, str]
+) -> tuple[Coco, Path, int]:
+    """The annotations, the folder that holds all images, and how many of these have no label."""
     found = [os.path.abspath(image) for place in places for image in _images(place)]
     images = [Path(image) for image in dict.fromkeys(found)]
     if not images:
         where = listed(places)
         raise DataError(f"{path}: {split}: no images in {where}; expected {', '.join(SUFFIXES)}; correct it")
     labels = [_label(image) for image in images]
-    if not any(label.is_file() for label in labels):
+    without = sum(not label.is_file() for label in labels)
+    if without == len(images):
         raise DataError(
             f"{path}: {split}: none of {len(images)} images has labels; expected such as {labels[0]}; put "
             f"them there, or remove the line of {split}"
@@ -143,7 +148,7 @@ def _read_split(path: Path, split: str, places: Sequence[Path], names: dict[int,
             annotations += [{"image_id": number, **each} for each in _lines(label, names, height, width)]
     categories = [{"id": number, "name": name} for number, name in names.items()]
     content = {"categories": categories, "images": pictures, "annotations": annotations}
-    return as_coco(path, content), folder
+    return as_coco(path, content), folder, without
 
 
 def _images(place: Path) -> list[Path]:
