@@ -3,13 +3,14 @@
     python benchmarks/proportions.py MODEL --config FILE --data DIR [--every 4]
 
 Each image is cropped to other proportions in its middle and doubled, as a photograph that is larger than the
-network's size, which is that of the image. The last column is the crop itself, which only a network that
-takes any size can be given.
+network's size, which is that of the image. "Own size" is the crop itself, which only a network that takes any
+size can be given; "refined" the share of the letterboxed photograph's own area that is refined.
 """
 
 import argparse
 import os
 from pathlib import Path
+from statistics import mean
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -38,15 +39,19 @@ def cropped(size, proportion):
 
 
 def found(predict, image, size):
-    """Label ids of the image brought to the size in each way, at its own size."""
+    """Label ids of the image brought to the size in each way, at its own size, and what is refined of it."""
     own = image.shape[:2]
     photograph = cv2.resize(image, (2 * own[1], 2 * own[0]), interpolation=cv2.INTER_CUBIC)
     fitted, window = letterboxed(photograph, size)
-    return {
-        "stretched": resize_nearest(predict(stretched(photograph, size))["label_ids"], own),
-        "letterboxed": resize_nearest(predict(fitted)["label_ids"][window], own),
+    outputs = predict(fitted)
+    edge = predict.region_size
+    kept = outputs["kept"].repeat(edge, axis=0).repeat(edge, axis=1)[window]
+    labels = {
+        "stretched": predict(stretched(photograph, size))["label_ids"],
+        "letterboxed": outputs["label_ids"][window],
         "own size": predict(image)["label_ids"],
     }
+    return {way: resize_nearest(label_ids, own) for way, label_ids in labels.items()}, kept.mean()
 
 
 def main():
@@ -61,16 +66,20 @@ def main():
     dataset = open_dataset(config.data.format, arguments.data, config.data.val_split)
     model, _ = load_model(arguments.model)
     predict = Predictor(model)
-    print("| width:height | stretched | letterboxed | own size |\n|---|---|---|---|")
+    print("| width:height | stretched | letterboxed | own size | refined |\n|---|---|---|---|---|")
     for name, proportion in PROPORTIONS.items():
         matrices: dict[str, ConfusionMatrix] = {}
+        shares = []
         for sample in dataset.samples[:: arguments.every]:
             image, label = read_sample(sample, dataset.table, model.short_side)
             part = cropped(label.shape, proportion)
-            for way, labels in found(predict, image[part], label.shape).items():
+            ways, share = found(predict, image[part], label.shape)
+            shares.append(share)
+            for way, labels in ways.items():
                 matrix = matrices.setdefault(way, ConfusionMatrix(dataset.table.num_classes))
                 matrix.add(label[part], labels)
-        print(f"| {name} | {' | '.join(f'{matrix.miou:.3f}' for matrix in matrices.values())} |", flush=True)
+        scores = [f"{matrix.miou:.3f}" for matrix in matrices.values()]
+        print(f"| {' | '.join([name, *scores, f'{mean(shares):.2f}'])} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.decoded import DecodedSamples
 from fornet_keras.data.fingerprint import images_of
 from fornet_keras.data.samples import read_sample
-from fornet_keras.data.transforms import augment, random_generator
+from fornet_keras.data.transforms import augment, letterbox_half, random_generator
 from fornet_keras.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class TrainingBatches:
         decoded: the same samples, decoded already; None decodes them anew each time.
         part: (number of this part, number of parts): which part of each batch this process reads.
         short_side: pixels to which the shorter side of larger samples is brought down, also of `decoded`.
+        letterboxed: whether half of the samples lie between two bars of grey.
     """
 
     dataset: Dataset
@@ -57,6 +58,7 @@ class TrainingBatches:
     decoded: DecodedSamples | None = None
     part: tuple[int, int] = (0, 1)
     short_side: int | None = None
+    letterboxed: bool = False
     failures: list[DataError] = field(default_factory=list, init=False)
     """On any thread; `data_errors` looks for them."""
     ready: dict[int, float] = field(default_factory=dict, init=False)
@@ -104,10 +106,10 @@ class TrainingBatches:
                 "new run with another --output and model.weights"
             )
 
-    def unscaled(self) -> TrainingBatches:
-        """The same samples without a random zoom, in whole batches: cropped, mirrored, recoloured as ever."""
+    def as_in_use(self) -> TrainingBatches:
+        """The same samples, in whole batches, as exported models meet them: not zoomed, half letterboxed."""
         options = self.options.model_copy(update={"scale": (1.0, 1.0)})
-        return replace(self, options=options, part=(0, 1))
+        return replace(self, options=options, part=(0, 1), letterboxed=True)
 
     def indices(self, epoch: int, step: int) -> NDArray[np.int64]:
         """Positions in the data set of the samples of this process' part of one batch."""
@@ -144,7 +146,9 @@ class TrainingBatches:
             image, label = self.decoded.read(index)
         else:
             image, label = read_sample(self.dataset.samples[index], self.dataset.table, self.short_side)
-        return augment(image, label, self.options, random_generator(self.seed, epoch, index, repeat))
+        random = random_generator(self.seed, epoch, index, repeat)
+        image, label = augment(image, label, self.options, random)
+        return letterbox_half(image, label, random) if self.letterboxed else (image, label)
 
 
 def fit_input(batches: TrainingBatches, workers: int, start: int = 0) -> tf.data.Dataset | BatchSequence:

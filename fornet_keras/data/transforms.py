@@ -67,6 +67,29 @@ def _scale_crop_flip(
     return image, label
 
 
+def letterbox_half(
+    image: NDArray[np.uint8], label: NDArray[np.uint8], random: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Half of the time cover two opposite sides, as of an image of other proportions than the model's.
+
+    Args:
+        image: uint8 RGB `(height, width, 3)`.
+        label: uint8 train ids `(height, width)`.
+        random: NumPy generator; two numbers are drawn.
+
+    Returns:
+        Copies of both, up to 60 % of them `PAD_COLOR` and `IGNORE`.
+    """
+    image, label = image.copy(), label.copy()
+    axis = int(random.integers(2))
+    bar = max(0, round(label.shape[axis] * random.uniform(-0.3, 0.3)))
+    for array, fill in ((image, PAD_COLOR), (label, IGNORE)):
+        lines = np.moveaxis(array, axis, 0)  # a view
+        lines[:bar] = fill
+        lines[len(lines) - bar :] = fill
+    return image, label
+
+
 def color_matrix(options: AugmentConfig, random: np.random.Generator) -> NDArray[np.float64]:
     """A random change of brightness, contrast, saturation and hue as one affine map of RGB.
 

@@ -73,8 +73,8 @@ class _SelectorAlone(keras.Model):
         coarse, importance = y_pred["coarse_logits"], y_pred["importance"]
         _, height, width, _ = coarse.shape
         labels = subsample_labels(ops.cast(y, "int32"), height, width)
-        errors, valid = region_error_share(labels, coarse, *importance.shape[1:])
-        return selector_loss(errors, valid, importance)
+        errors = region_error_share(labels, coarse, *importance.shape[1:])
+        return selector_loss(errors, importance)
 
 
 def fit_selector(
@@ -87,12 +87,13 @@ def fit_selector(
 
     During training the Selector follows a coarse path that changes all the time, normalises by the batch and
     sees images whose sizes are changed: other errors than those it is asked for later. Colours are changed
-    here too: of images that it knows by heart the coarse path gets little wrong. What the Selector had learnt
-    is forgotten, so that the result depends on the other weights and the seed alone.
+    here too: of images that it knows by heart the coarse path gets little wrong. Half of the images are
+    letterboxed, as in an exported model, so that no region is spent on the grey around them. What the
+    Selector had learnt is forgotten, so that the result depends on the other weights and the seed alone.
 
     Args:
         model: a `FoRNet`; only its Selector's weights change.
-        batches: the `TrainingBatches` of the run; their images are not zoomed.
+        batches: the `TrainingBatches` of the run, of which it takes `as_in_use`.
         config: the `Config` of the run: `training.selector_epochs`, and how batches are made.
         callbacks: of the `fit` in here.
     """
@@ -109,9 +110,9 @@ def fit_selector(
     epochs, steps = config.training.selector_epochs, batches.steps_per_epoch
     schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, epochs * steps)
     alone.compile(keras.optimizers.Adam(schedule), jit_compile=keras.backend.backend() == "jax")
-    unscaled = batches.unscaled()
-    with data_errors(unscaled):
-        inputs = fit_input(unscaled, config.training.workers)
+    in_use = batches.as_in_use()
+    with data_errors(in_use):
+        inputs = fit_input(in_use, config.training.workers)
         alone.fit(
             inputs, epochs=epochs, steps_per_epoch=steps, callbacks=[*callbacks], shuffle=False, verbose=0
         )

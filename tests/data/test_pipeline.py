@@ -19,6 +19,7 @@ from fornet_keras.data.pipeline import (
     tf_dataset,
 )
 from fornet_keras.data.samples import read_sample
+from fornet_keras.data.sizes import PAD_COLOR
 from fornet_keras.errors import DataError
 
 STILL = AugmentConfig(crop=(64, 96), scale=(1, 1), flip=0, brightness=0, contrast=0, saturation=0, hue=0)
@@ -73,10 +74,11 @@ def test_a_run_learns_at_the_configured_size(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / name), np.array(halves, np.uint8).repeat(128, 0).repeat(128, 1))
     dataset = Dataset("test", "train", tmp_path, TABLE, (Sample(tmp_path / "a.png", tmp_path / "b.png"),))
     batches = TrainingBatches.of_run(dataset, config_from_mapping(sections, source="test"))
-    for each in (batches, batches.unscaled()):
+    for each in (batches, batches.as_in_use()):
         (image,), (label,) = each.batch(0, 0)
-        np.testing.assert_array_equal(image[..., 0], np.repeat([[50, 200]], 64, 0).repeat(64, 1))
-        np.testing.assert_array_equal(label, np.repeat([[1, 0]], 64, 0).repeat(64, 1))
+        seen = label != IGNORE
+        np.testing.assert_array_equal(image[seen, 0], np.repeat([[50, 200]], 64, 0).repeat(64, 1)[seen])
+        np.testing.assert_array_equal(label[seen], np.repeat([[1, 0]], 64, 0).repeat(64, 1)[seen])
 
 
 def test_a_label_of_another_size_is_named(tmp_path: Path) -> None:
@@ -150,11 +152,25 @@ def test_a_sample_that_fills_a_batch_looks_different_each_time(tmp_path: Path) -
     np.testing.assert_array_equal(np.concatenate(parts), images)
 
 
-def test_unscaled_batches_are_whole_in_every_process(tmp_path: Path) -> None:
+def test_batches_as_in_use_are_the_images_as_they_are_half_of_them_letterboxed(tmp_path: Path) -> None:
+    dataset = write_samples(tmp_path, 8)
+    zoomed = STILL.model_copy(update={"scale": (0.5, 2.0)})
+    batches = TrainingBatches(dataset, zoomed, 8, 0).as_in_use()
+    barred = []
+    for index, image, label in zip(batches.indices(0, 0), *batches.batch(0, 0), strict=True):
+        whole, whole_label = read_sample(dataset.samples[int(index)], TABLE)
+        outside = (image == PAD_COLOR).all(-1)
+        np.testing.assert_array_equal(image[~outside], whole[~outside])
+        np.testing.assert_array_equal(label, np.where(outside, IGNORE, whole_label))
+        barred.append(outside.any())
+    assert 1 < sum(barred) < 7
+
+
+def test_batches_as_in_use_are_whole_in_every_process(tmp_path: Path) -> None:
     """What is learnt from them is not averaged over the processes."""
     batches = TrainingBatches(write_samples(tmp_path, 8), STILL, 4, 0, part=(1, 2))
     assert len(batches.batch(0, 0)[0]) == 2
-    assert len(batches.unscaled().batch(0, 0)[0]) == 4
+    assert len(batches.as_in_use().batch(0, 0)[0]) == 4
 
 
 def test_a_batch_is_a_function_of_seed_epoch_and_step(tmp_path: Path) -> None:

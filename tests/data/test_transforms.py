@@ -6,7 +6,13 @@ import pytest
 from fornet_keras.config import AugmentConfig
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.sizes import PAD_COLOR
-from fornet_keras.data.transforms import augment, color_matrix, gamma_table, random_generator
+from fornet_keras.data.transforms import (
+    augment,
+    color_matrix,
+    gamma_table,
+    letterbox_half,
+    random_generator,
+)
 
 STILL = {"scale": (1, 1), "flip": 0, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
 
@@ -207,6 +213,24 @@ def test_a_crop_smaller_than_the_image_holds_nothing_from_outside() -> None:
     for index in range(20):
         _, out = augment(image, label, options(scale=(0.5, 2)), random_generator(0, 0, index))
         assert IGNORE not in out
+
+
+def test_half_of_the_images_are_letterboxed() -> None:
+    """By two bars of one width, across or along, which leave at least 40 % of the image as it was."""
+    image, label = noise(40, 60, values=19)
+    shown = {0: [], 1: []}
+    for index in range(200):
+        found, found_label = letterbox_half(image, label, random_generator(0, 0, index))
+        outside = (found == PAD_COLOR).all(-1)
+        np.testing.assert_array_equal(found[~outside], image[~outside])
+        np.testing.assert_array_equal(found_label, np.where(outside, IGNORE, label))
+        if outside.any():
+            axis = 0 if outside[:, 30].any() else 1
+            lines = outside.all(1 - axis)
+            np.testing.assert_array_equal(lines, lines[::-1])
+            shown[axis].append(1 - lines.mean())
+    assert 70 < len(shown[0]) + len(shown[1]) < 130 and min(map(len, shown.values())) > 25
+    assert all(0.4 <= min(shares) < 0.45 and max(shares) > 0.9 for shares in shown.values())
 
 
 # === Colour ===

@@ -44,8 +44,8 @@ def loss(model: keras.Model, batches: TrainingBatches) -> float:
     outputs = model.predict_on_batch(images)
     _, height, width, _ = outputs["coarse_logits"].shape
     sampled = subsample_labels(labels.astype("int32"), height, width)
-    shares = region_error_share(sampled, outputs["coarse_logits"], *outputs["importance"].shape[1:])
-    return float(selector_loss(*shares, keras.ops.convert_to_tensor(outputs["importance"])))
+    share = region_error_share(sampled, outputs["coarse_logits"], *outputs["importance"].shape[1:])
+    return float(selector_loss(share, keras.ops.convert_to_tensor(outputs["importance"])))
 
 
 def with_dropout(backbone: keras.Model) -> keras.Model:
@@ -211,17 +211,3 @@ def test_a_run_that_had_ended_keeps_its_selector(
     result, _ = train(whole.config, tmp_path / "run", said, resume=True)
     assert result["val"]["error_coverage"] == whole.result["val"]["error_coverage"]
     assert "the run had ended: its best model is scored once more\n" in said.file.getvalue()
-
-
-def test_unscaled_batches_are_cut_from_the_images_as_they_are(make_config: Callable[..., Any]) -> None:
-    still = dict.fromkeys(("flip", "brightness", "contrast", "saturation", "hue"), 0.0)
-    config = make_config(augment={**still, "scale": [0.5, 2.0]})
-    dataset = open_split(config.data, "train")
-    batches = TrainingBatches(dataset, config.augment, 2, 0)
-    images, labels = batches.unscaled().batch(0, 0)
-    from fornet_keras.data.samples import read_sample
-
-    for image, label, index in zip(images, labels, batches.indices(0, 0), strict=True):
-        whole, whole_label = read_sample(dataset.samples[int(index)], dataset.table)
-        np.testing.assert_array_equal(image, whole)
-        np.testing.assert_array_equal(label, whole_label)
