@@ -68,7 +68,8 @@ BOUNDARY_RADIUS = 3
     "--config",
     "config_file",
     type=Configuration(),
-    help="YAML configuration that says what data to score on. Default: that of MODEL's own training.",
+    help="YAML configuration that says what data to score on. Default: that of MODEL's own training; an "
+    "exported model needs it.",
 )
 @backend_option
 @data_option
