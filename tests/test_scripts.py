@@ -215,18 +215,6 @@ def test_hard_regions(model: Path, data: Path, run: Run, tmp_path: Path) -> None
     assert few["macs"] < every["macs"] and few["macs_saved"] > 0
 
 
-def test_region_size(model: Path, data: Path, run: Run, tmp_path: Path) -> None:
-    run("region_size", model, "--json", tmp_path / "found.json")
-    every, *rows = json.loads((tmp_path / "found.json").read_text())
-    assert every["coverage"] == 1 and every["miou"] == pytest.approx(scores(model, 1.0, data)["miou"])
-    by_cell = {(row["size"], row["ratio"], row["ranking"]): row["coverage"] for row in rows}
-    assert {(size, ranking) for size, _, ranking in by_cell} == {
-        (size, ranking) for size in (8, 16, 32) for ranking in ("entropy", "weighted", "oracle")
-    }
-    for (size, ratio, _), coverage in by_cell.items():
-        assert 0 < coverage <= by_cell[size, ratio, "oracle"] < 1
-
-
 def test_left_out(
     data: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,16 +312,6 @@ def test_input_pipeline(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit):
         run("input_pipeline", "--config", "camvid", on_data=False)
     assert "no data folder; add --data DIR" in capsys.readouterr().err
-
-
-def test_branch_time(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ("--filters", 8, "--channels", 4)
-    for more in ((), ("--plain",)):
-        sizes = {"HEIGHT": 16, "WIDTH": 32, "REPEATS": 1, "CASES": [(4, 1.0), (4, 0.3), (8, 1.0), (8, 0.3)]}
-        run("branch_time", *options, *more, on_data=False, **sizes)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 * 4
-    assert lines[0].startswith("regions of  16 pixels, ratio 1.0 ") and lines[0].endswith(" 1.00x")
 
 
 @pytest.mark.parametrize(

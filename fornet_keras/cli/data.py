@@ -15,10 +15,10 @@ from fornet_keras.cli.make_data import describe, rasterize, synthesize
 from fornet_keras.cli.options import config_option, data_option, folder_option, json_option, set_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import ERRORS, counting, quoted, show_table
-from fornet_keras.cli.settings import look_through, look_through_to_use, read_settings
+from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import DataConfig
 from fornet_keras.data.dataset import Dataset
-from fornet_keras.data.scan import usable
+from fornet_keras.data.scan import look_through, scan, usable
 from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import alone_note, open_split, shared_note, unlisted_note
 from fornet_keras.errors import DataError, listed
@@ -64,7 +64,7 @@ def check(
     config = read_settings(config_file, data_folder, overrides)
     splits = [split] if split else [config.data.train_split, config.data.val_split]
     datasets = [_open(config.data, name) for name in splits]
-    reports = [look_through(dataset, config.training.workers) for dataset in datasets]
+    reports = [_scan(dataset, config.training.workers) for dataset in datasets]
     write_json(json_file, {"splits": [asdict(report) for report in reports]})
     _show(reports)
     absent_notes = [report.absent_note(report.split == config.data.train_split) for report in reports]
@@ -113,7 +113,7 @@ def cache(
 
     config = read_settings(config_file, data_folder, overrides)
     dataset = open_split(config.data, config.data.train_split, config.data.exclude)
-    dataset = look_through_to_use(dataset, config)
+    dataset, _ = look_through(dataset, config, counting, ERRORS.print)
     with counting("decoding", len(dataset)) as advance:
         decoded_samples(dataset, output, config.training.workers, click.echo, advance, config.data.short_side)
     write_json(json_file, {"output": output, "samples": len(dataset)})
@@ -152,7 +152,7 @@ def inspect(
     """Count a split's classes, and draw a first few batches with their labels, as training picks them."""
     config = read_settings(config_file, data_folder, overrides)
     dataset = _open(config.data, split or config.data.train_split)
-    report = look_through(dataset, config.training.workers)
+    report = _scan(dataset, config.training.workers)
     dataset = usable(dataset, report, config.data.on_error, ERRORS.print)
     start_backend(None)
     from fornet_keras.data.pipeline import TrainingBatches
@@ -171,6 +171,12 @@ def inspect(
 def _open(data: DataConfig, split: str) -> Dataset:
     """A split as a run has it."""
     return open_split(data, split, data.exclude if split == data.train_split else ())
+
+
+def _scan(dataset: Dataset, workers: int) -> ScanReport:
+    """What is in a split, all of it read."""
+    with counting(f"looking through {dataset.split}") as on_sample:
+        return scan(dataset, workers, on_sample)
 
 
 def _used(data: DataConfig, scored: Dataset) -> Iterator[Dataset]:

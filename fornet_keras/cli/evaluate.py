@@ -28,11 +28,12 @@ from fornet_keras.cli.options import (
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.scores import show_official_scores, show_scores
 from fornet_keras.cli.screen import ERRORS, counting, show_table
-from fornet_keras.cli.settings import look_through_to_use, read_settings
+from fornet_keras.cli.settings import read_settings
 from fornet_keras.cli.views import InferenceOptions, artifact_predictor, inference_options
 from fornet_keras.config import Config
 from fornet_keras.data.dataset import Dataset, Sample
 from fornet_keras.data.images import image_size
+from fornet_keras.data.scan import look_through
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
 from fornet_keras.evaluation.tables import curve_table
@@ -170,7 +171,7 @@ def _images(config: Config, split: str | None, submitted: bool) -> tuple[Dataset
     """
     whole = open_split(config.data, split or config.data.val_split)
     # The labels of a benchmark's test split are its server's.
-    dataset = look_through_to_use(whole, config, may_be_void=submitted)
+    dataset, _ = look_through(whole, config, counting, ERRORS.print, may_be_void=submitted)
     skipped = len(whole) - len(dataset)
     if submitted and skipped:
         raise DataError(

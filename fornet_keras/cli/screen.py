@@ -81,15 +81,11 @@ def tracking() -> Iterator[Callable[[Iterable[Any], int | None, str], Iterable[A
 
 
 @contextmanager
-def counting(description: str, total: int) -> Iterator[Callable[..., None]]:
-    """Hand out `advance(…)`, to be called after each of `total` steps with anything."""
+def counting(description: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """Hand out `advance(…)`, called after each step with how many are done of how many, or with nothing."""
     with progress() as bar:
         task = bar.add_task(description, total=total)
-
-        def advance(*_: Any) -> None:
-            bar.advance(task)
-
-        yield advance
+        yield lambda done=None, of=total: bar.update(task, advance=1, completed=done, total=of)
 
 
 def progress() -> Progress:

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from fornet_keras.bounded_text import TooLargeError, first_finding, read_text
+from fornet_keras.bounded_text import first_finding, read_bounded
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE
 from fornet_keras.data.file_list import require_inside, resolver
-from fornet_keras.errors import DataError, os_reason
+from fornet_keras.errors import DataError
 
 BACKGROUND = "background"
 """The class of what no annotation covers, value 0."""
@@ -127,19 +127,6 @@ def read_annotations(path: Path, images: Path) -> Coco:
         file = images / picture.place()
         require_inside(images, file, f"image {picture.id}", resolve, fix="correct its file_name")
     return _drawable(path, coco)
-
-
-def read_bounded(path: Path, most: int, expected: str) -> str:
-    """The text of a file that holds `most` bytes at most.
-
-    Raises:
-        DataError: it cannot be read; one line, which says what was `expected`.
-    """
-    try:
-        return read_text(path, most)
-    except (OSError, UnicodeDecodeError, TooLargeError) as error:
-        reason = os_reason(error)
-        raise DataError(f"{path}: cannot be read ({reason}); expected {expected}; check the path") from error
 
 
 def as_coco(path: Path, content: dict[str, Any]) -> Coco:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fornet_keras.bounded_text import TooLargeError, read_text
+from fornet_keras.bounded_text import read_bounded
 from fornet_keras.data.dataset import CLASS_NAME
 from fornet_keras.data.description import DATASET_YAML, MAX_BYTES, FolderDescription
 from fornet_keras.data.file_list import files_below, refuse_to_list, visible
@@ -220,8 +220,5 @@ _TABLES: tuple[tuple[str, str, Callable[[Sequence[str]], list[dict[str, Any]]], 
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        text = read_text(path, MAX_BYTES)
-    except (OSError, UnicodeDecodeError, TooLargeError) as error:
-        raise DataError(f"{path}: cannot be read; expected a short text in UTF-8; remove it") from error
+    text = read_bounded(path, MAX_BYTES, "a short text, or no such file")
     return [line.strip() for line in text.splitlines() if line.strip()]

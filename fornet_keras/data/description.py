@@ -43,7 +43,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from fornet_keras.bounded_text import TooLargeError, read_text
+from fornet_keras.bounded_text import read_text
 from fornet_keras.config.section import Section
 from fornet_keras.config.yaml_text import parse_yaml
 from fornet_keras.data import camvid, cityscapes
@@ -237,11 +237,9 @@ def read_dataset_yaml(root: Path, before_lists: bool = False) -> FolderDescripti
         if (root.parent / DATASET_YAML).is_file():
             fix = f"did you mean {root.parent}?"
         raise DataError(f"{path}: no such file; expected a description of the classes; {fix}") from error
-    except TooLargeError as error:
-        raise DataError(f"{path}: is larger than 1 MB; expected a few kB that name the classes") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(
-            f"{path}: cannot be read ({os_reason(error)}); expected YAML; save it as UTF-8"
+            f"{path}: cannot be read ({os_reason(error)}); expected a few kB of YAML in UTF-8; check it"
         ) from error
     except ConfigError as error:
         raise DataError(str(error)) from error

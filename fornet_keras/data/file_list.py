@@ -9,8 +9,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn
 
-from fornet_keras.bounded_text import TooLargeError, read_text
-from fornet_keras.errors import DataError, os_reason
+from fornet_keras.bounded_text import read_bounded
+from fornet_keras.errors import DataError
 
 MAX_BYTES = 1_000_000_000
 """Some ten million lines."""
@@ -107,18 +107,7 @@ def read_list(path: Path, root: Path, resolve: Resolve | None = None) -> Iterato
     Raises:
         DataError: the list cannot be read, or a line leads out of `root`.
     """
-    try:
-        lines = read_text(path, MAX_BYTES).split("\n")
-    except TooLargeError as error:
-        raise DataError(
-            f"{path}: larger than {MAX_BYTES:,} bytes; expected one path a line; split it"
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({os_reason(error)}); expected a list of files; check the path"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text; expected one path a line; save it as UTF-8") from error
+    lines = read_bounded(path, MAX_BYTES, "a list of files, one path a line").split("\n")
     resolve = resolve or resolver()
     named = ((number, line.rstrip()) for number, line in enumerate(lines, 1))
     return (_named(root, line, f"{path}:{number}", resolve) for number, line in named if line)

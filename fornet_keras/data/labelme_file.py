@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
-from fornet_keras.bounded_text import first_finding
-from fornet_keras.data.coco_file import BACKGROUND, IGNORED, Coco, Coordinate, Side, as_coco, read_bounded
+from fornet_keras.bounded_text import first_finding, read_bounded
+from fornet_keras.data.coco_file import BACKGROUND, IGNORED, Coco, Coordinate, Side, as_coco
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE
 from fornet_keras.data.description import DATASET_YAML
 from fornet_keras.data.file_list import files_below, require_inside, resolver

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from fornet_keras.atomic import locked
+from fornet_keras.config import Config
 from fornet_keras.data.dataset import IGNORE, Dataset
 from fornet_keras.data.fingerprint import fingerprint
 from fornet_keras.data.label_form import CommonForm
@@ -107,6 +108,41 @@ def usable(
         )
     tell(skipping(report, len(dataset) - len(sound)))
     return sound
+
+
+def look_through(
+    dataset: Dataset,
+    config: Config,
+    counting: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
+    tell: Callable[[str], object],
+    may_be_void: bool = False,
+    sums_up: bool = False,
+) -> tuple[Dataset, ScanReport]:
+    """Refuse a data set with problems, or leave these out; return it with what is in it.
+
+    Args:
+        dataset: what is scanned, as often as something is left out.
+        config: of which `data.on_error` and `training.workers` count.
+        counting: takes what is done, and hands out `on_sample` while it is.
+        tell: called with each line: what is left out, what is odd in the images.
+        may_be_void: its labels need no pixel of any class.
+        sums_up: tell each report's summary too.
+
+    Raises:
+        DataError: there are problems and they may not be skipped, nothing is left, or it is all void.
+    """
+    with counting(f"looking through {dataset.split}") as on_sample:
+        report = scan(dataset, config.training.workers, on_sample, CACHE, tell)
+    if sums_up:
+        tell(f"{dataset.name} {dataset.split}: {report.summary()}")
+    kept = usable(dataset, report, config.data.on_error, tell)
+    if len(kept) < len(dataset):
+        return look_through(kept, config, counting, tell, may_be_void, sums_up)
+    for note in report.image_notes():
+        tell(note)
+    if not may_be_void and (problem := report.void_problem()):
+        raise DataError(f"{dataset.root}: {problem}")
+    return dataset, report
 
 
 def _kept_at(cache: Path, dataset: Dataset) -> Path:

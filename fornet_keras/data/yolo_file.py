@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationError
 
-from fornet_keras.bounded_text import first_finding
+from fornet_keras.bounded_text import first_finding, read_bounded
 from fornet_keras.config.yaml_text import parse_yaml
-from fornet_keras.data.coco_file import Coco, as_coco, read_bounded
+from fornet_keras.data.coco_file import Coco, as_coco
 from fornet_keras.data.dataset import CLASS_NAME
 from fornet_keras.data.file_list import MAX_BYTES as MAX_LIST_BYTES
 from fornet_keras.data.file_list import files_below

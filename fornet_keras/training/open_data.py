@@ -15,10 +15,10 @@ from rich.progress import Progress
 from fornet_keras.config import Config
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.decoded import DecodedSamples, decoded_samples
-from fornet_keras.data.scan import CACHE, scan, usable
+from fornet_keras.data.scan import look_through
 from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_split, shared_note
-from fornet_keras.errors import ConfigError, DataError
+from fornet_keras.errors import ConfigError
 from fornet_keras.prediction.predictor import MAX_SIZES
 
 
@@ -31,7 +31,8 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, ScanR
     if note := shared_note(data, train_set, val_set):
         tell(note)
     (train_set, report), (val_set, val_report) = (
-        _look_through(each, config, console) for each in (train_set, val_set)
+        look_through(each, config, partial(_counting, console), tell, sums_up=True)
+        for each in (train_set, val_set)
     )
     crop_note = report.crop_note(config.augment.crop, data.short_side)
     absent_notes = report.absent_note(trains=True), val_report.absent_note(trains=False)
@@ -106,19 +107,3 @@ def _counting(console: Console, description: str) -> Iterator[Callable[[int, int
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(description, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def _look_through(dataset: Dataset, config: Config, console: Console) -> tuple[Dataset, ScanReport]:
-    """Refuse a data set with problems, or leave them out; return it with what is in it."""
-    tell = _telling(console)
-    with _counting(console, f"looking through {dataset.split}") as on_sample:
-        report = scan(dataset, config.training.workers, on_sample, CACHE, tell)
-    tell(f"{dataset.name} {dataset.split}: {report.summary()}")
-    kept = usable(dataset, report, config.data.on_error, tell)
-    if len(kept) < len(dataset):
-        return _look_through(kept, config, console)
-    for note in report.image_notes():
-        tell(note)
-    if problem := report.void_problem():
-        raise DataError(f"{dataset.root}: {problem}")
-    return dataset, report

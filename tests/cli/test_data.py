@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fornet_keras.cli import settings
 from fornet_keras.cli.root import root
 from fornet_keras.data import scan as scan_module
 from fornet_keras.data.dataset import Dataset
@@ -269,7 +268,7 @@ def test_as_many_threads_look_as_are_asked_for(
         asked.append(workers)
         return scan_module.scan(dataset, workers, *rest)
 
-    monkeypatch.setattr(settings, "scan", scan)
+    monkeypatch.setattr("fornet_keras.cli.data.scan", scan)
     options = ("--config", config, "--data", data, "--set", "training.workers=3")
     assert run("data", "check", *options).exit_code == 0
     assert run("data", "inspect", *options, "--output", tmp_path).exit_code == 0

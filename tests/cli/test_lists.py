@@ -90,7 +90,7 @@ def test_a_label_that_a_link_leads_out(run: Run, config: Path, listed: Path, tmp
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\xff\xfe", "is not UTF-8 text; expected one path a line"),
+        (b"\xff\xfe", "; expected a list of files, one path a line; save it as UTF-8"),
         (b"notes.txt", "ends otherwise, and"),
     ],
 )

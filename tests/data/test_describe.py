@@ -296,6 +296,11 @@ def no_map(root: Path) -> None:
     (root / "labelmap.txt").write_text("road;1,2,3\n")
 
 
+def no_text(root: Path) -> None:
+    one_class(root)
+    (root / "labelmap.txt").write_bytes(b"\xff")
+
+
 def no_table(root: Path) -> None:
     save_pair(root / "train/a.jpg", root / "train/a_mask.png", [[0, 1]])
     (root / "train/_classes.csv").write_text("Pixel Value, Class\nroad\n")
@@ -361,6 +366,7 @@ def with_others(root: Path) -> None:
         (sixteen_bits, "a.png: holds 16-bit values up to 2000; .* not the instance or depth map"),
         (jpeg, "a.png: is a JPEG file, which may not keep class values"),
         (no_map, "labelmap.txt: expected name:R,G,B:: a line; correct or remove it"),
+        (no_text, "labelmap.txt: cannot be read .*; expected a short text, or no such file; save"),
         (no_colors, "class_dict.csv: expected name,r,g,b a line; correct or remove it"),
         (
             two_tables,

@@ -223,5 +223,5 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
     ):
         read_labelme(photos)
     (photos / "b.json").write_bytes(b"\xff")
-    with pytest.raises(DataError, match="b.json: cannot be read .*; expected LabelMe's JSON; check the path"):
+    with pytest.raises(DataError, match="b.json: cannot be read .*; expected LabelMe's JSON; save it as"):
         read_labelme(photos)

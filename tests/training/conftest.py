@@ -67,12 +67,12 @@ def make_config(camvid: Path) -> Callable[..., Config]:
 @pytest.fixture(scope="session")
 def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
     """`train`, untraced, what it remembers of a data set outside the user's home; without the charts."""
-    from fornet_keras.training import conclude, open_data
+    from fornet_keras.training import conclude
     from fornet_keras.training import train as module
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conclude, "save_pictures", lambda *_: None)
-        patch.setattr(open_data, "CACHE", tmp_path_factory.mktemp("cache"))
+        patch.setattr("fornet_keras.data.scan.CACHE", tmp_path_factory.mktemp("cache"))
         # The same for the processes that a test starts.
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache_home")))
         yield untraced()(module.train)

@@ -200,7 +200,7 @@ def test_validation_images_of_many_sizes_are_noted(
     write_split(own_camvid / "other", "val", 1, 64, 96)
     for kind in ("images", "labels"):
         (own_camvid / "other" / "val" / kind / "0.png").rename(own_camvid / "val" / kind / "9.png")
-    monkeypatch.setattr(open_data, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr("fornet_keras.data.scan.CACHE", tmp_path / "cache")
     config = make_config(data={"root": str(own_camvid)})
     for most, noted in ((2, False), (1, True)):
         monkeypatch.setattr(open_data, "MAX_SIZES", most)
@@ -218,7 +218,7 @@ def test_classes_of_a_draft_or_without_pixels_are_noted(
     config = make_config(data={"root": str(own_camvid), "format": "folder"})
     said = Console(file=StringIO(), width=300)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(open_data, "CACHE", tmp_path / "cache")
+        patch.setattr("fornet_keras.data.scan.CACHE", tmp_path / "cache")
         open_data.open_data(config, said)
     assert "note: 12 class names of a draft, color_1, value_2, value_3, …; name" in said.file.getvalue()
     for split, what in (("train", "be learnt"), ("val", "score above 0")):
@@ -235,7 +235,7 @@ def test_notes_show_brackets_of_a_file_name(
     image = own_camvid / "val" / "images" / "[night].png"
     said = Console(file=StringIO(), width=300)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(open_data, "CACHE", tmp_path / "cache")
+        patch.setattr("fornet_keras.data.scan.CACHE", tmp_path / "cache")
         open_data.open_data(make_config(data={"root": str(own_camvid)}), said)
     assert f"such as {image}: " in said.file.getvalue()
 
@@ -337,7 +337,7 @@ def test_what_is_excluded_or_damaged_is_left_out(
 
     read: list[str] = []
     monkeypatch.setattr("fornet_keras.data.scan_sample.verify_image", verify)
-    monkeypatch.setattr("fornet_keras.training.open_data.CACHE", tmp_path / "cache")
+    monkeypatch.setattr("fornet_keras.data.scan.CACHE", tmp_path / "cache")
     (own_camvid / "train" / "images" / "3.png").write_bytes(b"")
     exif = Image.Exif()
     exif[0x0112] = 3  # half a turn

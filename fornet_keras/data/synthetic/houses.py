@@ -23,6 +23,7 @@ PLASTERS = (
     (186, 128, 108),
 )
 ROOFS = ((142, 74, 56), (98, 84, 78), (80, 84, 92))
+DEPTH = 14.0  # of a house, in metres
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class House:
         side: -1 for the left side of the street, 1 for the right.
         front: how far its front is from the street's axis.
         start, end: nearest and farthest z.
-        height, depth: of its walls.
+        height: of its walls.
         exposed: whether anything of the end wall that faces the camera can be seen.
         pitched: whether it has a pitched roof instead of a flat one.
     """
@@ -43,14 +44,13 @@ class House:
     start: float
     end: float
     height: float
-    exposed: bool = True
-    pitched: bool = False
-    depth: float = 14.0
+    exposed: bool
+    pitched: bool
 
     @property
     def corners(self) -> Array:
         """(8, 3) street coordinates of the house as a box."""
-        inner, outer = self.side * self.front, self.side * (self.front + self.depth)
+        inner, outer = self.side * self.front, self.side * (self.front + DEPTH)
         ground = [(inner, self.start), (outer, self.start), (outer, self.end), (inner, self.end)]
         return np.array([(x, y, z) for y in (0.0, self.height) for x, z in ground])
 
@@ -58,7 +58,7 @@ class House:
 def draw_house(canvas: Canvas, rng: np.random.Generator, house: House) -> None:
     """Draw the end wall, the roof and the front; nothing is built that lies outside the image."""
     camera, side = canvas.camera, house.side
-    inner, outer = side * house.front, side * (house.front + house.depth)
+    inner, outer = side * house.front, side * (house.front + DEPTH)
     top = min(house.height, camera.top(house.end) + FLOOR)
     start = min(max(house.start, 0.8 * camera.enters(inner)), house.end - 1)
     color = pick(rng, PLASTERS, 0.8, 1.08)
@@ -87,8 +87,8 @@ def draw_house(canvas: Canvas, rng: np.random.Generator, house: House) -> None:
 def _draw_roof(canvas: Canvas, brush: Brush, rng: np.random.Generator, house: House) -> None:
     """A pitched roof whose eaves run along the street, with a chimney."""
     color = pick(rng, ROOFS, high=1.15)
-    eave, ridge = house.side * (house.front - 0.3), house.side * (house.front + 0.4 * house.depth)
-    back, top = house.side * (house.front + house.depth), house.height + rng.uniform(2.0, 3.6)
+    eave, ridge = house.side * (house.front - 0.3), house.side * (house.front + 0.4 * DEPTH)
+    back, top = house.side * (house.front + DEPTH), house.height + rng.uniform(2.0, 3.6)
     low, start, end = house.height, house.start, house.end
     gable = np.array([(eave, low, start), (back, low, start), (ridge, top, start)])
     brush.polygon(gable, color * 0.8, canvas.light.on(np.array([0.0, 0.0, -1.0])))
