@@ -296,9 +296,10 @@ def test_side_by_side(run: Run, tmp_path: Path) -> None:
 def test_proportions(model: Path, data: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     run("proportions", model, PROPORTIONS={"3:2": 3 / 2, "3:4": 3 / 4})
     head, _, *rows = (line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines())
-    assert head == ["width:height", "stretched", "letterboxed", "own size"]
+    assert head == ["width:height", "stretched", "letterboxed", "own size", "refined"]
     assert [row[0] for row in rows] == ["3:2", "3:4"]
     assert rows[0][3] == f"{scores(model, 0.5, data)['miou']:.3f}", "3:2 is the whole image"
+    assert float(rows[0][4]) == pytest.approx(0.5, abs=0.05)
     assert all(0 <= float(score) <= 1 for row in rows for score in row[1:])
 
 
