@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fornet_keras.data.images import decode_image
 from fornet_keras.errors import ExportError
 from tests.export.conftest import SIZE, TABLE, scenes
 
@@ -146,8 +147,9 @@ def test_versions_for_serving(artifact: Callable[..., Any], network: Any) -> Non
     assert folder.name == "1"
     following = check_target(folder.parent, "saved_model", "float32", SIZE, calibrated=False)
     assert following == folder.with_name("2")
-    images = scenes(2)
-    encoded = [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
+    kinds = (".png", ".jpg")
+    encoded = [cv2.imencode(kind, x[..., ::-1])[1].tobytes() for kind in kinds for x in scenes(2)]
+    images = [decode_image(file, "a scene") for file in encoded]
     signatures = tf.saved_model.load(str(folder)).signatures
     found = signatures["serving_encoded"](encoded=tf.constant(encoded))["label_ids"].numpy()
     np.testing.assert_array_equal(found, keras_labels(network, images))
