@@ -149,8 +149,13 @@ def write_onnx(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
     import tf2onnx
 
     run, deployed = _function(model, spec, static_shapes=spec.static)
+    converted, _ = tf2onnx.convert.from_function(run, [_specification(deployed)], opset=ONNX_OPSET)
+    if spec.batch is None:
+        # Else each has a name of the converter's own, and another one with every export.
+        for tensor in (*converted.graph.input, *converted.graph.output):
+            tensor.type.tensor_type.shape.dim[0].dim_param = "images"
     path = folder / ONNX_FILE
-    tf2onnx.convert.from_function(run, [_specification(deployed)], opset=ONNX_OPSET, output_path=str(path))
+    path.write_bytes(converted.SerializeToString())
     if spec.precision == "int8":
         quantize_onnx(path, spec.calibration)
 
