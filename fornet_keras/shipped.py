@@ -39,6 +39,7 @@ def find_model(name: str | Path) -> Path:
         return folder if is_here else SHIPPED / name
     if whole.is_dir():
         return folder
+    require_whole_artifact(folder)
     finding = "is a file" if folder.exists() else "no such folder"
     names = (
         f"or one of {', '.join(shipped)}"
@@ -46,6 +47,16 @@ def find_model(name: str | Path) -> Path:
         else "(no model is shipped with this installation; a clone of the repository has saved_models/NAME)"
     )
     raise ModelError(f"{name}: {finding}; expected a run folder, a saved model's folder {names}")
+
+
+def require_whole_artifact(path: Path) -> None:
+    """Refuse a file of an exported model in the place of its folder.
+
+    Raises:
+        ModelError: it is one.
+    """
+    if path.is_file() and (path.parent / "manifest.json").is_file():
+        raise ModelError(f"{path}: is a file of an exported model; expected its folder; give {path.parent}")
 
 
 def find_config(name: str | Path) -> Path:

@@ -11,6 +11,7 @@ from fornet_keras.atomic import checksum, write_text
 from fornet_keras.bounded_text import first_finding
 from fornet_keras.errors import ExportError
 from fornet_keras.model_description import ClassEntry, Strict
+from fornet_keras.shipped import require_whole_artifact
 
 MANIFEST = "manifest.json"
 MAX_BYTES = 1_000_000
@@ -179,9 +180,11 @@ def read_manifest(folder: Path, *, with_files: bool = True) -> Manifest:
 
     Raises:
         ExportError: there is none, it is not one, or a file is not what it says.
+        ModelError: it is a file of an exported model.
     """
     path = folder / MANIFEST
     if not is_artifact(folder):
+        require_whole_artifact(folder)
         state = f"no {MANIFEST} in it" if folder.is_dir() else "no such folder"
         state = "is a file" if folder.is_file() else state
         raise ExportError(

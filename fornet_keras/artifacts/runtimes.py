@@ -159,16 +159,17 @@ def _saved_model(folder: Path) -> Run:
     return run
 
 
-def open_encoded(folder: Path) -> Run:
-    """Load a SavedModel through its other signature: images travel to it as PNG files."""
+def open_encoded(folder: Path, encode: Callable[[NDArray[np.uint8]], bytes] | None = None) -> Run:
+    """Load a SavedModel through its other signature: images travel to it as files, PNG if not told."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
     signature = loaded.signatures[ENCODED]
+    encode = encode or (lambda image: tf.io.encode_png(image).numpy())
 
     def run(images: NDArray[np.uint8], _owner: Any = loaded) -> dict[str, NDArray[Any]]:
-        files = [tf.io.encode_png(image).numpy() for image in images]
-        return {name: x.numpy() for name, x in signature(encoded=tf.constant(files)).items()}
+        files = tf.constant([encode(image) for image in images])
+        return {name: x.numpy() for name, x in signature(encoded=files).items()}
 
     return run
 

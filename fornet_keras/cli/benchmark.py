@@ -17,12 +17,11 @@ from fornet_keras.benchmark.peers import PEERS
 from fornet_keras.cli.backend import native_messages_dropped, start_backend
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.learnt import trained_on
-from fornet_keras.cli.models import note_size, require_classes
+from fornet_keras.cli.models import exported_in, note_size, require_classes
 from fornet_keras.cli.options import (
     NO_DEVICE,
     SHARES,
     Configuration,
-    Model,
     Size,
     backend_option,
     data_option,
@@ -37,7 +36,7 @@ from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.sizes import require_runnable
 from fornet_keras.errors import ModelError
 from fornet_keras.model_description import label_table, read_description
-from fornet_keras.shipped import shown
+from fornet_keras.shipped import find_model, shown
 
 NAME_WIDTH = 10  # with it and the short words, none is broken on a terminal of 80 columns
 SHORT = {
@@ -48,6 +47,12 @@ SHORT = {
     "keras jax": "jax",
     "keras torch": "torch",
 }
+
+
+def _each(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> tuple[Path, ...]:
+    """The models, and of a folder of exported ones each."""
+    folders = [find_model(name) for name in names]
+    return tuple(path for folder in folders for path in exported_in(folder) or [folder])
 
 
 @click.command(
@@ -61,7 +66,7 @@ SHORT = {
     ],
     memory_advice="give a smaller --size",
 )
-@click.argument("models", nargs=-1, required=True, type=Model(), metavar="MODEL|ARTIFACT...")
+@click.argument("models", nargs=-1, required=True, callback=_each, metavar="MODEL|ARTIFACT...")
 @backend_option
 @click.option(
     "--size",
@@ -132,10 +137,11 @@ def benchmark(
 ) -> None:
     """Time predictions of MODELs in Keras and of exported ARTIFACTs in their runtimes, one image a call.
 
-    All are timed in turn, so that what else the machine does falls on all of them alike. The artifact's
-    files are checked against its manifest first. In the table, ms is the median and p95 what 95 % of the
-    calls stay below, ratio is to the first row of the same size, MB is on disk, and same is the share of
-    pixels with Keras' label in the export's proof. Where anything runs on a GPU, each row says on what.
+    All are timed in turn, so that what else the machine does falls on all of them alike; of a folder of
+    several artifacts, which `export` writes for several top-k, each is. The artifact's files are checked
+    against its manifest first. In the table, ms is the median and p95 what 95 % of the calls stay below,
+    ratio is to the first row of the same size, MB is on disk, and same is the share of pixels with Keras'
+    label in the export's proof. Where anything runs on a GPU, each row says on what.
     """
     _require_fit(context, models, device, against)
     require_runnable(size)

@@ -15,14 +15,19 @@ from fornet_keras.model_description import config_beside, find_model_json, read_
 from fornet_keras.shipped import shown
 
 
+def exported_in(folder: Path) -> list[Path]:
+    """The exported models in a folder, one a ratio or a version; none where it is a model or a run itself."""
+    return [] if find_model_json(folder).is_file() else artifacts_in(folder)
+
+
 def require_one(folder: Path) -> Path:
-    """The folder itself, unless it holds exported models, one a ratio or a version.
+    """The folder itself, unless it holds exported models.
 
     Raises:
         ModelError: it does.
     """
-    exported = [path.name for path in artifacts_in(folder)]
-    if exported and not find_model_json(folder).is_file():
+    exported = [path.name for path in exported_in(folder)]
+    if exported:
         one, state, other = folder / exported[0], "holds an exported model", ""
         if len(exported) > 1:
             state, other = f"holds several exported models ({', '.join(exported)})", " or another of them"

@@ -30,7 +30,7 @@ from fornet_keras.errors import ExportError, reason
 from fornet_keras.export import formats
 from fornet_keras.export.deployment import deployment_model
 from fornet_keras.export.formats import ExportSpec
-from fornet_keras.export.proof import Proof, prove
+from fornet_keras.export.proof import Proof, as_jpeg, prove, prove_jpeg
 from fornet_keras.export.reference import ProofImages, Reference
 from fornet_keras.export.target import check_target, expected_packages
 from fornet_keras.model import FoRNet
@@ -124,7 +124,10 @@ def _prove(folders: Sequence[Path], spec: ExportSpec, reference: Reference) -> P
         proof(lambda folder: open_tf_lite(folder / LITERT_FILE))
     if spec.format == "saved_model":
         proof(open_encoded)
-    return proof(lambda folder: open_runtime(folder, spec.format))
+        files = _together(folders[-1:], partial(open_encoded, encode=as_jpeg), spec)
+        pixels = _together(folders[-1:], partial(open_runtime, format=spec.format), spec)
+        prove_jpeg(files, pixels, reference.images, spec.precision)
+    return proof(partial(open_runtime, format=spec.format))
 
 
 def _together(folders: Sequence[Path], open_folder: Callable[[Path], Run], spec: ExportSpec) -> Run:

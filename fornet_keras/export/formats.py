@@ -98,14 +98,15 @@ def write_saved_model(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
     """Write a TensorFlow SavedModel that takes any number of images of one size.
 
     Its signatures: `serving_default` takes `image`, uint8 `(batch, height, width, 3)`; `serving_encoded`
-    takes `encoded`, strings `(batch)`, each a JPEG or PNG of that size.
+    takes `encoded`, strings `(batch)`, each a JPEG or PNG of that size, which no EXIF orientation turns.
     """
     import tensorflow as tf
 
     run, deployed = _function(model, spec)
 
     def decode(encoded: Any) -> Any:
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        # PNG too, whatever its name says; of a JPEG the pixels that Pillow gives, and not others for speed.
+        image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
         return tf.ensure_shape(image, (*spec.size, 3))
 
     @tf.function
@@ -148,8 +149,13 @@ def write_onnx(model: FoRNet, spec: ExportSpec, folder: Path) -> None:
     import tf2onnx
 
     run, deployed = _function(model, spec, static_shapes=spec.static)
+    converted, _ = tf2onnx.convert.from_function(run, [_specification(deployed)], opset=ONNX_OPSET)
+    if spec.batch is None:
+        # Else each has a name of the converter's own, and another one with every export.
+        for tensor in (*converted.graph.input, *converted.graph.output):
+            tensor.type.tensor_type.shape.dim[0].dim_param = "images"
     path = folder / ONNX_FILE
-    tf2onnx.convert.from_function(run, [_specification(deployed)], opset=ONNX_OPSET, output_path=str(path))
+    path.write_bytes(converted.SerializeToString())
     if spec.precision == "int8":
         quantize_onnx(path, spec.calibration)
 

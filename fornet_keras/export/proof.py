@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from fornet_keras.artifacts.manifest import Check, Proof, Tolerance
 from fornet_keras.artifacts.runtimes import Run
+from fornet_keras.data.images import decode_image
 from fornet_keras.data.sizes import Window, regions_in
 from fornet_keras.errors import ExportError
-from fornet_keras.export.reference import Outputs, Reference
+from fornet_keras.export.reference import Outputs, ProofImages, Reference
 
 TOLERANCES = {
     "float32": Tolerance(labels=0.9995, refined=0.99, importance=1e-3, logits=1e-3, miou=0.001),
@@ -67,6 +68,37 @@ def prove(run: Run, reference: Reference, batches: Sequence[int], precision: str
     )
 
 
+def prove_jpeg(files: Run, pixels: Run, images: ProofImages, precision: str) -> None:
+    """Compare what a SavedModel finds in JPEG files with what it finds in the pixels that we read from them.
+
+    There are several ways to decode one, and a quick one gives other labels.
+
+    Args:
+        files: the exported model, to which images travel as `as_jpeg`.
+        pixels: the same, to which they travel as they are.
+        images: which are tried.
+        precision: decides the tolerance.
+
+    Raises:
+        ExportError: too many labels differ.
+    """
+    read = [decode_image(as_jpeg(image), "JPEG") for image in images.images]
+    found, expected = _run_each(files, images.images, 1), _run_each(pixels, read, 1)
+    agreement, least = _agreement(found, expected, images.windows), TOLERANCES[precision].labels
+    if agreement < least:
+        raise ExportError(
+            f"{precision}: {agreement:.5g} of the labels of JPEG files agree with those of their pixels; "
+            f"expected at least {least:g}; nothing is written; {_advice(precision)}"
+        )
+
+
+def as_jpeg(image: NDArray[np.uint8]) -> bytes:
+    """An image as a file, whose pixels are others than the image's."""
+    import tensorflow as tf
+
+    return bytes(tf.io.encode_jpeg(image).numpy())
+
+
 def _run_each(run: Run, images: Sequence[NDArray[np.uint8]], batch: int) -> Iterator[Outputs]:
     """The outputs of each image, asked for `batch` images at a time."""
     filler = images[0][:, ::-1]  # not the image itself: one that is mixed up with it has to show
@@ -106,7 +138,7 @@ def _compare(run: Run, reference: Reference, batch: int) -> tuple[Check, list[Ou
 
 
 def _agreement(
-    found: Sequence[Outputs], expected: Sequence[Outputs], windows: Sequence[Window], name: str = "label_ids"
+    found: Iterable[Outputs], expected: Iterable[Outputs], windows: Iterable[Window], name: str = "label_ids"
 ) -> float:
     """Share of the photographs' pixels with the expected label."""
     pairs = zip(found, expected, windows, strict=True)

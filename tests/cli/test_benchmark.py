@@ -55,6 +55,20 @@ def timed(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
     monkeypatch.setattr("fornet_keras.benchmark.measure.measure", Mock(return_value=rows))
 
 
+def test_a_folder_of_several_exported_models_is_each_of_them(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fornet_keras.benchmark import candidates
+
+    timed(monkeypatch, "CPU")
+    folders = [tmp_path / "phone", tmp_path / "ratios" / "top_k_0.1", tmp_path / "ratios" / "top_k_1"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").touch()
+    assert run("benchmark", tmp_path / "phone", tmp_path / "ratios").exit_code == 0
+    assert candidates.candidates.call_args.args[0] == tuple(folders)
+
+
 def test_devices_are_named_where_one_is_a_gpu(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

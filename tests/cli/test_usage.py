@@ -278,6 +278,16 @@ def test_shipped_name_does_not_leave_its_folder(monkeypatch: pytest.MonkeyPatch,
         shipped.find_model("one/../../shipped")
 
 
+@pytest.mark.parametrize("command", ["predict", "serve", "request"])
+def test_a_file_of_an_exported_model_leads_to_its_folder(run: Run, command: str, tmp_path: Path) -> None:
+    for name in ("manifest.json", "model.onnx"):
+        (tmp_path / name).touch()
+    options = [] if command == "serve" else ["x.png", "--output", tmp_path / "out"]
+    result = run(command, tmp_path / "model.onnx", *options)
+    expected = f"model.onnx: is a file of an exported model; expected its folder; give {tmp_path}"
+    assert (result.exit_code, only_line(result.stderr)) == (1, f"Error: {tmp_path}/{expected}")
+
+
 def test_model_that_is_a_file(run: Run, config: Path) -> None:
     result = run("predict", config, "x.png", "--output", "out")
     assert (result.exit_code, "is a file; expected a run folder" in only_line(result.stderr)) == (1, True)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fornet_keras.data.images import decode_image
 from fornet_keras.errors import ExportError
 from tests.export.conftest import SIZE, TABLE, scenes
 
@@ -90,6 +91,23 @@ def test_other_batches_and_all_outputs(artifact: Callable[..., Any], network: An
     assert [check.batch for check in manifest.proof.at_top_k] == [1, 2]
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_onnx_calls_the_number_of_images_by_one_name(artifact: Callable[..., Any], precision: str) -> None:
+    import onnxruntime
+
+    path, images = artifact("onnx", precision)[0] / "model.onnx", np.stack(scenes(2))
+    session = onnxruntime.InferenceSession(path)
+    shapes = {x.name: (x.shape[0], len(x.shape)) for x in (*session.get_inputs(), *session.get_outputs())}
+    ranks = {"image": 4, "label_ids": 3, "logits": 4, "importance": 3, "kept": 3}
+    assert shapes == {name: ("images", rank) for name, rank in ranks.items()}
+    options = onnxruntime.SessionOptions()
+    options.add_free_dimension_override_by_name("images", 2)
+    fixed = onnxruntime.InferenceSession(path, options)
+    assert fixed.get_inputs()[0].shape == list(images.shape)
+    labels, others = (x.run(["label_ids"], {"image": images})[0] for x in (session, fixed))
+    np.testing.assert_array_equal(labels, others)
+
+
 def test_a_static_onnx_has_no_shape_that_depends_on_the_image(
     export: Callable[..., Any], artifact: Callable[..., Any], network: Any
 ) -> None:
@@ -146,8 +164,9 @@ def test_versions_for_serving(artifact: Callable[..., Any], network: Any) -> Non
     assert folder.name == "1"
     following = check_target(folder.parent, "saved_model", "float32", SIZE, calibrated=False)
     assert following == folder.with_name("2")
-    images = scenes(2)
-    encoded = [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
+    kinds = (".png", ".jpg")
+    encoded = [cv2.imencode(kind, x[..., ::-1])[1].tobytes() for kind in kinds for x in scenes(2)]
+    images = [decode_image(file, "a scene") for file in encoded]
     signatures = tf.saved_model.load(str(folder)).signatures
     found = signatures["serving_encoded"](encoded=tf.constant(encoded))["label_ids"].numpy()
     np.testing.assert_array_equal(found, keras_labels(network, images))

@@ -116,6 +116,23 @@ def test_an_artifact_that_is_right_in_one_of_its_two_ways_is_refused(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_a_saved_model_that_reads_a_jpeg_otherwise_is_refused(
+    export: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    decode = tf.io.decode_jpeg
+
+    def upside_down(encoded: Any, **options: Any) -> Any:
+        image = decode(encoded, **options)
+        return tf.cond(tf.io.is_jpeg(encoded), lambda: image[::-1], lambda: image)
+
+    monkeypatch.setattr(tf.io, "decode_jpeg", upside_down)
+    with pytest.raises(ExportError, match=r"^float32: 0.\d+ of the labels of JPEG files agree with those of"):
+        export("saved_model")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize("fails", ["to load", "to run"])
 def test_a_runtime_that_fails_is_said_in_a_line(
     export: Callable[..., Any], fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
