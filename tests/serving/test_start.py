@@ -80,7 +80,7 @@ def test_a_changed_artifact_a_saved_model_and_a_taken_port(run, ratios: Path, tm
     as_saved_model = manifest.replace('"onnx"', '"saved_model"', 1).replace("model.onnx", "saved_model.pb")
     (copy / "manifest.json").write_text(as_saved_model)
     (copy / "model.onnx").rename(copy / "saved_model.pb")
-    result = run("serve", ratios / "k1" / "model.onnx", "--port", "0")
+    result = run("serve", __file__, "--port", "0")
     assert (result.exit_code, "is a file; expected a folder" in only_line(result.stderr)) == (1, True)
     result = run("serve", "fornet_s_camvid", "--port", "0")
     assert (result.exit_code, "no such folder; expected" in only_line(result.stderr)) == (1, True)
