@@ -69,7 +69,10 @@ def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = Fals
         ModelError: the table has another number of classes than the model, the backbone is none of the
             package's or is built from more than plain values, the model, one of its weights or a name of a
             class is too large, a weight is not finite, or the folder holds other files or is a file.
+        TypeError: `table` is something else, such as a list of names.
     """
+    if not isinstance(table, LabelTable):
+        raise TypeError(f"table must be a LabelTable, of names, colors and train_ids; received {table!r:.80}")
     folder = Path(folder)
     require_savable(model)
     _require_nothing_lost(folder)
