@@ -57,15 +57,26 @@ class ConfusionMatrix:
     @property
     def iou(self):
         """float64 `(classes,)`, 0…1: intersection over union; NaN for a class that does not occur."""
-        hits = np.diag(self.counts)
-        union = self.counts.sum(axis=0) + self.counts.sum(axis=1) - hits
-        return np.divide(hits, union, out=np.full(self.num_classes, np.nan), where=union > 0)
+        return self._found_of(self.counts.sum(axis=0) + self.counts.sum(axis=1) - np.diag(self.counts))
 
     @property
-    def accuracy(self):
+    def precision(self):
+        """float64 `(classes,)`, 0…1: share of what is predicted as a class that is of it; NaN without any."""
+        return self._found_of(self.counts.sum(axis=0))
+
+    @property
+    def recall(self):
         """float64 `(classes,)`, 0…1: share of a class's pixels that are found; NaN where it has none."""
-        total = self.counts.sum(axis=1)
-        return np.divide(np.diag(self.counts), total, out=np.full(self.num_classes, np.nan), where=total > 0)
+        return self._found_of(self.counts.sum(axis=1))
+
+    @property
+    def f1(self):
+        """float64 `(classes,)`, 0…1: harmonic mean of both, or Dice; NaN for a class that does not occur."""
+        return 2 * self.iou / (1 + self.iou)
+
+    def _found_of(self, pixels):
+        hits = np.diag(self.counts)
+        return np.divide(hits, pixels, out=np.full(self.num_classes, np.nan), where=pixels > 0)
 
     @property
     def miou(self):

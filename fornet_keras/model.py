@@ -10,7 +10,6 @@ import fornet_keras.backbones.efficientnet_lite
 import fornet_keras.backbones.library
 import fornet_keras.metrics  # noqa: F401 - these three: a .keras file may name their classes
 from fornet_keras.backbones.residual import ResidualBackbone
-from fornet_keras.data.images import as_rgb
 from fornet_keras.empty_build import empty_build
 from fornet_keras.layers.multi_scale_branch import MultiScaleBranch
 from fornet_keras.layers.neck import drop_channels, fuse_top_down, join_detail, upsample
@@ -208,8 +207,6 @@ class FoRNet(keras.Model):
             DataError: the file cannot be read.
             ValueError: an array of another shape, or a shorter side below 0.
         """
-        image = as_rgb(image)
-        warn_of_nearly_black(image)
         self._predictor = self._predictor or Predictor(self)
         short_side = self.short_side if short_side is None else short_side  # which may have been set since
         return self._predictor(image, short_side or 0)

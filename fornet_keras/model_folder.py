@@ -61,7 +61,7 @@ def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = Fals
 
     Args:
         model: a `FoRNet` with one of the backbones of `fornet_keras.backbones`.
-        table: the `LabelTable` it was trained with.
+        table: the `LabelTable` it was trained with. The values of label files in it are not kept.
         folder: path of the folder.
         half: store the weights as float16, in half the space; they are float32 again when loaded.
 
@@ -69,7 +69,10 @@ def save_model(model: FoRNet, table: LabelTable, folder: Path, half: bool = Fals
         ModelError: the table has another number of classes than the model, the backbone is none of the
             package's or is built from more than plain values, the model, one of its weights or a name of a
             class is too large, a weight is not finite, or the folder holds other files or is a file.
+        TypeError: `table` is something else, such as a list of names.
     """
+    if not isinstance(table, LabelTable):
+        raise TypeError(f"table must be a LabelTable, of names, colors and train_ids; received {table!r:.80}")
     folder = Path(folder)
     require_savable(model)
     _require_nothing_lost(folder)
@@ -144,7 +147,7 @@ def load_model(folder: str | Path, top_k: float | None = None) -> tuple[FoRNet, 
         top_k: share of the regions corrected at inference, in (0, 1]; None keeps the model's own.
 
     Returns:
-        A `FoRNet` and its `LabelTable`.
+        A `FoRNet` and its `LabelTable`, whose values are positions in the classes.
 
     Raises:
         ModelError: the folder is missing, incomplete, damaged or not of this package.

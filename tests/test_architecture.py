@@ -57,7 +57,7 @@ LEVELS = {
     "backbones": 2,
     "data.pipeline": 2,
     "model": 3,
-    "model_arguments": 3,
+    "model_arguments": 2,
     "empty_build": 2,
     "model_description": 3,
     "model_folder": 3,

@@ -29,7 +29,11 @@ def test_matrix_worked_by_hand() -> None:
     assert matrix.counts.tolist() == COUNTS
     np.testing.assert_allclose(matrix.iou, IOU)
     assert matrix.miou == pytest.approx((1 / 4 + 2 / 3 + 1 / 3) / 3)
-    np.testing.assert_allclose(matrix.accuracy, [1 / 3, 1, 1 / 2])
+    np.testing.assert_allclose(matrix.precision, [1 / 2, 2 / 3, 1 / 2])
+    np.testing.assert_allclose(matrix.recall, [1 / 3, 1, 1 / 2])
+    # Twice the intersection over the sum of both: 2/(3+2), 4/(2+3), 2/(2+2).
+    np.testing.assert_allclose(matrix.f1, [2 / 5, 4 / 5, 1 / 2])
+    assert matrix.f1.dtype == np.float64
     assert matrix.pixel_accuracy == pytest.approx(4 / 7)
 
 
@@ -45,7 +49,8 @@ def test_class_that_does_not_occur_is_left_out_of_the_mean() -> None:
     matrix = ConfusionMatrix(4)
     matrix.add(LABELS, PREDICTIONS)
     np.testing.assert_allclose(matrix.iou, [*IOU, np.nan])
-    np.testing.assert_allclose(matrix.accuracy, [1 / 3, 1, 1 / 2, np.nan])
+    for scores in (matrix.precision, matrix.recall, matrix.f1):
+        assert np.isnan(scores).tolist() == [False, False, False, True]
     assert matrix.miou == pytest.approx(np.mean(IOU))
 
 
@@ -53,6 +58,9 @@ def test_class_that_is_only_predicted_counts_as_missed() -> None:
     matrix = ConfusionMatrix(3)
     matrix.add(np.array([0, 0]), np.array([0, 1]))
     np.testing.assert_allclose(matrix.iou, [0.5, 0, np.nan])
+    np.testing.assert_allclose(matrix.precision, [1, 0, np.nan])
+    np.testing.assert_allclose(matrix.recall, [0.5, np.nan, np.nan])
+    np.testing.assert_allclose(matrix.f1, [2 / 3, 0, np.nan])
     assert matrix.miou == pytest.approx(0.25)
 
 

@@ -12,8 +12,10 @@ import click
 import numpy as np
 import pytest
 
+import fornet_keras
 from fornet_keras.data.description import FolderDescription, read_dataset_yaml
 from fornet_keras.data.images import image_size
+from fornet_keras.data.label_files import read_label
 from tests.cli.conftest import parse
 from tests.untraced import untraced
 
@@ -54,6 +56,30 @@ def test_what_is_shown_for_a_notebook_runs(tmp_path: Path, monkeypatch: pytest.M
     for block in python(ROOT / "docs" / "python.md"):
         lines = [line for line in ast.parse(block).body if isinstance(line, ast.Import | ast.ImportFrom)]
         exec(compile(ast.Module(lines, type_ignores=[]), "python.md", "exec"), {})
+
+
+def test_a_threshold_for_a_rare_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A photograph that is brought down: the labels are `predict_image`'s, with more poles."""
+    [shown] = [block for block in python(ROOT / "docs" / "python.md") if "softmax" in block]
+    shutil.copy(ROOT / "docs" / "city.png", tmp_path / "street.jpg")
+    for folder in ("images", "labels"):
+        (tmp_path / "my_street" / folder / "val").mkdir(parents=True)
+        (tmp_path / "my_street" / folder / "val" / "a.png").touch()
+    monkeypatch.chdir(tmp_path)
+    with untraced():
+        model, table = fornet_keras.load_model("fornet_nano_camvid")
+        classes = "".join(f"\n- {{name: {name}, value: {10 * i + 5}}}" for i, name in enumerate(table.names))
+        (tmp_path / "my_street" / "dataset.yaml").write_text(f"name: street\nclasses:{classes}\n")
+        expected = model.predict_image("street.jpg")["label_ids"]
+        known: dict[str, Any] = {"model": model, "table": table}
+        exec(shown, known)
+    probabilities, pole = known["probabilities"], known["pole"]
+    assert probabilities.sum(-1) == pytest.approx(np.ones(expected.shape), abs=1e-5)
+    assert np.mean(probabilities.argmax(-1) == expected) > 0.995
+    found = known["labels"] == pole
+    assert (found == ((probabilities[..., pole] > 0.2) | (expected == pole))).mean() > 0.995
+    assert found.sum() > 1.2 * (expected == pole).sum() > 0
+    assert (read_label(Path("street_labels.png")) == 10 * known["labels"] + 5).all()
 
 
 def test_the_layers_in_a_network_of_ones_own_learn() -> None:

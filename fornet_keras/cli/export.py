@@ -90,7 +90,8 @@ PRECISIONS = get_args(Precision)
     "--config",
     "config_file",
     type=Configuration(),
-    help="Take the proof on up to 16 labelled images of this configuration: it then has the change in mIoU.",
+    help="Take the proof on up to 16 labelled images of this configuration, a run's own too: it then has the "
+    "change in mIoU.",
 )
 @data_option
 @split_option
@@ -222,5 +223,5 @@ def _show(folder: Path, manifest: Manifest) -> None:
     if proof.exported_coarse is None:
         click.echo(
             "On these images Keras gives nearly the same labels without the branch: they cannot show whether "
-            "the artifact has it; name others with --calibration"
+            "the artifact has it; name others with --calibration or --config"
         )

@@ -91,6 +91,10 @@ class Scores:
         return {
             "miou": _none_if_nan(self.matrix.miou),
             "iou": self._by_class(self.matrix.iou),
+            # Not `precision`, which in `evaluate --json` is an exported model's.
+            "precision_by_class": self._by_class(self.matrix.precision),
+            "recall_by_class": self._by_class(self.matrix.recall),
+            "f1_by_class": self._by_class(self.matrix.f1),
             "pixel_accuracy": _none_if_nan(self.matrix.pixel_accuracy),
             "thin_miou": _none_if_nan(self.thin_miou),
             "band_miou": {str(radius): _none_if_nan(band.miou) for radius, band in self.bands.items()},
@@ -138,8 +142,8 @@ def evaluate(
 
     Returns:
         `fornet_keras.evaluation.evaluate.Scores`: the confusion `matrix`, with its `miou` and the classes'
-        `iou`, `error_coverage`, `refined_share` and `thin_miou`, all 0…1, and `milliseconds`; NaN where there
-        was nothing to score. `as_json()` has these and the rest as a mapping.
+        `iou`, `precision`, `recall` and `f1`, `error_coverage`, `refined_share` and `thin_miou`, all 0…1, and
+        `milliseconds`; NaN where there was nothing to score. `as_json()` has these and the rest as a mapping.
 
     Raises:
         DataError: a file cannot be used.

@@ -20,11 +20,10 @@ def class_table(scores: Scores) -> Table:
         scores.class_names,
         (f"{count:,}" for count in scores.images_with),
         (f"{count:,}" for count in matrix.counts.sum(axis=1)),
-        map(four_digits, matrix.iou),
-        map(four_digits, matrix.accuracy),
+        *(map(four_digits, values) for values in (matrix.iou, matrix.precision, matrix.recall, matrix.f1)),
         strict=True,
     )
-    return ("class", "images", "pixels", "IoU", "accuracy"), list(rows)
+    return ("class", "images", "pixels", "IoU", "precision", "recall", "F1"), list(rows)
 
 
 def curve_table(curve: Sequence[Scores]) -> Table:

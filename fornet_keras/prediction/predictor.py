@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
+from fornet_keras.data.images import as_rgb
 from fornet_keras.data.sizes import shrunk
+from fornet_keras.model_arguments import warn_of_nearly_black
 from fornet_keras.prediction.enlarge import enlarged_label_ids
 from fornet_keras.prediction.label_ids import LabelIds, UpsampledLabelIds
 from fornet_keras.prediction.pictures import importance_map
@@ -91,6 +95,7 @@ class Predictor:
             None takes the model's own `short_side`, 0 each image at its own size.
 
     Raises:
+        TypeError: `model` is something else, such as the folder of one.
         ValueError: a shorter side below 0.
 
     Example:
@@ -101,6 +106,8 @@ class Predictor:
     """
 
     def __init__(self, model: keras.Model, short_side: int | None = None) -> None:
+        if not hasattr(model, "predict_image"):
+            raise TypeError(f"model must be a FoRNet, as load_model(…)[0] is; received {model!r:.80}")
         self.short_side = chosen_short_side(model.short_side, short_side)
         self.num_classes = model.num_classes
         self.top_k = model.top_k
@@ -122,11 +129,14 @@ class Predictor:
         """How often a function was compiled, for a size that was new or long unused."""
         return self._predict.compiled + self._to_enlarge.compiled
 
-    def __call__(self, image: NDArray[Any], short_side: int | None = None) -> dict[str, NDArray[Any]]:
+    def __call__(
+        self, image: Path | str | Image.Image | ArrayLike, short_side: int | None = None
+    ) -> dict[str, NDArray[Any]]:
         """Predict one image.
 
         Args:
-            image: RGB, uint8 or float, 0…255, `(height, width, 3)`.
+            image: path of an image file, an image of Pillow's, which is turned as its EXIF says, or an RGB
+                array `(height, width, 3)`, uint8 or float, 0…255.
             short_side: for this image in the place of the predictor's own.
 
         Returns:
@@ -135,8 +145,13 @@ class Predictor:
             expected share of wrong pixels of each region; `kept` bool `(rows, columns)`. All but the first
             are of the image as it was brought down. `label_ids` are positions in the classes (Cityscapes'
             train ids), not the values of a data set's label files.
+
+        Raises:
+            DataError: the file cannot be read.
+            ValueError: an array of another shape, or a shorter side below 0.
         """
-        image = np.asarray(image)
+        image = as_rgb(image)
+        warn_of_nearly_black(image)
         seen = shrunk(image, chosen_short_side(self.short_side, short_side))
         size, seen_size = image.shape[:2], seen.shape[:2]
         predict = self._predict if seen_size == size else self._to_enlarge

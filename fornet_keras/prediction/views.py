@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
 import keras
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
+from fornet_keras.data.images import as_rgb
 from fornet_keras.data.sizes import shrunk
 from fornet_keras.prediction.enlarge import enlarged_label_ids
 from fornet_keras.prediction.label_ids import LabelIds
@@ -83,9 +86,9 @@ class ViewsPredictor:
         """How often a function was compiled, for a size that was new or long unused."""
         return self._predict.compiled
 
-    def __call__(self, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def __call__(self, image: Path | str | Image.Image | ArrayLike) -> dict[str, NDArray[Any]]:
         """Predict one image: argument and result are those of `Predictor`."""
-        image = np.asarray(image)
+        image = as_rgb(image)
         size = image.shape[:2]
         image = shrunk(image, self.short_side)
         seen_size = height, width = image.shape[:2]

@@ -10,6 +10,7 @@ from PIL import Image
 
 from fornet_keras.data.label_files import read_label
 from fornet_keras.evaluation.compare import read_result
+from fornet_keras.evaluation.tables import four_digits
 from tests.cli.conftest import DATASET, Run, only_line
 from tests.model.folders import edit
 from tests.serving.conftest import ratios
@@ -30,7 +31,10 @@ def test_scores_of_every_class(run: Run, model: Path, config: Path, data: Path, 
     assert [*scores["iou"]] == ["water", "quay", "sky"]
     assert scores["miou"] == pytest.approx(np.mean([*scores["iou"].values()]))
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
-    assert rows["water"][:3] == ["2", "4,560", f"{scores['iou']['water']:.4f}"]  # 2 images of 24 x 95 pixels
+    assert rows["class"] == ["images", "pixels", "IoU", "precision", "recall", "F1"]
+    by_class = ("iou", "precision_by_class", "recall_by_class", "f1_by_class")
+    shares = [four_digits(scores[name]["water"]) for name in by_class]
+    assert rows["water"] == ["2", "4,560", *shares]  # 2 images of 24 x 95 pixels
     assert rows["mIoU"][0] == f"{scores['miou']:.4f}"
     assert "in the 25% of regions that were refined" in result.stdout
     assert [*scores["band_miou"]] == ["1", "3", "5"]

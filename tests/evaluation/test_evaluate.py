@@ -190,6 +190,13 @@ def test_each_image_is_handed_on(tmp_path: Path) -> None:
 def test_json_has_the_keys_that_others_build_on(tmp_path: Path) -> None:
     found = run(FakePredictor(answer_halves), dataset(tmp_path, halves(), halves())).as_json()
     assert found["iou"] == {"left": pytest.approx(17 / 21), "right": pytest.approx(13 / 17), "nowhere": None}
+    assert found["precision_by_class"] == {"left": pytest.approx(17 / 21), "right": 1, "nowhere": None}
+    assert found["recall_by_class"] == {"left": 1, "right": pytest.approx(13 / 17), "nowhere": None}
+    assert found["f1_by_class"] == {
+        "left": pytest.approx(17 / 19),
+        "right": pytest.approx(13 / 15),
+        "nowhere": None,
+    }
     assert found["miou"] == pytest.approx((17 / 21 + 13 / 17) / 2)
     assert found["pixel_accuracy"] == pytest.approx(15 / 17)
     assert found["error_coverage"] == pytest.approx(7 / 9)

@@ -181,7 +181,7 @@ def test_labels_give_the_change_in_miou(
     assert "--data and --split need --config" in run(*options, "--data", data).stderr
     result = run(*options, "--config", config, "--data", data, "--split", "train")
     assert result.exit_code == 0, result.stderr
-    assert "cannot show whether the artifact has it; name others with --calibration" in result.stdout
+    assert "show whether the artifact has it; name others with --calibration or --config" in result.stdout
     proof = json.loads((tmp_path / "out" / "manifest.json").read_text())["proof"]
     assert proof["images"] == f"2 images, of {data.name}, split train"
     assert (proof["tolerance"]["labels"], proof["tolerance"]["miou"]) == (0.9995, 0.001)

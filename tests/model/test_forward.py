@@ -11,6 +11,7 @@ from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.layers.resize import UpsampleToImage
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import named_weights
+from fornet_keras.prediction.predictor import Predictor
 from tests.model.tiny import NUM_CLASSES, dtypes, images, numpy_outputs, randomize, tiny_model
 
 pytestmark = pytest.mark.backend
@@ -293,6 +294,8 @@ def test_values_up_to_1_are_suspect(model: FoRNet) -> None:
     dark = images(64, 96) / 255.0
     with pytest.warns(UserWarning, match="float values up to 1 only, nearly black; expected 0…255"):
         model.predict_image(dark[0])
+    with pytest.warns(UserWarning, match="nearly black"):
+        Predictor(model)(dark[0])
     with pytest.warns(UserWarning, match="nearly black"), pytest.raises(ValueError, match="compile"):
         model.fit(dark)
 

@@ -29,6 +29,15 @@ def test_a_table_of_other_classes_is_refused(model: FoRNet, folder: Path) -> Non
     assert content(folder) == before
 
 
+def test_a_list_of_names_is_no_table(model: FoRNet, tmp_path: Path) -> None:
+    message = (
+        r"^table must be a LabelTable, of names, colors and train_ids; received \['road', 'pole', 'sky'\]$"
+    )
+    with pytest.raises(TypeError, match=message):
+        save_model(model, ["road", "pole", "sky"], tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 @pytest.mark.backend
 def test_saving_replaces_the_old_model(folder: Path) -> None:
     for name in (".DS_Store", "._model.json", "Thumbs.db", ".model.json.swp", ".fuse_hidden0001"):

@@ -6,11 +6,13 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from fornet_keras.data.images import read_image
 from fornet_keras.data.sizes import shrunk
 from fornet_keras.model import FoRNet
 from fornet_keras.prediction.predictor import PerSize, Predictor
+from fornet_keras.prediction.views import ViewsPredictor
 from tests.model.tiny import images, numpy_outputs, tiny_model
 from tests.prediction.conftest import SIZE
 
@@ -81,20 +83,31 @@ def test_threads_predict_as_one_after_the_other(model: FoRNet, predict: Predicto
 
 
 @pytest.mark.backend
-def test_the_model_itself_predicts_a_file_or_an_array(
+def test_model_and_predictor_take_a_file_an_array_or_a_turned_image_of_pillows(
     model: FoRNet, predict: Predictor, picture: Path
 ) -> None:
     expected = predict(read_image(picture))
-    for image in (picture, str(picture), read_image(picture).astype("float32")):
-        found = model.predict_image(image)
-        for name in expected:
-            np.testing.assert_array_equal(found[name], expected[name])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # as of a camera that was turned
+    lying = Image.fromarray(np.rot90(read_image(picture)))
+    lying.info["exif"] = exif.tobytes()
+    for image in (picture, str(picture), read_image(picture).astype("float32"), lying):
+        for found in (model.predict_image(image), predict(image), ViewsPredictor(model)(image)):
+            np.testing.assert_array_equal(found["label_ids"], expected["label_ids"])
 
 
 @pytest.mark.parametrize("shape", [(70, 100), (70, 100, 4), (1, 70, 100, 3), (0, 100, 3)])
-def test_arrays_that_are_no_rgb_image_are_refused(model: FoRNet, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"RGB array \(height, width, 3\); received shape"):
-        model.predict_image(np.zeros(shape, np.uint8))
+def test_arrays_that_are_no_rgb_image_are_refused(
+    model: FoRNet, predict: Predictor, shape: tuple[int, ...]
+) -> None:
+    for way in (model.predict_image, predict, ViewsPredictor(model)):
+        with pytest.raises(ValueError, match=r"RGB array \(height, width, 3\); received shape"):
+            way(np.zeros(shape, np.uint8))
+
+
+def test_what_is_no_network_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"^model must be a FoRNet, .*; received 'runs/pico'$"):
+        Predictor("runs/pico")
 
 
 def test_a_model_predicts_at_the_size_at_which_it_has_learnt(model: FoRNet, predict: Predictor) -> None:
