@@ -30,7 +30,7 @@ from fornet_keras.data.scan_report import (
 from fornet_keras.data.scan_sample import Finding, Record, read_record
 from fornet_keras.errors import DataError
 
-_VERSION = 7  # of what a scan finds: raise it when that changes, so that older cached reports are not used
+_VERSION = 8  # of what a scan finds: raise it when that changes, so that older cached reports are not used
 
 _CACHES = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
 CACHE = None if _CACHES.startswith("~") else Path(_CACHES) / "fornet_keras"
@@ -147,6 +147,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.pixels = np.zeros(256, np.int64)
+        self.values: set[int] = set()
         self.images = np.zeros(256, np.int64)
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.turned = 0
@@ -155,6 +156,7 @@ class _Tally:
 
     def add(self, record: Record) -> None:
         self.pixels += record.pixels
+        self.values.update(record.stored[1].tolist() if record.stored else ())
         self.images += record.pixels > 0
         self.sizes.update([record.size] if record.size else [])
         self.turned += record.turned
@@ -163,7 +165,9 @@ class _Tally:
 
     def report(self, dataset: Dataset, shared: Sequence[Finding] = ()) -> ScanReport:
         """On the samples that were added, which are those of a data set."""
-        num_classes = dataset.table.num_classes
+        num_classes, train_ids = dataset.table.num_classes, dataset.table.train_ids
+        holds_train_ids = any(sample.label_holds_train_ids for sample in dataset.samples)
+        ignored = () if holds_train_ids else (v for v in sorted(self.values) if train_ids.get(v) == IGNORE)
         num_labels = sum(sample.label is not None for sample in dataset.samples)
         return ScanReport(
             name=dataset.name,
@@ -171,8 +175,13 @@ class _Tally:
             num_images=len(dataset),
             num_labels=num_labels,
             classes=dataset.table.names,
+            values=tuple(
+                tuple(value for value, train_id in train_ids.items() if train_id == index)
+                for index in range(num_classes)
+            ),
             pixels=tuple(self.pixels[:num_classes].tolist()),
             ignored_pixels=int(self.pixels[IGNORE]),
+            ignored_values=tuple(ignored),
             images_with_class=tuple(self.images[:num_classes].tolist()),
             sizes=tuple((height, width, count) for (height, width), count in self.sizes.most_common()),
             problems=_problems([*self.findings, *shared], len(dataset), num_labels),

@@ -74,7 +74,7 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
             fix = "export them again"
             if label.shape == size[::-1]:
                 fix = "turn the label too if the image has an EXIF orientation, or export them again"
-            text = f"label of {found} for an image of {wanted}; expected equal sizes; {fix}"
+            text = f"label of {found} for an image of {wanted} (height×width); expected equal sizes; {fix}"
             findings.append(("wrong label", sample.label, text))
         histogram = np.bincount(label.ravel(), minlength=256)
         lookup, undeclared = train_id_lookup(table, sample.label_holds_train_ids)

@@ -119,6 +119,6 @@ def _look_through(dataset: Dataset, config: Config, console: Console) -> tuple[D
         return _look_through(kept, config, console)
     for note in report.image_notes():
         tell(note)
-    if problem := report.void_problem():
+    if problem := report.void_problem(trains=dataset.split == config.data.train_split):
         raise DataError(f"{dataset.root}: {problem}")
     return dataset, report
