@@ -170,7 +170,7 @@ def _named_otherwise(root: Path, descriptions: Sequence[FolderDescription]) -> D
                 but = f", but {found[0].relative_to(labels).as_posix()}" if found else ""
                 tried = " or ".join(name.replace("{stem}", image.stem) for name in _LABEL_NAMES)
                 return DataError(
-                    f"{labels}: has no {tried}{but}; expected the label of {image}; save labels as PNGs so "
+                    f"{labels}: has no {tried}{but}; expected the label of {image}; export labels as PNGs so "
                     f"named, or write {DATASET_YAML} by hand, with images, labels and label_name"
                 )
     return None

@@ -114,7 +114,8 @@ def _undeclared_values(histogram: NDArray[np.int64]) -> list[str]:
     if len(values) > _VALUES_APART:
         return [
             f"more than {_VALUES_APART} values that are not in the label table; "
-            "use the class labels, not a photo or a score map"
+            "use the class labels, not a photo or a score map; of a blurred mask of two classes save "
+            "(mask >= 128) * 255"
         ]
     return [f"value {value}; declare it as a class or under ignore" for value in values]
 

@@ -260,6 +260,7 @@ def test_a_photo_in_place_of_a_label_is_one_problem(tmp_path: Path) -> None:
     assert line.startswith(
         f"{tmp_path / '1.png'}: more than 8 values that are not in the label table; use the"
     )
+    assert "or a score map; of a blurred mask of two classes save (mask >= 128) * 255" in line
 
 
 def test_color_masks_are_wrong_not_corrupt(tmp_path: Path) -> None:
