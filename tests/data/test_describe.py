@@ -394,6 +394,14 @@ def test_what_cannot_be_described(tmp_path: Path, write: Callable[[Path], None],
     assert not (tmp_path / "dataset.yaml").exists()
 
 
+@pytest.mark.parametrize("one", ["images", "masks"])
+def test_a_folder_of_the_images_or_the_labels_alone(tmp_path: Path, one: str) -> None:
+    save_pair(tmp_path / "images/a.png", tmp_path / "masks/a_mask.png", [[0, 1]])
+    message = f"{one}: no images with labels found; expected the folder that images and masks are in; did you"
+    with pytest.raises(DataError, match=rf"{message} mean {tmp_path}\?"):
+        write_draft(tmp_path / one)
+
+
 @pytest.mark.parametrize(
     ("labelmap", "message"),
     [
