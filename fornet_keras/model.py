@@ -22,6 +22,7 @@ from fornet_keras.model_arguments import (
     require_learnable,
     require_parts,
     require_valid,
+    warn_of_ignored_class,
     warn_of_nearly_black,
 )
 from fornet_keras.prediction.predictor import Predictor
@@ -247,10 +248,11 @@ class FoRNet(keras.Model):
         # Keras would trace the network once more before each `fit` to build it, though it is not called.
         self._compile_loss.built = True
 
-    def fit(self, x=None, *args, class_weight=None, **options):
+    def fit(self, x=None, y=None, *args, class_weight=None, **options):
         """As `keras.Model.fit`, but without `class_weight`: Keras weights whole images by it.
 
-        Warns of an array whose first images are 0…1, not 0…255.
+        Warns of an array whose first images are 0…1, not 0…255, and of an array of labels that are 0 and 255
+        alone: 255 is ignored.
 
         Raises:
             ValueError: classes are weighted here.
@@ -261,7 +263,9 @@ class FoRNet(keras.Model):
             )
         if isinstance(x, np.ndarray) and len(x):
             warn_of_nearly_black(x[:8])
-        return super().fit(x, *args, **options)
+        if isinstance(y, np.ndarray):
+            warn_of_ignored_class(y)
+        return super().fit(x, y, *args, **options)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

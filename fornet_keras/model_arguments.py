@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from fornet_keras.backbones.strides import PROBE, STRIDES, probe_size
+from fornet_keras.data.dataset import IGNORE
 from fornet_keras.losses import FoRNetLoss
 
 
@@ -80,6 +81,25 @@ def warn_of_nearly_black(images):
     """Warn where the values of float images, a NumPy array, are at most 1: what others normalise to."""
     if images.dtype.kind == "f" and images.max() <= 1:
         warnings.warn("image: float values up to 1 only, nearly black; expected 0…255", stacklevel=3)
+
+
+def warn_of_ignored_class(labels):
+    """Warn where labels, a NumPy array, are 0 and 255 alone: masks, whose second class would be ignored.
+
+    They are looked at one by one, up to one with another value, which mostly is the first.
+    """
+    has_void = False
+    for label in labels:
+        void = label == IGNORE
+        if not (void | (label == 0)).all():
+            return
+        has_void = has_void or void.any()
+    if has_void:
+        warnings.warn(
+            f"labels: no value but 0 and {IGNORE}, which is ignored, so that one class alone is learnt; "
+            f"where {IGNORE} is the other class, take labels // {IGNORE}",
+            stacklevel=3,
+        )
 
 
 def require_parts(parts, names):

@@ -67,7 +67,8 @@ def check(
     reports = [_scan(dataset, config.training.workers) for dataset in datasets]
     write_json(json_file, {"splits": [asdict(report) for report in reports]})
     _show(reports)
-    absent_notes = [report.absent_note(report.split == config.data.train_split) for report in reports]
+    trains = [report.split == config.data.train_split for report in reports]
+    absent_notes = map(ScanReport.absent_note, reports, trains)
     for note in filter(None, (reports[0].names_note(), *absent_notes)):
         click.echo(note)
     if not split:
@@ -82,7 +83,7 @@ def check(
     alone_notes = [alone_note(dataset, config.data.format) for dataset in datasets]
     for note in filter(None, (*shared_notes, *alone_notes, unlisted_note(datasets[0], config.data.format))):
         click.echo(note)
-    void = [problem for report in reports if (problem := report.void_problem())]
+    void = [*filter(None, map(ScanReport.void_problem, reports, trains))]
     for problem in void:
         click.echo(problem)
     if void or any(report.problems for report in reports):
@@ -203,7 +204,7 @@ def _show(reports: Sequence[ScanReport]) -> None:
     show_table(reports[0].name, columns, zip(*cells, strict=True), footer=True)
     for report in reports:
         sizes = [f"{height}x{width} ({images})" for height, width, images in report.sizes]
-        click.echo(f"{report.split}: {report.summary()}; sizes: {listed(sizes) or 'none'}")
+        click.echo(f"{report.split}: {report.summary()}; sizes (height x width): {listed(sizes) or 'none'}")
         for problem in report.problems:
             click.echo(f"  {problem}")
         for note in report.image_notes():

@@ -134,6 +134,7 @@ def _layout(root: Path) -> tuple[dict[str, Any], list[str], list[Path]]:
     raise (
         _to_be_drawn(root)
         or _named_otherwise(root, descriptions)
+        or _one_of_two(root.resolve())
         or DataError(
             f"{root}: no images with labels found; expected images/SPLIT and labels/SPLIT, SPLIT/images and "
             "SPLIT/masks, SPLIT and SPLIT_labels, images and labels (or masks), or an export of CVAT or "
@@ -170,10 +171,21 @@ def _named_otherwise(root: Path, descriptions: Sequence[FolderDescription]) -> D
                 but = f", but {found[0].relative_to(labels).as_posix()}" if found else ""
                 tried = " or ".join(name.replace("{stem}", image.stem) for name in _LABEL_NAMES)
                 return DataError(
-                    f"{labels}: has no {tried}{but}; expected the label of {image}; save labels as PNGs so "
+                    f"{labels}: has no {tried}{but}; expected the label of {image}; export labels as PNGs so "
                     f"named, or write {DATASET_YAML} by hand, with images, labels and label_name"
                 )
     return None
+
+
+def _one_of_two(root: Path) -> DataError | None:
+    """Of the folder of the images or of the labels, where the one that both are in is meant."""
+    both = [name for name in ("images", *_LABEL_FOLDERS) if (root.parent / name).is_dir()]
+    if root.name not in both or len(both) < 2:
+        return None
+    return DataError(
+        f"{root}: no images with labels found; expected the folder that {' and '.join(both)} are in; did you "
+        f"mean {root.parent}?"
+    )
 
 
 def _table(root: Path, folders: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str, Any]] | None:

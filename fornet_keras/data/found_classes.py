@@ -25,6 +25,9 @@ _MAX_BLENDS = 64
 """More colours than this, or values up to near 255, are smoothed edges or photos. What is smoothed between
 values up to `MAX_CLASSES` is not told from classes."""
 
+_NOISE = 32
+"""Values of a blurred mask are less than this from 0 or 255; where they are further, there are too many."""
+
 
 def found_classes(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str, Any], list[str]]:
     """The values in some of the labels, or the colours where they are pictures or their palettes differ.
@@ -34,13 +37,16 @@ def found_classes(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], di
         that says in which labels it is: what is in one alone may be a slip.
 
     Raises:
-        DataError: a label cannot be read, some hold values and others colours, or there are too many.
+        DataError: a label cannot be read, some hold values and others colours, there are too many, or they
+            are those of a blurred mask.
     """
     picked = [labels[i] for i in np.unique(np.linspace(0, len(labels) - 1, MAX_LABELS).astype(int))]
     forms = {label: label_form(label) for label in picked}
     palette = _common_palette(forms)
     by_color = palette is None or not all(_is_grey(label) for label, form in forms.items() if form.is_picture)
     found = _found(forms, by_color)
+    if not by_color:
+        _refuse_blurred(sorted(found), labels[0].parent)
     is_void = not by_color and len(found) > 2 and IGNORE in found  # a mask of 0 and 255 has two classes
     values = sorted(found.keys() - ({IGNORE} if is_void else set()))
     remarks = [
@@ -53,7 +59,11 @@ def found_classes(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], di
         classes = [{"name": f"color_{index}", "color": color} for index, color in enumerate(colors)]
         return source + _kinds(forms), classes, {"label_colors": True}, remarks
     given = {value: {"color": [*color]} for value, color in _colors_of(values, palette or {}).items()}
-    classes = [{"name": f"value_{value}", "value": value} | given.get(value, {}) for value in values]
+    names = {0: "background"} if values == [0, IGNORE] else {}
+    classes = [
+        {"name": names.get(value, f"value_{value}"), "value": value} | given.get(value, {})
+        for value in values
+    ]
     return source, classes, {"ignore": [IGNORE]} if is_void else {}, remarks
 
 
@@ -76,9 +86,21 @@ def _found(forms: Mapping[Path, LabelForm], by_color: bool) -> dict[int, list[st
         if len(found) > most:
             raise DataError(
                 f"{label}: with it more than {most} values or colours; expected class labels, no smoothed "
-                f"edges; write {DATASET_YAML} by hand if they are"
+                f"edges; write {DATASET_YAML} by hand if they are, or save a mask of two classes as "
+                "(mask >= 128) * 255"
             )
     return found
+
+
+def _refuse_blurred(values: Sequence[int], folder: Path) -> None:
+    low = [value for value in values if value < _NOISE]
+    high = [value for value in values if value > IGNORE - _NOISE]
+    if len(low) > 1 and len(high) > 1 and len(low) + len(high) == len(values):
+        raise DataError(
+            f"{folder}: values {low[0]}…{low[-1]} and {high[0]}…{high[-1]}, as of a mask of two classes that "
+            "JPEG or resizing has blurred; expected class labels; save it as (mask >= 128) * 255, or write "
+            f"{DATASET_YAML} by hand"
+        )
 
 
 def _kinds(forms: Mapping[Path, LabelForm]) -> str:

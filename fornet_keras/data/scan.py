@@ -31,7 +31,7 @@ from fornet_keras.data.scan_report import (
 from fornet_keras.data.scan_sample import Finding, Record, read_record
 from fornet_keras.errors import DataError
 
-_VERSION = 7  # of what a scan finds: raise it when that changes, so that older cached reports are not used
+_VERSION = 8  # of what a scan finds: raise it when that changes, so that older cached reports are not used
 
 _CACHES = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
 CACHE = None if _CACHES.startswith("~") else Path(_CACHES) / "fornet_keras"
@@ -116,7 +116,7 @@ def look_through(
     counting: Callable[[str], AbstractContextManager[Callable[[int, int], None]]],
     tell: Callable[[str], object],
     may_be_void: bool = False,
-    sums_up: bool = False,
+    for_run: bool = False,
 ) -> tuple[Dataset, ScanReport]:
     """Refuse a data set with problems, or leave these out; return it with what is in it.
 
@@ -126,21 +126,22 @@ def look_through(
         counting: takes what is done, and hands out `on_sample` while it is.
         tell: called with each line: what is left out, what is odd in the images.
         may_be_void: its labels need no pixel of any class.
-        sums_up: tell each report's summary too.
+        for_run: tell each report's summary too, and require two classes of the split that trains.
 
     Raises:
         DataError: there are problems and they may not be skipped, nothing is left, or it is all void.
     """
     with counting(f"looking through {dataset.split}") as on_sample:
         report = scan(dataset, config.training.workers, on_sample, CACHE, tell)
-    if sums_up:
+    if for_run:
         tell(f"{dataset.name} {dataset.split}: {report.summary()}")
     kept = usable(dataset, report, config.data.on_error, tell)
     if len(kept) < len(dataset):
-        return look_through(kept, config, counting, tell, may_be_void, sums_up)
+        return look_through(kept, config, counting, tell, may_be_void, for_run)
     for note in report.image_notes():
         tell(note)
-    if not may_be_void and (problem := report.void_problem()):
+    trains = for_run and dataset.split == config.data.train_split
+    if not may_be_void and (problem := report.void_problem(trains)):
         raise DataError(f"{dataset.root}: {problem}")
     return dataset, report
 
@@ -183,6 +184,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.pixels = np.zeros(256, np.int64)
+        self.values: set[int] = set()
         self.images = np.zeros(256, np.int64)
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.turned = 0
@@ -191,6 +193,7 @@ class _Tally:
 
     def add(self, record: Record) -> None:
         self.pixels += record.pixels
+        self.values.update(record.stored[1].tolist() if record.stored else ())
         self.images += record.pixels > 0
         self.sizes.update([record.size] if record.size else [])
         self.turned += record.turned
@@ -199,7 +202,9 @@ class _Tally:
 
     def report(self, dataset: Dataset, shared: Sequence[Finding] = ()) -> ScanReport:
         """On the samples that were added, which are those of a data set."""
-        num_classes = dataset.table.num_classes
+        num_classes, train_ids = dataset.table.num_classes, dataset.table.train_ids
+        holds_train_ids = any(sample.label_holds_train_ids for sample in dataset.samples)
+        ignored = () if holds_train_ids else (v for v in sorted(self.values) if train_ids.get(v) == IGNORE)
         num_labels = sum(sample.label is not None for sample in dataset.samples)
         return ScanReport(
             name=dataset.name,
@@ -207,8 +212,13 @@ class _Tally:
             num_images=len(dataset),
             num_labels=num_labels,
             classes=dataset.table.names,
+            values=tuple(
+                tuple(value for value, train_id in train_ids.items() if train_id == index)
+                for index in range(num_classes)
+            ),
             pixels=tuple(self.pixels[:num_classes].tolist()),
             ignored_pixels=int(self.pixels[IGNORE]),
+            ignored_values=tuple(ignored),
             images_with_class=tuple(self.images[:num_classes].tolist()),
             sizes=tuple((height, width, count) for (height, width), count in self.sizes.most_common()),
             problems=_problems([*self.findings, *shared], len(dataset), num_labels),

@@ -60,8 +60,10 @@ class ScanReport:
         name, split: of the data set.
         num_images, num_labels: files that were named, readable or not.
         classes: the class names; the position is the train id.
+        values: label-file values of each class.
         pixels: label pixels of each class.
         ignored_pixels: label pixels that are neither trained on nor scored.
+        ignored_values: label-file values under ignore that occur; none are named of colours or train ids.
         images_with_class: labels in which each class occurs.
         sizes: `(height, width, images)`, the commonest size first.
         problems: what must be put right, the one with most files first.
@@ -74,8 +76,10 @@ class ScanReport:
     num_images: int
     num_labels: int
     classes: tuple[str, ...]
+    values: tuple[tuple[int, ...], ...]
     pixels: tuple[int, ...]
     ignored_pixels: int
+    ignored_values: tuple[int, ...]
     images_with_class: tuple[int, ...]
     sizes: tuple[tuple[int, int, int], ...]
     problems: tuple[Problem, ...]
@@ -102,7 +106,8 @@ class ScanReport:
         if height >= crop[0] and width >= crop[1] and not far_larger:
             return None
         at = "" if (height, width) == self.sizes[0][:2] else " (at data.short_side)"
-        images, crops = f"note: images of {height}x{width}{at} are", f"augment.crop, {crop[0]}x{crop[1]}"
+        images = f"note: images of {height}x{width}{at} are"
+        crops = f"augment.crop, {crop[0]}x{crop[1]} (height x width)"
         if height >= crop[0] and width >= crop[1]:
             seen = crop[0] * crop[1] / (height * width)
             fitting = math.ceil(max(crop[0] / height, crop[1] / width) * min(height, width))
@@ -110,7 +115,8 @@ class ScanReport:
                 f"{images} far larger than {crops}: a crop sees {100 * seen:.2g}% of one; "
                 f"set data.short_side, such as {fitting}"
             )
-        fix = "; set augment.crop to at most their size" if min(height, width) >= MIN_CROP else ""
+        smaller = f"; set augment.crop=[{min(height, crop[0])},{min(width, crop[1])}]"
+        fix = smaller if min(height, width) >= MIN_CROP else ""
         return f"{images} smaller than {crops}: what is beyond them is padding{fix}"
 
     def learnt_side(self, short_side: int | None) -> int | None:
@@ -175,22 +181,40 @@ class ScanReport:
             )
         return notes
 
-    def void_problem(self) -> str | None:
-        """A line where no label has a pixel of any class: nothing can be learnt from or scored on that."""
-        if any(self.pixels):
+    def void_problem(self, trains: bool = False) -> str | None:
+        """A line where no label has a pixel of any class, and nothing can be learnt from or scored on that.
+
+        Of a split that `trains` also where labels have one class alone: there is nothing to tell it from.
+        """
+        found = [name for name, pixels in zip(self.classes, self.pixels, strict=True) if pixels]
+        if len(found) > trains:
             return None
-        return (
-            f"no label of split '{self.split}' has a pixel of any class; expected some; take another split, "
-            "or declare its values as classes"
-        )
+        any_class, expected = "any class", "some; take another split"
+        if found:
+            any_class, expected = f"any class but {found[0]}", "two or more; add images of others"
+        fix = "or declare its values as classes"
+        if self.ignored_values:
+            declared = f"{{name: {self.classes[self.pixels.index(0)]}, value: {self.ignored_values[-1]}}}"
+            fix += f", such as {declared}{self._ignored_instead()}"
+        return f"no label of split '{self.split}' has a pixel of {any_class}; expected {expected}, {fix}"
 
     def absent_note(self, trains: bool) -> str | None:
         """A line where labels of a split that trains, or is scored on, have no pixel of some classes."""
         absent = [name for name, pixels in zip(self.classes, self.pixels, strict=True) if not pixels]
-        if not absent or self.void_problem():
+        if not absent or self.void_problem(trains):
             return None
-        what = "be learnt; add images of it, or leave it out of the classes" if trains else "score above 0"
+        what = "score above 0"
+        if trains:
+            what = f"be learnt; add images of it, or leave it out of the classes{self._ignored_instead()}"
         return f"note: no label of '{self.split}' has a pixel of {listed(absent)}: such a class cannot {what}"
+
+    def _ignored_instead(self) -> str:
+        """Where values under ignore occur, those, and what the first class without a pixel has."""
+        if not self.ignored_values:
+            return ""
+        first = self.pixels.index(0)
+        values, ignored = listed(self.values[first]), listed(self.ignored_values)
+        return f"; {self.classes[first]} is value {values} now, and what occurs under ignore is {ignored}"
 
     def raise_if_bad(self) -> None:
         """Refuse to go on with data that has problems.

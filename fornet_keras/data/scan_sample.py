@@ -74,7 +74,7 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
             fix = "export them again"
             if label.shape == size[::-1]:
                 fix = "turn the label too if the image has an EXIF orientation, or export them again"
-            text = f"label of {found} for an image of {wanted}; expected equal sizes; {fix}"
+            text = f"label of {found} for an image of {wanted} (height×width); expected equal sizes; {fix}"
             findings.append(("wrong label", sample.label, text))
         histogram = np.bincount(label.ravel(), minlength=256)
         lookup, undeclared = train_id_lookup(table, sample.label_holds_train_ids)
@@ -114,7 +114,8 @@ def _undeclared_values(histogram: NDArray[np.int64]) -> list[str]:
     if len(values) > _VALUES_APART:
         return [
             f"more than {_VALUES_APART} values that are not in the label table; "
-            "use the class labels, not a photo or a score map"
+            "use the class labels, not a photo or a score map; of a blurred mask of two classes save "
+            "(mask >= 128) * 255"
         ]
     return [f"value {value}; declare it as a class or under ignore" for value in values]
 

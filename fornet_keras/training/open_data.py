@@ -31,7 +31,7 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, ScanR
     if note := shared_note(data, train_set, val_set):
         tell(note)
     (train_set, report), (val_set, val_report) = (
-        look_through(each, config, partial(_counting, console), tell, sums_up=True)
+        look_through(each, config, partial(_counting, console), tell, for_run=True)
         for each in (train_set, val_set)
     )
     crop_note = report.crop_note(config.augment.crop, data.short_side)

@@ -69,7 +69,7 @@ BAD_LABELS: dict[str, tuple[Callable[[Path], object], str]] = {
     "bomb": (lambda path: png(path, 20_000, 20_000), "too large to be read safely"),
     "missing": (Path.unlink, "no label; expected labels/test/\\*.png; add the file or leave the image out"),
     "out of range": (save(np.full((64, 96), 5, np.uint8)), "value 5; declare it as a class or under ignore"),
-    "of another size": (save(np.full((32, 96), 3, np.uint8)), "label of 32×96 for an image of 64×96; expec"),
+    "of another size": (save(np.full((32, 96), 3, np.uint8)), "label of 32×96 for an image of 64×96 .he"),
     "an RGB mask": (
         save(np.tile(np.uint8([1, 2, 3]), (64, 96, 1))),
         "holds RGB pixels; expected one 8-bit channel",

@@ -195,7 +195,8 @@ def test_check_counts_both_splits(run: Run, config: Path, data: Path, tmp_path: 
     # 95 of 96 columns; 24, 20 and 20 of 64 rows
     assert rows["water"] == ["2", "37.11%", "2", "37.11%"]
     assert rows["(void)"] == ["1.04%", "1.04%"]
-    assert "train: 2 images, 0 missing labels, 0 corrupt; sizes: 64x96 (2)\n" in result.stdout
+    sizes = "sizes (height x width): 64x96 (2)\n"
+    assert f"train: 2 images, 0 missing labels, 0 corrupt; {sizes}" in result.stdout
     train, test = json.loads((tmp_path / "check.json").read_text())["splits"]
     assert (train["split"], train["pixels"], test["num_images"]) == ("train", [4560, 3800, 3800], 2)
 
@@ -295,15 +296,23 @@ def test_data_of_a_folder_with_another_formats_configuration(run: Run, data: Pat
 def test_classes_that_no_label_has_are_noted(run: Run, config: Path, data: Path) -> None:
     checked = ("data", "check", "--config", config, "--data", data)
     assert "note:" not in run(*checked).stdout
-    for name in ("a", "b"):
-        Image.new("L", (96, 64), 7).save(data / "labels" / "test" / f"{name}.png")
-    note = "note: no label of 'test' has a pixel of water, sky: such a class cannot {}\n"
-    for change, what in (
-        ("data.val_split=test", "score above 0"),
-        ("data.train_split=test", "be learnt; add images of it, or leave it out of the classes"),
-    ):
+    for path in (data / "labels" / "test").iterdir():
+        with Image.open(path) as label:
+            label.point(lambda value: 7 if value == 9 else value).save(path)
+    note = "note: no label of 'test' has a pixel of sky: such a class cannot {}"
+    for change, what in (("data.val_split=test", "score above 0\n"), ("data.train_split=test", "be learnt;")):
         result = run(*checked, "--set", change)
         assert result.exit_code == 0 and note.format(what) in result.stdout
+
+
+def test_a_split_of_one_class_is_for_scores_alone(run: Run, config: Path, data: Path) -> None:
+    for path in (data / "labels" / "test").iterdir():
+        Image.new("L", (96, 64), 7).save(path)
+    checked = ("data", "check", "--config", config, "--data", data)
+    assert run(*checked).exit_code == 0
+    result = run(*checked, "--set", "data.train_split=test")
+    assert result.exit_code == 1
+    assert "no label of split 'test' has a pixel of any class but quay; expected two" in result.stdout
 
 
 def test_small_images_are_noted(run: Run, config: Path, data: Path) -> None:

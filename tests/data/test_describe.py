@@ -98,7 +98,15 @@ def test_classes_from_values(tmp_path: Path, images: str, labels: str) -> None:
 def test_a_mask_of_0_and_255_has_two_classes(tmp_path: Path) -> None:
     save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", [[0, 255]])
     write_draft(tmp_path)
-    assert read_dataset_yaml(tmp_path).table().train_ids == {0: 0, 255: 1}
+    table = read_dataset_yaml(tmp_path).table()
+    assert (table.names, table.train_ids) == (("background", "value_255"), {0: 0, 255: 1})
+
+
+@pytest.mark.parametrize("values", [[0, 1, 20, 255], [0, 254, 255], [0, 31, 32, 254, 255]])
+def test_values_near_one_end_are_classes(tmp_path: Path, values: list[int]) -> None:
+    """VOC has 0…20 and 255."""
+    save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", [values])
+    assert len(write_draft(tmp_path)[2].classes) == len(values) - 1
 
 
 def test_as_many_classes_as_are_common(tmp_path: Path) -> None:
@@ -251,6 +259,11 @@ def smoothed(root: Path) -> None:
     save_pair(root / "images/train/a.png", root / "labels/train/a.png", np.linspace(0, 255, 78)[None])
 
 
+def blurred(root: Path) -> None:
+    """A mask of two classes that was a JPEG, whose noise is around 0 and 255."""
+    save_pair(root / "images/train/a.png", root / "labels/train/a.png", [[0, 1, 17], [240, 254, 255]])
+
+
 def one_class(root: Path) -> None:
     save_pair(root / "images/train/a.png", root / "labels/train/a.png", [[5]])
 
@@ -341,7 +354,12 @@ def with_others(root: Path) -> None:
         (of_labelme, "train/a.json: annotations of LabelMe; .*: `data rasterize [^ ]*train --output DIR`"),
         (with_others, "no images with labels found; expected images/SPLIT"),
         (photo, "a.png: with it more than 64 values or colours; expected class labels, no smoothed edges;"),
-        (smoothed, "a.png: with it more than 64 values .* write dataset.yaml by hand if they are"),
+        (smoothed, "a.png: with it more than 64 values .* if they are, or save a mask of two classes as"),
+        (
+            blurred,
+            r"labels/train: values 0…17 and 240…255, as of a mask .* has blurred; .*; save it as \(mask >= "
+            r"128\) \* 255, or write dataset.yaml by hand",
+        ),
         (many_values, "a.png: with it more than 200 values"),
         (
             one_class,
@@ -355,7 +373,7 @@ def with_others(root: Path) -> None:
         (
             other_names,
             "labels: has no a.png or a_mask.png or a_L.png, but a_seg.png; expected the label of .*images/"
-            "a.png; save labels as PNGs so named, or write dataset.yaml by hand, with images, labels and",
+            "a.png; export labels as PNGs so named, or write dataset.yaml by hand, with images, labels and",
         ),
         (labels_below, "labels: has no a.png or a_mask.png or a_L.png, but fine/cut/a.png; expected the"),
         (
@@ -380,6 +398,14 @@ def test_what_cannot_be_described(tmp_path: Path, write: Callable[[Path], None],
     with pytest.raises(DataError, match=message):
         write_draft(tmp_path)
     assert not (tmp_path / "dataset.yaml").exists()
+
+
+@pytest.mark.parametrize("one", ["images", "masks"])
+def test_a_folder_of_the_images_or_the_labels_alone(tmp_path: Path, one: str) -> None:
+    save_pair(tmp_path / "images/a.png", tmp_path / "masks/a_mask.png", [[0, 1]])
+    message = f"{one}: no images with labels found; expected the folder that images and masks are in; did you"
+    with pytest.raises(DataError, match=rf"{message} mean {tmp_path}\?"):
+        write_draft(tmp_path / one)
 
 
 @pytest.mark.parametrize(

@@ -82,12 +82,27 @@ def test_classes_that_no_label_has(tmp_path: Path) -> None:
     table = LabelTable(("road", "sky", "car"), ((0, 0, 0),) * 3, {0: 0, 1: 1, 2: 2, 9: 255})
     without = "note: no label of 'train' has a pixel of"
     report = scan(make_dataset(tmp_path, [np.zeros((2, 2), np.uint8)], table))
-    note = report.absent_note(trains=True)
-    assert note is not None and note.startswith(f"{without} sky, car: such a class cannot be learnt; add")
-    report = scan(make_dataset(tmp_path, [np.array([[0, 1, 9]], np.uint8)], table))
-    assert report.absent_note(trains=False) == f"{without} car: such a class cannot score above 0"
+    assert report.absent_note(trains=False) == f"{without} sky, car: such a class cannot score above 0"
+    missing = f"{without} car: such a class cannot be learnt; add images of it, or leave it out of the "
+    for ignored, others in ((0, ""), (9, "; car is value 2 now, and what occurs under ignore is 9")):
+        report = scan(make_dataset(tmp_path, [np.array([[0, 1, ignored]], np.uint8)], table))
+        assert report.absent_note(trains=True) == f"{missing}classes{others}"
     for label in (np.array([[0, 1, 2]], np.uint8), np.full((2, 2), 9, np.uint8), None):
         assert scan(make_dataset(tmp_path, [label], table)).absent_note(trains=True) is None
+
+
+def test_one_class_alone_teaches_nothing(tmp_path: Path) -> None:
+    """As where a mask's second class, 255, is under ignore."""
+    table = LabelTable(("background", "crack"), ((0, 0, 0),) * 2, {0: 0, 1: 1, 255: 255})
+    alone = "no label of split 'train' has a pixel of any class but background; expected two or more; add "
+    fix = "images of others, or declare its values as classes"
+    of_mask = ", such as {name: crack, value: 255}; crack is value 1 now, and what occurs under ignore is 255"
+    for other, more in ((0, ""), (255, of_mask)):
+        report = scan(make_dataset(tmp_path, [np.array([[0, other]], np.uint8)], table))
+        assert report.void_problem(trains=True) == f"{alone}{fix}{more}"
+        assert report.void_problem() is report.absent_note(trains=True) is None
+    void = scan(make_dataset(tmp_path, [np.full((1, 2), 255, np.uint8)], table)).void_problem()
+    assert void is not None and "has a pixel of any class; expected some; take another split, or" in void
 
 
 @pytest.mark.parametrize(("crop", "padded"), [((2, 3), False), ((3, 3), True), ((2, 4), True)])
@@ -95,6 +110,15 @@ def test_images_smaller_than_the_crops(crop: tuple[int, int], padded: bool, tmp_
     note = scan(make_dataset(tmp_path, [LABEL])).crop_note(crop, None)
     assert (note is not None) == padded
     assert note is None or f"images of 2x3 are smaller than augment.crop, {crop[0]}x{crop[1]}" in note
+
+
+def test_the_crop_that_fits(tmp_path: Path) -> None:
+    """Of portraits, for which the crop of landscapes is too wide and may be as high."""
+    note = scan(make_dataset(tmp_path, [np.zeros((120, 90), np.uint8)])).crop_note((90, 120), None)
+    assert note is not None and note.startswith(
+        "note: images of 120x90 are smaller than augment.crop, 90x120 (height x width): what is"
+    )
+    assert note.endswith("is padding; set augment.crop=[90,90]")
 
 
 def test_images_that_are_brought_down_below_the_crops(tmp_path: Path) -> None:
@@ -113,8 +137,8 @@ def test_images_that_are_brought_down_below_the_crops(tmp_path: Path) -> None:
         (
             (10, 20),
             None,
-            "images of 40x64 are far larger than augment.crop, 10x20: a crop sees 7.8% of one; "
-            "set data.short_side, such as 13",
+            "images of 40x64 are far larger than augment.crop, 10x20 (height x width): a crop sees 7.8% of "
+            "one; set data.short_side, such as 13",
         ),
         ((10, 10), 35, "images of 35x56 (at data.short_side) are far larger than augment.crop, 10x10"),
         ((10, 10), 30, None),
@@ -186,10 +210,8 @@ def test_each_bad_file_is_named(tmp_path: Path) -> None:
     assert one == f"{tmp_path / '1.jpg'}: {missing}"
     assert two.startswith(f"{tmp_path / '2.jpg'}: cannot be read (")
     assert three.startswith(f"{tmp_path / '3.png'}: is empty (0 bytes); expected an image")
-    assert (
-        four
-        == f"{tmp_path / '4.png'}: label of 8×9 for an image of 2×3; expected equal sizes; export them again"
-    )
+    sizes = "label of 8×9 for an image of 2×3 (height×width); expected equal sizes; export them again"
+    assert four == f"{tmp_path / '4.png'}: {sizes}"
 
 
 def test_labels_in_another_format(tmp_path: Path) -> None:
@@ -209,7 +231,7 @@ def test_a_label_that_was_not_turned_with_its_image(tmp_path: Path) -> None:
     exif[0x0112] = 6  # a quarter turn
     Image.new("RGB", (3, 2)).save(dataset.samples[0].image, exif=exif)
     (line,) = lines(dataset)
-    assert "label of 2×3 for an image of 3×2; expected equal sizes; turn the label too if the image" in line
+    assert "image of 3×2 (height×width); expected equal sizes; turn the label too if the image" in line
 
 
 def test_bad_data_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -238,6 +260,7 @@ def test_a_photo_in_place_of_a_label_is_one_problem(tmp_path: Path) -> None:
     assert line.startswith(
         f"{tmp_path / '1.png'}: more than 8 values that are not in the label table; use the"
     )
+    assert "or a score map; of a blurred mask of two classes save (mask >= 128) * 255" in line
 
 
 def test_color_masks_are_wrong_not_corrupt(tmp_path: Path) -> None:

@@ -197,6 +197,22 @@ def test_what_would_be_ignored_is_refused() -> None:
             model.compile("sgd", **{name: {"kept": MeanIoU(NUM_CLASSES)}})
 
 
+def test_masks_of_0_and_255_are_suspect() -> None:
+    """Their 255 would be ignored. Labels of which some alone hold no class but 0 are as they should be."""
+    model = tiny_model()
+    masks = np.zeros((3, 64, 96), "uint8")
+    masks[1:, :5] = IGNORE
+    for wrong in (masks, masks[..., None].astype("float32")):
+        fix = pytest.warns(UserWarning, match="no value but 0 and 255, .*; where .* take labels // 255")
+        with fix, pytest.raises(ValueError, match="compile"):
+            model.fit(images(64, 96), wrong)
+    right = masks.copy()
+    right[2, 7, 7] = 1
+    for labels in (right, masks // 255, masks[:1]):
+        with pytest.raises(ValueError, match="compile"):  # and no warning, which would be an error
+            model.fit(images(64, 96), y=labels)
+
+
 def test_a_loss_that_lacks_a_part_is_refused() -> None:
     class WithoutSelector(FoRNetLoss):
         def parts(self, labels: Any, outputs: Any, sample_weight: Any = None) -> Any:

@@ -312,6 +312,13 @@ def test_labels_that_are_all_void(
     assert not (tmp_path / "run").exists()
 
 
+def test_labels_of_one_class(train: Train, make_config: MakeConfig, own_camvid: Path, tmp_path: Path) -> None:
+    for path in (own_camvid / "train" / "labels").iterdir():
+        write_label(path, np.full((64, 96), 3, np.uint8))
+    with pytest.raises(DataError, match="no label of split 'train' has a pixel of any class but road; exp"):
+        train(make_config(data={"root": str(own_camvid)}), tmp_path / "run")
+
+
 def test_a_wrong_label_is_found_before_training(
     train: Train, make_config: MakeConfig, own_camvid: Path, tmp_path: Path
 ) -> None:
