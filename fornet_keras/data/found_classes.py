@@ -95,7 +95,8 @@ def _found(forms: Mapping[Path, LabelForm], by_color: bool) -> dict[int, list[st
 def _refuse_blurred(values: Sequence[int], folder: Path) -> None:
     low = [value for value in values if value < _NOISE]
     high = [value for value in values if value > IGNORE - _NOISE]
-    if len(low) > 1 and len(high) > 1 and len(low) + len(high) == len(values):
+    # Two high ones may be two kinds of void.
+    if min(len(low), len(high)) > 2 and len(low) + len(high) == len(values):
         raise DataError(
             f"{folder}: values {low[0]}…{low[-1]} and {high[0]}…{high[-1]}, as of a mask of two classes that "
             "JPEG or resizing has blurred; expected class labels; save it as (mask >= 128) * 255, or write "

@@ -102,9 +102,11 @@ def test_a_mask_of_0_and_255_has_two_classes(tmp_path: Path) -> None:
     assert (table.names, table.train_ids) == (("background", "value_255"), {0: 0, 255: 1})
 
 
-@pytest.mark.parametrize("values", [[0, 1, 20, 255], [0, 254, 255], [0, 31, 32, 254, 255]])
+@pytest.mark.parametrize(
+    "values", [[0, 1, 20, 255], [0, 254, 255], [0, 31, 32, 253, 254, 255], [*range(19), 254, 255]]
+)
 def test_values_near_one_end_are_classes(tmp_path: Path, values: list[int]) -> None:
-    """VOC has 0…20 and 255."""
+    """VOC has 0…20 and 255; 254 may be a second kind of void."""
     save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", [values])
     assert len(write_draft(tmp_path)[2].classes) == len(values) - 1
 
