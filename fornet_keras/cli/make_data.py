@@ -126,7 +126,7 @@ def describe(folder: Path, share: float | None, json_file: Path | None) -> None:
             click.echo(f"note: fewer than {_TOO_FEW} images validate: {few}", err=True)
     write_json(json_file, result)
     if len(result["splits"]) > 1:
-        click.echo(f"correct it, then: {_check_command(folder, result['splits'])}")
+        click.echo(f"correct it, then {_check_command(folder, result['splits'])}")
     else:
         click.echo(f"correct it, and set a fifth of the images apart for validation: {_val_command(folder)}")
 
@@ -189,7 +189,7 @@ def rasterize(
     write_json(json_file, result)
     splits = find_splits(output, read_dataset_yaml(output))
     if len(splits) > 1:
-        click.echo(f"next: {_check_command(output, splits)}")
+        click.echo(f"next {_check_command(output, splits)}")
     else:
         other = "" if _is_yolo(source) else "the other split with --split, or "
         click.echo(f"next: {other}a fifth of this one for validation: {_val_command(output)}")
@@ -234,14 +234,18 @@ def _val_command(folder: Path) -> str:
 
 
 def _check_command(folder: Path, splits: Sequence[str]) -> str:
-    """`data check` with the splits that train and validate, where they are not called train and val."""
+    """`data check` with the splits that train and validate, where they are not called train and val.
+
+    For `finetune`, which is for streets, and the word for other pictures.
+    """
     lower = {split.lower(): split for split in splits}
     val = next((lower[name] for name in VAL_NAMES if name in lower), splits[-1])
     others = [split for split in splits if split != val]
     train = next((lower[name] for name in TRAIN_NAMES if name in lower), "+".join(others))
     chosen = [f"data.train_split={train}"] * (train != "train") + [f"data.val_split={val}"] * (val != "val")
     settings = "".join(f" --set {quoted(Path(setting))}" for setting in chosen)
-    return f"{_program()} data check --config finetune --data {quoted(folder)}{settings}"
+    command = f"{_program()} data check --config finetune --data {quoted(folder)}{settings}"
+    return f"(--config folder for pictures that are not of streets): {command}"
 
 
 def _program() -> str:

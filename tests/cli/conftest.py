@@ -15,6 +15,8 @@ from tests.untraced import traced, untraced_once  # noqa: F401
 
 Run = Callable[..., Result]
 
+OR_FOLDER = "(--config folder for pictures that are not of streets)"
+
 DATASET = """
 name: harbour
 classes:

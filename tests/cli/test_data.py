@@ -16,7 +16,7 @@ from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.data.synthetic import write_city
 from fornet_keras.data.synthetic.city import MAX_SCENES
-from tests.cli.conftest import Run, only_line
+from tests.cli.conftest import OR_FOLDER, Run, only_line
 from tests.cli.test_usage import ROOT
 from tests.data.unlisted import refuse_to_list
 
@@ -62,7 +62,7 @@ def test_describe_drafts_what_check_reads(run: Run, data: Path) -> None:
         f"{data}/dataset.yaml: a draft of 4 classes, from the values in 4 of 4 labels; splits: test, train\n"
     )
     check = f"fornet data check --config finetune --data {data} --set data.val_split=test"
-    assert result.stdout == f"{first}correct it, then: {check}\n"
+    assert result.stdout == f"{first}correct it, then {OR_FOLDER}: {check}\n"
     result = run(*check.split()[1:])
     assert result.exit_code == 0
     note = "note: 4 class names of a draft, value_0, value_3, value_7, …; name the classes in dataset.yaml: "
@@ -86,7 +86,7 @@ def test_describe_tells_which_splits_to_check(
     for split in splits:
         for kind in ("images", "labels"):
             shutil.copytree(data / kind / "train", own / kind / split)
-    check = shlex.split(run("data", "describe", own).stdout.splitlines()[-1])[3:]
+    check = shlex.split(run("data", "describe", own).stdout.partition(f"{OR_FOLDER}: ")[2])
     given = [word for setting in settings for word in ("--set", setting)]
     assert check == ["fornet", "data", "check", "--config", "finetune", "--data", str(own), *given]
     assert run(*check[1:]).exit_code == 0
@@ -124,7 +124,7 @@ def test_describe_has_flat_folders_validate_too(run: Run, data: Path, tmp_path: 
     ends = "the ends of 2 stretch(es) of the names in order; 1 without a label are in neither: images/c.png"
     listed = f"{flat}/train.txt: 8 images; val.txt: 2, {ends}\n"
     check = f"fornet data check --config finetune --data {flat}"
-    assert result.stdout == f"{listed}correct it, then: {check}\n"
+    assert result.stdout == f"{listed}correct it, then {OR_FOLDER}: {check}\n"
     assert json.loads(result_file.read_text())["images"] == {"train": 8, "val": 2, "unlabelled": 1}
     result = run(*check.split()[1:])
     assert result.exit_code == 0 and "are in no " not in result.stdout
@@ -135,7 +135,7 @@ def test_describe_leaves_several_splits_as_they_are(run: Run, data: Path) -> Non
     result = run("data", "describe", data, "--val", 0.2)
     assert (result.exit_code, result.stderr) == (0, "note: --val is not used, there are splits already\n")
     check = f"fornet data check --config finetune --data {data} --set data.val_split=test"
-    assert result.stdout.endswith(f"correct it, then: {check}\n")
+    assert result.stdout.endswith(f"correct it, then {OR_FOLDER}: {check}\n")
     assert not [*data.glob("*.txt")]
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.data.label_files import read_label
-from tests.cli.conftest import Run, only_line
+from tests.cli.conftest import OR_FOLDER, Run, only_line
 
 HEIGHT, WIDTH = 64, 96
 QUAY = "0 0 0 1 0 1 0.484375 0 0.484375\n"  # the upper half: 31 of 64 rows, and that of its outline
@@ -55,7 +55,7 @@ def test_cocos_json_becomes_what_check_reads(run: Run, config: Path, data: Path,
     val = f"fornet data describe {output} --val 0.2"
     for split, following in (
         ("train", f"next: the other split with --split, or a fifth of this one for validation: {val}"),
-        ("test", f"next: {check}"),
+        ("test", f"next {OR_FOLDER}: {check}"),
     ):
         folders = ("--images", data / "images" / split, "--output", output, "--split", split)
         result = run("data", "rasterize", tmp_path / "coco.json", *folders)
@@ -83,7 +83,7 @@ def test_all_splits_of_yolo_become_what_check_reads(
         lines.append(f"annotations left out, without a polygon or a mask: 1 ({box})")
         upper_half(output / "labels" / split / "a.png")
     check = f"fornet data check --config finetune --data {output}"
-    assert result.stdout.splitlines() == [*lines, f"next: {check}"]
+    assert result.stdout.splitlines() == [*lines, f"next {OR_FOLDER}: {check}"]
     assert json.loads(result_file.read_text()) == {
         "output": str(output),
         "splits": [
@@ -126,7 +126,7 @@ def test_labelmes_files_become_what_check_reads(
     val = f"fornet data describe {output} --val 0.2"
     for split, following in (
         ("train", f"next: the other split with --split, or a fifth of this one for validation: {val}"),
-        ("test", f"next: {check}"),
+        ("test", f"next {OR_FOLDER}: {check}"),
     ):
         named = () if split == "train" else ("--split", split)
         result = run("data", "rasterize", labelme / split, "--output", output, *named)
