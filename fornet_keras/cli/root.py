@@ -17,7 +17,7 @@ from fornet_keras.cli.data import data
 from fornet_keras.cli.doctor import doctor
 from fornet_keras.cli.evaluate import evaluate
 from fornet_keras.cli.export import export
-from fornet_keras.cli.group import INTERRUPTED, TERMINATED, Group
+from fornet_keras.cli.group import Group
 from fornet_keras.cli.predict import predict
 from fornet_keras.cli.request import request
 from fornet_keras.cli.serve import serve
@@ -60,8 +60,9 @@ def main(program: str | None = None) -> None:
     try:
         root.main(prog_name=program)
     except SystemExit as end:
-        if end.code in (INTERRUPTED, TERMINATED) and os.environ.get("KERAS_BACKEND") == "jax":
-            # What JAX is still computing would crash the process while Python takes it down.
+        if end.code:
+            # What JAX is still computing, or tf.data reading, would crash the process while Python takes it
+            # down, or be waited for without end.
             for child in multiprocessing.active_children():
                 child.terminate()
             with suppress(OSError):
