@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 
 from fornet_keras.cli.backend import start_backend
+from fornet_keras.cli.describe import describe
 from fornet_keras.cli.group import FAILED, Group
-from fornet_keras.cli.make_data import describe, rasterize, synthesize
+from fornet_keras.cli.make_data import rasterize, synthesize
 from fornet_keras.cli.options import config_option, data_option, folder_option, json_option, set_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import ERRORS, counting, quoted, show_table

@@ -1,4 +1,4 @@
-"""What makes a data set or the description of one: `data synthesize`, `data describe`, `data rasterize`."""
+"""What makes a data set: `data synthesize`, `data rasterize`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from typing import Any
 import click
 
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import Number, Place, Size, folder_option, json_option
+from fornet_keras.cli.options import Place, Size, folder_option, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import ERRORS, counting, quoted
 from fornet_keras.data.coco_file import Coco
-from fornet_keras.data.description import DATASET_YAML
 from fornet_keras.errors import listed, one_line
 
 TRAIN_NAMES = ("train", "training")
 VAL_NAMES = ("val", "valid", "validation", "dev", "test")
-
-_TOO_FEW = 10  # images to validate on: their scores say little
 
 
 @click.command(
@@ -75,60 +72,6 @@ def synthesize(
     result = {"output": output, "train": num_train, "val": num_val, "size": size, "seed": seed}
     write_json(json_file, result)
     click.echo(f"{num_train} training and {num_val} validation scenes: {output}")
-
-
-@click.command(
-    cls=Command,
-    short_help="Draft a dataset.yaml, set images apart for validation.",
-    examples=["data describe my_street", "data describe my_street --val 0.2"],
-)
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
-@click.option(
-    "--val",
-    "share",
-    type=Number(0, 1, min_open=True, max_open=True),
-    metavar="SHARE",
-    help="Where there is one split or none: this share of the labelled images validates, the others train, "
-    "as train.txt and val.txt then say. The images in the order of their names are cut into five stretches "
-    "and the end of each validates, since frames of a drive that lie next to each other look alike.",
-)
-@json_option
-def describe(folder: Path, share: float | None, json_file: Path | None) -> None:
-    """Write a draft of DIR/dataset.yaml for labelled images of your own.
-
-    One that is there stays; --val sets its lists, images and labels.
-    """
-    from fornet_keras.data.describe import write_draft
-    from fornet_keras.data.split_lists import STRETCHES, split_off
-
-    path = folder / DATASET_YAML
-    result: dict[str, Any] = {"output": path}
-    if share is None or not path.exists():
-        with ERRORS.status("reading labels …"):
-            source, result["splits"], description = write_draft(folder)
-        splits = f"; splits: {', '.join(result['splits'])}" if result["splits"] else ""
-        click.echo(f"{path}: a draft of {len(description.classes)} classes, from {one_line(source)}{splits}")
-    if share is not None and len(result.get("splits", ())) > 1:
-        click.echo("note: --val is not used, there are splits already", err=True)
-    elif share is not None:
-        images = split_off(folder, share)
-        counts = {part: len(found) for part, found in images.items()}
-        result |= {"splits": ["train", "val"], "images": counts}
-        names = one_line(listed([image.relative_to(folder).as_posix() for image in images["unlabelled"]]))
-        left = f"; {counts['unlabelled']} without a label are in neither: {names}" if names else ""
-        click.echo(
-            f"{folder / 'train.txt'}: {counts['train']} images; val.txt: {counts['val']}, the ends of "
-            f"{min(STRETCHES, counts['val'])} stretch(es) of the names in order{left}"
-        )
-        if counts["val"] < _TOO_FEW:
-            fix = "label more, or give --val a larger share"
-            few = f"too few to choose the best epoch by or to compare models; {fix}"
-            click.echo(f"note: fewer than {_TOO_FEW} images validate: {few}", err=True)
-    write_json(json_file, result)
-    if len(result["splits"]) > 1:
-        click.echo(f"correct it, then {_check_command(folder, result['splits'])}")
-    else:
-        click.echo(f"correct it, and set a fifth of the images apart for validation: {_val_command(folder)}")
 
 
 @click.command(
@@ -189,10 +132,10 @@ def rasterize(
     write_json(json_file, result)
     splits = find_splits(output, read_dataset_yaml(output))
     if len(splits) > 1:
-        click.echo(f"next {_check_command(output, splits)}")
+        click.echo(f"next {check_command(output, splits)}")
     else:
         other = "" if _is_yolo(source) else "the other split with --split, or "
-        click.echo(f"next: {other}a fifth of this one for validation: {_val_command(output)}")
+        click.echo(f"next: {other}a fifth of this one for validation: {val_command(output)}")
 
 
 def _is_yolo(source: Path) -> bool:
@@ -229,11 +172,12 @@ def _read(source: Path, images: Path | None, output: Path, split: str | None) ->
     return {split or "train": (read_annotations(source, images), images)}
 
 
-def _val_command(folder: Path) -> str:
+def val_command(folder: Path) -> str:
+    """`data describe` that has some of the images validate."""
     return f"{_program()} data describe {quoted(folder)} --val 0.2"
 
 
-def _check_command(folder: Path, splits: Sequence[str]) -> str:
+def check_command(folder: Path, splits: Sequence[str]) -> str:
     """`data check` with the splits that train and validate, where they are not called train and val.
 
     For `finetune`, which is for streets, and the word for other pictures.

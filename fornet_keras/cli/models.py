@@ -92,5 +92,6 @@ def require_classes(folder: Path, table: LabelTable, dataset: Dataset) -> None:
         raise ModelError(
             f"{folder}: the model's {len(ours)} classes ({', '.join(ours)}) are not the {len(theirs)} of "
             f"{dataset.name} ({', '.join(theirs)}): class {at} is {mine} there and {yours} here; expected "
-            "the same, in the same order; use the configuration of the data that the model was trained on"
+            "the same, in the same order; use the configuration of the data that the model was trained on, "
+            "or spell and order them so in dataset.yaml (`data describe DIR --classes MODEL` does)"
         )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fornet_keras.data.dataset import IGNORE, Color
+from fornet_keras.data import camvid, cityscapes
+from fornet_keras.data.dataset import DRAFT_NAME, IGNORE, Color, LabelTable
 from fornet_keras.data.description import DATASET_YAML
 from fornet_keras.data.images import read_image
 from fornet_keras.data.label_files import read_label
@@ -29,6 +32,10 @@ _NOISE = 32
 """Values of a blurred mask are less than this from 0 or 255; where they are further, there are too many."""
 
 
+_PLATE = 34
+"""GTA5's licence plates; Cityscapes' own value of them is -1."""
+
+
 def found_classes(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str, Any], list[str]]:
     """The values in some of the labels, or the colours where they are pictures or their palettes differ.
 
@@ -40,23 +47,19 @@ def found_classes(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], di
         DataError: a label cannot be read, some hold values and others colours, there are too many, or they
             are those of a blurred mask.
     """
-    picked = [labels[i] for i in np.unique(np.linspace(0, len(labels) - 1, MAX_LABELS).astype(int))]
-    forms = {label: label_form(label) for label in picked}
-    palette = _common_palette(forms)
-    by_color = palette is None or not all(_is_grey(label) for label, form in forms.items() if form.is_picture)
+    forms, palette, by_color = _forms(labels)
     found = _found(forms, by_color)
     if not by_color:
         _refuse_blurred(sorted(found), labels[0].parent)
     is_void = not by_color and len(found) > 2 and IGNORE in found  # a mask of 0 and 255 has two classes
     values = sorted(found.keys() - ({IGNORE} if is_void else set()))
     remarks = [
-        f"in {len(found[value])} of {len(picked)} labels: {listed(found[value], 1)}" for value in values
+        f"in {len(found[value])} of {len(forms)} labels: {listed(found[value], 1)}" for value in values
     ]
-    source = f"the {'colours' if by_color else 'values'} in {len(picked)} of {len(labels)} labels"
+    source = f"the {'colours' if by_color else 'values'} in {len(forms)} of {len(labels)} labels"
     classes: list[dict[str, Any]]
     if by_color:
-        colors = [[color >> shift & 255 for shift in (16, 8, 0)] for color in values]
-        classes = [{"name": f"color_{index}", "color": color} for index, color in enumerate(colors)]
+        classes = [{"name": f"color_{at}", "color": [*_unpacked(color)]} for at, color in enumerate(values)]
         return source + _kinds(forms), classes, {"label_colors": True}, remarks
     given = {value: {"color": [*color]} for value, color in _colors_of(values, palette or {}).items()}
     names = {0: "background"} if values == [0, IGNORE] else {}
@@ -65,6 +68,69 @@ def found_classes(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], di
         for value in values
     ]
     return source, classes, {"ignore": [IGNORE]} if is_void else {}, remarks
+
+
+def may_be_cityscapes(drafted: LabelTable) -> bool:
+    """Whether what a draft names has half of its colours, a car by label ids, or most of its train ids."""
+    if not re.fullmatch(DRAFT_NAME, drafted.names[0]):
+        return False
+    if drafted.label_colors:
+        return len(drafted.label_colors.keys() & {*cityscapes.TABLE.colors}) > 9
+    values = drafted.train_ids.keys() - {IGNORE}
+    return (26 in values and max(values) <= _PLATE) or (max(values) == 18 and len(values) > 14)
+
+
+def classes_of(table: LabelTable, labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:
+    """The classes of a table, by the train ids, label ids or colours in some of the labels.
+
+    Returns:
+        By which, the classes and further keys as in a `dataset.yaml`.
+
+    Raises:
+        DataError: a label cannot be read, or holds something else.
+    """
+    published = {known.names: known for known in (cityscapes.TABLE, camvid.TABLE)}
+    table = published.get(table.names, table)
+    forms, _, by_color = _forms(labels)
+    found = _found(forms, by_color)
+    classes: list[dict[str, Any]] = [
+        {"name": name, "color": [*color]} | ({"thin": True} if name in table.thin else {})
+        for name, color in zip(table.names, table.colors, strict=True)
+    ]
+    where, names = f"in {len(forms)} of {len(labels)} labels", listed(table.names)
+    if by_color:
+        others = [[*color] for color in map(_unpacked, sorted(found)) if color not in table.colors]
+        if len(found) - len(others) < 2:
+            raise DataError(
+                f"{labels[0].parent}: holds {listed(others)}; expected those of {names}; leave out --classes"
+            )
+        keys = {"label_colors": True, "ignore_colors": others}
+        return f"the colours {where}, {len(others)} others ignored", classes, keys
+    plate = {_PLATE: IGNORE} if table is cityscapes.TABLE else {}
+    label_ids = {**table.train_ids, **plate, IGNORE: IGNORE}
+    if unknown := sorted(found.keys() - label_ids.keys()):
+        label = next(label for label in forms if label.name in found[unknown[0]])
+        largest = max(label_ids.keys() - {IGNORE})
+        raise DataError(
+            f"{label}: holds {unknown[0]}; expected 0…{largest} or {IGNORE}, of {names}; leave out --classes"
+        )
+    train_ids = {at: at for at in (*range(table.num_classes), IGNORE)}
+    by_train_id = found.keys() <= train_ids.keys()
+    ids = train_ids if by_train_id else label_ids
+    for value, at in ids.items():
+        if at != IGNORE:
+            classes[at]["value"] = value
+    void = sorted(value for value, at in ids.items() if at == IGNORE)
+    return f"the {'train' if by_train_id else 'label'} ids {where}", classes, {"ignore": void}
+
+
+def _forms(labels: Sequence[Path]) -> tuple[dict[Path, LabelForm], Mapping[int, Color] | None, bool]:
+    """How some of the labels store their values, the palette that they share, and whether colours count."""
+    picked = [labels[i] for i in np.unique(np.linspace(0, len(labels) - 1, MAX_LABELS).astype(int))]
+    forms = {label: label_form(label) for label in picked}
+    palette = _common_palette(forms)
+    pictures = (label for label, form in forms.items() if form.is_picture)
+    return forms, palette, palette is None or not all(map(_is_grey, pictures))
 
 
 def _found(forms: Mapping[Path, LabelForm], by_color: bool) -> dict[int, list[str]]:
@@ -123,11 +189,15 @@ def _common_palette(forms: Mapping[Path, LabelForm]) -> dict[int, Color] | None:
 
 
 def _colors_of(values: Sequence[int], palette: Mapping[int, Color]) -> dict[int, Color]:
-    """Those of the values of classes, for others may be padding; none where they tell nothing."""
+    """Those of the values of classes, for others may be padding; none that several have, or all are grey."""
     colors = {value: palette[value] for value in values if value in palette}
     is_grey = all(color == (value,) * 3 for value, color in colors.items())
-    are_alike = len({*colors.values()}) < len(colors)
-    return {} if is_grey or are_alike else colors
+    times = Counter(colors.values())
+    return {} if is_grey else {value: color for value, color in colors.items() if times[color] == 1}
+
+
+def _unpacked(color: int) -> Color:
+    return color >> 16, color >> 8 & 255, color & 255
 
 
 def _is_grey(picture: Path) -> bool:

@@ -100,7 +100,10 @@ def _line(root: Path, sample: Sample) -> str:
     """An image's line in a list, which must be able to say it."""
     for path in (sample.image, sample.label):
         if path:
-            fix = f"copy it there, then call `data describe {root} --val` again"
+            fix = (
+                "copy it there (`cp -al` takes no space), or describe the folder that it is in; then call "
+                f"`data describe {root} --val` again"
+            )
             require_inside(root, path, str(root), fix=fix)
     name = sample.image.relative_to(root).as_posix()
     if re.search("[\r\n\ud800-\udfff]", name):

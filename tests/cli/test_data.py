@@ -59,7 +59,8 @@ def test_describe_drafts_what_check_reads(run: Run, data: Path) -> None:
     result = run("data", "describe", data)
     assert (result.exit_code, result.stderr) == (0, "")
     first = (
-        f"{data}/dataset.yaml: a draft of 4 classes, from the values in 4 of 4 labels; splits: test, train\n"
+        f"{data}/dataset.yaml: a draft of 4 classes, from the values in 4 of 4 labels; images: "
+        "images/{split}; labels: labels/{split}; splits: test, train\n"
     )
     check = f"fornet data check --config finetune --data {data} --set data.val_split=test"
     assert result.stdout == f"{first}correct it, then {OR_FOLDER}: {check}\n"
@@ -90,6 +91,42 @@ def test_describe_tells_which_splits_to_check(
     given = [word for setting in settings for word in ("--set", setting)]
     assert check == ["fornet", "data", "check", "--config", "finetune", "--data", str(own), *given]
     assert run(*check[1:]).exit_code == 0
+
+
+def test_describe_takes_the_classes_of_cityscapes(run: Run, data: Path) -> None:
+    (data / "dataset.yaml").unlink()
+    shutil.copytree(data / "labels", data / "masks")
+    labels = [*data.glob("labels/*/*.png")]
+    for path in labels:
+        Image.open(path).point(lambda value: 26 if value == 9 else value).save(path)
+    result = run("data", "describe", data)
+    fix = "to have its classes remove dataset.yaml, then add --classes cityscapes"
+    assert result.stderr == f"note: the labels may be Cityscapes'; {fix}\n"
+    assert "labels: labels/{split}, not masks/{split}; splits" in result.stdout
+    result = run("data", "describe", data, "--classes", "cityscapes", "--val", 0.2)
+    assert "dataset.yaml: exists already; expected none; remove it" in only_line(result.stderr)
+    (data / "dataset.yaml").unlink()
+    result = run("data", "describe", data, "--classes", "cityscapes")
+    assert (result.exit_code, result.stderr) == (0, "")
+    first, then = result.stdout.splitlines()
+    assert ": 19 classes of cityscapes, by the label ids in 4 of 4 labels; images: images/{split};" in first
+    assert then.startswith("look through it, then: fornet data check ")
+
+
+def test_describe_takes_the_classes_of_a_model(run: Run, model: Path, data: Path) -> None:
+    """Its positions are the values."""
+    for path in data.glob("labels/*/*.png"):
+        Image.open(path).point(lambda value: {3: 0, 7: 1, 9: 2}.get(value, 255)).save(path)
+    names = ("water", "quay", "sky")
+    (data / "dataset.yaml").unlink()
+    result = run("data", "describe", data, "--classes", model)
+    assert f"3 classes of {model}, by the train ids in 4 of 4 labels; " in result.stdout
+    dataset = open_dataset("folder", data, "train")
+    assert (dataset.table.names, dataset.table.train_ids) == (names, {0: 0, 1: 1, 2: 2, 255: 255})
+    result = run("data", "describe", data, "--classes", "cityscape")
+    assert result.exit_code == 2
+    assert "--classes cityscape: no such folder; expected a run folder, " in result.stderr
+    assert result.stderr.endswith(", or cityscapes\n")
 
 
 def test_describe_shows_what_it_reads_on_one_line(run: Run, data: Path) -> None:

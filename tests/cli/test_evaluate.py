@@ -84,7 +84,10 @@ def test_other_classes_are_refused(run: Run, model: Path, config: Path, data: Pa
     classes = "the model's 3 classes (water, quay, sky) are not the 3 of harbour (water, pier, sky)"
     assert finding == f"Error: {model}: {classes}: class 1 is quay there and pier here"
     assert expected == "expected the same, in the same order"
-    assert fix == "use the configuration of the data that the model was trained on"
+    assert fix == (
+        "use the configuration of the data that the model was trained on, or spell and order them so in "
+        "dataset.yaml (`data describe DIR --classes MODEL` does)"
+    )
 
 
 def test_missing_label_is_refused(run: Run, model: Path, config: Path, data: Path) -> None:

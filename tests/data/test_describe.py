@@ -46,7 +46,7 @@ def test_what_labelme2voc_makes(tmp_path: Path, labels: str) -> None:
     (tmp_path / "SegmentationClass/a.npy").touch()
     save_pair(tmp_path / "JPEGImages/a.jpg", tmp_path / labels / "a.png", [[0, 1], [255, 1]])
     save(tmp_path / "SegmentationClassVisualization/a.jpg", np.zeros((2, 2, 3)))
-    source, splits, description = write_draft(tmp_path)
+    source, splits, description, _ = write_draft(tmp_path)
     assert (source, splits, description.labels) == ("the values in 1 of 1 labels", [], labels)
     assert description.table().train_ids == {0: 0, 1: 1, 255: IGNORE}
 
@@ -150,23 +150,23 @@ def test_values_that_are_written_three_times_are_no_colors(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("palette", "colors"),
     [
-        pytest.param([0, 0, 0, 200, 60, 20, 9, 9, 9], [[0, 0, 0], [200, 60, 20]], id="colors"),
-        pytest.param([0, 0, 0, 1, 1, 1], [None, None], id="the values"),
-        pytest.param([5, 5, 5, 5, 5, 5], [None, None], id="alike"),
+        pytest.param([0, 0, 0, 200, 60, 20, 9, 9, 9], [[0, 0, 0], [200, 60, 20], [9, 9, 9]], id="colors"),
+        pytest.param([0, 0, 0, 1, 1, 1, 2, 2, 2], [None, None, None], id="the values"),
+        pytest.param([5, 5, 5, 5, 5, 5, 9, 0, 0], [None, None, [9, 0, 0]], id="alike"),
     ],
 )
 def test_the_colors_of_a_palette(tmp_path: Path, palette: list[int], colors: list[Any]) -> None:
-    """Which all labels share that have one."""
+    """Which all labels share that have one; what two values share tells them not apart."""
     for name in ("a", "b", "c"):
-        save_pair(tmp_path / f"images/train/{name}.png", tmp_path / f"labels/train/{name}.png", [[0, 1]])
+        save_pair(tmp_path / f"images/train/{name}.png", tmp_path / f"labels/train/{name}.png", [[0, 1, 2]])
     for name in ("a", "b"):
-        picture = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
+        picture = Image.fromarray(np.array([[0, 1, 2]], np.uint8), mode="P")
         picture.putpalette(palette)
         picture.save(tmp_path / f"labels/train/{name}.png")
     write_draft(tmp_path)
     classes = read_dataset_yaml(tmp_path).classes
     assert [(entry.name, entry.color) for entry in classes] == [
-        *zip(("value_0", "value_1"), colors, strict=True)
+        *zip(("value_0", "value_1", "value_2"), colors, strict=True)
     ]
 
 
@@ -203,7 +203,7 @@ def test_colors_in_channels_and_in_a_palette(tmp_path: Path) -> None:
     for name in ("a", "b"):
         label = Image.open(tmp_path / f"labels/{name}.png").quantize(2)
         label.save(tmp_path / f"labels/{name}.png")
-    source, _, description = write_draft(tmp_path)
+    source, _, description, _ = write_draft(tmp_path)
     kinds = "1 with channels (c.png) and 2 with a palette (a.png, …)"
     assert source == f"the colours in 3 of 3 labels, {kinds}"
     assert description.table().label_colors == {(0, 0, 0): 0, (200, 60, 20): 1}
@@ -354,7 +354,10 @@ def with_others(root: Path) -> None:
     [
         (of_yolo, "street.yml: annotations of YOLO; .*: `data rasterize .*street.yml --output DIR`"),
         (of_labelme, "train/a.json: annotations of LabelMe; .*: `data rasterize [^ ]*train --output DIR`"),
-        (with_others, "no images with labels found; expected images/SPLIT"),
+        (
+            with_others,
+            "no images with labels found, but compose.yaml, package.json, train; expected images/SPL",
+        ),
         (photo, "a.png: with it more than 64 values or colours; expected class labels, no smoothed edges;"),
         (smoothed, "a.png: with it more than 64 values .* if they are, or save a mask of two classes as"),
         (
@@ -369,18 +372,18 @@ def with_others(root: Path) -> None:
         ),
         (
             apart,
-            r"no images with labels found; expected images/SPLIT and .*, images and labels \(or masks\), .*; "
+            r"no images with labels found, but images, scores; .*, images and labels \(or masks\), .*; "
             "write dataset.yaml by hand, with images, labels and label_name",
         ),
         (
             other_names,
-            "labels: has no a.png or a_mask.png or a_L.png, but a_seg.png; expected the label of .*images/"
-            "a.png; export labels as PNGs so named, or write dataset.yaml by hand, with images, labels and",
+            "labels: has no a.png or .*_L.png or a_train_id.png, but a_seg.png; expected the label of .*"
+            "images/a.png; export labels as PNGs so named, or write dataset.yaml by hand, with images,",
         ),
-        (labels_below, "labels: has no a.png or a_mask.png or a_L.png, but fine/cut/a.png; expected the"),
+        (labels_below, "labels: has no a.png or .* or a_train_id.png, but fine/cut/a.png; expected the"),
         (
             other_suffix,
-            "train/masks: has no a.png or a_mask.png or a_L.png, but a.tif; expected the label of",
+            "train/masks: has no a.png or .* or a_train_id.png, but a.tif; expected the label of",
         ),
         (mixed, "a.png: holds values, and b.png colours; expected one of them in all labels; export the"),
         (sixteen_bits, "a.png: holds 16-bit values up to 2000; .* not the instance or depth map"),

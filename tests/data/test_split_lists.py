@@ -205,7 +205,9 @@ def test_images_that_no_list_can_name(tmp_path: Path) -> None:
     image.rename(tmp_path / "frame_1.jpg")
     image.symlink_to(tmp_path / "frame_1.jpg")
     with pytest.raises(
-        DataError, match="frame_1.jpg leads out of it; expected .*; copy it there, then call `data describe "
+        DataError,
+        match=r"frame_1.jpg leads out of it; .*; copy it there \(`cp -al` takes no space\), or describe the "
+        "folder that it is in; then call `data describe ",
     ):
         split_off(tmp_path / "data", 0.5)
     image.unlink()
