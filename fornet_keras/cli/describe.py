@@ -77,7 +77,7 @@ def describe(folder: Path, share: float | None, classes: str | None, json_file: 
             click.echo(f"note: fewer than {_TOO_FEW} images validate: {few}", err=True)
     write_json(json_file, result)
     if len(result["splits"]) > 1:
-        then = f"then: {check_command(folder, result['splits'])}"
+        then = f"then {check_command(folder, result['splits'])}"
     else:
         then = f"and set a fifth of the images apart for validation: {val_command(folder)}"
     click.echo(f"{'look through' if classes else 'correct'} it, {then}")

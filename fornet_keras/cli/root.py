@@ -68,5 +68,5 @@ def main(program: str | None = None) -> None:
             with suppress(OSError):
                 sys.stdout.flush()
                 sys.stderr.flush()
-            os._exit(end.code)
+            os._exit(int(end.code))
         raise

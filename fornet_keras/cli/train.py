@@ -82,6 +82,8 @@ def train(
     json_file: Path | None,
 ) -> None:
     """Train a network and leave a run folder with models, curves and pictures."""
+    if dry_run and resume:
+        raise click.UsageError("--dry-run measures a whole run, not the rest of one; give --resume alone")
     if devices:
         overrides = (*overrides, f"training.devices={devices}")
     if on_error:

@@ -20,6 +20,9 @@ from fornet_keras.training.validation import Validation
 
 LEARNING_RATE = 2e-3
 
+MOST_JUDGED = 0.5
+"""Share of the regions by which two Selectors are compared, where the model keeps more."""
+
 SELECTOR_EPOCHS = "the Selector's epochs"
 """What begins anew where a run stops after the others, for its last line."""
 
@@ -30,11 +33,16 @@ def fit_selector_of_best(
     """Let the Selector of the best model learn once more, and keep of the two the one that finds more errors.
 
     Both are scored here, as they are saved: `best` may already have the new one, where a run stopped after
-    this part. A run that stops in here begins it anew.
+    this part. A run that stops in here begins it anew. Of all regions any Selector finds all errors: at most
+    half of them are kept for the score.
     """
 
     def tell(epoch: int, logs: Any) -> None:
         line.say(f"Selector alone, epoch {epoch + 1}/{config.training.selector_epochs}")
+
+    def coverage(model: FoRNet) -> float:
+        judged = model if model.top_k <= MOST_JUDGED else model.with_top_k(MOST_JUDGED)
+        return validation.score(Predictor(judged)).error_coverage
 
     callback = keras.callbacks.LambdaCallback(
         on_epoch_end=tell, on_train_batch_end=lambda batch, logs: saver.stop_if_asked()
@@ -42,10 +50,10 @@ def fit_selector_of_best(
     best = validation.folder / "best"
     model, table = load_model(best)
     with saver.listening(line.console, SELECTOR_EPOCHS):
-        before = validation.score(Predictor(model)).error_coverage
+        before = coverage(model)
         line.show("the Selector alone …")
         fit_selector(model, batches, config, [callback])
-        after = validation.score(Predictor(model)).error_coverage
+        after = coverage(model)
         is_better = after >= before
         if is_better:
             save_model(model, table, best)
@@ -103,6 +111,8 @@ def fit_selector(
         initial = keras.initializers.GlorotUniform(config.training.seed)(layer.kernel.shape)
         layer.kernel.assign(scale * initial)
         layer.bias.assign(ops.zeros(layer.bias.shape))
+    layers = [*model._flatten_layers()]
+    trained = [layer.trainable for layer in layers]
     model.trainable = False
     selector.trainable = True
     outputs = {name: model.output[name] for name in ("coarse_logits", "importance")}
@@ -111,9 +121,12 @@ def fit_selector(
     schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, epochs * steps)
     alone.compile(keras.optimizers.Adam(schedule), jit_compile=keras.backend.backend() == "jax")
     in_use = batches.as_in_use()
-    with data_errors(in_use):
-        inputs = fit_input(in_use, config.training.workers)
-        alone.fit(
-            inputs, epochs=epochs, steps_per_epoch=steps, callbacks=[*callbacks], shuffle=False, verbose=0
-        )
-    model.trainable = True
+    try:
+        with data_errors(in_use):
+            inputs = fit_input(in_use, config.training.workers)
+            alone.fit(
+                inputs, epochs=epochs, steps_per_epoch=steps, callbacks=[*callbacks], shuffle=False, verbose=0
+            )
+    finally:
+        for layer, trainable in zip(layers, trained, strict=True):
+            layer.trainable = trainable

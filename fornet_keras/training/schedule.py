@@ -56,6 +56,12 @@ def schedule_notes(config: Config, total_steps: int) -> Iterator[str]:
             f"note: the backbone's weights stay for model.freeze_epochs={frozen} epochs, and the run has "
             f"{training.epochs}: they never change; set fewer"
         )
+    validations = -(-training.epochs // training.validate_every)
+    if training.patience and training.patience >= validations:
+        yield (
+            f"note: training.patience={training.patience} validations, and the run has {validations}: it "
+            "never ends early; set fewer, or a smaller training.validate_every"
+        )
     if (frozen or model.freeze_backbone) and not (model.weights or model.backbone):
         key = "freeze_backbone" if model.freeze_backbone else "freeze_epochs"
         yield f"note: model.{key} keeps random weights; set model.weights or model.backbone, or leave it out"

@@ -179,6 +179,12 @@ def test_a_dry_run_of_several_processes(run: Run, config: Path, monkeypatch: pyt
     assert "--dry-run measures one process; start it without the launcher" in result.stderr
 
 
+def test_a_dry_run_of_the_rest_of_a_run_is_refused(run: Run, config: Path) -> None:
+    result = run("train", "--config", config, "--dry-run", "--resume")
+    assert result.exit_code == 2
+    assert "--dry-run measures a whole run, not the rest of one; give --resume alone" in result.stderr
+
+
 def test_processes_part_after_a_run_but_not_after_an_error(
     run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

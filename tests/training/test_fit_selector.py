@@ -61,6 +61,8 @@ def test_the_selector_alone_learns_and_forgets_what_it_knew(make_config: Callabl
     models = [randomize(tiny_model(num_classes=11, backbone=backbone)) for backbone in backbones]
     before = arrays(models[0])
     untrained = loss(models[0], batches)
+    models[0].backbone.trainable = False
+    frozen = [layer.trainable for layer in models[0]._flatten_layers()]
     selector = models[1].get_layer("selector")
     selector.set_weights([2 * weight for weight in selector.get_weights()])
     with untraced():
@@ -72,7 +74,8 @@ def test_the_selector_alone_learns_and_forgets_what_it_knew(make_config: Callabl
     assert loss(models[0], batches) < untrained
     for name, weight in after.items():
         np.testing.assert_array_equal(weight, other[name], err_msg=name)
-    assert len(models[0].trainable_weights) == len(tiny_model(num_classes=11).trainable_weights)
+    assert [layer.trainable for layer in models[0]._flatten_layers()] == frozen
+    assert len(models[1].trainable_weights) == len(tiny_model(num_classes=11).trainable_weights)
 
 
 def evaluate_less(shares: list[int]) -> Callable[..., Scores]:
@@ -136,11 +139,13 @@ def test_a_run_learns_validates_and_is_used_at_one_size(whole: SimpleNamespace) 
     assert found.height == 64, "shown as it was predicted"
 
 
+@pytest.mark.parametrize(("top_k", "judged"), [(0.25, 0.25), (1, 0.5)])
 def test_a_selector_that_is_worse_than_before_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    top_k: float, judged: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of all regions both would find all errors."""
     best = tmp_path / "best"
-    save_model(randomize(tiny_model(num_classes=11)), CAMVID, best)
+    save_model(randomize(tiny_model(num_classes=11, top_k=top_k)), CAMVID, best)
     monkeypatch.setattr(
         module, "fit_selector", lambda model, *_: model.set_weights([0 * w for w in model.get_weights()])
     )
@@ -149,11 +154,18 @@ def test_a_selector_that_is_worse_than_before_is_not_kept(
     line = ProgressLine(said, TrainingConfig(epochs=1, batch_size=1), 1)
     for after, kept in ((0.4, "earlier"), (0.6, "new")):
         scores = iter([SimpleNamespace(error_coverage=coverage) for coverage in (0.5, after)])
-        validation = SimpleNamespace(folder=tmp_path, score=lambda model, scores=scores: next(scores))
+        shares: list[float] = []
+
+        def score(predict: Predictor, scores: Any = scores, shares: list[float] = shares) -> SimpleNamespace:
+            shares.append(predict.top_k)
+            return next(scores)
+
+        validation = SimpleNamespace(folder=tmp_path, score=score)
         before = (best / "weights.safetensors").read_bytes()
         module.fit_selector_of_best(None, None, validation, saver, line)
         assert (before == (best / "weights.safetensors").read_bytes()) is (kept == "earlier")
         assert said.file.getvalue().endswith(f"{after:.3f}, and 0.500 before; the {kept} Selector is kept\n")
+        assert shares == [judged, judged] and load_model(best)[0].top_k == top_k
 
 
 def test_the_selectors_epochs_outlive_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

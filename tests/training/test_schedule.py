@@ -58,6 +58,15 @@ def test_settings_of_a_longer_run_are_said(make_config: Callable[..., Config]) -
     assert "change after training.accumulate=100 steps, and the run has 90: they never change" in weights
 
 
+def test_a_patience_that_cannot_end_the_run_is_said(make_config: Callable[..., Config]) -> None:
+    from fornet_keras.training.schedule import schedule_notes
+
+    training = {"epochs": 10, "validate_every": 3, "ema_momentum": None}  # four validations
+    assert [*schedule_notes(make_config(training=training | {"patience": 3}), 100)] == []
+    (note,) = schedule_notes(make_config(training=training | {"patience": 4}), 100)
+    assert "training.patience=4 validations, and the run has 4: it never ends early" in note
+
+
 @pytest.mark.parametrize("frozen", [{"freeze_backbone": True}, {"freeze_epochs": 1}])
 def test_a_backbone_that_keeps_random_weights_is_said(
     frozen: dict[str, Any], make_config: Callable[..., Config]
