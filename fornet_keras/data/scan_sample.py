@@ -20,11 +20,16 @@ from fornet_keras.errors import DataError, one_line
 _VALUES_APART = 8  # up to so many undeclared values get a line each; more are a photo taken for a label
 _TRAIN_IDS = (
     "train ids where label ids are expected; use the original label files "
-    "(for Cityscapes *_labelIds.png; train ids belong in *_labelTrainIds.png)"
+    "(for Cityscapes *_labelIds.png; train ids belong in *_labelTrainIds.png), or leave `value` out of "
+    "dataset.yaml and ignore 255 alone"
 )
 _LABEL_IDS = (
     "label ids where train ids are expected; write the file again from the label ids "
     "(for Cityscapes with csCreateTrainIdLabelImgs), or delete it where *_labelIds.png is beside it"
+)
+_LABEL_IDS_BY_POSITION = (
+    "label ids where train ids are expected; give each class its value, such as {name: road, value: 7}, and "
+    "put the other label ids under ignore"
 )
 
 Finding = tuple[Kind, Path, str]
@@ -79,15 +84,17 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
         histogram = np.bincount(label.ravel(), minlength=256)
         lookup, undeclared = train_id_lookup(table, sample.label_holds_train_ids)
         np.add.at(pixels, lookup, np.where(undeclared, 0, histogram))
-        if sample.label_holds_train_ids and _looks_like_label_ids(histogram, undeclared, table):
-            findings.append(("wrong label", sample.label, _LABEL_IDS))
+        if sample.label_holds_train_ids and _looks_like_label_ids(histogram):
+            texts = [_LABEL_IDS]
+        elif _names(table) == _TRAIN_ID_NAMES and _looks_like_label_ids(histogram):
+            texts = [_LABEL_IDS_BY_POSITION]
+        elif _names(table) == _LABEL_ID_NAMES and _looks_like_train_ids(histogram):
+            texts = [_TRAIN_IDS]
         else:
             texts = _undeclared_values(histogram * undeclared)
-            findings += [("wrong label", sample.label, text) for text in texts]
+        findings += [("wrong label", sample.label, text) for text in texts]
         if not table.label_colors:
             stored = label_form(sample.label), np.flatnonzero(histogram)
-        if not sample.label_holds_train_ids and _looks_like_train_ids(histogram, pixels, table):
-            findings.append(("wrong label", sample.label, _TRAIN_IDS))
     except WrongLabelError as error:
         findings.append(("wrong label", sample.label, _without_path(error, sample.label)))
     except DataError as error:
@@ -120,20 +127,33 @@ def _undeclared_values(histogram: NDArray[np.int64]) -> list[str]:
     return [f"value {value}; declare it as a class or under ignore" for value in values]
 
 
-def _looks_like_train_ids(histogram: NDArray[np.int64], pixels: NDArray[np.int64], table: LabelTable) -> bool:
-    """Whether label-file values are train ids by mistake, told by what the table makes of them.
+# === Cityscapes' classes, whose labels come with both kinds of values, here and in other street data ===
 
-    Of Cityscapes alone, whose data comes with both kinds of files and most of whose classes have values
-    beyond the train ids: a true label holds some such value, or it is all void, as in its test split.
+
+def _names(table: LabelTable) -> dict[int, str]:
+    """The class of each label-file value that has one."""
+    return {value: table.names[index] for value, index in table.train_ids.items() if index != IGNORE}
+
+
+_LABEL_ID_NAMES = _names(CITYSCAPES)
+_TRAIN_ID_NAMES = dict(enumerate(CITYSCAPES.names))
+
+
+def _looks_like_train_ids(histogram: NDArray[np.int64]) -> bool:
+    """Whether what should be label ids are train ids by mistake.
+
+    Most classes have label ids beyond the train ids: a true label holds some, or it is all void, as in
+    Cityscapes' test split.
     """
-    if table != CITYSCAPES or histogram[table.num_classes : IGNORE].any():
+    if histogram[CITYSCAPES.num_classes : IGNORE].any():
         return False
-    return bool(0 < pixels[: table.num_classes].sum() < pixels[IGNORE])
+    of_class = histogram[[*_LABEL_ID_NAMES]].sum()
+    return bool(0 < of_class < histogram.sum() - of_class)
 
 
-def _looks_like_label_ids(
-    histogram: NDArray[np.int64], undeclared: NDArray[np.uint8], table: LabelTable
-) -> bool:
-    """Whether a file of train ids holds label-file values by mistake: all are, and some are no train ids."""
-    values = np.flatnonzero(histogram)
-    return bool(undeclared[values].any()) and set(values.tolist()) <= table.train_ids.keys()
+def _looks_like_label_ids(histogram: NDArray[np.int64]) -> bool:
+    """Whether what should be train ids are label ids by mistake; of these 19 may be a void of one's own."""
+    values = np.flatnonzero(histogram).tolist()
+    return CITYSCAPES.train_ids.keys() >= {*values} and any(
+        CITYSCAPES.num_classes < value < IGNORE for value in values
+    )

@@ -1,4 +1,5 @@
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from fornet_keras.data import scan_sample
 from fornet_keras.data.camvid import TABLE
+from fornet_keras.data.cityscapes import LABEL_IDS
 from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import Dataset, LabelTable, Sample
 from fornet_keras.data.scan import scan
@@ -281,6 +283,42 @@ def test_label_ids_for_train_ids_are_said_once(tmp_path: Path) -> None:
     samples = tuple(Sample(each.image, each.label, label_holds_train_ids=True) for each in dataset.samples)
     [line] = lines(Dataset("cityscapes", "train", tmp_path, CITYSCAPES, samples))
     assert line.startswith("label ids where train ids are expected in 3 of 3 labels; write the file again")
+
+
+def of_street(values: Iterable[int], ignored: Iterable[int]) -> LabelTable:
+    """Cityscapes' classes as a `dataset.yaml` has them: none is marked as thin."""
+    train_ids = dict.fromkeys(ignored, 255) | {value: index for index, value in enumerate(values)}
+    return LabelTable(CITYSCAPES.names, CITYSCAPES.colors, train_ids)
+
+
+@pytest.mark.parametrize("ignored", [[255], [*range(34), 255]])
+def test_train_ids_for_the_label_ids_of_other_street_data(tmp_path: Path, ignored: list[int]) -> None:
+    """As BDD100K's masks, with the values that are right for KITTI: the pixels are nearly all void then."""
+    table = of_street(LABEL_IDS, ignored)
+    train_ids = np.array([[0, 0, 2, 2, 8], [0, 0, 2, 13, 255]], np.uint8)
+    [line] = lines(make_dataset(tmp_path, [train_ids] * 2, table))
+    assert line.startswith("train ids where label ids are expected in 2 of 2 labels; use the original label")
+    assert "or leave `value` out of dataset.yaml and ignore 255 alone (0.png" in line
+    assert not lines(make_dataset(tmp_path, [np.array([[7, 7, 26, 23, 255, 255, 255]], np.uint8)], table))
+
+
+@pytest.mark.parametrize("ignored", [[255], [*range(19, 34), 255]])
+def test_label_ids_for_the_train_ids_of_other_street_data(tmp_path: Path, ignored: list[int]) -> None:
+    """As KITTI's labels, under the classes' names alone."""
+    table = of_street(range(19), ignored)
+    label = np.array([[7, 7, 26, 23, 3, 33, 31, 30, 29, 28, 27, 25, 24, 22, 21]], np.uint8)
+    [line] = lines(make_dataset(tmp_path, [label] * 2, table))
+    assert line.startswith("label ids where train ids are expected in 2 of 2 labels; give each class its ")
+    for values in ([0, 13, 18, 255], [0, 13, 40]):
+        found = lines(make_dataset(tmp_path, [np.array([values], np.uint8)], table))
+        assert not any("label ids" in line for line in found)
+
+
+def test_19_beside_the_train_ids_may_be_void(tmp_path: Path) -> None:
+    label = np.array([[0, 13, 18, 19, 255]], np.uint8)
+    assert not lines(make_dataset(tmp_path, [label], of_street(range(19), [19, 255])))
+    [line] = lines(make_dataset(tmp_path, [label], of_street(range(19), [255])))
+    assert "value 19; declare it as a class or under ignore" in line
 
 
 @pytest.mark.parametrize(
