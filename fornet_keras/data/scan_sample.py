@@ -91,7 +91,7 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
         elif _names(table) == _LABEL_ID_NAMES and _looks_like_train_ids(histogram):
             texts = [_TRAIN_IDS]
         else:
-            texts = _undeclared_values(histogram * undeclared)
+            texts = _undeclared_values(histogram * undeclared, table)
         findings += [("wrong label", sample.label, text) for text in texts]
         if not table.label_colors:
             stored = label_form(sample.label), np.flatnonzero(histogram)
@@ -116,7 +116,7 @@ def _without_path(error: DataError, path: Path) -> str:
     return str(error).removeprefix(one_line(f"{path}: "))
 
 
-def _undeclared_values(histogram: NDArray[np.int64]) -> list[str]:
+def _undeclared_values(histogram: NDArray[np.int64], table: LabelTable) -> list[str]:
     values = np.flatnonzero(histogram)
     if len(values) > _VALUES_APART:
         return [
@@ -124,7 +124,10 @@ def _undeclared_values(histogram: NDArray[np.int64]) -> list[str]:
             "use the class labels, not a photo or a score map; of a blurred mask of two classes save "
             "(mask >= 128) * 255"
         ]
-    return [f"value {value}; declare it as a class or under ignore" for value in values]
+    texts = {value: f"value {value}; declare it as a class or under ignore" for value in values.tolist()}
+    if (beyond := table.num_classes) in texts and _names(table).keys() == {*range(beyond)}:
+        texts[beyond] += ", or set first_value: 1 where 0 is void and the first class 1"
+    return [*texts.values()]
 
 
 # === Cityscapes' classes, whose labels come with both kinds of values, here and in other street data ===
