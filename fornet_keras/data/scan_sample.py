@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
+from fornet_keras.data.file_list import shorter_names
 from fornet_keras.data.images import has_16_bits, turns_unseen, verify_image
 from fornet_keras.data.label_files import OTHER_SUFFIXES, WrongLabelError, read_label, train_id_lookup
 from fornet_keras.data.label_form import LabelForm, label_form
@@ -103,12 +104,24 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
 
 
 def _missing(image: Path, dataset: Dataset) -> str:
-    place = dataset.root / dataset.labels.replace("*", image.stem)
+    """What is said of an image without a label, and not of it alone: images with one text are counted."""
+    before, _, after = dataset.labels.partition("*")
+    folder, begin = os.path.split(before)
+    folders = image.parent.relative_to(dataset.root).parts
+    places = [Path(dataset.root, folder, *folders[start:]) for start in range(len(folders) + 1)]
     endings = [*OTHER_SUFFIXES, *map(str.upper, OTHER_SUFFIXES)]
-    files = [file for file in map(place.with_suffix, endings) if file != image]
-    found = next((file.suffix for file in files if os.path.isfile(file)), None)
-    if found:  # the suffix alone, so that images which share it are counted together
-        return f"no label, but a {found} file of its name; expected {dataset.labels}; export it as PNG"
+    for place in filter(os.path.isdir, places):
+        label = place / f"{begin}{image.stem}{after}"
+        for file in map(label.with_suffix, endings):
+            if file != image and os.path.isfile(file):
+                found = f"no label, but a {file.suffix} file of its name"
+                return f"{found}; expected {dataset.labels}; export it as PNG"
+        for stem in shorter_names(image.stem):
+            is_other = image.with_name(stem + image.suffix).exists()
+            if os.path.isfile(place / f"{begin}{stem}{after}") and not is_other:
+                rest = image.name.removeprefix(stem)
+                found = f"no label, but one of its name without {rest}"
+                return f"{found}; expected {dataset.labels}; set image_suffixes: [{rest}]"
     return f"no label; expected {dataset.labels}; add the file or leave the image out"
 
 

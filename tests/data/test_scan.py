@@ -227,6 +227,27 @@ def test_labels_in_another_format(tmp_path: Path) -> None:
     assert one == f"{tmp_path / '3.jpg'}: no label; expected *.png; add the file or leave the image out"
 
 
+def test_labels_whose_names_lack_an_ending_of_the_images(tmp_path: Path) -> None:
+    """As ACDC's, in folders below; a name that begins with that of another image is no such thing."""
+    dataset = make_dataset(tmp_path, [LABEL])
+    images = [tmp_path / "rgb/fog" / f"{name}.png" for name in ("d-1_rgb_anon", "d-2_rgb_anon", "b", "b_2")]
+    for path in (*images, *(tmp_path / "gt/fog" / f"gt_{name}_ids.png" for name in ("d-1", "d-2", "b"))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), LABEL)
+    samples = tuple(map(Sample, images))
+    several, *others = lines(replace(dataset, samples=samples, labels="gt/gt_*_ids.png"))
+    assert several == (
+        "no label, but one of its name without _rgb_anon.png in 2 of 4 images; expected gt/gt_*_ids.png; "
+        "set image_suffixes: [_rgb_anon.png] (d-1_rgb_anon.png, d-2_rgb_anon.png)"
+    )
+    [line] = others
+    assert line.startswith("no label in 2 of 4 images; expected gt/gt_*_ids.png; add the file or leave")
+    (tmp_path / "gt/fog/gt_b_ids.TIF").touch()
+    assert "a .TIF file of its name" in str(
+        lines(replace(dataset, samples=samples, labels="gt/gt_*_ids.png"))
+    )
+
+
 def test_a_label_that_was_not_turned_with_its_image(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, [LABEL])
     exif = Image.Exif()
