@@ -85,14 +85,13 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
         histogram = np.bincount(label.ravel(), minlength=256)
         lookup, undeclared = train_id_lookup(table, sample.label_holds_train_ids)
         np.add.at(pixels, lookup, np.where(undeclared, 0, histogram))
-        if sample.label_holds_train_ids and _looks_like_label_ids(histogram):
-            texts = [_LABEL_IDS]
-        elif _names(table) == _TRAIN_ID_NAMES and _looks_like_label_ids(histogram):
-            texts = [_LABEL_IDS_BY_POSITION]
-        elif _names(table) == _LABEL_ID_NAMES and _looks_like_train_ids(histogram):
-            texts = [_TRAIN_IDS]
-        else:
-            texts = _undeclared_values(histogram * undeclared, table)
+        texts = _undeclared_values(histogram * undeclared, table)
+        if sample.label_holds_train_ids:
+            texts = [_LABEL_IDS] if _looks_like_label_ids(histogram) else texts
+        elif _names(table) == _TRAIN_ID_NAMES:
+            texts = [_LABEL_IDS_BY_POSITION] if _looks_like_label_ids(histogram) else texts
+        elif _names(table) == _LABEL_ID_NAMES:
+            texts = [_TRAIN_IDS] if _looks_like_train_ids(histogram) else texts
         findings += [("wrong label", sample.label, text) for text in texts]
         if not table.label_colors:
             stored = label_form(sample.label), np.flatnonzero(histogram)

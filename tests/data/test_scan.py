@@ -366,8 +366,9 @@ def test_sparse_values_of_ones_own_are_not_taken_for_train_ids(tmp_path: Path) -
 
 
 def test_files_of_train_ids_are_not_mapped(tmp_path: Path) -> None:
-    dataset = make_dataset(tmp_path, [np.array([[0, 18, 255]], np.uint8)], CITYSCAPES)
+    """Nor looked at as label ids, of which 8 is one."""
+    dataset = make_dataset(tmp_path, [np.array([[0, 8, 18, 255]], np.uint8)], CITYSCAPES)
     sample = Sample(dataset.samples[0].image, dataset.samples[0].label, label_holds_train_ids=True)
     report = scan(Dataset("cityscapes", "train", tmp_path, CITYSCAPES, (sample,)))
     assert not report.problems
-    assert report.pixels[0] == report.pixels[18] == report.ignored_pixels == 1
+    assert report.pixels[0] == report.pixels[8] == report.pixels[18] == report.ignored_pixels == 1
