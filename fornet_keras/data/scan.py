@@ -125,7 +125,7 @@ def look_through(
         config: of which `data.on_error` and `training.workers` count.
         counting: takes what is done, and hands out `on_sample` while it is.
         tell: called with each line: what is left out, what is odd in the images.
-        may_be_void: its labels need no pixel of any class.
+        may_be_void: its labels need no pixel of any class, and may all be missing.
         for_run: tell each report's summary too, and require two classes of the split that trains.
 
     Raises:
@@ -133,6 +133,10 @@ def look_through(
     """
     with counting(f"looking through {dataset.split}") as on_sample:
         report = scan(dataset, config.training.workers, on_sample, CACHE, tell)
+    if may_be_void and not report.num_labels:
+        report = replace(
+            report, problems=tuple(each for each in report.problems if each.kind != "missing label")
+        )
     if for_run:
         tell(f"{dataset.name} {dataset.split}: {report.summary()}")
     kept = usable(dataset, report, config.data.on_error, tell)
