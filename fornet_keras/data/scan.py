@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
@@ -16,7 +16,7 @@ import numpy as np
 
 from fornet_keras.atomic import locked
 from fornet_keras.config import Config
-from fornet_keras.data.dataset import IGNORE, Dataset
+from fornet_keras.data.dataset import IGNORE, Color, Dataset
 from fornet_keras.data.fingerprint import fingerprint
 from fornet_keras.data.label_form import CommonForm
 from fornet_keras.data.scan_report import (
@@ -204,7 +204,9 @@ class _Tally:
         self.deep += record.deep
         self.findings += record.findings
 
-    def report(self, dataset: Dataset, shared: Sequence[Finding] = ()) -> ScanReport:
+    def report(
+        self, dataset: Dataset, palette: Mapping[int, Color], shared: Sequence[Finding] = ()
+    ) -> ScanReport:
         """On the samples that were added, which are those of a data set."""
         num_classes, train_ids = dataset.table.num_classes, dataset.table.train_ids
         holds_train_ids = any(sample.label_holds_train_ids for sample in dataset.samples)
@@ -228,6 +230,7 @@ class _Tally:
             problems=_problems([*self.findings, *shared], len(dataset), num_labels),
             turned=self.turned,
             deep=self.deep,
+            palette=tuple(palette.items()),
         )
 
 
@@ -246,8 +249,8 @@ def _read(
         whole.add(record)
         if not record.findings and sample.label not in shared_labels:
             sound.add(record)
-    report = whole.report(dataset, shared)
-    return report, sound.report(_apart(dataset, report.problems)[1])
+    report = whole.report(dataset, common.colors, shared)
+    return report, sound.report(_apart(dataset, report.problems)[1], common.colors)
 
 
 def _records(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fornet_keras.config import DataConfig
 from fornet_keras.data import camvid, cityscapes, folder
-from fornet_keras.data.dataset import Dataset, LabelTable, Sample
+from fornet_keras.data.dataset import IGNORE, Color, Dataset, LabelTable, Sample
 from fornet_keras.data.description import DATASET_YAML, read_dataset_yaml
 from fornet_keras.data.file_list import refuse_to_list, shorter_names
 from fornet_keras.errors import ConfigError, DataError, listed, one_line
@@ -137,6 +137,31 @@ def alone_notes(dataset: Dataset, format: str) -> list[str]:
             f"{description.label_name}"
         )
     return notes
+
+
+def palette_note(dataset: Dataset, format: str, palette: Sequence[tuple[int, Color]]) -> str | None:
+    """A line where labels draw a value in the colour that `dataset.yaml` gives another class.
+
+    As those of a data set's other version, whose values are all in the table and mean something else.
+
+    Args:
+        dataset: whose labels they are.
+        format: of the data.
+        palette: values and their colours in the labels' palettes.
+    """
+    if format != "folder":
+        return None
+    of_class = [entry.all_colors() for entry in read_dataset_yaml(dataset.root).classes]  # the given ones
+    names, train_ids = dataset.table.names, dataset.table.train_ids
+    for value, color in palette:
+        owners = [names[index] for index, colors in enumerate(of_class) if color in colors]
+        meant = names[index] if (index := train_ids.get(value, IGNORE)) != IGNORE else None
+        if owners and meant and meant not in owners:
+            return (
+                f"note: labels of '{dataset.split}' draw {value}, {meant}, in the colour of {owners[0]}; "
+                f"see with `data inspect --split {dataset.split}` whether {DATASET_YAML} fits them"
+            )
+    return None
 
 
 def unlisted_note(dataset: Dataset, format: str) -> str | None:
