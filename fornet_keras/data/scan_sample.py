@@ -85,13 +85,8 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
         histogram = np.bincount(label.ravel(), minlength=256)
         lookup, undeclared = train_id_lookup(table, sample.label_holds_train_ids)
         np.add.at(pixels, lookup, np.where(undeclared, 0, histogram))
-        texts = _undeclared_values(histogram * undeclared, table)
-        if sample.label_holds_train_ids:
-            texts = [_LABEL_IDS] if _looks_like_label_ids(histogram) else texts
-        elif _names(table) == _TRAIN_ID_NAMES:
-            texts = [_LABEL_IDS_BY_POSITION] if _looks_like_label_ids(histogram) else texts
-        elif _names(table) == _LABEL_ID_NAMES:
-            texts = [_TRAIN_IDS] if _looks_like_train_ids(histogram) else texts
+        other_ids = _other_ids(histogram, table, sample.label_holds_train_ids)
+        texts = [other_ids] if other_ids else _undeclared_values(histogram * undeclared, table)
         findings += [("wrong label", sample.label, text) for text in texts]
         if not table.label_colors:
             stored = label_form(sample.label), np.flatnonzero(histogram)
@@ -154,6 +149,15 @@ _LABEL_ID_NAMES = _names(CITYSCAPES)
 _TRAIN_ID_NAMES = dict(enumerate(CITYSCAPES.names))
 
 
+def _other_ids(histogram: NDArray[np.int64], table: LabelTable, holds_train_ids: bool) -> str | None:
+    """What is said of train ids in the place of label ids, or the reverse; None of what is neither."""
+    if holds_train_ids:
+        return _LABEL_IDS if _looks_like_label_ids(histogram) else None
+    if _names(table) == _TRAIN_ID_NAMES:
+        return _LABEL_IDS_BY_POSITION if _looks_like_label_ids(histogram) else None
+    return _TRAIN_IDS if _names(table) == _LABEL_ID_NAMES and _looks_like_train_ids(histogram) else None
+
+
 def _looks_like_train_ids(histogram: NDArray[np.int64]) -> bool:
     """Whether what should be label ids are train ids by mistake.
 
@@ -168,7 +172,5 @@ def _looks_like_train_ids(histogram: NDArray[np.int64]) -> bool:
 
 def _looks_like_label_ids(histogram: NDArray[np.int64]) -> bool:
     """Whether what should be train ids are label ids by mistake; of these 19 may be a void of one's own."""
-    values = np.flatnonzero(histogram).tolist()
-    return CITYSCAPES.train_ids.keys() >= {*values} and any(
-        CITYSCAPES.num_classes < value < IGNORE for value in values
-    )
+    is_known = CITYSCAPES.train_ids.keys() >= {*np.flatnonzero(histogram).tolist()}
+    return is_known and bool(histogram[CITYSCAPES.num_classes + 1 : IGNORE].any())
