@@ -21,7 +21,7 @@ from fornet_keras.config import DataConfig
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.scan import look_through, scan, usable
 from fornet_keras.data.scan_report import ScanReport
-from fornet_keras.data.sources import alone_note, open_split, shared_note, unlisted_note
+from fornet_keras.data.sources import alone_notes, open_split, palette_note, shared_note, unlisted_note
 from fornet_keras.errors import DataError, listed
 
 _split_option = click.option(
@@ -81,8 +81,10 @@ def check(
             click.echo(f"note: '{scored}' trains too: its scores will say nothing about other images")
     used = _used(config.data, datasets[0]) if split else datasets[:1]
     shared_notes = [shared_note(config.data, each, datasets[-1]) for each in used]
-    alone_notes = [alone_note(dataset, config.data.format) for dataset in datasets]
-    for note in filter(None, (*shared_notes, *alone_notes, unlisted_note(datasets[0], config.data.format))):
+    of_labels = [note for dataset in datasets for note in alone_notes(dataset, config.data.format)]
+    for dataset, report in zip(datasets, reports, strict=True):
+        of_labels += filter(None, [palette_note(dataset, config.data.format, report.palette)])
+    for note in filter(None, (*shared_notes, *of_labels, unlisted_note(datasets[0], config.data.format))):
         click.echo(note)
     void = [*filter(None, map(ScanReport.void_problem, reports, trains))]
     for problem in void:

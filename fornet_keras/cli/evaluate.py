@@ -25,6 +25,7 @@ from fornet_keras.cli.options import (
     on_error_option,
     split_option,
 )
+from fornet_keras.cli.predictions import PredictionFolders
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.scores import show_official_scores, show_scores
 from fornet_keras.cli.screen import ERRORS, counting, show_table
@@ -38,8 +39,7 @@ from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
 from fornet_keras.evaluation.tables import curve_table
 from fornet_keras.prediction.artifact import ArtifactPredictor
-from fornet_keras.prediction.protocol import ShowsImportance
-from fornet_keras.prediction.submission import require_own_places, save_label_values
+from fornet_keras.prediction.protocol import Prediction, ShowsImportance
 from fornet_keras.shipped import shown
 
 if TYPE_CHECKING:  # they import Keras
@@ -89,7 +89,8 @@ BOUNDARY_RADIUS = 3
 @folder_option(
     "--save-predictions",
     "save_folder",
-    help="Also write each prediction as a PNG of the data's own label values, with a palette.",
+    help="Also write each prediction as a PNG of the data's own label values, with a palette; of images "
+    "without any label these alone.",
 )
 @folder_option(
     "--submission",
@@ -121,12 +122,12 @@ def evaluate(
         exported = artifact_predictor(model, {"backend": backend, **options.given(), "curve": curve})
     config_file = config_file or own_config(model)
     config = read_settings(config_file, data_folder, [f"data.on_error={on_error}"] if on_error else [])
-    if submission_folder:
-        _require_fit_for_submission(config.data.format, config_file, submission_folder, save_folder)
-    dataset, skipped = _images(config, split, submission_folder is not None)
+    folders = PredictionFolders(save_folder, submission_folder)
+    folders.require_fit(config.data.format, config_file)
+    unscored = bool(folders) and not (curve or report_folder or json_file)
+    dataset, skipped = _images(config, split, submission_folder is not None, unscored)
     trained_on_it, note = trained_on(model, config_file, config.data, dataset)
-    for wanted in filter(None, (save_folder, submission_folder)):
-        require_own_places(wanted, dataset)
+    folders.require_own_places(dataset)
     start_backend(backend)
     from fornet_keras.evaluation.cityscapes import find_label_files
     from fornet_keras.evaluation.report import require_own_report, save_report
@@ -141,7 +142,10 @@ def evaluate(
         predictors = _predictors(model, dataset, options, curve)
     predictor = next(predictors)
     label_files = find_label_files(dataset)
-    scores, official = _score(predictor, dataset, label_files, save_folder, submission_folder)
+    if not any(sample.label for sample in dataset.samples):
+        folders.write_all(dataset, predictor)
+        return folders.show()
+    scores, official = _score(predictor, dataset, label_files, folders)
     points = [scores] if curve else []
     points += [_score(other, dataset)[0] for other in predictors]
     points.sort(key=lambda point: point.top_k)
@@ -158,20 +162,21 @@ def evaluate(
         with ERRORS.status("writing the report …"):
             page = save_report(report_folder, title, dataset, predictor, scores, points, note, official)
         click.echo(f"report: {page}")
-    for kind, folder in (("predictions", save_folder), ("submission", submission_folder)):
-        if folder:
-            click.echo(f"{kind}: {folder}")
+    folders.show()
 
 
-def _images(config: Config, split: str | None, submitted: bool) -> tuple[Dataset, int]:
+def _images(config: Config, split: str | None, submitted: bool, unscored: bool) -> tuple[Dataset, int]:
     """The images to be scored, and how many of the split are left out.
+
+    Of what is `submitted` none may be, and labels may be all void; what is `unscored` needs no labels.
 
     Raises:
         DataError: the data cannot be used, or images are left out of what is submitted.
     """
     whole = open_split(config.data, split or config.data.val_split)
     # The labels of a benchmark's test split are its server's.
-    dataset, _ = look_through(whole, config, counting, ERRORS.print, may_be_void=submitted)
+    may_be_void = submitted if any(sample.label for sample in whole.samples) else unscored
+    dataset, _ = look_through(whole, config, counting, ERRORS.print, may_be_void)
     skipped = len(whole) - len(dataset)
     if submitted and skipped:
         raise DataError(
@@ -234,24 +239,11 @@ def _show(
         show_table("At each share of the regions", *curve_table(points))
 
 
-def _require_fit_for_submission(
-    data_format: str, config_file: Path, submission_folder: Path, save_folder: Path | None
-) -> None:
-    if save_folder and save_folder.resolve() == submission_folder.resolve():
-        raise click.UsageError("--save-predictions and --submission write the same files: two folders")
-    if data_format != "cityscapes":
-        raise click.UsageError(
-            f"--submission is of data in the layout of Cityscapes; {config_file} has data.format "
-            f"{data_format}: --save-predictions DIR writes its label values"
-        )
-
-
 def _score(
     predictor: ShowsImportance,
     dataset: Dataset,
     label_files: Mapping[Sample, LabelFiles] | None = None,
-    save_folder: Path | None = None,
-    submission_folder: Path | None = None,
+    folders: PredictionFolders | None = None,
 ) -> tuple[Scores, dict[str, Any] | None]:
     """The scores, and those that are Cityscapes' own where its label files are given."""
     from fornet_keras.evaluation.cityscapes import OfficialScores
@@ -260,12 +252,10 @@ def _score(
     official = OfficialScores() if label_files else None
     with counting("evaluating", len(dataset)) as advance:
 
-        def on_image(sample: Sample, image: Any, label: Any, prediction: Mapping[str, Any]) -> None:
+        def on_image(sample: Sample, image: Any, label: Any, prediction: Prediction) -> None:
             nonlocal official
-            if save_folder:
-                save_label_values(save_folder, dataset, sample, prediction["label_ids"])
-            if submission_folder:
-                save_label_values(submission_folder, dataset, sample, prediction["label_ids"], palette=False)
+            if folders:
+                folders.write(dataset, sample, prediction)
             if label_files and official:
                 try:
                     official.add(label_files[sample], prediction["label_ids"])

@@ -13,7 +13,7 @@ from fornet_keras.data.file_list import visible
 
 LAYOUT = ("leftImg8bit/SPLIT/CITY/*_leftImg8bit.png", "gtFine/SPLIT/CITY/*_gtFine_labelIds.png")
 
-_IMAGE_ENDING = "_leftImg8bit.png"
+_IMAGE_ENDINGS = ("_leftImg8bit.png", "_leftImg8bit.jpg")  # of both kinds are IDD's, which is laid out alike
 
 _CLASSES = (  # label id, name, colour; the position is the train id
     (7, "road", (128, 64, 128)),
@@ -60,23 +60,25 @@ def find_splits(root: Path) -> list[str]:
 
 
 def find_samples(root: Path, split: str) -> list[Sample]:
-    """The images of one split, sorted by city and name, each with its fine label where that exists.
+    """The images of one split, sorted by city and name, each with its label where that exists.
 
-    A `labelTrainIds` file, which cityscapesScripts writes, is preferred: it needs no mapping.
+    A fine one, of `train_extra` the coarse one. A `labelTrainIds` file, which cityscapesScripts writes, is
+    preferred: it needs no mapping.
     """
     cities = (place for place in visible(root / "leftImg8bit" / split) if place.is_dir())
     return [
-        _sample(image, root / "gtFine" / split / city.name)
+        _sample(image, root, split)
         for city in cities
         for image in visible(city)
-        if image.name.endswith(_IMAGE_ENDING)
+        if image.name.endswith(_IMAGE_ENDINGS)
     ]
 
 
-def _sample(image: Path, label_folder: Path) -> Sample:
-    frame = image.name.removesuffix(_IMAGE_ENDING)
-    train_ids = label_folder / f"{frame}_gtFine_labelTrainIds.png"
-    if train_ids.is_file():
-        return Sample(image, train_ids, label_holds_train_ids=True)
-    label_ids = label_folder / f"{frame}_gtFine_labelIds.png"
-    return Sample(image, label_ids if label_ids.is_file() else None)
+def _sample(image: Path, root: Path, split: str) -> Sample:
+    frame = image.name.rpartition("_")[0]
+    for kind in ("gtFine", "gtCoarse") if split == "train_extra" else ("gtFine",):
+        for values in ("labelTrainIds", "labelIds"):
+            label = root / kind / split / image.parent.name / f"{frame}_{kind}_{values}.png"
+            if label.is_file():
+                return Sample(image, label, label_holds_train_ids=values == "labelTrainIds")
+    return Sample(image)

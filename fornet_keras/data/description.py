@@ -9,6 +9,7 @@ A complete one; only `name` and `classes` are required, the rest are the default
       - {name: boat, value: [8, 11, 12]}                             # several values, 8 where one is written
       - sky                                                          # value 3; the color of CamVid's sky
     ignore: []                     # further label values that are neither trained on nor scored
+    first_value: 0                 # 1: positions count from 1, as where 0 is void, under ignore
     label_colors: false            # true: label files are pictures in the classes' colours and hold no values
     ignore_colors: []              # then instead of ignore, such as [[0, 0, 0]]
     images: images/{split}
@@ -30,7 +31,7 @@ import difflib
 from collections import Counter
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -125,6 +126,7 @@ class FolderDescription(Section):
     name: Annotated[str, Field(pattern=CLASS_NAME)]
     classes: Annotated[list[ClassDescription], Field(min_length=2, max_length=IGNORE)]
     ignore: Annotated[list[_Byte], BeforeValidator(_as_list)] = []
+    first_value: Literal[0, 1] = 0
     label_colors: bool = False
     ignore_colors: list[_Color] = []
     lists: str | None = None
@@ -142,6 +144,11 @@ class FolderDescription(Section):
             raise ValueError(
                 "must be relative to the folder of this file, such as images/{split}; put this file there"
             )
+        if "*" in pattern:
+            raise ValueError(
+                "must be one path, without *; of images in several folders name that above these, and list "
+                'the images: lists: "{split}.txt"'
+            )
         # Without {split} the same images would train and validate, but where lists say which, or will.
         listed = info.data.get("lists") or (info.context and info.field_name != "lists")
         if pattern.count("{split}") not in ((0, 1) if listed else (1,)):
@@ -153,11 +160,11 @@ class FolderDescription(Section):
 
     @model_validator(mode="after")
     def _values_or_colors(self) -> FolderDescription:
-        by_value = self.ignore or any(entry.value is not None for entry in self.classes)
-        if self.label_colors and by_value:
+        by_value = any(entry.value is not None for entry in self.classes)
+        if self.label_colors and (by_value or self.ignore or self.first_value):
             raise ValueError(
-                "label_colors is true, and labels then hold no values; remove value, and for ignore "
-                "write ignore_colors: [[0, 0, 0]]"
+                "label_colors is true, and labels then hold no values; remove value and first_value, and for "
+                "ignore write ignore_colors: [[0, 0, 0]]"
             )
         colorless = [entry.name for entry in self.classes if not entry.all_colors()]
         if self.label_colors and colorless:
@@ -180,14 +187,17 @@ class FolderDescription(Section):
         ):
             twice = [entry for entry, count in Counter[str | int](entries).items() if count > 1]
             if twice:
-                raise ValueError(f"{what} {twice[0]} is declared twice; declare each once")
+                fix = "declare each once"
+                for position, entry in enumerate(self.classes, self.first_value):
+                    if what == "label value" and position == twice[0] and entry.value is None:
+                        fix = f"{entry.name} has it by its position: give it its own, or set first_value: 1"
+                raise ValueError(f"{what} {twice[0]} is declared twice; {fix}")
         return self
 
     def _values(self) -> list[list[int]]:
         """The values of each class in a label file, in the order of the train ids."""
-        return [
-            [position] if entry.value is None else entry.value for position, entry in enumerate(self.classes)
-        ]
+        placed = enumerate(self.classes, self.first_value)
+        return [[position] if entry.value is None else entry.value for position, entry in placed]
 
     def _label_colors(self) -> list[tuple[Color, int]]:
         """The colours in a label file, each with its train id."""

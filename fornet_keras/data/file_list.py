@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
@@ -44,6 +45,11 @@ def in_either_case(path: Path) -> Path:
     """`path`, or that with the other case of its suffix where only that is a file."""
     other = path.with_suffix(path.suffix.swapcase())
     return other if not path.is_file() and other.is_file() else path
+
+
+def shorter_names(name: str) -> list[str]:
+    """What a name begins with, the longest first: of `a-1_rgb` it is `a-1`, then `a`."""
+    return [name[: cut.start()] for cut in re.finditer("(?!^)[_.-]", name)][::-1]
 
 
 def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
@@ -16,7 +16,7 @@ import numpy as np
 
 from fornet_keras.atomic import locked
 from fornet_keras.config import Config
-from fornet_keras.data.dataset import IGNORE, Dataset
+from fornet_keras.data.dataset import IGNORE, Color, Dataset
 from fornet_keras.data.fingerprint import fingerprint
 from fornet_keras.data.label_form import CommonForm
 from fornet_keras.data.scan_report import (
@@ -31,7 +31,7 @@ from fornet_keras.data.scan_report import (
 from fornet_keras.data.scan_sample import Finding, Record, read_record
 from fornet_keras.errors import DataError
 
-_VERSION = 8  # of what a scan finds: raise it when that changes, so that older cached reports are not used
+_VERSION = 9  # of what a scan finds: raise it when that changes, so that older cached reports are not used
 
 _CACHES = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
 CACHE = None if _CACHES.startswith("~") else Path(_CACHES) / "fornet_keras"
@@ -125,7 +125,7 @@ def look_through(
         config: of which `data.on_error` and `training.workers` count.
         counting: takes what is done, and hands out `on_sample` while it is.
         tell: called with each line: what is left out, what is odd in the images.
-        may_be_void: its labels need no pixel of any class.
+        may_be_void: its labels need no pixel of any class, and may all be missing.
         for_run: tell each report's summary too, and require two classes of the split that trains.
 
     Raises:
@@ -133,6 +133,10 @@ def look_through(
     """
     with counting(f"looking through {dataset.split}") as on_sample:
         report = scan(dataset, config.training.workers, on_sample, CACHE, tell)
+    if may_be_void and not report.num_labels:
+        report = replace(
+            report, problems=tuple(each for each in report.problems if each.kind != "missing label")
+        )
     if for_run:
         tell(f"{dataset.name} {dataset.split}: {report.summary()}")
     kept = usable(dataset, report, config.data.on_error, tell)
@@ -200,7 +204,9 @@ class _Tally:
         self.deep += record.deep
         self.findings += record.findings
 
-    def report(self, dataset: Dataset, shared: Sequence[Finding] = ()) -> ScanReport:
+    def report(
+        self, dataset: Dataset, palette: Mapping[int, Color], shared: Sequence[Finding] = ()
+    ) -> ScanReport:
         """On the samples that were added, which are those of a data set."""
         num_classes, train_ids = dataset.table.num_classes, dataset.table.train_ids
         holds_train_ids = any(sample.label_holds_train_ids for sample in dataset.samples)
@@ -224,6 +230,7 @@ class _Tally:
             problems=_problems([*self.findings, *shared], len(dataset), num_labels),
             turned=self.turned,
             deep=self.deep,
+            palette=tuple(palette.items()),
         )
 
 
@@ -242,8 +249,8 @@ def _read(
         whole.add(record)
         if not record.findings and sample.label not in shared_labels:
             sound.add(record)
-    report = whole.report(dataset, shared)
-    return report, sound.report(_apart(dataset, report.problems)[1])
+    report = whole.report(dataset, common.colors, shared)
+    return report, sound.report(_apart(dataset, report.problems)[1], common.colors)
 
 
 def _records(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
+from fornet_keras.data.file_list import shorter_names
 from fornet_keras.data.images import has_16_bits, turns_unseen, verify_image
 from fornet_keras.data.label_files import OTHER_SUFFIXES, WrongLabelError, read_label, train_id_lookup
 from fornet_keras.data.label_form import LabelForm, label_form
@@ -20,11 +21,16 @@ from fornet_keras.errors import DataError, one_line
 _VALUES_APART = 8  # up to so many undeclared values get a line each; more are a photo taken for a label
 _TRAIN_IDS = (
     "train ids where label ids are expected; use the original label files "
-    "(for Cityscapes *_labelIds.png; train ids belong in *_labelTrainIds.png)"
+    "(for Cityscapes *_labelIds.png; train ids belong in *_labelTrainIds.png), or leave `value` out of "
+    "dataset.yaml and ignore 255 alone"
 )
 _LABEL_IDS = (
     "label ids where train ids are expected; write the file again from the label ids "
     "(for Cityscapes with csCreateTrainIdLabelImgs), or delete it where *_labelIds.png is beside it"
+)
+_LABEL_IDS_BY_POSITION = (
+    "label ids where train ids are expected; give each class its value, such as {name: road, value: 7}, and "
+    "put the other label ids under ignore"
 )
 
 Finding = tuple[Kind, Path, str]
@@ -79,15 +85,11 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
         histogram = np.bincount(label.ravel(), minlength=256)
         lookup, undeclared = train_id_lookup(table, sample.label_holds_train_ids)
         np.add.at(pixels, lookup, np.where(undeclared, 0, histogram))
-        if sample.label_holds_train_ids and _looks_like_label_ids(histogram, undeclared, table):
-            findings.append(("wrong label", sample.label, _LABEL_IDS))
-        else:
-            texts = _undeclared_values(histogram * undeclared)
-            findings += [("wrong label", sample.label, text) for text in texts]
+        other_ids = _other_ids(histogram, table, sample.label_holds_train_ids)
+        texts = [other_ids] if other_ids else _undeclared_values(histogram * undeclared, table)
+        findings += [("wrong label", sample.label, text) for text in texts]
         if not table.label_colors:
             stored = label_form(sample.label), np.flatnonzero(histogram)
-        if not sample.label_holds_train_ids and _looks_like_train_ids(histogram, pixels, table):
-            findings.append(("wrong label", sample.label, _TRAIN_IDS))
     except WrongLabelError as error:
         findings.append(("wrong label", sample.label, _without_path(error, sample.label)))
     except DataError as error:
@@ -96,12 +98,24 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
 
 
 def _missing(image: Path, dataset: Dataset) -> str:
-    place = dataset.root / dataset.labels.replace("*", image.stem)
+    """What is said of an image without a label, and not of it alone: images with one text are counted."""
+    before, _, after = dataset.labels.partition("*")
+    folder, begin = os.path.split(before)
+    folders = image.parent.relative_to(dataset.root).parts
+    places = [Path(dataset.root, folder, *folders[start:]) for start in range(len(folders) + 1)]
     endings = [*OTHER_SUFFIXES, *map(str.upper, OTHER_SUFFIXES)]
-    files = [file for file in map(place.with_suffix, endings) if file != image]
-    found = next((file.suffix for file in files if os.path.isfile(file)), None)
-    if found:  # the suffix alone, so that images which share it are counted together
-        return f"no label, but a {found} file of its name; expected {dataset.labels}; export it as PNG"
+    for place in filter(os.path.isdir, places):
+        label = place / f"{begin}{image.stem}{after}"
+        for file in map(label.with_suffix, endings):
+            if file != image and os.path.isfile(file):
+                found = f"no label, but a {file.suffix} file of its name"
+                return f"{found}; expected {dataset.labels}; export it as PNG"
+        for stem in shorter_names(image.stem):
+            is_other = image.with_name(stem + image.suffix).exists()
+            if os.path.isfile(place / f"{begin}{stem}{after}") and not is_other:
+                rest = image.name.removeprefix(stem)
+                found = f"no label, but one of its name without {rest}"
+                return f"{found}; expected {dataset.labels}; set image_suffixes: [{rest}]"
     return f"no label; expected {dataset.labels}; add the file or leave the image out"
 
 
@@ -109,7 +123,7 @@ def _without_path(error: DataError, path: Path) -> str:
     return str(error).removeprefix(one_line(f"{path}: "))
 
 
-def _undeclared_values(histogram: NDArray[np.int64]) -> list[str]:
+def _undeclared_values(histogram: NDArray[np.int64], table: LabelTable) -> list[str]:
     values = np.flatnonzero(histogram)
     if len(values) > _VALUES_APART:
         return [
@@ -117,23 +131,46 @@ def _undeclared_values(histogram: NDArray[np.int64]) -> list[str]:
             "use the class labels, not a photo or a score map; of a blurred mask of two classes save "
             "(mask >= 128) * 255"
         ]
-    return [f"value {value}; declare it as a class or under ignore" for value in values]
+    texts = {value: f"value {value}; declare it as a class or under ignore" for value in values.tolist()}
+    if (beyond := table.num_classes) in texts and _names(table).keys() == {*range(beyond)}:
+        texts[beyond] += ", or set first_value: 1 where 0 is void and the first class 1"
+    return [*texts.values()]
 
 
-def _looks_like_train_ids(histogram: NDArray[np.int64], pixels: NDArray[np.int64], table: LabelTable) -> bool:
-    """Whether label-file values are train ids by mistake, told by what the table makes of them.
+# === Cityscapes' classes, whose labels come with both kinds of values, here and in other street data ===
 
-    Of Cityscapes alone, whose data comes with both kinds of files and most of whose classes have values
-    beyond the train ids: a true label holds some such value, or it is all void, as in its test split.
+
+def _names(table: LabelTable) -> dict[int, str]:
+    """The class of each label-file value that has one."""
+    return {value: table.names[index] for value, index in table.train_ids.items() if index != IGNORE}
+
+
+_LABEL_ID_NAMES = _names(CITYSCAPES)
+_TRAIN_ID_NAMES = dict(enumerate(CITYSCAPES.names))
+
+
+def _other_ids(histogram: NDArray[np.int64], table: LabelTable, holds_train_ids: bool) -> str | None:
+    """What is said of train ids in the place of label ids, or the reverse; None of what is neither."""
+    if holds_train_ids:
+        return _LABEL_IDS if _looks_like_label_ids(histogram) else None
+    if _names(table) == _TRAIN_ID_NAMES:
+        return _LABEL_IDS_BY_POSITION if _looks_like_label_ids(histogram) else None
+    return _TRAIN_IDS if _names(table) == _LABEL_ID_NAMES and _looks_like_train_ids(histogram) else None
+
+
+def _looks_like_train_ids(histogram: NDArray[np.int64]) -> bool:
+    """Whether what should be label ids are train ids by mistake.
+
+    Most classes have label ids beyond the train ids: a true label holds some, or it is all void, as in
+    Cityscapes' test split.
     """
-    if table != CITYSCAPES or histogram[table.num_classes : IGNORE].any():
+    if histogram[CITYSCAPES.num_classes : IGNORE].any():
         return False
-    return bool(0 < pixels[: table.num_classes].sum() < pixels[IGNORE])
+    of_class = histogram[[*_LABEL_ID_NAMES]].sum()
+    return bool(0 < of_class < histogram.sum() - of_class)
 
 
-def _looks_like_label_ids(
-    histogram: NDArray[np.int64], undeclared: NDArray[np.uint8], table: LabelTable
-) -> bool:
-    """Whether a file of train ids holds label-file values by mistake: all are, and some are no train ids."""
-    values = np.flatnonzero(histogram)
-    return bool(undeclared[values].any()) and set(values.tolist()) <= table.train_ids.keys()
+def _looks_like_label_ids(histogram: NDArray[np.int64]) -> bool:
+    """Whether what should be train ids are label ids by mistake; of these 19 may be a void of one's own."""
+    is_known = CITYSCAPES.train_ids.keys() >= {*np.flatnonzero(histogram).tolist()}
+    return is_known and bool(histogram[CITYSCAPES.num_classes + 1 : IGNORE].any())

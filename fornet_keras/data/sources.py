@@ -11,9 +11,9 @@ from pathlib import Path
 
 from fornet_keras.config import DataConfig
 from fornet_keras.data import camvid, cityscapes, folder
-from fornet_keras.data.dataset import Dataset, LabelTable, Sample
+from fornet_keras.data.dataset import IGNORE, Color, Dataset, LabelTable, Sample
 from fornet_keras.data.description import DATASET_YAML, read_dataset_yaml
-from fornet_keras.data.file_list import refuse_to_list
+from fornet_keras.data.file_list import refuse_to_list, shorter_names
 from fornet_keras.errors import ConfigError, DataError, listed, one_line
 
 FORMATS = ("cityscapes", "camvid", "folder")
@@ -108,20 +108,60 @@ def shared_note(data: DataConfig, used: Dataset, scored: Dataset) -> str | None:
     return None
 
 
-def alone_note(dataset: Dataset, format: str) -> str | None:
-    """A line where labels have no image, such as those of photos in a format that is not read."""
+def alone_notes(dataset: Dataset, format: str) -> list[str]:
+    """Lines where labels have no image, such as those of photos in a format that is not read.
+
+    And where files that are named after a label, such as another annotation of its image, are not used.
+    """
     if format != "folder":
-        return None
+        return []
     description = read_dataset_yaml(dataset.root)
     parts = dict.fromkeys(dataset.split.split("+"))
-    alone = [label for part in parts for label in folder.labels_alone(dataset.root, part, description)]
-    if not alone:
+    alone: list[Path] = []
+    further: list[Path] = []
+    used = {sample.label.with_suffix("") for sample in dataset.samples if sample.label}
+    for label in (each for part in parts for each in folder.labels_alone(dataset.root, part, description)):
+        is_further = any(label.with_name(name) in used for name in shorter_names(label.stem))
+        (further if is_further else alone).append(label)
+    notes = []
+    if alone:
+        notes.append(
+            f"note: {len(alone)} label files of '{dataset.split}' have no image, such as "
+            f"{one_line(str(alone[0]))}; images end in {', '.join(description.image_suffixes)}: convert "
+            "others, or correct image_suffixes"
+        )
+    if further:
+        notes.append(
+            f"note: {len(further)} files beside labels of '{dataset.split}' are not used, such as "
+            f"{one_line(str(further[0]))}; of each image one label is, as label_name says: "
+            f"{description.label_name}"
+        )
+    return notes
+
+
+def palette_note(dataset: Dataset, format: str, palette: Sequence[tuple[int, Color]]) -> str | None:
+    """A line where labels draw a value in the colour that `dataset.yaml` gives another class.
+
+    As those of a data set's other version, whose values are all in the table and mean something else.
+
+    Args:
+        dataset: whose labels they are.
+        format: of the data.
+        palette: values and their colours in the labels' palettes.
+    """
+    if format != "folder":
         return None
-    return (
-        f"note: {len(alone)} label files of '{dataset.split}' have no image, such as "
-        f"{one_line(str(alone[0]))}; images end in {', '.join(description.image_suffixes)}: convert others, "
-        "or remove the labels"
-    )
+    of_class = [entry.all_colors() for entry in read_dataset_yaml(dataset.root).classes]  # the given ones
+    names, train_ids = dataset.table.names, dataset.table.train_ids
+    for value, color in palette:
+        owners = [names[index] for index, colors in enumerate(of_class) if color in colors]
+        meant = names[index] if (index := train_ids.get(value, IGNORE)) != IGNORE else None
+        if owners and meant and meant not in owners:
+            return (
+                f"note: labels of '{dataset.split}' draw {value}, {meant}, in the colour of {owners[0]}; "
+                f"see with `data inspect --split {dataset.split}` whether {DATASET_YAML} fits them"
+            )
+    return None
 
 
 def unlisted_note(dataset: Dataset, format: str) -> str | None:

@@ -171,7 +171,7 @@ def evaluate(
         short_side=predictor.short_side,
         image_miou=dict.fromkeys((sample.image for sample in dataset.samples), float("nan")),
     )
-    for sample in _by_size(dataset, predictor.short_side):
+    for sample in by_size(dataset, predictor.short_side):
         started = time.perf_counter()
         image, label = read_sample(sample, table)
         compiled, read = predictor.compiled, time.perf_counter()
@@ -196,7 +196,7 @@ def evaluate(
     return scores
 
 
-def _by_size(dataset: Dataset, short_side: int | None) -> list[Sample]:
+def by_size(dataset: Dataset, short_side: int | None) -> list[Sample]:
     """The samples in the order of the sizes at which they are predicted, those of one size in their own."""
     return sorted(dataset.samples, key=lambda sample: shrunk_size(image_size(sample.image), short_side))
 

@@ -105,6 +105,36 @@ def test_a_split_that_is_all_void_is_refused(run: Run, model: Path, config: Path
     assert f"{data}: no label of split 'test' has a pixel of any class" in only_line(result.stderr)
 
 
+def test_a_split_without_labels_is_predicted_alone(
+    run: Run, model: Path, config: Path, data: Path, tmp_path: Path
+) -> None:
+    """As a benchmark's test split, whose server takes the data's own values; what is asked of scores is not
+    passed over, and one label that is missing among others is no such thing."""
+    options = ("--config", config, "--data", data, "--save-predictions")
+    whole = tmp_path / "whole"
+    assert run("evaluate", model, *options, whole).exit_code == 0
+    (data / "labels/test/a.png").unlink()
+    result = run("evaluate", model, *options, tmp_path / "saved")
+    assert (result.exit_code, "1 missing label, " in only_line(result.stderr)) == (1, True)
+    (data / "labels/test/b.png").unlink()
+    for asked in (("--json", tmp_path / "a.json"), ("--report", tmp_path / "report"), ("--curve", "0.5")):
+        result = run("evaluate", model, *options, tmp_path / "saved", *asked)
+        assert (result.exit_code, "2 missing labels, " in only_line(result.stderr)) == (1, True)
+    assert run("evaluate", model, *options[:-1]).exit_code == 1
+    result = run("evaluate", model, *options, tmp_path / "saved")
+    assert (result.exit_code, result.stderr) == (0, "")
+    said = f"no image of 'test' has a label: predicted, not scored\npredictions: {tmp_path}/saved\n"
+    assert result.stdout == said
+    for name in ("a", "b"):
+        saved = Path("images/test", f"{name}.png")
+        assert (tmp_path / "saved" / saved).read_bytes() == (whole / saved).read_bytes()
+    (data / "images/test/a.png").write_bytes(b"")
+    result = run("evaluate", model, *options, tmp_path / "more")
+    assert (result.exit_code, "a.png: is empty" in only_line(result.stderr)) == (1, True)
+    result = run("evaluate", model, *options, tmp_path / "more", "--on-error", "skip")
+    assert (result.exit_code, [path.name for path in (tmp_path / "more").rglob("*.png")]) == (0, ["b.png"])
+
+
 def test_folder_without_a_model(run: Run, config: Path, data: Path) -> None:
     result = run("evaluate", data, "--config", config, "--data", data)
     assert result.exit_code == 1

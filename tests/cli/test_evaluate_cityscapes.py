@@ -114,6 +114,12 @@ def test_submission_is_what_the_test_server_takes(run: Run, tmp_path: Path) -> N
             assert (picture.mode, picture.size) == ("L", (128, 64))
             assert set(np.unique(picture)) <= set(LABEL_IDS)
 
+    shutil.rmtree(city / "gtFine")  # a split that comes without labels
+    result = run("evaluate", tmp_path / "model", *options[:-1], tmp_path / "again")
+    assert (result.exit_code, result.stderr) == (0, "") and "predicted, not scored" in result.stdout
+    for file in files:
+        assert (tmp_path / "again" / file.relative_to(submission)).read_bytes() == file.read_bytes()
+
     next(city.rglob("*val*/**/*_leftImg8bit.png")).write_bytes(b"")
     result = run("evaluate", tmp_path / "model", *options[:-1], tmp_path / "more", "--on-error", "skip")
     assert (result.exit_code, (tmp_path / "more").exists()) == (1, False)

@@ -67,6 +67,20 @@ def test_a_split_without_labels_opens(city: Path) -> None:
     assert [sample.label for sample in open_dataset("cityscapes", city, "test").samples] == [None]
 
 
+def test_coarse_labels_of_the_extra_images_and_jpegs(city: Path) -> None:
+    """Coarse labels are there of train and val too, and not meant; JPEGs are a part of IDD's images."""
+    for split in ("train", "train_extra"):
+        write_frame(city, split, "bonn", "bonn_000002_000019")
+        label = city / "gtCoarse" / split / "bonn" / "bonn_000002_000019_gtCoarse_labelIds.png"
+        label.parent.mkdir(parents=True)
+        label.touch()
+    for image in city.rglob("*_000002_*_leftImg8bit.png"):
+        image.rename(image.with_suffix(".jpg"))
+    assert open_dataset("cityscapes", city, "train").samples[-1].label is None
+    [extra] = open_dataset("cityscapes", city, "train_extra").samples
+    assert (extra.label, extra.label_holds_train_ids) == (label, False)
+
+
 def test_splits_are_joined_in_the_order_given(city: Path) -> None:
     cities = [
         sample.image.parent.name for sample in open_dataset("cityscapes", city, "val+train+val").samples

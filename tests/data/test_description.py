@@ -46,7 +46,8 @@ from tests.data.harbour import MINIMAL, describe, write
         ),
         ("name: x\nclasses:\n  - {name: a, color: [0, 0, 0], value: -1}", "value.0: .*received -1"),
         ("name: x\nclasses: [a, {name: b, value: []}]", "value: List should have at least 1 item"),
-        ("name: x\nclasses: [a, {name: b, value: [3, 0]}]", "label value 0 is declared twice"),
+        ("name: x\nclasses: [a, {name: b, value: [3, 0]}]", "label value 0 is declared twice; a has it"),
+        (f"{MINIMAL}\nignore: [9, 9]", "label value 9 is declared twice; declare each once"),
         (
             "name: x\nclasses: [a, {name: b, colors: [[1, 2, 3]]}]",
             "colors is of labels in colours; set label_c",
@@ -65,7 +66,12 @@ from tests.data.harbour import MINIMAL, describe, write
         ),
         (f"{MINIMAL}\nimage_suffixes: [a.]", "image_suffixes.0: must contain a dot, such as .jpg; .*'a.'"),
         (f"{MINIMAL}\n  - {{name: quay, color: [1, 1, 1]}}", "class name quay is declared twice"),
-        (f"{MINIMAL}\nignore: [1]", "label value 1 is declared twice; declare each once"),
+        (
+            f"{MINIMAL}\nignore: [0]",
+            "label value 0 is declared twice; water has it by its position: give .* set first_value: 1$",
+        ),
+        (f"{MINIMAL}\nfirst_value: 2", "first_value: Input should be 0 or 1; received 2"),
+        (f'{MINIMAL}\nimages: "a/*/{{split}}"', r"images: must be one path, without \*; .*'a/\*/{split}'"),
         (f"name: x\nclasses:\n  - {{name: {'a' * 101}, color: [0, 0, 0]}}", "name: String should match"),
         (
             f"{MINIMAL}\nimages: images",
@@ -164,6 +170,24 @@ def test_one_value_to_ignore_needs_no_list(tmp_path: Path) -> None:
     assert table.train_ids == {0: 0, 1: 1, 255: IGNORE}
 
 
+def test_positions_that_count_from_1(tmp_path: Path) -> None:
+    """As in ADE20K, whose 0 is void: without it its last value, 150, would be one too many."""
+    text = "name: x\nclasses: [wall, {name: sky, value: 9}, tree]\nignore: [0]\nfirst_value: 1"
+    table = read_dataset_yaml(describe(tmp_path, text)).table()
+    assert table.train_ids == {1: 0, 9: 1, 3: 2, 0: IGNORE}
+    describe(tmp_path, MINIMAL)
+    for name in ("images/train/a.png", "labels/train/a.png"):
+        write(tmp_path / name)
+    cv2.imwrite(str(tmp_path / "labels/train/a.png"), np.array([[0, 1, 2, 3, 0, 0]] * 4, np.uint8))
+    problems = scan(open_dataset("folder", tmp_path, "train")).problems
+    fixes = {problem.finding: problem.fix for problem in problems}
+    declare = "declare it as a class or under ignore"
+    assert fixes == {
+        "value 2": f"{declare}, or set first_value: 1 where 0 is void and the first class 1",
+        "value 3": declare,
+    }
+
+
 def test_several_values_of_a_class_and_colors_that_nobody_chose(tmp_path: Path) -> None:
     text = "name: harbour\nclasses:\n  - water\n  - {name: boat, value: [8, 3, 12]}\n  - no\nignore: [255]"
     table = read_dataset_yaml(describe(tmp_path, text)).table()
@@ -189,7 +213,11 @@ def test_classes_without_a_color_get_the_usual_ones_which_none_has_yet(tmp_path:
     ("change", "message"),
     [
         (("ignore_colors: [[0, 0, 0]]", "ignore: [0]"), "label_colors is true, .* for ignore write ignore_"),
-        (("[0, 0, 200]}", "[0, 0, 200], value: 4}"), "label_colors is true, .* remove value, and"),
+        (("[0, 0, 200]}", "[0, 0, 200], value: 4}"), "label_colors is true, .* remove value and"),
+        (
+            ("ignore_colors: [[0, 0, 0]]", "first_value: 1"),
+            "label_colors is true, .* remove value and first_",
+        ),
         (("label_colors: true", ""), "ignore_colors is of labels in colours; set label_colors: true"),
         (("[[0, 0, 0]]", "[[90, 90, 90]]"), r"color \[90, 90, 90\] is declared twice"),
         (("90]}", "90], colors: [[0, 0, 0]]}"), r"color \[0, 0, 0\] is declared twice"),

@@ -1,11 +1,14 @@
 from pathlib import Path, PurePath
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fornet_keras.config import DataConfig
 from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.file_list import files_below, visible
-from fornet_keras.data.sources import alone_note, open_dataset, shared_note, unlisted_note
+from fornet_keras.data.scan import scan
+from fornet_keras.data.sources import alone_notes, open_dataset, palette_note, shared_note, unlisted_note
 from fornet_keras.errors import DataError
 from tests.data.harbour import MINIMAL, describe, write
 from tests.data.unlisted import refuse_to_list
@@ -118,13 +121,53 @@ def test_labels_without_an_image(tmp_path: Path) -> None:
     for name in ("images/train/a.jpg", "labels/train/a.png", "images/val/a.jpg", "labels/val/a.png"):
         write(root / name)
     train, val = (open_dataset("folder", root, split) for split in ("train", "train+val"))
-    assert alone_note(train, "folder") is alone_note(val, "folder") is None
+    assert alone_notes(train, "folder") == alone_notes(val, "folder") == []
     for name in ("labels/train/b.PNG", "labels/train/day/c.png", "labels/train/d.txt"):
         write(root / name) if name.endswith("g") else (root / name).touch()
     (root / "images/train/b.tif").touch()
-    note = alone_note(train, "folder")
-    assert note is not None and note.startswith("note: 2 label files of 'train' have no image, such as ")
+    [note] = alone_notes(train, "folder")
+    assert note.startswith("note: 2 label files of 'train' have no image, such as ")
     assert "labels/train/b.PNG; images end in .png, .jpg, .jpeg, .webp, .bmp: convert others, or" in note
+
+
+def test_further_labels_of_an_image(tmp_path: Path) -> None:
+    """As after mmsegmentation's converters: one who means the others would not learn which are used."""
+    root = describe(tmp_path, MINIMAL)
+    for name in ("images/train/d/a_1.jpg", "labels/train/d/a_1.png", "labels/train/d/a_1_labelTrainIds.png"):
+        write(root / name)
+    [note] = alone_notes(open_dataset("folder", root, "train"), "folder")
+    further = f"{root}/labels/train/d/a_1_labelTrainIds.png"
+    assert note == (
+        f"note: 1 files beside labels of 'train' are not used, such as {further}; of each image one label "
+        "is, as label_name says: {stem}.png"
+    )
+    write(root / "labels/train/a_1_labelTrainIds.png")
+    alone, again = alone_notes(open_dataset("folder", root, "train"), "folder")
+    assert "1 label files of 'train' have no image" in alone and again == note
+
+
+def test_labels_that_draw_a_class_in_the_colour_of_another(tmp_path: Path) -> None:
+    """As those of an older version: the values are there in the newer one, as other classes."""
+    root = describe(tmp_path, MINIMAL + "  - mast\nignore: [3]\n")
+    write(root / "images/train/a.png")
+    write(root / "labels/train/a.png")
+    label = Image.fromarray(np.array([[0, 1, 2, 3, 3, 3]] * 4, np.uint8), mode="P")
+    for palette, said in (
+        (
+            [0, 0, 200, 90, 90, 90, 128, 0, 0, 90, 90, 90],
+            "",
+        ),  # of void and of what has no colour nothing is said
+        ([1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4], ""),
+        (
+            [0, 0, 200, 90, 90, 90, 0, 0, 200, 4, 4, 4],
+            "draw 2, mast, in the colour of water; see with `data ",
+        ),
+    ):
+        label.putpalette(palette)
+        label.save(root / "labels/train/a.png")
+        train = open_dataset("folder", root, "train")
+        note = palette_note(train, "folder", scan(train).palette)
+        assert said in (note or "") and bool(said) is bool(note)
 
 
 def test_what_no_list_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

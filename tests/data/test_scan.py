@@ -1,4 +1,5 @@
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from fornet_keras.data import scan_sample
 from fornet_keras.data.camvid import TABLE
+from fornet_keras.data.cityscapes import LABEL_IDS
 from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import Dataset, LabelTable, Sample
 from fornet_keras.data.scan import scan
@@ -225,6 +227,27 @@ def test_labels_in_another_format(tmp_path: Path) -> None:
     assert one == f"{tmp_path / '3.jpg'}: no label; expected *.png; add the file or leave the image out"
 
 
+def test_labels_whose_names_lack_an_ending_of_the_images(tmp_path: Path) -> None:
+    """As ACDC's, in folders below; a name that begins with that of another image is no such thing."""
+    dataset = make_dataset(tmp_path, [LABEL])
+    images = [tmp_path / "rgb/fog" / f"{name}.png" for name in ("d-1_rgb_anon", "d-2_rgb_anon", "b", "b_2")]
+    for path in (*images, *(tmp_path / "gt/fog" / f"gt_{name}_ids.png" for name in ("d-1", "d-2", "b"))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), LABEL)
+    samples = tuple(map(Sample, images))
+    several, *others = lines(replace(dataset, samples=samples, labels="gt/gt_*_ids.png"))
+    assert several == (
+        "no label, but one of its name without _rgb_anon.png in 2 of 4 images; expected gt/gt_*_ids.png; "
+        "set image_suffixes: [_rgb_anon.png] (d-1_rgb_anon.png, d-2_rgb_anon.png)"
+    )
+    [line] = others
+    assert line.startswith("no label in 2 of 4 images; expected gt/gt_*_ids.png; add the file or leave")
+    (tmp_path / "gt/fog/gt_b_ids.TIF").touch()
+    assert "a .TIF file of its name" in str(
+        lines(replace(dataset, samples=samples, labels="gt/gt_*_ids.png"))
+    )
+
+
 def test_a_label_that_was_not_turned_with_its_image(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, [LABEL])
     exif = Image.Exif()
@@ -283,6 +306,42 @@ def test_label_ids_for_train_ids_are_said_once(tmp_path: Path) -> None:
     assert line.startswith("label ids where train ids are expected in 3 of 3 labels; write the file again")
 
 
+def of_street(values: Iterable[int], ignored: Iterable[int]) -> LabelTable:
+    """Cityscapes' classes as a `dataset.yaml` has them: none is marked as thin."""
+    train_ids = dict.fromkeys(ignored, 255) | {value: index for index, value in enumerate(values)}
+    return LabelTable(CITYSCAPES.names, CITYSCAPES.colors, train_ids)
+
+
+@pytest.mark.parametrize("ignored", [[255], [*range(34), 255]])
+def test_train_ids_for_the_label_ids_of_other_street_data(tmp_path: Path, ignored: list[int]) -> None:
+    """As BDD100K's masks, with the values that are right for KITTI: the pixels are nearly all void then."""
+    table = of_street(LABEL_IDS, ignored)
+    train_ids = np.array([[0, 0, 2, 2, 8], [0, 0, 2, 13, 255]], np.uint8)
+    [line] = lines(make_dataset(tmp_path, [train_ids] * 2, table))
+    assert line.startswith("train ids where label ids are expected in 2 of 2 labels; use the original label")
+    assert "or leave `value` out of dataset.yaml and ignore 255 alone (0.png" in line
+    assert not lines(make_dataset(tmp_path, [np.array([[7, 7, 26, 23, 255, 255, 255]], np.uint8)], table))
+
+
+@pytest.mark.parametrize("ignored", [[255], [*range(19, 34), 255]])
+def test_label_ids_for_the_train_ids_of_other_street_data(tmp_path: Path, ignored: list[int]) -> None:
+    """As KITTI's labels, under the classes' names alone."""
+    table = of_street(range(19), ignored)
+    label = np.array([[7, 7, 26, 23, 3, 33, 31, 30, 29, 28, 27, 25, 24, 22, 21]], np.uint8)
+    [line] = lines(make_dataset(tmp_path, [label] * 2, table))
+    assert line.startswith("label ids where train ids are expected in 2 of 2 labels; give each class its ")
+    for values in ([0, 13, 18, 255], [0, 13, 40]):
+        found = lines(make_dataset(tmp_path, [np.array([values], np.uint8)], table))
+        assert not any("label ids" in line for line in found)
+
+
+def test_19_beside_the_train_ids_may_be_void(tmp_path: Path) -> None:
+    label = np.array([[0, 13, 18, 19, 255]], np.uint8)
+    assert not lines(make_dataset(tmp_path, [label], of_street(range(19), [19, 255])))
+    [line] = lines(make_dataset(tmp_path, [label], of_street(range(19), [255])))
+    assert "value 19; declare it as a class or under ignore" in line
+
+
 @pytest.mark.parametrize(
     "label",
     [
@@ -307,8 +366,9 @@ def test_sparse_values_of_ones_own_are_not_taken_for_train_ids(tmp_path: Path) -
 
 
 def test_files_of_train_ids_are_not_mapped(tmp_path: Path) -> None:
-    dataset = make_dataset(tmp_path, [np.array([[0, 18, 255]], np.uint8)], CITYSCAPES)
+    """Nor looked at as label ids, of which 8 is one."""
+    dataset = make_dataset(tmp_path, [np.array([[0, 8, 18, 255]], np.uint8)], CITYSCAPES)
     sample = Sample(dataset.samples[0].image, dataset.samples[0].label, label_holds_train_ids=True)
     report = scan(Dataset("cityscapes", "train", tmp_path, CITYSCAPES, (sample,)))
     assert not report.problems
-    assert report.pixels[0] == report.pixels[18] == report.ignored_pixels == 1
+    assert report.pixels[0] == report.pixels[8] == report.pixels[18] == report.ignored_pixels == 1
