@@ -24,32 +24,35 @@ def region_error_share(labels, coarse_logits, rows, columns):
         columns: number of region columns.
 
     Returns:
-        float32 `(batch, rows, columns)`, 0…1, without gradient.
+        Two float32 `(batch, rows, columns)` without gradient: the share, 0…1, and 1 for a region with at
+        least one pixel that is not ignored, else 0.
     """
     predicted = ops.cast(ops.argmax(coarse_logits, axis=-1), labels.dtype)
-    wrong = ops.logical_and(ops.not_equal(predicted, labels), ops.not_equal(labels, IGNORE))
+    valid = ops.not_equal(labels, IGNORE)
+    wrong = ops.logical_and(ops.not_equal(predicted, labels), valid)
     _, height, width = labels.shape
     split = (-1, rows, height // rows, columns, width // columns)
-    return ops.stop_gradient(ops.mean(ops.reshape(ops.cast(wrong, "float32"), split), axis=(2, 4)))
+    wrong, valid = (ops.reshape(ops.cast(x, "float32"), split) for x in (wrong, valid))
+    return ops.stop_gradient(ops.mean(wrong, axis=(2, 4))), ops.max(valid, axis=(2, 4))
 
 
-def selector_loss(error_share, importance, sum_devices=identity):
+def selector_loss(error_share, valid, importance, sum_devices=identity):
     """Binary cross-entropy that makes `sigmoid(importance)` the expected share of wrong pixels.
 
-    Its minimum ranks the regions by the number of errors in them, which is what error coverage asks for. A
-    region without a label has none: what lies around an image, the grey of a letterbox, is learnt as easy.
+    Its minimum ranks the regions by the number of errors in them, which is what error coverage asks for.
 
     Args:
         error_share: float32 `(batch, rows, columns)`, 0…1, from `region_error_share`.
+        valid: float32 `(batch, rows, columns)`, 0 or 1, from `region_error_share`.
         importance: float32 `(batch, rows, columns)`, any real numbers.
         sum_devices: sums a tensor over the devices that the batch is spread over.
 
     Returns:
-        float32 scalar, the mean over the regions.
+        float32 scalar, the mean over the valid regions; 0 where there is none.
     """
     losses = ops.softplus(importance) - error_share * importance
-    total, count = (sum_devices(ops.sum(x)) for x in (losses, ops.ones_like(losses)))
-    return total / count
+    total, count = (sum_devices(ops.sum(x)) for x in (losses * valid, valid))
+    return total / ops.maximum(count, 1.0)
 
 
 def class_ids(labels, logits):
@@ -164,12 +167,13 @@ class FoRNetLoss(keras.losses.Loss):
         coarse, importance = outputs["coarse_logits"], outputs["importance"]
         _, height, width, _ = coarse.shape
         sampled = subsample_labels(labels, height, width)
-        errors = region_error_share(sampled, coarse, *importance.shape[1:])
+        errors, valid = region_error_share(sampled, coarse, *importance.shape[1:])
         soft_targets = outputs.get("soft_targets")
         return {
             "logits_loss": self._pixel_loss(labels, outputs["logits"], self.ohem, soft_targets),
             "coarse_loss": self.coarse_weight * self._pixel_loss(sampled, coarse),
-            "selector_loss": self.selector_weight * selector_loss(errors, importance, self.sum_devices),
+            "selector_loss": self.selector_weight
+            * selector_loss(errors, valid, importance, self.sum_devices),
         }
 
     def _pixel_loss(self, labels, logits, ohem=None, soft_targets=None):

@@ -183,21 +183,23 @@ def test_region_error_share_worked_by_hand() -> None:
     # Two regions of 2×2 beside one another, and two below that are ignored or right (I is IGNORE):
     #   labels  0 0 | 1 1   predicted  0 1 | 0 0   wrong  . x | x x   share 1/4, 3/4 (I counts as right)
     #           1 1 | 1 I              1 1 | 0 0          . . | x .
-    #           I I | 0 0              1 0 | 0 0          . . | . .         0, 0
+    #           I I | 0 0              1 0 | 0 0          . . | . .         0 (void), 0
     #           I I | 0 1              1 0 | 0 1          . . | . .
     label = np.array([[[0, 0, 1, 1], [1, 1, 1, 255], [255, 255, 0, 0], [255, 255, 0, 1]]], "int32")
     predicted = np.array([[[0, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 0, 1]]])
-    share = region_error_share(label, np.eye(2, dtype="float32")[predicted], 2, 2)
+    share, valid = region_error_share(label, np.eye(2, dtype="float32")[predicted], 2, 2)
     assert ops.convert_to_numpy(share).tolist() == [[[0.25, 0.75], [0, 0]]]
+    assert ops.convert_to_numpy(valid).tolist() == [[[1, 1], [0, 1]]]
 
 
 def test_region_error_share_of_a_rectangular_map() -> None:
     label, scores = labels(6, 10), logits(6, 10)
-    share = region_error_share(label, scores, 3, 5)
+    share, valid = region_error_share(label, scores, 3, 5)
     wrong = (scores.argmax(-1) != label) & (label != IGNORE)
     for row, column in np.ndindex(3, 5):
         region = np.s_[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
         np.testing.assert_allclose(share[:, row, column], wrong[region].mean((1, 2)))
+        np.testing.assert_array_equal(valid[:, row, column], (label[region] != IGNORE).any((1, 2)))
 
 
 def test_selector_loss_is_lowest_where_the_sigmoid_is_the_share() -> None:
@@ -205,7 +207,7 @@ def test_selector_loss_is_lowest_where_the_sigmoid_is_the_share() -> None:
     best = np.log(share / (1 - share))
 
     def loss(importance: Any) -> Any:
-        return selector_loss(*tensors(share, importance))
+        return selector_loss(*tensors(share, np.ones_like(share), importance))
 
     assert np.abs(gradients(loss, best)[0]).max() < 1e-6
     entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share)).mean()
@@ -217,15 +219,12 @@ def test_selector_loss_is_lowest_where_the_sigmoid_is_the_share() -> None:
     np.testing.assert_allclose(gradients(loss, 0 * best - 50)[0], -share / 3, rtol=1e-5)
 
 
-def test_a_region_without_a_label_is_learnt_as_easy() -> None:
-    """It is among those that the mean is over, with nothing wrong in it."""
-    label = np.array([[[0, 1, IGNORE, IGNORE]]], "int32")
-    share = region_error_share(label, np.eye(2, dtype="float32")[[[[1, 1, 1, 0]]]], 1, 2)
-    importance = np.array([[[0.0, 2.0]]], "float32")
-    found = selector_loss(share, ops.convert_to_tensor(importance))
-    assert number(found) == pytest.approx((np.log(2) + np.log1p(np.exp(2))) / 2)
-    (gradient,) = gradients(lambda x: selector_loss(share, x), importance)
-    assert gradient[0, 0].tolist() == pytest.approx([0, 1 / (1 + np.exp(-2)) / 2])
+def test_selector_loss_is_the_mean_over_valid_regions() -> None:
+    share = np.array([[[0.5, 1.0], [0.0, 0.0]]], "float32")
+    importance = np.zeros((1, 2, 2), "float32")
+    two = np.array([[[1, 0], [0, 1]]], "float32")
+    assert number(selector_loss(*tensors(share, two, importance))) == pytest.approx(np.log(2))
+    assert number(selector_loss(*tensors(share, 0 * two, importance + 9))) == 0
 
 
 def test_subsampled_labels_lie_in_the_middle_of_their_cells() -> None:
@@ -257,11 +256,11 @@ def test_fornet_loss_is_the_sum_of_its_parts(dtype: str) -> None:
     label = labels(30, 62).astype(dtype)
     sampled = np.full((2, 8, 16), IGNORE, "int32")
     sampled[:, :7, :15] = labels(30, 62)[:, 2::4, 2::4]
-    share = region_error_share(sampled, outputs()["coarse_logits"], 1, 2)
+    share, valid = region_error_share(sampled, outputs()["coarse_logits"], 1, 2)
     expected = {
         "logits_loss": cross_entropy(labels(30, 62), outputs()["logits"], WEIGHTS, 0.1),
         "coarse_loss": 0.3 * cross_entropy(sampled, outputs()["coarse_logits"], WEIGHTS, 0.1),
-        "selector_loss": 0.7 * selector_loss(share, outputs()["importance"]),
+        "selector_loss": 0.7 * selector_loss(share, valid, outputs()["importance"]),
     }
     parts = loss.parts(label, outputs())
     assert {name: number(part) for name, part in parts.items()} == pytest.approx(

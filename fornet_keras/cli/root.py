@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from contextlib import suppress
+from multiprocessing import util
 
 import click
 
@@ -65,8 +66,9 @@ def main(program: str | None = None) -> None:
             # down, or be waited for without end.
             for child in multiprocessing.active_children():
                 child.terminate()
-            with suppress(OSError):
-                sys.stdout.flush()
-                sys.stderr.flush()
+            util._exit_function()  # type: ignore[attr-defined] # else it complains of leaked semaphores
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                with suppress(OSError):
+                    stream.flush()
             os._exit(int(end.code))
         raise

@@ -9,7 +9,9 @@ import keras
 from keras import ops
 
 from fornet_keras.config import Config
+from fornet_keras.data.dataset import IGNORE
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
+from fornet_keras.data.sizes import PAD_COLOR
 from fornet_keras.losses import region_error_share, selector_loss, subsample_labels
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
@@ -81,8 +83,12 @@ class _SelectorAlone(keras.Model):
         coarse, importance = y_pred["coarse_logits"], y_pred["importance"]
         _, height, width, _ = coarse.shape
         labels = subsample_labels(ops.cast(y, "int32"), height, width)
-        errors = region_error_share(labels, coarse, *importance.shape[1:])
-        return selector_loss(errors, importance)
+        # In the bars of a letterbox nothing is wrong; of what else has no label that is not known.
+        grey = ops.cast(ops.all(ops.equal(x, PAD_COLOR[0]), axis=-1), "int32")
+        bars = ops.logical_and(subsample_labels(grey, height, width) > 0, ops.equal(labels, IGNORE))
+        labels = ops.where(bars, ops.cast(ops.argmax(coarse, axis=-1), "int32"), labels)
+        errors, valid = region_error_share(labels, coarse, *importance.shape[1:])
+        return selector_loss(errors, valid, importance)
 
 
 def fit_selector(

@@ -73,6 +73,34 @@ def test_what_is_still_computed_does_not_crash_the_end(raised: str, code: int, s
     assert (done.returncode, done.stdout.strip(), done.stderr.strip()) == (code, "shown", said)
 
 
+def test_a_failure_without_stdout_keeps_its_exit_code() -> None:
+    command = f"{sys.executable} cli.py data check --nope >&-"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+
+
+def test_processes_of_a_command_that_fails_leave_no_complaint() -> None:
+    script = """if True:
+        import multiprocessing, sys
+        from concurrent.futures import ProcessPoolExecutor
+        from fornet_keras.cli import root
+        from fornet_keras.errors import FoRNetError
+
+        @root.root.command()
+        def fails():
+            global pool
+            pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+            pool.submit(abs, -1).result()
+            raise FoRNetError("why")
+
+        if __name__ == "__main__":
+            sys.argv[1:] = ["fails"]
+            root.main()
+    """
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (1, "Error: why")
+
+
 @pytest.mark.parametrize(("number", "code"), CODES)
 def test_one_that_python_loses_is_sent_again(number: signal.Signals, code: int) -> None:
     """Which it does where an object is destroyed, or JAX calls back while garbage is collected."""

@@ -44,8 +44,28 @@ def loss(model: keras.Model, batches: TrainingBatches) -> float:
     outputs = model.predict_on_batch(images)
     _, height, width, _ = outputs["coarse_logits"].shape
     sampled = subsample_labels(labels.astype("int32"), height, width)
-    share = region_error_share(sampled, outputs["coarse_logits"], *outputs["importance"].shape[1:])
-    return float(selector_loss(share, keras.ops.convert_to_tensor(outputs["importance"])))
+    shares = region_error_share(sampled, outputs["coarse_logits"], *outputs["importance"].shape[1:])
+    return float(selector_loss(*shares, keras.ops.convert_to_tensor(outputs["importance"])))
+
+
+def test_only_the_bars_of_a_letterbox_are_easy_without_a_label() -> None:
+    """Of what else has no label, such as the outlines in coarse labels, nothing is known."""
+    images = np.random.default_rng(0).integers(0, 256, (1, 32, 64, 3), np.uint8)
+    labels = np.full((1, 32, 64), 255, np.uint8)
+    model = randomize(tiny_model(num_classes=11))
+    alone = module._SelectorAlone(
+        model.input, {name: model.output[name] for name in ("coarse_logits", "importance")}
+    )
+
+    def loss_of(images: np.ndarray) -> tuple[np.ndarray, ...]:
+        outputs = alone(images)
+        found = alone.compute_loss(keras.ops.convert_to_tensor(images), labels, outputs)
+        return tuple(map(keras.ops.convert_to_numpy, (found, outputs["importance"])))
+
+    assert loss_of(images)[0] == 0
+    images[:, :, 32:] = 127
+    found, importance = loss_of(images)
+    assert found == pytest.approx(np.log1p(np.exp(importance[:, :, 2:])).mean(), rel=1e-5)
 
 
 def with_dropout(backbone: keras.Model) -> keras.Model:
