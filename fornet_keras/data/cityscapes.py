@@ -66,11 +66,11 @@ def find_samples(root: Path, split: str) -> list[Sample]:
     preferred: it needs no mapping.
     """
     cities = (place for place in visible(root / "leftImg8bit" / split) if place.is_dir())
+    images = (image for city in cities for image in visible(city) if image.name.endswith(_IMAGE_ENDINGS))
     return [
         _sample(image, root, split)
-        for city in cities
-        for image in visible(city)
-        if image.name.endswith(_IMAGE_ENDINGS)
+        for image in images
+        if image.suffix == ".png" or not image.with_suffix(".png").exists()  # or it is a copy
     ]
 
 

@@ -44,7 +44,10 @@ def write_draft(
     """
     path = root / DATASET_YAML
     if path.exists():
-        raise DataError(f"{path}: exists already; expected none; remove it to have a draft")
+        raise DataError(
+            f"{path}: exists already; expected none; remove it to have a draft, or keep it: `--val` without "
+            "`--classes` splits by it"
+        )
     try:
         layout, splits, labels = find_layout(root)
     except OSError as error:

@@ -55,6 +55,9 @@ def find_samples(root: Path, split: str, description: FolderDescription) -> list
             if image.parent.is_relative_to(image_folder):
                 below = in_either_case(label_folder / image.parent.relative_to(image_folder) / name)
                 label = below if below.is_file() else label
+            elif (other := image_folder / image.name).is_file() and resolve(other) != resolve(image):
+                samples.append(Sample(image))  # the label is that of the other image
+                continue
             if description.lists:
                 require_inside(root, label, str(_place(root, description.lists, split)), resolve)
             samples.append(Sample(image, label if label.is_file() else None))

@@ -35,6 +35,9 @@ _NOISE = 32
 _PLATE = 34
 """GTA5's licence plates; Cityscapes' own value of them is -1."""
 
+_LOW_LABEL_IDS = {*range(cityscapes.LABEL_IDS[0]), *cityscapes.LABEL_IDS, IGNORE}
+"""Of train ids an image with sky, terrain or a bicycle has others."""
+
 
 def found_classes(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], dict[str, Any], list[str]]:
     """The values in some of the labels, or the colours where they are pictures or their palettes differ.
@@ -121,7 +124,10 @@ def classes_of(table: LabelTable, labels: Sequence[Path]) -> tuple[str, list[dic
         if at != IGNORE:
             classes[at]["value"] = value
     void = sorted(value for value, at in ids.items() if at == IGNORE)
-    return f"the {'train' if by_train_id else 'label'} ids {where}", classes, {"ignore": void}
+    source = f"the {'train' if by_train_id else 'label'} ids {where}"
+    if table is cityscapes.TABLE and by_train_id and found.keys() <= _LOW_LABEL_IDS:
+        source += "; they may be label ids, too: see with `data inspect`"
+    return source, classes, {"ignore": void}
 
 
 def _forms(labels: Sequence[Path]) -> tuple[dict[Path, LabelForm], Mapping[int, Color] | None, bool]:

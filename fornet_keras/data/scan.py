@@ -31,7 +31,7 @@ from fornet_keras.data.scan_report import (
 from fornet_keras.data.scan_sample import Finding, Record, read_record
 from fornet_keras.errors import DataError
 
-_VERSION = 9  # of what a scan finds: raise it when that changes, so that older cached reports are not used
+_VERSION = 10  # of what a scan finds: raise it when that changes, so that older cached reports are not used
 
 _CACHES = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
 CACHE = None if _CACHES.startswith("~") else Path(_CACHES) / "fornet_keras"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fornet_keras.data.cityscapes import LABEL_IDS
 from fornet_keras.data.cityscapes import TABLE as CITYSCAPES
 from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
 from fornet_keras.data.file_list import shorter_names
@@ -85,7 +86,7 @@ def read_record(sample: Sample, dataset: Dataset) -> Record:
         histogram = np.bincount(label.ravel(), minlength=256)
         lookup, undeclared = train_id_lookup(table, sample.label_holds_train_ids)
         np.add.at(pixels, lookup, np.where(undeclared, 0, histogram))
-        other_ids = _other_ids(histogram, table, sample.label_holds_train_ids)
+        other_ids = _other_ids(histogram, undeclared, table, sample.label_holds_train_ids)
         texts = [other_ids] if other_ids else _undeclared_values(histogram * undeclared, table)
         findings += [("wrong label", sample.label, text) for text in texts]
         if not table.label_colors:
@@ -149,28 +150,36 @@ _LABEL_ID_NAMES = _names(CITYSCAPES)
 _TRAIN_ID_NAMES = dict(enumerate(CITYSCAPES.names))
 
 
-def _other_ids(histogram: NDArray[np.int64], table: LabelTable, holds_train_ids: bool) -> str | None:
+def _other_ids(
+    histogram: NDArray[np.int64], undeclared: NDArray[np.uint8], table: LabelTable, holds_train_ids: bool
+) -> str | None:
     """What is said of train ids in the place of label ids, or the reverse; None of what is neither."""
     if holds_train_ids:
-        return _LABEL_IDS if _looks_like_label_ids(histogram) else None
+        return _LABEL_IDS if _looks_like_label_ids(histogram, undeclared) else None
     if _names(table) == _TRAIN_ID_NAMES:
-        return _LABEL_IDS_BY_POSITION if _looks_like_label_ids(histogram) else None
+        return _LABEL_IDS_BY_POSITION if _looks_like_label_ids(histogram, undeclared) else None
     return _TRAIN_IDS if _names(table) == _LABEL_ID_NAMES and _looks_like_train_ids(histogram) else None
 
 
 def _looks_like_train_ids(histogram: NDArray[np.int64]) -> bool:
     """Whether what should be label ids are train ids by mistake.
 
-    Most classes have label ids beyond the train ids: a true label holds some, or it is all void, as in
-    Cityscapes' test split.
+    Most classes have label ids beyond the train ids: a true label holds some, or it is nearly all void, as in
+    Cityscapes' test split and coarse labels. Its void is then 0…6, or 255 in data of one's own; beside 255
+    several of 0…6 are classes.
     """
-    if histogram[CITYSCAPES.num_classes : IGNORE].any():
+    if histogram[CITYSCAPES.num_classes : IGNORE].any() or not histogram[IGNORE]:
         return False
     of_class = histogram[[*_LABEL_ID_NAMES]].sum()
-    return bool(0 < of_class < histogram.sum() - of_class)
+    return bool(np.count_nonzero(histogram[: LABEL_IDS[0]]) > 1 and 0 < of_class < histogram.sum() - of_class)
 
 
-def _looks_like_label_ids(histogram: NDArray[np.int64]) -> bool:
-    """Whether what should be train ids are label ids by mistake; of these 19 may be a void of one's own."""
+def _looks_like_label_ids(histogram: NDArray[np.int64], undeclared: NDArray[np.uint8]) -> bool:
+    """Whether what should be train ids are label ids by mistake; of these 19 may be a void of one's own.
+
+    Others may be, too, where they are declared and not all are.
+    """
     is_known = CITYSCAPES.train_ids.keys() >= {*np.flatnonzero(histogram).tolist()}
-    return is_known and bool(histogram[CITYSCAPES.num_classes + 1 : IGNORE].any())
+    beyond = slice(CITYSCAPES.num_classes + 1, max(LABEL_IDS) + 1)
+    is_wrong = undeclared[beyond] if undeclared[beyond].any() else 1
+    return is_known and bool((histogram[beyond] * is_wrong).any())

@@ -149,7 +149,7 @@ def palette_note(dataset: Dataset, format: str, palette: Sequence[tuple[int, Col
         format: of the data.
         palette: values and their colours in the labels' palettes.
     """
-    if format != "folder":
+    if format != "folder" or all(color == (value,) * 3 for value, color in palette):  # greys are values
         return None
     of_class = [entry.all_colors() for entry in read_dataset_yaml(dataset.root).classes]  # the given ones
     names, train_ids = dataset.table.names, dataset.table.train_ids

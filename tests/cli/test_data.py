@@ -110,7 +110,7 @@ def test_describe_takes_the_classes_of_cityscapes(run: Run, data: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     first, then = result.stdout.splitlines()
     assert ": 19 classes of cityscapes, by the label ids in 4 of 4 labels; images: images/{split};" in first
-    assert then.startswith("look through it, then: fornet data check ")
+    assert then.startswith(f"look through it, then {OR_FOLDER}: fornet data check ")
 
 
 def test_describe_takes_the_classes_of_a_model(run: Run, model: Path, data: Path) -> None:

@@ -81,6 +81,12 @@ def test_coarse_labels_of_the_extra_images_and_jpegs(city: Path) -> None:
     assert (extra.label, extra.label_holds_train_ids) == (label, False)
 
 
+def test_a_jpeg_beside_a_png_is_a_copy(city: Path) -> None:
+    image = city / "leftImg8bit/val/ulm/ulm_000000_000019_leftImg8bit.png"
+    image.with_suffix(".jpg").touch()
+    assert [sample.image for sample in open_dataset("cityscapes", city, "val").samples] == [image]
+
+
 def test_splits_are_joined_in_the_order_given(city: Path) -> None:
     cities = [
         sample.image.parent.name for sample in open_dataset("cityscapes", city, "val+train+val").samples

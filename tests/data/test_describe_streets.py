@@ -58,6 +58,15 @@ def test_the_classes_of_cityscapes(tmp_path: Path, image: str, label: str, pixel
         assert report.pixels == (1,) * 19 and not report.problems
 
 
+@pytest.mark.parametrize(("values", "may"), [([0, 7, 8, 11], True), ([0, 2, 8, 10, 11], False)])
+def test_train_ids_that_may_be_label_ids(tmp_path: Path, values: list[int], may: bool) -> None:
+    """Void, road, sidewalk and building, or road, traffic sign, vegetation, person: without a sky."""
+    save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", [values])
+    source = write_draft(tmp_path, cityscapes.TABLE)[0]
+    assert source.startswith("the train ids in 1 of 1 labels")
+    assert source.endswith("; they may be label ids, too: see with `data inspect`") is may
+
+
 def test_the_classes_of_cityscapes_by_their_colors(tmp_path: Path) -> None:
     colors = [*cityscapes.TABLE.colors, (0, 0, 0)]
     save_pair(tmp_path / "images/train/a.png", tmp_path / "labels/train/a.png", [colors])

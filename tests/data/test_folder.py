@@ -170,6 +170,17 @@ def test_labels_that_draw_a_class_in_the_colour_of_another(tmp_path: Path) -> No
         assert said in (note or "") and bool(said) is bool(note)
 
 
+def test_a_grey_palette_draws_values_not_colors(tmp_path: Path) -> None:
+    root = describe(tmp_path, MINIMAL.replace("[90, 90, 90]", "[0, 0, 0]"))
+    for kind in ("images", "labels"):
+        write(root / f"{kind}/train/a.png")
+    train = open_dataset("folder", root, "train")
+    assert palette_note(train, "folder", [(0, (0, 0, 0)), (1, (1, 1, 1))]) is None
+    assert "draw 0, water, in the colour of quay" in (
+        palette_note(train, "folder", [(0, (0, 0, 0)), (1, (128, 0, 0))]) or ""
+    )
+
+
 def test_what_no_list_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a next batch of photos; what a list names by a way around is named."""
     root = describe(tmp_path, f'{MINIMAL}\nimages: images\nlabels: labels\nlists: "{{split}}.txt"')

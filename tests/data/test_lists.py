@@ -29,6 +29,19 @@ def test_lists_tell_the_splits_apart_where_folders_do_not(tmp_path: Path) -> Non
     assert labels["val"] == [folder / "day/a.png"]
 
 
+def test_an_image_outside_images_has_no_label_of_another(tmp_path: Path) -> None:
+    """KITTI's test images are named as its training images; what a list names by a link is the same image."""
+    root = describe(tmp_path, MINIMAL + '\nimages: training\nlabels: labels\nlists: "{split}.txt"')
+    for name in ("training/0.png", "testing/0.png", "testing/1.png", "labels/0.png", "labels/1.png"):
+        write(root / name)
+    (root / "link").symlink_to("training")
+    (root / "testing.txt").write_text("testing/0.png\ntesting/1.png\n")
+    (root / "train.txt").write_text("link/0.png\n")
+    found = {split: open_dataset("folder", root, split).samples for split in ("testing", "train")}
+    assert [sample.label for sample in found["testing"]] == [None, root / "labels/1.png"]
+    assert [sample.label for sample in found["train"]] == [root / "labels/0.png"]
+
+
 def test_an_image_named_twice(tmp_path: Path) -> None:
     describe(tmp_path, MINIMAL + '\nimages: images\nlabels: labels\nlists: "{split}.txt"')
     (tmp_path / "train.txt").write_text("images/a.png\nimages/b.png\nimages/day/../a.png\n")

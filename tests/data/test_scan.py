@@ -335,9 +335,11 @@ def test_label_ids_for_the_train_ids_of_other_street_data(tmp_path: Path, ignore
         assert not any("label ids" in line for line in found)
 
 
-def test_19_beside_the_train_ids_may_be_void(tmp_path: Path) -> None:
+def test_values_beside_the_train_ids_may_be_void(tmp_path: Path) -> None:
     label = np.array([[0, 13, 18, 19, 255]], np.uint8)
     assert not lines(make_dataset(tmp_path, [label], of_street(range(19), [19, 255])))
+    label_of_more = np.array([[0, 13, 18, 20, 21, 255]], np.uint8)
+    assert not lines(make_dataset(tmp_path, [label_of_more], of_street(range(19), [20, 21, 255])))
     [line] = lines(make_dataset(tmp_path, [label], of_street(range(19), [255])))
     assert "value 19; declare it as a class or under ignore" in line
 
@@ -348,10 +350,13 @@ def test_19_beside_the_train_ids_may_be_void(tmp_path: Path) -> None:
         pytest.param([[7, 7, 11, 11, 21], [7, 7, 26, 23, 3]], id="label ids"),
         pytest.param([[7, 7, 11, 11, 8], [7, 7, 8, 17, 3]], id="road and houses only"),
         pytest.param([[0, 1, 2, 3, 3], [3, 3, 3, 3, 3]], id="void only, as in the test split"),
+        pytest.param([[0, 0, 1, 2, 3, 0], [0, 0, 0, 7, 8, 11]], id="coarse"),
+        pytest.param([[0, 0, 0, 7], [255, 0, 0, 7]], id="road alone, and two kinds of void"),
     ],
 )
 def test_label_ids_are_not_taken_for_train_ids(tmp_path: Path, label: list[list[int]]) -> None:
-    assert lines(make_dataset(tmp_path, [np.array(label, np.uint8)], CITYSCAPES)) == []
+    for table in (CITYSCAPES, of_street(LABEL_IDS, [*range(7), 255])):
+        assert lines(make_dataset(tmp_path, [np.array(label, np.uint8)], table)) == []
 
 
 def test_classes_that_begin_at_1_are_not_taken_for_train_ids(tmp_path: Path) -> None:
