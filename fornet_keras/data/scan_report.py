@@ -196,8 +196,12 @@ class ScanReport:
             any_class, expected = f"any class but {found[0]}", "two or more; add images of others"
         fix = "or declare its values as classes"
         if self.ignored_values:
-            declared = f"{{name: {self.classes[self.pixels.index(0)]}, value: {self.ignored_values[-1]}}}"
-            fix += f", such as {declared}{self._ignored_instead()}"
+            first = self.pixels.index(0)
+            name, values = self.classes[first], listed(self.values[first])
+            fix += (
+                f", such as {{name: {name}, value: {self.ignored_values[-1]}}}; {name} is value {values} now, "
+                f"and what occurs under ignore is {listed(self.ignored_values)}"
+            )
         return f"no label of split '{self.split}' has a pixel of {any_class}; expected {expected}, {fix}"
 
     def absent_note(self, trains: bool) -> str | None:
@@ -205,18 +209,8 @@ class ScanReport:
         absent = [name for name, pixels in zip(self.classes, self.pixels, strict=True) if not pixels]
         if not absent or self.void_problem(trains):
             return None
-        what = "score above 0"
-        if trains:
-            what = f"be learnt; add images of it, or leave it out of the classes{self._ignored_instead()}"
+        what = "be learnt; add images of it, or leave it out of the classes" if trains else "score above 0"
         return f"note: no label of '{self.split}' has a pixel of {listed(absent)}: such a class cannot {what}"
-
-    def _ignored_instead(self) -> str:
-        """Where values under ignore occur, those, and what the first class without a pixel has."""
-        if not self.ignored_values:
-            return ""
-        first = self.pixels.index(0)
-        values, ignored = listed(self.values[first]), listed(self.ignored_values)
-        return f"; {self.classes[first]} is value {values} now, and what occurs under ignore is {ignored}"
 
     def raise_if_bad(self) -> None:
         """Refuse to go on with data that has problems.

@@ -85,10 +85,11 @@ def test_classes_that_no_label_has(tmp_path: Path) -> None:
     without = "note: no label of 'train' has a pixel of"
     report = scan(make_dataset(tmp_path, [np.zeros((2, 2), np.uint8)], table))
     assert report.absent_note(trains=False) == f"{without} sky, car: such a class cannot score above 0"
-    missing = f"{without} car: such a class cannot be learnt; add images of it, or leave it out of the "
-    for ignored, others in ((0, ""), (9, "; car is value 2 now, and what occurs under ignore is 9")):
-        report = scan(make_dataset(tmp_path, [np.array([[0, 1, ignored]], np.uint8)], table))
-        assert report.absent_note(trains=True) == f"{missing}classes{others}"
+    missing = (
+        f"{without} car: such a class cannot be learnt; add images of it, or leave it out of the classes"
+    )
+    report = scan(make_dataset(tmp_path, [np.array([[0, 1, 9]], np.uint8)], table))
+    assert report.absent_note(trains=True) == missing
     for label in (np.array([[0, 1, 2]], np.uint8), np.full((2, 2), 9, np.uint8), None):
         assert scan(make_dataset(tmp_path, [label], table)).absent_note(trains=True) is None
 
