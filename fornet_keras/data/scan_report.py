@@ -199,8 +199,8 @@ class ScanReport:
             first = self.pixels.index(0)
             name, values = self.classes[first], listed(self.values[first])
             fix += (
-                f", such as {{name: {name}, value: {self.ignored_values[-1]}}}; {name} is value {values} now, "
-                f"and what occurs under ignore is {listed(self.ignored_values)}"
+                f", such as {{name: {name}, value: {self.ignored_values[-1]}}}; {name} is value {values} "
+                f"now, and what occurs under ignore is {listed(self.ignored_values)}"
             )
         return f"no label of split '{self.split}' has a pixel of {any_class}; expected {expected}, {fix}"
 
