@@ -1,4 +1,4 @@
-"""The classes of labels that no table names: the values in them, or the colours."""
+"""The classes of labels, by the values or colours in them: a draft, or those of a table that is given."""
 
 from __future__ import annotations
 
