@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from fornet_keras.config.section import Section, TextOrNull
+from fornet_keras.config.section import Section, Text, TextOrNull
 
 Width = Annotated[int, Field(ge=1, le=1024)]
 Blocks = Annotated[int, Field(ge=1, le=16)]
@@ -103,6 +103,12 @@ class ModelConfig(Section):
         description="null or a str (a run, a saved model or a shipped name to begin with: its weights "
         "instead of random ones; what belongs to a class is taken where both have one of its name)",
         examples=["fornet_s_camvid"],
+    )
+    known_as: dict[Text, Text] | None = Field(
+        default=None,
+        description="null or a mapping (from names of the data's classes to those that model.weights know "
+        "them by; others are known by their own)",
+        examples=[{"sidewalk": "pavement", "person": "pedestrian"}],
     )
     freeze_backbone: bool = Field(
         default=False, description="a bool (keep the backbone as it is and train the rest)"

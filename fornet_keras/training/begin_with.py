@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ LISTED = 8
 """So many classes are named in a line, and then no more."""
 
 
-def begin_with(model: FoRNet, table: LabelTable, folder: str | Path) -> str:
+def begin_with(
+    model: FoRNet, table: LabelTable, folder: str | Path, known_as: Mapping[str, str] | None = None
+) -> str:
     """Copy the weights of a saved model, those that belong to a class where both have one of its name.
 
     What belongs to a class that the saved model does not know stays as it is. Of a network with more residual
@@ -31,12 +33,14 @@ def begin_with(model: FoRNet, table: LabelTable, folder: str | Path) -> str:
         model: a `FoRNet`.
         table: its classes.
         folder: a saved model's folder, that of a run, or the name of a shipped model.
+        known_as: from names of its classes to those that the saved model has for them, where they differ.
 
     Returns:
         A line that says which classes are known, and at which size the saved model has learnt if at another.
 
     Raises:
-        ModelError: the saved model cannot be read, or is another network.
+        ModelError: the saved model cannot be read, or is another network, or `known_as` has a class that the
+            one or the other lacks.
 
     Example:
         >>> table = LabelTable(("road", "tram"), ((128, 64, 128), (0, 80, 100)), {0: 0, 1: 1})
@@ -45,11 +49,15 @@ def begin_with(model: FoRNet, table: LabelTable, folder: str | Path) -> str:
         'begins with fornet_nano_camvid: 1 of 2 classes known (road), new: tram (it also knows sky, ...)'
     """
     source, known = load_model(folder)
-    shared = [name for name in table.names if name in known.names]
-    ours, theirs = ([names.index(name) for name in shared] for names in (table.names, known.names))
-    here, there = _parts(model, ours), _parts(source, theirs)
-    given = {name: ops.convert_to_numpy(weight) for name, weight in named_weights(source).items()}
     where = shown(find_model(folder))
+    known_as = known_as or {}
+    _require_classes(known_as, table.names, "the data")
+    _require_classes(known_as.values(), known.names, where)
+    named = {name: known_as.get(name, name) for name in table.names}
+    shared = {name: theirs for name, theirs in named.items() if theirs in known.names}
+    here = _parts(model, [*map(table.names.index, shared)])
+    there = _parts(source, [*map(known.names.index, shared.values())])
+    given = {name: ops.convert_to_numpy(weight) for name, weight in named_weights(source).items()}
     for name, weight in named_weights(model).items():
         value = np.array(ops.convert_to_numpy(weight))
         part, found = here.get(name, ...), given.get(name)
@@ -62,14 +70,23 @@ def begin_with(model: FoRNet, table: LabelTable, folder: str | Path) -> str:
         value[part] = taken
         weight.assign(value)
     new = [name for name in table.names if name not in shared]
+    taken_as = [name if name == theirs else f"{name} as {theirs}" for name, theirs in shared.items()]
     line = f"begins with {where}: {len(shared)} of {table.num_classes} classes known"
-    line += f" ({listed(shared, LISTED)})" if shared else ""
+    line += f" ({listed(taken_as, LISTED)})" if shared else ""
     line += f", new: {listed(new, LISTED)}" if new else ""
-    if new and (others := [name for name in known.names if name not in shared]):
-        line += f" (it also knows {listed(others, LISTED)})"
+    if new and (others := [name for name in known.names if name not in shared.values()]):
+        line += f" (it also knows {listed(others, LISTED)}; model.known_as says which are the same)"
     if source.short_side in (None, model.short_side):
         return line
     return f"{line}; it has learnt at a shorter side of {source.short_side} pixels (data.short_side)"
+
+
+def _require_classes(names: Iterable[str], classes: Sequence[str], whose: str) -> None:
+    for name in names:
+        if name not in classes:
+            raise ModelError(
+                f"model.known_as: '{name}' is no class of {whose}; expected one of {', '.join(classes)}"
+            )
 
 
 def _settings(architecture: Architecture) -> str:

@@ -47,7 +47,8 @@ def make_model(
         table = batches.dataset.table
         model = build_model(config, table.num_classes, begins)
         if config.model.weights and begins:
-            console.print(begin_with(model, table, config.model.weights), highlight=False)
+            line = begin_with(model, table, config.model.weights, config.model.known_as)
+            console.print(line, highlight=False)
         compile_model(model, config, pixels, batches.steps_per_epoch)
         if config.loss.teacher:
             learn_from(model, load_teacher(Path(config.loss.teacher), table))

@@ -65,6 +65,8 @@ def schedule_notes(config: Config, total_steps: int) -> Iterator[str]:
     if (frozen or model.freeze_backbone) and not (model.weights or model.backbone):
         key = "freeze_backbone" if model.freeze_backbone else "freeze_epochs"
         yield f"note: model.{key} keeps random weights; set model.weights or model.backbone, or leave it out"
+    if model.known_as and not model.weights:
+        yield "note: model.known_as is of model.weights, and there are none; set them, or leave it out"
 
 
 @keras.saving.register_keras_serializable("fornet_keras")

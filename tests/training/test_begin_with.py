@@ -29,6 +29,9 @@ OF_CLASSES = {
 }
 """Weights with an entry for each class, and the axis of those."""
 
+SAME = "; model.known_as says which are the same)"
+"""The end of a line about classes of other names."""
+
 
 def table(names: Sequence[str]) -> LabelTable:
     return LabelTable(tuple(names), ((0, 0, 0),) * len(names), {i: i for i in range(len(names))})
@@ -67,7 +70,7 @@ def test_of_other_classes_the_known_ones_are_taken(other: tuple[FoRNet, Path]) -
     model = randomize(tiny_model(num_classes=4), seed=1)
     before, theirs = by_path(model), by_path(other[0])
     line = begin_with(model, table("xcya"), other[1])
-    assert line == f"begins with {other[1]}: 2 of 4 classes known (c, a), new: x, y (it also knows b)"
+    assert line == f"begins with {other[1]}: 2 of 4 classes known (c, a), new: x, y (it also knows b{SAME}"
     for path, ours in by_path(model).items():
         if path not in OF_CLASSES:
             np.testing.assert_array_equal(ours, theirs[path], err_msg=path)
@@ -89,13 +92,38 @@ def test_of_no_known_class_the_rest_is_taken(other: tuple[FoRNet, Path]) -> None
     model = randomize(tiny_model(), seed=1)
     before, theirs = by_path(model), by_path(other[0])
     assert begin_with(model, table("xyz"), other[1]).endswith(
-        ": 0 of 3 classes known, new: x, y, z (it also knows a, b, c)"
+        f": 0 of 3 classes known, new: x, y, z (it also knows a, b, c{SAME}"
     )
     for path, ours in by_path(model).items():
         if OF_CLASSES.get(path) == -1:
             np.testing.assert_array_equal(ours, before[path], err_msg=path)
         elif path not in OF_CLASSES:
             np.testing.assert_array_equal(ours, theirs[path], err_msg=path)
+
+
+@pytest.mark.backend
+def test_classes_are_known_as_others(other: tuple[FoRNet, Path]) -> None:
+    model = tiny_model(num_classes=4)
+    line = begin_with(model, table("xcyz"), other[1], {"x": "a", "z": "a"})
+    assert (
+        line
+        == f"begins with {other[1]}: 3 of 4 classes known (x as a, c, z as a), new: y (it also knows b{SAME}"
+    )
+    image = images(64, 96)
+    ours, theirs = numpy_outputs(model, image), numpy_outputs(other[0], image)
+    np.testing.assert_allclose(
+        ours["coarse_logits"][..., [0, 1, 3]], theirs["coarse_logits"][..., [0, 2, 0]], atol=1e-5
+    )
+
+
+def test_known_as_a_class_that_is_none_is_refused(other: tuple[FoRNet, Path]) -> None:
+    for known_as, whose in (
+        ({"xx": "a"}, "the data; expected one of x, y"),
+        ({"x": "d"}, f"{other[1]}; expected one of a, b, c"),
+    ):
+        with pytest.raises(ModelError) as error:
+            begin_with(tiny_model(num_classes=2), table("xy"), other[1], known_as)
+        assert str(error.value).endswith(f"' is no class of {whose}")
 
 
 def test_a_line_names_some_of_many_classes(other: tuple[FoRNet, Path]) -> None:
@@ -147,19 +175,20 @@ def test_the_shipped_configuration_begins_with_the_shipped_model() -> None:
     line = begin_with(build_model(config, 2), table(("tram", "road")), config.model.weights)
     assert (
         line == "begins with fornet_s_imagenet_camvid: 1 of 2 classes known (road), new: tram "
-        "(it also knows sky, building, pole, pavement, tree, sign_symbol, fence, car, …)"
+        f"(it also knows sky, building, pole, pavement, tree, sign_symbol, fence, car, …{SAME}"
     )
 
 
 def test_a_run_says_what_it_begins_with(make_config: Callable[..., Config], tmp_path: Path) -> None:
     """One that goes on has it in its checkpoint, and needs no model."""
     save_model(randomize(tiny_model()), table(("road", "tram", "sky")), tmp_path / "model")
-    config = make_config(model={"weights": str(tmp_path / "model")})
+    known_as = {"building": "tram", "road": "tram"}
+    config = make_config(model={"weights": str(tmp_path / "model"), "known_as": known_as})
     batches = TrainingBatches.of_run(open_split(config.data, "train"), config)
     said = Console(file=io.StringIO(), width=300)
     make_model(config, batches, [1] * 11, said)
     assert said.file.getvalue().startswith(  # type: ignore[attr-defined]
-        f"begins with {tmp_path / 'model'}: 2 of 11 classes known (sky, road), new: building, pole, "
+        f"begins with {tmp_path / 'model'}: 3 of 11 classes known (sky, building as tram, road as tram), "
     )
     gone = make_config(model={"weights": str(tmp_path / "gone")})
     make_model(gone, batches, [1] * 11, said, begins=False)

@@ -80,6 +80,16 @@ def test_a_backbone_that_keeps_random_weights_is_said(
     assert f"note: model.{next(iter(frozen))} keeps random weights; set model.weights or model.back" in note
 
 
+def test_names_of_classes_without_weights_are_said(make_config: Callable[..., Config]) -> None:
+    from fornet_keras.training.schedule import schedule_notes
+
+    given = {"known_as": {"person": "pedestrian"}}
+    of_weights = make_config(training={"epochs": 2}, model=given | {"weights": "fornet_s_camvid"})
+    assert [*schedule_notes(of_weights, 100)] == []
+    (note,) = schedule_notes(make_config(training={"epochs": 2}, model=given), 100)
+    assert note.startswith("note: model.known_as is of model.weights, and there are none")
+
+
 @pytest.mark.parametrize(
     ("momentum", "accumulate", "noted"),
     [
