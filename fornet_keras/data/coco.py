@@ -41,7 +41,7 @@ def require_drawable(coco: Coco, images: Path, output: Path, split: str) -> None
     Raises:
         DataError: an annotation does not fit, an image is missing or of another size, or the split is there.
     """
-    names, values = _classes(coco)
+    names, values = _classes(coco, output)
     of_image = {picture.id for picture in coco.images}
     drawn = [annotation for annotation in coco.annotations if annotation.segmentation is not None]
     for annotation in drawn:
@@ -87,7 +87,7 @@ def rasterize(
     Raises:
         DataError: runs of pixels do not fill their image.
     """
-    names, values = _classes(coco)
+    names, values = _classes(coco, output)
     of_image: dict[int, list[Annotation]] = {picture.id: [] for picture in coco.images}
     for annotation in coco.annotations:
         if annotation.segmentation is not None:
@@ -107,11 +107,16 @@ def rasterize(
     return names
 
 
-def _classes(coco: Coco) -> tuple[list[str], dict[int, int]]:
-    """The class names by value, and the value of each category's id."""
+def _classes(coco: Coco, output: Path) -> tuple[list[str], dict[int, int]]:
+    """The class names by value, and the value of each category's id.
+
+    In the order of the ids, or in that of another split of the folder which has all of them.
+    """
     categories = sorted(coco.categories, key=lambda category: category.id)
     found = dict.fromkeys([BACKGROUND, *(category.name for category in categories)])
-    names = [name for name in found if name != IGNORED]
+    _, *names = (name for name in found if name != IGNORED)
+    _, *drawn = drawn_classes(output) or [BACKGROUND]
+    names = [BACKGROUND, *(drawn if {*names} <= {*drawn} else names)]
     value_of = {name: value for value, name in enumerate(names)} | {IGNORED: IGNORE}
     return names, {category.id: value_of[category.name] for category in categories}
 

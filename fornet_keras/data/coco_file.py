@@ -92,6 +92,23 @@ class Coco(BaseModel):
         return [annotation.id for annotation in self.annotations if annotation.segmentation is None]
 
 
+def read_coco(path: Path) -> Coco:
+    """Read a file, whatever it names.
+
+    Raises:
+        DataError: it cannot be read or holds something else; one line.
+    """
+    try:
+        return Coco.model_validate_json(read_bounded(path, MAX_BYTES, "COCO's JSON"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"][:3])) or "the whole"
+        raise DataError(
+            f"{path}: {where}: {first['msg']}; expected COCO's categories, images, and annotations with "
+            "a segmentation; export it again"
+        ) from error
+
+
 def read_annotations(path: Path, images: Path) -> Coco:
     """Read and check a COCO file.
 
@@ -103,15 +120,7 @@ def read_annotations(path: Path, images: Path) -> Coco:
         DataError: it cannot be read, holds something else, names a file elsewhere, or no annotation can be
             drawn; one line.
     """
-    try:
-        coco = Coco.model_validate_json(read_bounded(path, MAX_BYTES, "COCO's JSON"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"][:3])) or "the whole"
-        raise DataError(
-            f"{path}: {where}: {first['msg']}; expected COCO's categories, images, and annotations with "
-            "a segmentation; export it again"
-        ) from error
+    coco = read_coco(path)
     for what, ids in (
         ("category", [category.id for category in coco.categories]),
         ("image", [picture.id for picture in coco.images]),

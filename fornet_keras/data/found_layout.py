@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fornet_keras.data import cityscapes
+from fornet_keras.data.coco_file import read_coco
 from fornet_keras.data.description import DATASET_YAML, FolderDescription
 from fornet_keras.data.file_list import files_below, visible
 from fornet_keras.data.folder import (
@@ -21,6 +22,9 @@ from fornet_keras.data.folder import (
 from fornet_keras.data.labelme_file import read_drawn
 from fornet_keras.data.yolo_file import read_data_yaml
 from fornet_keras.errors import DataError, listed
+
+_TRIED = 3
+"""So many of a folder's JSON files are looked at: COCO's captions come before its instances."""
 
 _LABEL_FOLDERS = ("labels", "masks", "annotations")
 _LAYOUTS: tuple[dict[str, Any], ...] = (
@@ -130,16 +134,18 @@ def _cityscapes(root: Path) -> DataError | None:
 
 
 def _to_be_drawn(root: Path) -> DataError | None:
-    """Of a folder that has annotations of YOLO or LabelMe, and no labels."""
+    """Of a folder that has annotations of YOLO, LabelMe or COCO, and no labels."""
     yamls = [path for path in visible(root) if path.suffix.lower() in (".yaml", ".yml")]
-    tried: list[tuple[Path, Callable[[Path], object], str, Path]] = [
-        *((path, read_data_yaml, "YOLO", path) for path in yamls),
-        *((path, read_drawn, "LabelMe", path.parent) for path in files_below(root, [".json"])[:1]),
+    jsons = files_below(root, [".json"])[:_TRIED]
+    tried: list[tuple[Path, Callable[[Path], object], str, str]] = [
+        *((path, read_data_yaml, "YOLO", shlex.quote(str(path))) for path in yamls),
+        *((path, read_drawn, "LabelMe", shlex.quote(str(path.parent))) for path in jsons[:1]),
+        *((path, read_coco, "COCO", f"{shlex.quote(str(path))} --images IMAGES") for path in jsons),
     ]
     for path, read, tool, source in tried:
         with suppress(DataError):
             read(path)
-            draw = f"`data rasterize {shlex.quote(str(source))} --output DIR`"
+            draw = f"`data rasterize {source} --output DIR`"
             return DataError(f"{path}: annotations of {tool}; expected labels as PNGs; draw them: {draw}")
     return None
 

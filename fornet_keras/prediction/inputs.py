@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePath
 
+from fornet_keras.data.description import DATASET_YAML
 from fornet_keras.data.file_list import files_below, read_list
 from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import DataError
@@ -97,7 +98,8 @@ def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
             named, is no input, if that folder's record says so.
 
     Raises:
-        DataError: an argument names nothing, or a list something outside its folder, or all are outputs.
+        DataError: an argument names nothing, or the folder of a data set with its labels, or a list something
+            outside its folder, or all are outputs.
     """
     found: dict[PurePath, _Found] = {}
     is_output = output_test(output)
@@ -167,6 +169,11 @@ def _below(folder: Path, path: Path) -> PurePath:
 
 def _at(path: Path) -> list[_Found]:
     """A file, or what is in a folder."""
+    if (path / DATASET_YAML).is_file():
+        raise DataError(
+            f"{path}: has a {DATASET_YAML}, and labels, which are pictures too; expected a folder of images "
+            f"alone; name that, such as {path / 'images'}"
+        )
     folder = path if path.is_dir() else path.parent
     files = files_below(path, (*ENDINGS, *OTHER_SUFFIXES)) if path.is_dir() else [path]
     return [_Found(file, file.relative_to(folder)) for file in files]

@@ -97,6 +97,19 @@ def test_the_output_is_a_data_folder_with_several_splits(photos: Path) -> None:
         draw(photos, other, "test")
 
 
+def test_splits_may_number_their_classes_otherwise(photos: Path) -> None:
+    """And have some of them alone; a value that has become void stays."""
+    content = coco({"category_id": 7, "segmentation": SQUARE})
+    draw(photos, content)
+    other = coco({"category_id": 1, "segmentation": SQUARE}, categories=[{"id": 1, "name": "boat"}])
+    assert set(draw(photos, other, "val").ravel()) == {0, 2}
+    description = photos.parent / "out/dataset.yaml"
+    line = '  - {name: "quay", value: 1}\n'
+    assert line in description.read_text()
+    description.write_text(description.read_text().replace(line, "").replace("[255]", "[1, 255]"))
+    assert set(draw(photos, other, "test").ravel()) == {0, 2}
+
+
 def test_a_background_that_became_void_stays_so(photos: Path) -> None:
     content = coco({"category_id": 7, "segmentation": SQUARE})
     draw(photos, content)

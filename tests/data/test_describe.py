@@ -342,6 +342,17 @@ def of_labelme(root: Path) -> None:
     (root / "train/a.json").write_text(json.dumps(content))
 
 
+def of_coco(root: Path) -> None:
+    """Captions, which have no categories, come first."""
+    save(root / "train2017/a.png", np.zeros((8, 8, 3)))
+    (root / "annotations").mkdir()
+    image = {"id": 1, "file_name": "a.png", "height": 8, "width": 8}
+    content: dict[str, object] = {"images": [image], "annotations": []}
+    (root / "annotations/captions.json").write_text(json.dumps(content))
+    content |= {"categories": [{"id": 1, "name": "quay"}]}
+    (root / "annotations/instances.json").write_text(json.dumps(content))
+
+
 def with_others(root: Path) -> None:
     """YAML and JSON of something else."""
     save(root / "train/a.png", np.zeros((8, 8, 3)))
@@ -354,6 +365,10 @@ def with_others(root: Path) -> None:
     [
         (of_yolo, "street.yml: annotations of YOLO; .*: `data rasterize .*street.yml --output DIR`"),
         (of_labelme, "train/a.json: annotations of LabelMe; .*: `data rasterize [^ ]*train --output DIR`"),
+        (
+            of_coco,
+            "instances.json: annotations of COCO; .* rasterize .*instances.json --images IMAGES --outp",
+        ),
         (
             with_others,
             "no images with labels found, but compose.yaml, package.json, train; expected images/SPL",

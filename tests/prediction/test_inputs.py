@@ -233,6 +233,15 @@ def test_videos_are_told_by_their_ending(here: Path) -> None:
     assert [entry.is_video for entry in find_inputs(["in"], Path("out"))] == [True, False] + [True] * 4
 
 
+def test_a_data_set_is_refused_for_its_labels(here: Path) -> None:
+    Path("data/images").mkdir(parents=True)
+    Path("data/dataset.yaml").touch()
+    Path("data/images/a.png").touch()
+    with pytest.raises(DataError, match=r"^data: has a dataset\.yaml, and labels, .* such as data/images$"):
+        find_inputs(["data"], Path("out"))
+    assert [found.path for found in find_inputs(["data/images"], Path("out"))] == [Path("data/images/a.png")]
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
