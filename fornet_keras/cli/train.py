@@ -23,7 +23,10 @@ from fornet_keras.cli.scores import show_scores
 from fornet_keras.cli.screen import ERRORS, quoted, show_table
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import Config
+from fornet_keras.data.sources import require_split
 from fornet_keras.errors import RunInterrupted
+from fornet_keras.model_description import CONFIG
+from fornet_keras.training.run_folder import is_run
 
 
 @click.command(
@@ -44,8 +47,8 @@ from fornet_keras.errors import RunInterrupted
     "--output",
     type=Place(path_type=Path),
     metavar="DIR",
-    help="Run folder, new or empty. Default: runs/ and the configuration's name, or where --resume is given "
-    "a run's own config.yaml, the folder of that.",
+    help="Run folder, new or empty. Default: runs/ and the configuration's name; with a run's own "
+    "config.yaml and --resume, the folder of that.",
 )
 @set_option
 @click.option(
@@ -88,7 +91,10 @@ def train(
         overrides = (*overrides, f"training.devices={devices}")
     if on_error:
         overrides = (*overrides, f"data.on_error={on_error}")
+    run_folder = output or _run_folder(config_file, resume or dry_run)
     config = read_settings(config_file, data_folder, overrides)
+    for split in (config.data.train_split, config.data.val_split):
+        require_split(config.data, split)
     start_backend(backend, reads_batches=True)
     import keras
 
@@ -96,7 +102,6 @@ def train(
     from fornet_keras.training.devices import join_processes, leave_processes
     from fornet_keras.training.train import train as run
 
-    run_folder = output or _run_folder(config_file, resume)
     processes = join_processes()
     taught = taught_note(with_absolute_paths(config), config.data, config.data.val_split)
     if taught and not processes.rank:
@@ -131,13 +136,20 @@ def train(
     write_json(json_file, result)
 
 
-def _run_folder(config_file: Path, resume: bool) -> Path:
-    """The folder of a run without --output: that of its own configuration, or one named after another."""
-    from fornet_keras.training.run_folder import is_run
+def _run_folder(config_file: Path, begins_none: bool) -> Path:
+    """The folder of a run without --output: that of its own configuration, or one named after another.
 
-    if resume and config_file.name == "config.yaml" and is_run(config_file.parent):
-        return config_file.parent
-    return Path("runs") / config_file.stem
+    Raises:
+        click.UsageError: a run's own, and a new one would begin, as where --resume is forgotten.
+    """
+    if config_file.name != CONFIG or not is_run(config_file.parent):
+        return Path("runs") / config_file.stem
+    if not begins_none:
+        raise click.UsageError(
+            f"{config_file} is that of a run; expected --resume, which goes on with it, or --output DIR, in "
+            "which a new one begins"
+        )
+    return config_file.parent
 
 
 def _show_estimate(config: Config, json_file: Path | None) -> None:

@@ -76,9 +76,21 @@ def open_split(data: DataConfig, split: str, exclude: Sequence[str] = ()) -> Dat
         ConfigError: the configuration names no folder.
         DataError: as `open_dataset`.
     """
-    if data.root is None:
-        raise ConfigError("no data folder; expected `--data DIR` or `data.root` in the configuration")
-    return open_dataset(data.format, Path(data.root), split, exclude)
+    return open_dataset(data.format, _root(data), split, exclude)
+
+
+def require_split(data: DataConfig, split: str) -> None:
+    """Refuse what `open_split` would, as far as the folders tell: no image is looked for.
+
+    Raises:
+        ConfigError: the configuration names no folder.
+        DataError: the folder is missing or laid out differently, or the split is not there.
+    """
+    root = _root(data)
+    try:
+        _open_source(data.format, root, split)
+    except OSError as error:
+        refuse_to_list(error, root)
 
 
 def shared_note(data: DataConfig, used: Dataset, scored: Dataset) -> str | None:
@@ -181,6 +193,12 @@ def unlisted_note(dataset: Dataset, format: str) -> str | None:
     )
 
 
+def _root(data: DataConfig) -> Path:
+    if data.root is None:
+        raise ConfigError("no data folder; expected `--data DIR` or `data.root` in the configuration")
+    return Path(os.path.expanduser(data.root))
+
+
 def _file(path: Path) -> object:
     """What all links to a file, symbolic or hard, have in common."""
     try:
@@ -190,7 +208,7 @@ def _file(path: Path) -> object:
     return state.st_dev, state.st_ino
 
 
-def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
+def _open_source(format: str, root: Path, split: str) -> _Source:
     if not root.is_dir():
         finding = "is not a folder" if root.exists() else "no such folder"
         kind = f"with a {DATASET_YAML}" if format == "folder" else f"of the {format} data"
@@ -199,10 +217,16 @@ def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
     splits = source.find_splits(root)
     if not splits:
         raise _wrong_layout(format, source, root)
-    samples = []
-    for part in dict.fromkeys(split.split("+")):
+    for part in split.split("+"):
         if part not in splits:
             raise _missing_split(format, root, part, splits)
+    return source
+
+
+def _find(format: str, root: Path, split: str) -> tuple[_Source, list[Sample]]:
+    source = _open_source(format, root, split)
+    samples = []
+    for part in dict.fromkeys(split.split("+")):
         found = source.find_samples(root, part)
         if not found:
             expected = " and ".join(source.layout).replace("SPLIT", part)

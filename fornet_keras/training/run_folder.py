@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from fornet_keras.atomic import locked, write_text
 from fornet_keras.config import Config, config_from_mapping, dump_config, read_config
 from fornet_keras.errors import ConfigError
 from fornet_keras.model_description import CONFIG
-from fornet_keras.training.accelerator import dtype_policy
 
 RESULT = "result.json"
 LOCK = ".lock"
@@ -71,10 +70,25 @@ def require_same_settings(folder: Path, began_with: dict[str, Any], config: Conf
     ]
     if changed:
         listed = "; ".join(f"{key} was {found[key]} and is {wanted[key]} here" for key in changed)
+        edited = _edited(folder / CONFIG, found, changed)
+        given = [key for key in changed if key not in edited]
+        fix = f"resume with --config {folder / CONFIG}"
+        fix += f" and set back in it what was edited, {', '.join(edited)}" if edited else ""
+        fix += f" and without --set of {', '.join(given)}" if given else ""
+        longer = f", to train longer with model.weights={folder}" if "training.epochs" in changed else ""
         raise ConfigError(
-            f"{folder}: its run began with another configuration: {listed}; resume with --config "
-            f"{folder / CONFIG}, in which what was edited is set back, or choose another --output"
+            f"{folder}: its run began with another configuration: {listed}; {fix}, or begin a new run in "
+            f"another --output{longer}"
         )
+
+
+def _edited(file: Path, began_with: dict[str, Any], changed: Sequence[str]) -> Sequence[str]:
+    """Those of the changed keys that are no longer what they were in the run's own `config.yaml`."""
+    try:
+        written = read_config(file).by_key()
+    except ConfigError:  # lost or damaged since
+        return changed
+    return [key for key in changed if written[key] != began_with[key]]
 
 
 def _may_change(key: str, found: Any, wanted: Any) -> bool:
@@ -94,6 +108,9 @@ def with_precision(config: Config, folder: Path, resume: bool) -> Config:
         folder: the run folder; need not exist.
         resume: whether a run in the folder goes on, on whatever machine, in the number format that it has.
     """
+    # Here, not above: it imports Keras, and the command looks for a run before it chooses the backend.
+    from fornet_keras.training.accelerator import dtype_policy
+
     precision = config.training.precision
     if precision == "auto" and resume and (folder / CONFIG).is_file():
         precision = read_config(folder / CONFIG).training.precision

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -23,6 +24,7 @@ def test_train_leaves_a_run_folder_and_says_what_next(
     with untraced():
         result = run("train", "--config", config, "--data", data, "--json", "result.json", *joined)
     assert result.exit_code == 0
+    assert result.stderr.startswith("run folder: runs/harbour\n")
     assert "harbour train+test: 4 images, 0 missing labels, 0 corrupt\n" in result.stderr
     assert re.search(r"^(TensorFlow|JAX|PyTorch) on .+$", result.stderr, re.MULTILINE)
     assert "epoch 1/1  loss " in result.stderr
@@ -57,14 +59,25 @@ def test_resume_means_the_folder_of_its_configuration(tmp_path: Path) -> None:
     for name in ("config.yaml", "pictures/first_batches.png", "checkpoints/other.pt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert _run_folder(tmp_path / "config.yaml", resume=True) == Path("runs/config")
+    assert _run_folder(tmp_path / "config.yaml", begins_none=True) == Path("runs/config")
     for begun in (".lock", "checkpoints/step_000000003"):
         (tmp_path / begun).mkdir()
-        assert _run_folder(tmp_path / "config.yaml", resume=True) == tmp_path
+        assert _run_folder(tmp_path / "config.yaml", begins_none=True) == tmp_path
         (tmp_path / begun).rmdir()
     (tmp_path / ".lock").touch()
-    assert _run_folder(tmp_path / "config.yaml", resume=False) == Path("runs/config")
-    assert _run_folder(Path("configs/folder.yaml"), resume=True) == Path("runs/folder")
+    assert _run_folder(Path("configs/folder.yaml"), begins_none=True) == Path("runs/folder")
+
+
+def test_a_run_does_not_begin_anew_where_resume_is_forgotten(
+    run: Run, config: Path, data: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "run" / "config.yaml"
+    own.parent.mkdir()
+    shutil.copy(config, own)
+    (own.parent / ".lock").touch()
+    result = run("train", "--config", own, "--data", data)
+    ways = "expected --resume, which goes on with it, or --output DIR, in which a new one begins"
+    assert (result.exit_code, f"Error: {own} is that of a run; {ways}\n" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -97,11 +110,35 @@ def test_data_that_cannot_be_used(run: Run, config: Path, data: Path) -> None:
     (data / "labels" / "train" / "a.png").unlink()
     result = run("train", "--config", config, "--data", data, "--output", data.parent / "run")
     assert result.exit_code == 1
-    summary, error = result.stderr.splitlines()
+    place, summary, error = result.stderr.splitlines()
+    assert place == f"run folder: {data.parent / 'run'}"
     assert summary == "harbour train: 2 images, 1 missing label, 0 corrupt"
     assert error.startswith("Error: harbour train: 2 images, 1 missing label, 0 corrupt; ")
     assert error.endswith("see all with `data check --config FILE --data DIR --split train`")
     assert not (data.parent / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "finding"),
+    [
+        (("--data", "harbuor"), "harbuor: no such folder"),
+        (("--set", "data.val_split=val"), "harbour: has no split 'val'; expected one of test, train"),
+        (("--set", "data.format=camvid"), "harbour: is not laid out as camvid data"),
+    ],
+)
+def test_a_wrong_folder_is_said_before_a_backend_starts(
+    settings: tuple[str, str],
+    finding: str,
+    run: Run,
+    config: Path,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(data.parent)
+    monkeypatch.setattr("fornet_keras.cli.train.start_backend", None)
+    result = run("train", "--config", config, "--data", data.name, *settings)
+    assert result.exit_code == 1
+    assert only_line(result.stderr).startswith(f"Error: {finding}")
 
 
 @pytest.mark.backend
@@ -161,20 +198,22 @@ def test_an_estimate_counts_the_sizes_that_are_compiled(
 
 
 def test_devices_are_a_setting(
-    run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = Mock(side_effect=TrainingError("enough"))
     monkeypatch.setattr("fornet_keras.training.train.train", train)
-    result = run("train", "--config", config, "--output", tmp_path / "run", "--devices", 3)
+    result = run("train", "--config", config, "--data", data, "--output", tmp_path / "run", "--devices", 3)
     assert only_line(result.stderr) == "Error: enough"
     assert train.call_args.args[0].training.devices == 3
 
 
-def test_a_dry_run_of_several_processes(run: Run, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_of_several_processes(
+    run: Run, config: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from fornet_keras.training.devices import Processes
 
     monkeypatch.setattr("fornet_keras.training.devices.join_processes", lambda: Processes(0, 2))
-    result = run("train", "--config", config, "--dry-run")
+    result = run("train", "--config", config, "--data", data, "--dry-run")
     assert result.exit_code == 2
     assert "--dry-run measures one process; start it without the launcher" in result.stderr
 
@@ -186,17 +225,17 @@ def test_a_dry_run_of_the_rest_of_a_run_is_refused(run: Run, config: Path) -> No
 
 
 def test_processes_part_after_a_run_but_not_after_an_error(
-    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, config: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whom the others wait for must end, and not wait for them."""
     from fornet_keras.training import devices
 
-    here = devices.Processes(1, 2)
+    here, command = devices.Processes(1, 2), ("train", "--config", config, "--data", data)
     train = Mock(side_effect=[TrainingError("enough"), ({}, None)])
     monkeypatch.setattr(devices, "join_processes", lambda: here)
     monkeypatch.setattr(devices, "leave_processes", leave := Mock())
     monkeypatch.setattr("fornet_keras.training.train.train", train)
-    assert only_line(run("train", "--config", config).stderr) == "Error: enough"
+    assert only_line(run(*command).stderr) == "Error: enough"
     assert not leave.called
-    assert run("train", "--config", config).exit_code == 0
+    assert run(*command).exit_code == 0
     leave.assert_called_once_with(here)

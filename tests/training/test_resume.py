@@ -222,7 +222,9 @@ def test_another_configuration_is_refused(train: Train, whole: SimpleNamespace, 
         ConfigError, match="another configuration: model.preset was pico and is s here; "
     ) as e:
         train(read_config(own), tmp_path / "run", resume=True)
-    assert f"; training.learning_rate was 0.003 and is 0.1 here; resume with --config {own}" in str(e.value)
+    back = "set back in it what was edited, model.preset, training.learning_rate, or begin a new run"
+    fix = f"resume with --config {own} and {back} in another --output"
+    assert str(e.value).endswith(f"; training.learning_rate was 0.003 and is 0.1 here; {fix}")
     assert "workers" not in str(e.value) and "data.root" not in str(e.value)
     taught = read_config(whole.folder / "config.yaml", ["loss.teacher=/large"])
     with pytest.raises(ConfigError, match="loss.teacher was None and is /large here; "):

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from fornet_keras.config import Config
+from fornet_keras.config import Config, dump_config, read_config
 from fornet_keras.errors import ConfigError
 from fornet_keras.shipped import SHIPPED
 from fornet_keras.training import run_log
@@ -143,6 +143,25 @@ def test_what_may_lie_elsewhere_when_a_run_goes_on(make_config: MakeConfig, tmp_
     for other in ("keras_cv:/here", "keras_hub:resnet_18_imagenet", None):
         with pytest.raises(ConfigError, match="model.backbone was keras_hub:/there and is "):
             require_same_settings(tmp_path, began_with, set_to(backbone=other))
+
+
+def test_what_the_command_sets_otherwise_is_to_be_left_out(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Where the run's own file is as it was; a run that is to be longer is a new one."""
+    config = make_config()
+    began_with = config.model_dump(mode="json")
+    own = tmp_path / "config.yaml"
+    own.write_text(dump_config(config))
+    with pytest.raises(ConfigError) as error:
+        require_same_settings(tmp_path, began_with, read_config(own, ["training.epochs=99"]))
+    new = f"or begin a new run in another --output, to train longer with model.weights={tmp_path}"
+    assert str(error.value).endswith(
+        f" and is 99 here; resume with --config {own} and without --set of training.epochs, {new}"
+    )
+    own.write_text(dump_config(read_config(own, ["training.epochs=99"])))
+    with pytest.raises(ConfigError) as error:
+        require_same_settings(tmp_path, began_with, read_config(own, ["model.preset=s"]))
+    back = "set back in it what was edited, training.epochs and without --set of model.preset, or begin"
+    assert back in str(error.value)
 
 
 def test_a_damaged_result_is_none(tmp_path: Path) -> None:
