@@ -38,6 +38,7 @@ from fornet_keras.data.scan import look_through
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import DataError
 from fornet_keras.evaluation.tables import curve_table
+from fornet_keras.model_description import label_table, read_description
 from fornet_keras.prediction.artifact import ArtifactPredictor
 from fornet_keras.prediction.protocol import Prediction, ShowsImportance
 from fornet_keras.shipped import shown
@@ -120,12 +121,15 @@ def evaluate(
     exported = None
     if is_artifact(model):
         exported = artifact_predictor(model, {"backend": backend, **options.given(), "curve": curve})
+    table = exported.table if exported else label_table(read_description(model).classes)
     config_file = config_file or own_config(model)
     config = read_settings(config_file, data_folder, [f"data.on_error={on_error}"] if on_error else [])
     folders = PredictionFolders(save_folder, submission_folder)
     folders.require_fit(config.data.format, config_file)
     unscored = bool(folders) and not (curve or report_folder or json_file)
-    dataset, skipped = _images(config, split, submission_folder is not None, unscored)
+    whole = open_split(config.data, split or config.data.val_split)
+    require_classes(model, table, whole)
+    dataset, skipped = _usable(whole, config, submission_folder is not None, unscored)
     trained_on_it, note = trained_on(model, config_file, config.data, dataset)
     folders.require_own_places(dataset)
     start_backend(backend)
@@ -135,11 +139,7 @@ def evaluate(
     if report_folder:
         require_own_report(report_folder)
     predictors: Iterator[ShowsImportance]
-    if exported:
-        require_classes(model, exported.table, dataset)
-        predictors = iter((exported,))
-    else:
-        predictors = _predictors(model, dataset, options, curve)
+    predictors = iter((exported,)) if exported else _predictors(model, dataset, options, curve)
     predictor = next(predictors)
     label_files = find_label_files(dataset)
     if not any(sample.label for sample in dataset.samples):
@@ -165,15 +165,14 @@ def evaluate(
     folders.show()
 
 
-def _images(config: Config, split: str | None, submitted: bool, unscored: bool) -> tuple[Dataset, int]:
-    """The images to be scored, and how many of the split are left out.
+def _usable(whole: Dataset, config: Config, submitted: bool, unscored: bool) -> tuple[Dataset, int]:
+    """The images of a split that are scored, and how many are left out.
 
     Of what is `submitted` none may be, and labels may be all void; what is `unscored` needs no labels.
 
     Raises:
         DataError: the data cannot be used, or images are left out of what is submitted.
     """
-    whole = open_split(config.data, split or config.data.val_split)
     # The labels of a benchmark's test split are its server's.
     may_be_void = submitted if any(sample.label for sample in whole.samples) else unscored
     dataset, _ = look_through(whole, config, counting, ERRORS.print, may_be_void)
@@ -193,8 +192,7 @@ def _predictors(
     from fornet_keras.model_folder import load_model
 
     options = options.resolved(model)
-    network, table = load_model(model, options.top_k_within(model, image_size(dataset.samples[0].image)))
-    require_classes(model, table, dataset)
+    network, _ = load_model(model, options.top_k_within(model, image_size(dataset.samples[0].image)))
     yield options.predictor(network)
     for share in set(curve) - {network.top_k}:
         yield options.predictor(network.with_top_k(share))

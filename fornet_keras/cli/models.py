@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import click
 from fornet_keras.artifacts.manifest import MANIFEST, artifacts_in, is_artifact
 from fornet_keras.atomic import checksum
 from fornet_keras.data.dataset import Dataset, LabelTable
-from fornet_keras.errors import ModelError
+from fornet_keras.data.description import DATASET_YAML
+from fornet_keras.errors import ModelError, listed
 from fornet_keras.model_description import config_beside, find_model_json, read_description
 from fornet_keras.shipped import shown
 
@@ -92,6 +94,17 @@ def require_classes(folder: Path, table: LabelTable, dataset: Dataset) -> None:
         raise ModelError(
             f"{folder}: the model's {len(ours)} classes ({', '.join(ours)}) are not the {len(theirs)} of "
             f"{dataset.name} ({', '.join(theirs)}): class {at} is {mine} there and {yours} here; expected "
-            "the same, in the same order; use the configuration of the data that the model was trained on, "
-            "or spell and order them so in dataset.yaml (`data describe DIR --classes MODEL` does)"
+            "the same, in the same order; use the configuration of the data that the model was trained on"
+            f"{_or_renamed(ours, theirs) if (dataset.root / DATASET_YAML).is_file() else ''}"
         )
+
+
+def _or_renamed(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """What may be done in `dataset.yaml` about other classes than the model's."""
+    if len(ours) != len(theirs):
+        return f", or describe yours as its {len(ours)} in another {DATASET_YAML} (docs/scoring.md)"
+    renamed = {yours: mine for mine, yours in zip(ours, theirs, strict=True) if mine != yours}
+    if renamed.keys().isdisjoint(renamed.values()):
+        pairs = listed([f"{yours} to {mine}" for yours, mine in renamed.items()])
+        return f", or, if they mean the same, rename in {DATASET_YAML}: {pairs}"
+    return f", or name and order them so in {DATASET_YAML}, each with the value that it has"

@@ -131,10 +131,10 @@ def predict(
     elif device != "cpu":
         raise click.UsageError(NO_DEVICE)
     else:
+        options = options.resolved(model)  # which also finds out, before a backend starts, that it is none
         start_backend(backend)
         from fornet_keras.model_folder import load_model
 
-        options = options.resolved(model)
         size = first_size(found) if options.budget_ms else (0, 0)
         settings |= {
             "budget_size": size if options.budget_ms else None,

@@ -80,14 +80,36 @@ def test_other_classes_are_refused(run: Run, model: Path, config: Path, data: Pa
     description.write_text(description.read_text().replace("name: quay", "name: pier"))
     result = run("evaluate", model, "--config", config, "--data", data)
     assert result.exit_code == 1
-    finding, expected, fix = only_line(result.stderr).split("; ")
+    finding, expected, advice = only_line(result.stderr).split("; ")
     classes = "the model's 3 classes (water, quay, sky) are not the 3 of harbour (water, pier, sky)"
     assert finding == f"Error: {model}: {classes}: class 1 is quay there and pier here"
     assert expected == "expected the same, in the same order"
-    assert fix == (
-        "use the configuration of the data that the model was trained on, or spell and order them so in "
-        "dataset.yaml (`data describe DIR --classes MODEL` does)"
-    )
+    theirs = "use the configuration of the data that the model was trained on, or"
+    assert advice == f"{theirs}, if they mean the same, rename in dataset.yaml: pier to quay"
+    ordered = DATASET.replace("quay", "other").replace("sky", "quay").replace("other", "sky")
+    fewer = re.sub(".*quay.*\n", "", DATASET).replace("[0]", "[0, 7]")
+    for own, fix in (
+        (ordered, "name and order them so in dataset.yaml, each with the value that it has"),
+        (fewer, "describe yours as its 3 in another dataset.yaml (docs/scoring.md)"),
+    ):
+        description.write_text(own)
+        result = run("evaluate", model, "--config", config, "--data", data)
+        assert only_line(result.stderr).endswith(f"; {theirs} {fix}")
+
+
+def test_what_is_no_model_is_said_before_a_backend_starts(
+    run: Run, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the folder of the images is, where the arguments are swapped."""
+    for command in ("evaluate", "predict"):
+        monkeypatch.setattr(f"fornet_keras.cli.{command}.start_backend", None)
+    images = data / "images" / "test"
+    for arguments in (
+        ("evaluate", images, "--config", config, "--data", data),
+        ("predict", images, images, "--output", tmp_path / "predicted"),
+    ):
+        result = run(*arguments)
+        assert (result.exit_code, f"Error: {images}" in only_line(result.stderr)) == (1, True)
 
 
 def test_missing_label_is_refused(run: Run, model: Path, config: Path, data: Path) -> None:
