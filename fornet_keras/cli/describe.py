@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import ERRORS
 from fornet_keras.data import cityscapes
 from fornet_keras.data.dataset import LabelTable
-from fornet_keras.data.description import DATASET_YAML
+from fornet_keras.data.description import DATASET_YAML, FolderDescription, read_dataset_yaml
 from fornet_keras.errors import ModelError, listed, one_line
 from fornet_keras.model_description import label_table, read_description
 from fornet_keras.shipped import find_model
@@ -56,14 +57,16 @@ def describe(folder: Path, share: float | None, classes: str | None, json_file: 
     from fornet_keras.data.split_lists import STRETCHES, split_off
 
     path = folder / DATASET_YAML
-    result: dict[str, Any] = {"output": path}
+    result: dict[str, Any] = {"output": path, "splits": []}
+    others: list[str] = []
     if share is None or classes or not path.exists():
-        result["splits"] = _draft(folder, classes)
-    if share is not None and len(result.get("splits", ())) > 1:
+        result["splits"], others = _draft(folder, classes)
+    if share is not None and len(result["splits"]) > 1:
         click.echo("note: --val is not used, there are splits already", err=True)
     elif share is not None:
         images = split_off(folder, share)
         counts = {part: len(found) for part, found in images.items()}
+        others = [other.replace("{split}", "".join(result["splits"])).strip("/") for other in others]
         result |= {"splits": ["train", "val"], "images": counts}
         names = one_line(listed([image.relative_to(folder).as_posix() for image in images["unlabelled"]]))
         left = f"; {counts['unlabelled']} without a label are in neither: {names}" if names else ""
@@ -75,6 +78,7 @@ def describe(folder: Path, share: float | None, classes: str | None, json_file: 
             fix = "label more, or give --val a larger share"
             few = f"too few to choose the best epoch by or to compare models; {fix}"
             click.echo(f"note: fewer than {_TOO_FEW} images validate: {few}", err=True)
+    click.echo(_places(read_dataset_yaml(folder), others, result["splits"]))
     write_json(json_file, result)
     if len(result["splits"]) > 1:
         then = f"then {check_command(folder, result['splits'])}"
@@ -83,8 +87,8 @@ def describe(folder: Path, share: float | None, classes: str | None, json_file: 
     click.echo(f"{'look through' if classes else 'correct'} it, {then}")
 
 
-def _draft(folder: Path, classes: str | None) -> list[str]:
-    """Write `dataset.yaml` and say what is in it; the names of the splits."""
+def _draft(folder: Path, classes: str | None) -> tuple[list[str], list[str]]:
+    """Write `dataset.yaml` and say its classes; the names of the splits, and where else labels may lie."""
     from fornet_keras.data.describe import write_draft
     from fornet_keras.data.found_classes import may_be_cityscapes
 
@@ -93,14 +97,18 @@ def _draft(folder: Path, classes: str | None) -> list[str]:
         source, splits, description, others = write_draft(folder, given)
     number = f"{len(description.classes)} classes"
     what = f"{number} of {classes}, by" if classes else f"a draft of {number}, from"
-    labels = ", not ".join([description.labels, *others])
-    found = f"; splits: {', '.join(splits)}" if splits else ""
-    places = f"images: {description.images}; labels: {labels}{found}"
-    click.echo(f"{folder / DATASET_YAML}: {what} {one_line(source)}; {places}")
+    click.echo(f"{folder / DATASET_YAML}: {what} {one_line(source)}")
     if may_be_cityscapes(description.table()):
         fix = f"to have its classes remove {DATASET_YAML}, then add --classes cityscapes"
         click.echo(f"note: the labels may be Cityscapes'; {fix}", err=True)
-    return splits
+    return splits, others
+
+
+def _places(description: FolderDescription, others: Sequence[str], splits: Sequence[str]) -> str:
+    labels = ", not ".join([description.labels, *others])
+    lists = f"; lists: {description.lists}" if description.lists else ""
+    found = f"; splits: {', '.join(splits)}" if splits else ""
+    return f"images: {description.images}; labels: {labels}{lists}{found}"
 
 
 def _classes_of(name: str) -> LabelTable:

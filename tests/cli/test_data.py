@@ -11,6 +11,7 @@ from fornet_keras.cli.root import root
 from fornet_keras.data import scan as scan_module
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.decoded import decoded_samples
+from fornet_keras.data.description import read_dataset_yaml
 from fornet_keras.data.images import image_size, read_image
 from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_dataset
@@ -59,8 +60,8 @@ def test_describe_drafts_what_check_reads(run: Run, data: Path) -> None:
     result = run("data", "describe", data)
     assert (result.exit_code, result.stderr) == (0, "")
     first = (
-        f"{data}/dataset.yaml: a draft of 4 classes, from the values in 4 of 4 labels; images: "
-        "images/{split}; labels: labels/{split}; splits: test, train\n"
+        f"{data}/dataset.yaml: a draft of 4 classes, from the values in 4 of 4 labels\n"
+        "images: images/{split}; labels: labels/{split}; splits: test, train\n"
     )
     check = f"fornet data check --config finetune --data {data} --set data.val_split=test"
     assert result.stdout == f"{first}correct it, then {OR_FOLDER}: {check}\n"
@@ -108,8 +109,9 @@ def test_describe_takes_the_classes_of_cityscapes(run: Run, data: Path) -> None:
     (data / "dataset.yaml").unlink()
     result = run("data", "describe", data, "--classes", "cityscapes")
     assert (result.exit_code, result.stderr) == (0, "")
-    first, then = result.stdout.splitlines()
-    assert ": 19 classes of cityscapes, by the label ids in 4 of 4 labels; images: images/{split};" in first
+    first, places, then = result.stdout.splitlines()
+    assert first.endswith(": 19 classes of cityscapes, by the label ids in 4 of 4 labels")
+    assert places.startswith("images: images/{split}; labels: labels/{split}, not masks/{split}; splits: ")
     assert then.startswith(f"look through it, then {OR_FOLDER}: fornet data check ")
 
 
@@ -120,7 +122,7 @@ def test_describe_takes_the_classes_of_a_model(run: Run, model: Path, data: Path
     names = ("water", "quay", "sky")
     (data / "dataset.yaml").unlink()
     result = run("data", "describe", data, "--classes", model)
-    assert f"3 classes of {model}, by the train ids in 4 of 4 labels; " in result.stdout
+    assert f"3 classes of {model}, by the train ids in 4 of 4 labels\n" in result.stdout
     dataset = open_dataset("folder", data, "train")
     assert (dataset.table.names, dataset.table.train_ids) == (names, {0: 0, 1: 1, 2: 2, 255: 255})
     result = run("data", "describe", data, "--classes", "cityscape")
@@ -139,7 +141,7 @@ def test_describe_shows_what_it_reads_on_one_line(run: Run, data: Path) -> None:
         picture = Image.merge("RGB", [label, label, label.point(lambda value: 0)])
         (picture.quantize(4) if path.name == "b.png" else picture).save(path)
     result = run("data", "describe", data)
-    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 2
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 3
     assert "\x1b" not in result.stdout and r"a\x1b[31m\n.png" in result.stdout
 
 
@@ -161,10 +163,25 @@ def test_describe_has_flat_folders_validate_too(run: Run, data: Path, tmp_path: 
     ends = "the ends of 2 stretch(es) of the names in order; 1 without a label are in neither: images/c.png"
     listed = f"{flat}/train.txt: 8 images; val.txt: 2, {ends}\n"
     check = f"fornet data check --config finetune --data {flat}"
-    assert result.stdout == f"{listed}correct it, then {OR_FOLDER}: {check}\n"
+    places = "images: images; labels: labels; lists: {split}.txt; splits: train, val\n"
+    assert result.stdout == f"{listed}{places}correct it, then {OR_FOLDER}: {check}\n"
     assert json.loads(result_file.read_text())["images"] == {"train": 8, "val": 2, "unlabelled": 1}
     result = run(*check.split()[1:])
     assert result.exit_code == 0 and "are in no " not in result.stdout
+
+
+def test_describe_says_where_images_lie_that_it_has_set_apart(run: Run, data: Path) -> None:
+    """Of a draft, too, the layout that is left in the file, not that in which the images were found."""
+    (data / "dataset.yaml").unlink()
+    shutil.rmtree(data / "images" / "test")
+    shutil.copytree(data / "labels" / "train", data / "masks" / "train")
+    result = run("data", "describe", data, "--val", 0.5)
+    draft, _, places, _ = result.stdout.splitlines()
+    assert draft.endswith(": a draft of 4 classes, from the values in 2 of 2 labels")
+    where = "images: images/train; labels: labels/train, not masks/train; lists: {split}.txt"
+    assert places == f"{where}; splits: train, val"
+    description = read_dataset_yaml(data)
+    assert (description.images, description.lists) == ("images/train", "{split}.txt")
 
 
 def test_describe_leaves_several_splits_as_they_are(run: Run, data: Path) -> None:
