@@ -24,6 +24,7 @@ from fornet_keras.model_arguments import (
     require_valid,
     warn_of_ignored_class,
     warn_of_nearly_black,
+    warn_of_unknown_class,
 )
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.presets import PRESETS
@@ -252,7 +253,7 @@ class FoRNet(keras.Model):
         """As `keras.Model.fit`, but without `class_weight`: Keras weights whole images by it.
 
         Warns of an array whose first images are 0…1, not 0…255, and of an array of labels that are 0 and 255
-        alone: 255 is ignored.
+        alone, for 255 is ignored, or of which one is neither 255 nor a class.
 
         Raises:
             ValueError: classes are weighted here.
@@ -265,6 +266,7 @@ class FoRNet(keras.Model):
             warn_of_nearly_black(x[:8])
         if isinstance(y, np.ndarray):
             warn_of_ignored_class(y)
+            warn_of_unknown_class(y, self.num_classes)
         return super().fit(x, y, *args, **options)
 
     def compile_from_config(self, config):

@@ -102,6 +102,25 @@ def warn_of_ignored_class(labels):
         )
 
 
+def warn_of_unknown_class(labels, num_classes):
+    """Warn where labels, a NumPy array, hold what is no class and not ignored: loss and mIoU become NaN.
+
+    They are looked at one by one, up to one that does, and compared: each pixel looked up among the classes
+    would take a minute for all of Cityscapes, and this takes seconds.
+    """
+    for label in labels:
+        unknown = (label < 0) | ((label >= num_classes) & (label != IGNORE))
+        if label.dtype.kind == "f":
+            unknown |= label != np.rint(label)
+        if unknown.any():
+            warnings.warn(
+                f"labels: {label[unknown][0]} is none of the {num_classes} classes, 0…{num_classes - 1}, and "
+                f"makes loss and mIoU NaN; expected one of them, or {IGNORE}, which is ignored",
+                stacklevel=3,
+            )
+            return
+
+
 def require_parts(parts, names):
     """Refuse the terms of a loss of one's own that lack one of those that are reported.
 

@@ -38,10 +38,13 @@ def read_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: The file cannot be read, or it or an override is not a valid configuration. The message
             is one line: file and line (or --set), key, what was expected, the fix.
-        TypeError: The overrides are one string.
+        TypeError: The overrides are one string, or a mapping.
     """
     if isinstance(overrides, str):
         raise TypeError(f"overrides must be a list, such as [{overrides!r}]; received a string")
+    if isinstance(overrides, Mapping):
+        pairs = [f"{key}={value}" for key, value in overrides.items()]
+        raise TypeError(f"overrides must be a list, such as {pairs}; received a mapping")
     path = find_config(path)
     text = _read_text(path)
     values, origins = parse_yaml(text, lambda line: f"{path}:{line}" if line else str(path))

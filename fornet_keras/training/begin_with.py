@@ -39,8 +39,8 @@ def begin_with(
         A line that says which classes are known, and at which size the saved model has learnt if at another.
 
     Raises:
-        ModelError: the saved model cannot be read, or is another network, or `known_as` has a class that the
-            one or the other lacks.
+        ModelError: the table has another number of classes than the model, the saved model cannot be read, or
+            is another network, or `known_as` has a class that the one or the other lacks.
 
     Example:
         >>> table = LabelTable(("road", "tram"), ((128, 64, 128), (0, 80, 100)), {0: 0, 1: 1})
@@ -48,6 +48,11 @@ def begin_with(
         >>> begin_with(model, table, "fornet_nano_camvid")
         'begins with fornet_nano_camvid: 1 of 2 classes known (road), new: tram (it also knows sky, ...)'
     """
+    if table.num_classes != model.num_classes:
+        raise ModelError(
+            f"the model has {model.num_classes} classes but the label table {table.num_classes}; expected as "
+            f"many; build the model with num_classes={table.num_classes}, or take its own table"
+        )
     source, known = load_model(folder)
     where = shown(find_model(folder))
     known_as = known_as or {}

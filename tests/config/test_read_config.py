@@ -93,11 +93,11 @@ def test_override_supplies_a_required_key_of_an_empty_section(tmp_path: Path) ->
     assert read_config(file, overrides).data.format == "folder"
 
 
-def test_overrides_in_one_string_are_refused(path: Path) -> None:
-    with pytest.raises(
-        TypeError, match=r"overrides must be a list, such as \['training.epochs=3'\]; received a"
-    ):
-        read_config(path, "training.epochs=3")
+def test_overrides_that_are_no_list_are_refused(path: Path) -> None:
+    for overrides, kind in (("training.epochs=3", "string"), ({"training.epochs": 3}, "mapping")):
+        message = rf"overrides must be a list, such as \['training.epochs=3'\]; received a {kind}"
+        with pytest.raises(TypeError, match=message):
+            read_config(path, overrides)  # type: ignore[arg-type]
 
 
 def test_byte_order_mark_is_accepted(path: Path) -> None:

@@ -210,6 +210,22 @@ def test_masks_of_0_and_255_are_suspect() -> None:
             model.fit(images(64, 96), y=labels)
 
 
+def test_labels_that_are_no_class_are_suspect() -> None:
+    """They make the loss NaN; an array alone is looked at, all of it."""
+    model = tiny_model()
+    right = np.zeros((3, 64, 96), "uint8")
+    right[:, :5], right[:, 5:9] = IGNORE, NUM_CLASSES - 1
+    for value, dtype in ((3, "uint8"), (254, "int64"), (-1, "int32"), (0.5, "float32"), (np.nan, "float64")):
+        wrong = right.astype(dtype)
+        wrong[2, 7, 7] = value
+        said = rf"labels: {value} is none of the 3 classes, 0…2, and makes loss and mIoU NaN; .* or 255, "
+        with pytest.warns(UserWarning, match=said), pytest.raises(ValueError, match="compile"):
+            model.fit(images(64, 96), wrong)
+    for dtype in ("uint8", "int64", "float32"):
+        with pytest.raises(ValueError, match="compile"):  # and no warning, which would be an error
+            model.fit(images(64, 96), right.astype(dtype)[..., None])
+
+
 def test_a_loss_that_lacks_a_part_is_refused() -> None:
     class WithoutSelector(FoRNetLoss):
         def parts(self, labels: Any, outputs: Any, sample_weight: Any = None) -> Any:

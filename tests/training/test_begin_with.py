@@ -116,6 +116,13 @@ def test_classes_are_known_as_others(other: tuple[FoRNet, Path]) -> None:
     )
 
 
+def test_a_table_of_other_classes_than_the_network_is_refused(other: tuple[FoRNet, Path]) -> None:
+    """Which would leave an output without a class, at random."""
+    fix = "build the model with num_classes=2, or take its own table"
+    with pytest.raises(ModelError, match=f"^the model has 3 classes but the label table 2; .*; {fix}$"):
+        begin_with(tiny_model(), table("ab"), other[1])
+
+
 def test_known_as_a_class_that_is_none_is_refused(other: tuple[FoRNet, Path]) -> None:
     for known_as, whose in (
         ({"xx": "a"}, "the data; expected one of x, y"),
