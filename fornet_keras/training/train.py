@@ -125,8 +125,8 @@ def _train(
     require_all_steps()
     training = config.training
     resumed = find_resumed(console)  # first: another run's is refused before its data are looked through
-    console.print(f"run folder: {output}", highlight=False, markup=False)
     train_set, val_set, report, val_report = open_data(config, console)
+    console.print(f"run folder: {output}", highlight=False, markup=False)
     decoded = open_decoded(train_set, config, console)
     is_new = is_empty(output)
     ended = result_at(output, resumed.step) if resumed else None

@@ -203,10 +203,10 @@ def test_images_that_every_command_reads(
     assert len([*(tmp_path / "out").glob("*_labels.png")]) == len(GOOD) + 2
 
 
-def test_a_line_break_in_a_name_breaks_no_message(run: Run, config: Path, data: Path) -> None:
+def test_a_line_break_in_a_name_breaks_no_message(run: Run, model: Path, config: Path, data: Path) -> None:
     named("a\nb")(data / IMAGE)
     (data / "images/test/a\nb.png").write_bytes(b"")
-    result = run("evaluate", "fornet_s_camvid", "--config", config, "--data", data)
+    result = run("evaluate", model, "--config", config, "--data", data)
     assert result.exit_code == 1
     assert r"images/test/a\nb.png: is empty (0 bytes)" in only_line(result.stderr)
 
@@ -246,10 +246,12 @@ def test_skip_says_how_many(run: Run, model: Path, config: Path, data: Path, tmp
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems name files in Unicode")
-def test_a_data_folder_that_no_configuration_can_name(run: Run, config: Path, tmp_path: Path) -> None:
+def test_a_data_folder_that_no_configuration_can_name(
+    run: Run, config: Path, data: Path, tmp_path: Path
+) -> None:
     """The run could never be resumed from its own config.yaml."""
-    folder = Path(os.fsdecode(b"caf\xe9"))
-    result = run("train", "--config", config, "--data", tmp_path / folder, "--output", tmp_path / "run")
+    folder = data.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    result = run("train", "--config", config, "--data", folder, "--output", tmp_path / "run")
     assert result.exit_code == 1
     assert "its name is not UTF-8, and the run could not be resumed" in only_line(result.stderr)
     assert not (tmp_path / "run").exists()

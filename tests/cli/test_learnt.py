@@ -127,10 +127,12 @@ def test_what_a_model_began_with_or_was_taught_by_has_seen(
     third = write(tmp_path / "third", config, "/elsewhere", weights=str(second))
     assert trained_on(third, config, here, open_split(here, "train")) == (True, expected)
 
+    for split in ("train", "val"):
+        (tmp_path / "camvid" / split / "images").mkdir(parents=True)
     far = Mock(side_effect=FoRNetError("far enough"))
     monkeypatch.setattr("fornet_keras.training.train.train", far)
     for name, said in (("fornet_s_camvid", True), ("fornet_s_camvid_train", False)):
-        options = ("--config", "camvid", "--data", data, "--output", tmp_path / "new")
+        options = ("--config", "camvid", "--data", tmp_path / "camvid", "--output", tmp_path / "new")
         result = run("train", *options, "--set", f"model.weights={name}")
         assert (note.format(name, "val", "val") + "\n" in result.stderr) is said, result.stderr
     assert far.call_count == 2
