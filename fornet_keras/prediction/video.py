@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import cv2
 from fornet_keras.atomic import written_whole
 from fornet_keras.data.images import image_size, require_file
 from fornet_keras.errors import DataError
+from fornet_keras.prediction.frames import all_frames, newest_frames
 from fornet_keras.prediction.inputs import Input
 from fornet_keras.prediction.mp4 import MP4_SUFFIXES, shown_frames
 from fornet_keras.prediction.pictures import Picture
@@ -24,6 +26,9 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 CODEC = "mp4v"
 """MPEG-4 in .mp4: OpenCV's wheels can always write it, and desktop players play it."""
+
+MOTION_JPEG = cv2.VideoWriter.fourcc(*"MJPG")
+"""As many network cameras send it."""
 
 MIN_SIDE, MAX_SIDE = 2, 8191
 """Pixels that its encoder takes."""
@@ -50,8 +55,9 @@ def transform_video(
     The codec wants even sides: an odd one loses a line.
 
     Ctrl-C ends the recording of a camera or a stream, and what was recorded is written; SIGTERM is raised
-    again after that, since it ends the whole command. Their frames that come later than the rate says are
-    written more than once, or the video would play faster than what it shows.
+    again after that, since it ends the whole command. What is transformed is always their newest frame, and
+    what takes longer than the rate says is written more than once, or the video would play faster than what
+    it shows.
 
     Args:
         entry: a file that FFmpeg reads, a camera or a stream.
@@ -66,13 +72,14 @@ def transform_video(
         DataError: no frame can be read, many are missing, or the video cannot be written.
     """
     capture = _open(entry)
-    try:
-        announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        frames = track(_frames(capture), announced if announced > 0 else None)
+    rate, announced = _rate(capture), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    paced = entry.is_live and announced <= 0  # a whole film at an address has its own frames
+    reading = newest_frames(capture, _most(entry, capture, rate)) if paced else all_frames(capture)
+    with reading as frames:
+        tracked = track(frames, announced if announced > 0 else None)
         with written_whole(target) as temporary:
-            pictures = (transform(frame) for frame in frames)
-            paced = entry.is_live and announced <= 0  # a whole film at an address has its own frames
-            num_frames, stop = _write(temporary, pictures, _rate(capture), entry.is_live, paced)
+            pictures = (transform(frame) for frame in tracked)
+            num_frames, stop = _write(temporary, pictures, rate, entry.is_live, paced)
             if not num_frames:
                 _refuse(entry)
             notes = [] if stop else _notes(entry, capture, num_frames)
@@ -82,8 +89,6 @@ def transform_video(
         if stop and type(stop) is not KeyboardInterrupt:
             raise stop
         return notes
-    finally:
-        capture.release()
 
 
 def first_size(entries: Sequence[Input]) -> tuple[int, int]:
@@ -161,12 +166,14 @@ def _refuse(entry: Input) -> NoReturn:
     raise DataError(f"{entry.path}: no frame in it can be read; expected a video; copy it again")
 
 
-def _frames(capture: cv2.VideoCapture) -> Iterator[Picture]:
-    while True:
-        intact, frame = capture.read()
-        if not intact:
-            return
-        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+def _most(entry: Input, capture: cv2.VideoCapture, rate: float) -> float:
+    """Frames a second at which a camera or a stream is to be read at most.
+
+    What an address gives as a film in pieces (HLS, .ts) comes as fast as the network is, and is to be taken
+    at its own rate, or a little above, since clocks differ. JPEGs have no times that their rate would be of.
+    """
+    is_film = re.match("https?:", str(entry.source), re.IGNORECASE)
+    return 1.02 * rate if is_film and capture.get(cv2.CAP_PROP_FOURCC) != MOTION_JPEG else math.inf
 
 
 def _rate(capture: cv2.VideoCapture) -> float:
