@@ -42,7 +42,7 @@ COUNTING_SUFFIXES = (*MP4_SUFFIXES, ".avi")
 """Of files that count their frames; of others, FFmpeg knows only how long they are, sound and all."""
 
 WHOLE_ENOUGH = 0.95
-"""Share of the announced frames that must be there: files count their frames, but not always exactly."""
+"""Share of the announced frames that must be there, but for one: files do not always count exactly."""
 
 Track = Callable[[Iterable[Picture], int | None], Iterable[Picture]]
 
@@ -128,9 +128,21 @@ def _count(path: Path) -> int:
 
 def _open(entry: Input) -> cv2.VideoCapture:
     if entry.source is None:
+        _require_readable(entry.path)
         return cv2.VideoCapture(_file(entry.path))
     with _opencv_silent():
         return cv2.VideoCapture(entry.source)
+
+
+def _require_readable(path: Path) -> None:
+    """Before OpenCV opens it, which says nothing, and in a named pipe waits for good, deaf to SIGTERM."""
+    try:
+        require_file(path, "a video")
+        path.open("rb").close()
+    except PermissionError as error:
+        raise DataError(
+            f"{path}: no permission to read it; expected a readable file; change its mode"
+        ) from error
 
 
 @contextmanager
@@ -149,20 +161,13 @@ def _file(path: Path) -> str:
 
 
 def _refuse(entry: Input) -> NoReturn:
-    """Say why there is no frame."""
+    """Say that there is no frame, and what to do."""
     if isinstance(entry.source, int):
         raise DataError(f"{entry.path}: gives no frame; expected a connected camera; try another number")
     if entry.is_live:
         raise DataError(
             f"{entry.path}: gives no frame; expected a stream that FFmpeg plays; check address and password"
         )
-    try:
-        require_file(entry.path, "a video")
-        entry.path.open("rb").close()
-    except PermissionError as error:
-        raise DataError(
-            f"{entry.path}: no permission to read it; expected a readable file; change its mode"
-        ) from error
     raise DataError(f"{entry.path}: no frame in it can be read; expected a video; copy it again")
 
 
@@ -191,7 +196,7 @@ def _notes(entry: Input, capture: cv2.VideoCapture, num_frames: int) -> list[str
     if not (MIN_RATE <= rate < MAX_RATE or entry.is_live):
         notes.append(f"{entry.path}: says {rate:g} frames a second; written with {USUAL_RATE:g}")
     shown = math.inf if entry.is_live else shown_frames(entry.path, rate)
-    if num_frames < WHOLE_ENOUGH * min(announced, shown):
+    if num_frames + 1 < WHOLE_ENOUGH * min(announced, shown):
         found = f"{num_frames} of {announced} frames can be read"
         if not entry.is_live and entry.path.suffix.lower() in COUNTING_SUFFIXES:
             raise DataError(f"{entry.path}: cut short or damaged: {found}; copy it again")

@@ -1,3 +1,4 @@
+import os
 import resource
 import signal
 import struct
@@ -142,6 +143,18 @@ def test_a_video_that_is_no_file_with_something_in_it(
             transform_video(video(tmp_path / f"{name}.mp4"), tmp_path / "b.mp4", lambda x: x, untracked)
 
 
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    monkeypatch.setattr(cv2, "VideoCapture", Mock(side_effect=AssertionError("it waits there")))
+    pipe = video(tmp_path / "pipe.mp4")
+    for reading in (
+        lambda: transform_video(pipe, tmp_path / "b.mp4", lambda frame: frame, untracked),
+        lambda: first_size([pipe]),
+    ):
+        with pytest.raises(DataError, match="pipe.mp4: is not a regular file; expected a video file; copy"):
+            reading()
+
+
 @pytest.mark.parametrize("size", [(2, 8192), (8192, 2), (2, 1)])
 def test_a_size_that_mpeg_4_does_not_take(tmp_path: Path, size: tuple[int, int]) -> None:
     source = write_video(tmp_path / "a.avi", 3, 48, 64)
@@ -176,6 +189,19 @@ def test_a_video_cut_short_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a.avi: cut short or damaged: \d+ of 60 frames can be read"):
         transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked)
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_short_video_that_counts_a_frame_too_many_is_whole(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "a.avi", 9, 48, 64)
+    content = bytearray(source.read_bytes())
+    # After the mark of the header of the file, or of its one stream: the number of frames there.
+    for mark, place in ((b"avih", 24), (b"strh", 40)):
+        struct.pack_into("<I", content, content.index(mark) + place, 10)
+    source.write_bytes(content)
+    capture = cv2.VideoCapture(str(source))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 10
+    capture.release()
+    assert transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked) == []
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".webm"])
