@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import cv2
 
-from fornet_keras.atomic import written_whole
+from fornet_keras.atomic import Placing, written_whole
 from fornet_keras.data.images import image_size, require_file
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.frames import all_frames, newest_frames
@@ -48,7 +48,11 @@ Track = Callable[[Iterable[Picture], int | None], Iterable[Picture]]
 
 
 def transform_video(
-    entry: Input, target: Path, transform: Callable[[Picture], Picture], track: Track
+    entry: Input,
+    target: Path,
+    transform: Callable[[Picture], Picture],
+    track: Track,
+    placing: Placing | None = None,
 ) -> list[str]:
     """Write `transform` of each frame of a video as a video of the same rate, without sound.
 
@@ -64,6 +68,7 @@ def transform_video(
         target: an .mp4 file, which appears when it is complete.
         transform: from an RGB uint8 `(height, width, 3)` frame to another of its size.
         track: gets the frames and their number, where the file tells it, and hands the frames on.
+        placing: as of `written_whole`.
 
     Returns:
         What is to be known of the result: a line where its rate is not the file's, or frames may be missing.
@@ -77,7 +82,7 @@ def transform_video(
     reading = newest_frames(capture, _most(entry, capture, rate)) if paced else all_frames(capture)
     with reading as frames:
         tracked = track(frames, announced if announced > 0 else None)
-        with written_whole(target) as temporary:
+        with written_whole(target, placing) as temporary:
             pictures = (transform(frame) for frame in tracked)
             num_frames, stop = _write(temporary, pictures, rate, entry.is_live, paced)
             if not num_frames:
