@@ -53,9 +53,9 @@ BAND = 3
 class PixelLoss(keras.losses.Loss):
     """What `FoRNetLoss` asks of the final logits, for a net that has no others."""
 
-    def __init__(self, options, pixels):
+    def __init__(self, options, weights):
         super().__init__(name="pixel_loss", dtype="float32")
-        self.options, self.weights = options, class_weights(options.class_weights, pixels)
+        self.options, self.weights = options, weights
 
     def __call__(self, labels, logits, sample_weight=None):
         pixels = Pixels(keras.ops.cast(labels, "int32"), logits)
@@ -157,9 +157,10 @@ def train_and_score(name, config, train_set, val_set, pixels, size):
     keras.utils.set_random_seed(training.seed)
     batches = TrainingBatches.of_run(train_set, config)
     model = make(name, train_set.table.num_classes, config.augment.crop, config)
-    compile_model(model, config, pixels, batches.steps_per_epoch)
+    weights = class_weights(config.loss.class_weights, pixels, train_set.table)
+    compile_model(model, config, weights, batches.steps_per_epoch)
     if not isinstance(model, FoRNet):
-        model.compile(model.optimizer, loss=PixelLoss(config.loss, pixels), jit_compile=model.jit_compile)
+        model.compile(model.optimizer, loss=PixelLoss(config.loss, weights), jit_compile=model.jit_compile)
     started = time.perf_counter()
     with data_errors(batches):
         model.fit(

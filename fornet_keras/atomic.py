@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,20 +16,29 @@ from filelock import FileLock, Timeout
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # the last is macOS's
 """How a disk says that it knows no locks."""
 _UNFINISHED = ".writing"
+_RANDOM = "[0-9a-f]" * 32
+"""What matches the names that are drawn here."""
+
+Placing = AbstractContextManager[object]
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, placing: Placing | None = None) -> Iterator[Path]:
     """The temporary path to write to; it takes the place of `path` where the block ends without an error.
 
     Missing folders are made. The temporary file has the same suffix, which image and video writers look at.
+
+    Args:
+        path: the file.
+        placing: is entered while the file takes its place; what it raises keeps the file from that.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # A random name: one made from path.name could exceed the length limit.
     temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
         yield temporary
-        temporary.replace(path)
+        with placing or nullcontext():
+            temporary.replace(path)
     except OSError as error:
         if error.errno and error.filename is None:  # as where a write fails
             error.filename = str(path)
@@ -37,6 +46,11 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unfinished_files(folder: Path, suffix: str) -> Iterator[Path]:
+    """What `written_whole` has in the works in a folder, or what a killed process has left of it."""
+    return folder.glob(f".{_RANDOM}{suffix}")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -96,7 +96,7 @@ class FoRNetLoss(keras.losses.Loss):
     """Cross-entropy and Dice loss of the logits, plus those of the coarse logits, plus the Selector's loss.
 
     Args:
-        class_weights: list of one weight a class, at least 0, or None for equal weights.
+        class_weights: list of one finite weight a class, at least 0, or None for equal weights.
         coarse_weight: weight of the coarse path's cross-entropy and Dice loss.
         dice_weight: weight of the Dice loss, beside a cross-entropy of weight 1.
         selector_weight: weight of the Selector's loss.
@@ -116,7 +116,9 @@ class FoRNetLoss(keras.losses.Loss):
 
     Raises:
         ValueError: an argument outside its range, or not one class weight a class; one-hot labels, or labels
-            of another size than the logits; samples that are weighted.
+            of another size than the logits; samples that are weighted; outputs that lack one of the three, or
+            whose coarse logits are of other classes, not at stride 4, or not padded to whole regions; logits
+            of more than 255 classes.
     """
 
     def __init__(
@@ -144,10 +146,10 @@ class FoRNetLoss(keras.losses.Loss):
 
     def _require_valid(self):
         for name, expected, holds in (
-            ("class_weights", "at least 0", all(weight >= 0 for weight in self.class_weights or ())),
-            ("coarse_weight", "at least 0", _in_range(self.coarse_weight)),
-            ("dice_weight", "at least 0", _in_range(self.dice_weight)),
-            ("selector_weight", "at least 0", _in_range(self.selector_weight)),
+            ("class_weights", "finite and at least 0", all(map(_in_range, self.class_weights or ()))),
+            ("coarse_weight", "finite and at least 0", _in_range(self.coarse_weight)),
+            ("dice_weight", "finite and at least 0", _in_range(self.dice_weight)),
+            ("selector_weight", "finite and at least 0", _in_range(self.selector_weight)),
             ("label_smoothing", "a share in 0…1", _in_range(self.label_smoothing, 1)),
             ("teacher_share", "a share in 0…1", _in_range(self.teacher_share, 1)),
             (
@@ -163,14 +165,13 @@ class FoRNetLoss(keras.losses.Loss):
         """The weighted terms, as a dict of float32 scalars: `logits_loss`, `coarse_loss`, `selector_loss`."""
         if sample_weight is not None:
             raise ValueError("samples cannot be weighted; weight classes with FoRNetLoss(class_weights=…)")
-        labels = class_ids(labels, outputs["logits"])
-        coarse, importance = outputs["coarse_logits"], outputs["importance"]
-        _, height, width, _ = coarse.shape
-        sampled = subsample_labels(labels, height, width)
+        logits, coarse, importance = _fitting_outputs(outputs)
+        labels = class_ids(labels, logits)
+        sampled = subsample_labels(labels, *coarse.shape[1:3])
         errors, valid = region_error_share(sampled, coarse, *importance.shape[1:])
         soft_targets = outputs.get("soft_targets")
         return {
-            "logits_loss": self._pixel_loss(labels, outputs["logits"], self.ohem, soft_targets),
+            "logits_loss": self._pixel_loss(labels, logits, self.ohem, soft_targets),
             "coarse_loss": self.coarse_weight * self._pixel_loss(sampled, coarse),
             "selector_loss": self.selector_weight
             * selector_loss(errors, valid, importance, self.sum_devices),
@@ -193,6 +194,32 @@ class FoRNetLoss(keras.losses.Loss):
         return {name: getattr(self, name) for name in names}
 
 
+def _fitting_outputs(outputs):
+    """The logits, coarse logits and importance, where the regions of all three are the same places."""
+    names = ("logits", "coarse_logits", "importance")
+    if not isinstance(outputs, dict) or not {*names} <= {*outputs}:
+        found = list(outputs) if isinstance(outputs, dict) else "no dict"
+        raise ValueError(
+            f"outputs must be a dict of {', '.join(names)}; received {found}; in a network of your own "
+            "override compute_loss, as docs/python.md shows"
+        )
+    logits, coarse, importance = (outputs[name] for name in names)
+    if coarse.shape[-1] != logits.shape[-1]:
+        raise ValueError(
+            f"coarse_logits must be of the logits' {logits.shape[-1]} classes; received {coarse.shape[-1]}"
+        )
+    images, maps, regions = (tuple(x.shape[1:3]) for x in (logits, coarse, importance))
+    for pixels, cells, count in zip(images, maps, regions, strict=True):
+        is_known = all(isinstance(n, int) for n in (pixels, cells, count))
+        # At another stride labels of other places would be learnt without a word.
+        if is_known and (cells % count or not 0 <= cells - math.ceil(pixels / STRIDE) < cells // count):
+            raise ValueError(
+                f"coarse_logits must be at stride {STRIDE}, padded to whole regions; received {maps} cells "
+                f"for images of {images} pixels and {regions} regions; upsample or crop them"
+            )
+    return logits, coarse, importance
+
+
 def _as_numbers(class_weights):
     try:
         if isinstance(class_weights, str | dict):
@@ -205,4 +232,4 @@ def _as_numbers(class_weights):
 
 
 def _in_range(value, highest=math.inf):
-    return isinstance(value, Real) and 0 <= float(value) <= highest
+    return isinstance(value, Real) and math.isfinite(value) and 0 <= float(value) <= highest

@@ -1,7 +1,5 @@
 """Confusion matrices that count exactly, and the scores that follow from them."""
 
-import operator
-
 import keras
 import numpy as np
 from keras import ops
@@ -16,11 +14,28 @@ def mean_of_known(scores):
     return float(known.mean()) if known.size else float("nan")
 
 
+def _valid_num_classes(num_classes):
+    """The number of classes as a Python int, whose square is more than a NumPy uint8 holds.
+
+    Raises:
+        ValueError: it is none, or more than there are labels beside `IGNORE`.
+    """
+    if not (isinstance(num_classes, int | np.integer) and 1 <= num_classes <= IGNORE):
+        raise ValueError(
+            f"num_classes must be a whole number of 1…{IGNORE}, as label {IGNORE} is ignored; received "
+            f"{num_classes!r}"
+        )
+    return int(num_classes)
+
+
 class ConfusionMatrix:
     """Pixels by true class (row) and predicted class (column), counted on the host in int64.
 
     Args:
-        num_classes: number of classes.
+        num_classes: number of classes, 1…255.
+
+    Raises:
+        ValueError: another number of classes.
 
     Example:
         >>> matrix = ConfusionMatrix(2)
@@ -30,8 +45,8 @@ class ConfusionMatrix:
     """
 
     def __init__(self, num_classes):
-        self.num_classes = num_classes
-        self.counts = np.zeros((num_classes, num_classes), dtype=np.int64)
+        self.num_classes = _valid_num_classes(num_classes)
+        self.counts = np.zeros((self.num_classes, self.num_classes), dtype=np.int64)
 
     def add(self, labels, predictions):
         """Count the pixels of `labels` and `predictions`, two integer arrays of one shape, of train ids.
@@ -98,7 +113,7 @@ class MeanIoU(keras.metrics.Metric):
     (float32). Here each count is two int32 words of 24 bits, so nothing is lost below 2⁵⁴ pixels.
 
     Args:
-        num_classes: number of classes.
+        num_classes: number of classes, 1…255.
 
     Called with labels int `(batch, height, width)` or `(batch, height, width, 1)`, where `IGNORE` is left
     out, and logits `(batch, height, width, classes)`; at most 2³¹ pixels of a class in one batch. The
@@ -106,8 +121,8 @@ class MeanIoU(keras.metrics.Metric):
     (`ConfusionMatrix` gives NaN), because NaN breaks callbacks that compare epochs.
 
     Raises:
-        ValueError: the logits are of another number of classes, labels are one-hot or of another size, or
-            samples are weighted.
+        ValueError: the number of classes is another, or not that of the logits; labels are one-hot or of
+            another size; samples are weighted.
     """
 
     WORD = 1 << 24
@@ -115,7 +130,7 @@ class MeanIoU(keras.metrics.Metric):
 
     def __init__(self, num_classes, name="miou", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.num_classes = operator.index(num_classes)  # its square is more than a NumPy uint8 holds
+        self.num_classes = _valid_num_classes(num_classes)
         shape = (self.num_classes, self.num_classes)
         self.low = self.add_weight(shape=shape, dtype="int32", initializer="zeros", name="low")
         self.high = self.add_weight(shape=shape, dtype="int32", initializer="zeros", name="high")

@@ -27,10 +27,18 @@ class Pixels:
         logits: float32, less the largest of each pixel.
         log_sum: float32 `(batch, height, width)`: the logarithm of the sum of the exponentials of these.
         probability: float32 `(batch, height, width, classes)`: the softmax; 0 where the label is no class.
+
+    Raises:
+        ValueError: more than 255 classes.
     """
 
     def __init__(self, labels, logits):
         self.num_classes = logits.shape[-1]
+        if self.num_classes > IGNORE:
+            raise ValueError(
+                f"logits must be of at most {IGNORE} classes, as label {IGNORE} is ignored; received "
+                f"{self.num_classes}"
+            )
         known = ops.logical_and(labels >= 0, labels < self.num_classes)
         self.unknown = ops.any(ops.logical_not(ops.logical_or(known, labels == IGNORE)))
         self.valid = ops.cast(known, "float32")

@@ -292,11 +292,10 @@ def test_fornet_loss_round_trip() -> None:
 
 
 def test_one_hot_labels_are_refused() -> None:
-    outputs = {"logits": logits(), "coarse_logits": logits(), "importance": np.zeros((2, 1, 1), "float32")}
     with pytest.raises(
-        ValueError, match=r"received shape \(2, 6, 10, 4\); of one-hot labels take the argmax"
+        ValueError, match=r"received shape \(2, 30, 62, 4\); of one-hot labels take the argmax"
     ):
-        FoRNetLoss()(*tensors(np.zeros((2, 6, 10, 4), "int32")), outputs)
+        FoRNetLoss()(*tensors(np.zeros((2, 30, 62, 4), "int32")), outputs())
 
 
 @pytest.mark.parametrize("size", [(15, 31), (60, 124)])
@@ -313,6 +312,78 @@ def test_missing_labels_are_refused(missing: Any, found: str) -> None:
         FoRNetLoss()(missing, outputs())
 
 
+@pytest.mark.parametrize("stride", [2, 8])
+def test_coarse_logits_at_another_stride_are_refused(stride: int) -> None:
+    """They would be compared with the labels of other places."""
+    arrays = {
+        "logits": logits(64, 96),
+        "coarse_logits": logits(64 // stride, 96 // stride),
+        "importance": np.zeros((2, 4, 6), "float32"),
+    }
+    outputs = {name: ops.convert_to_tensor(array) for name, array in arrays.items()}
+    cells = rf"\({64 // stride}, {96 // stride}\)"
+    message = rf"must be at stride 4, .*; received {cells} cells for images of \(64, 96\) pixels and \(4, 6\)"
+    with pytest.raises(ValueError, match=message):
+        FoRNetLoss()(*tensors(labels(64, 96)), outputs)
+
+
+def test_outputs_are_looked_at_in_a_graph_too() -> None:
+    class Loss(keras.layers.Layer):
+        def call(self, labels: Any, outputs: Any) -> Any:
+            return FoRNetLoss()(labels, outputs)
+
+    def loss(stride: int) -> Any:
+        cells = (64 // stride, 96 // stride)
+        shapes = {"logits": (64, 96, 4), "coarse_logits": (*cells, 4), "importance": (4, 6)}
+        outputs = {name: keras.KerasTensor((None, *shape)) for name, shape in shapes.items()}
+        return Loss()(keras.KerasTensor((None, 64, 96), "int32"), outputs)
+
+    assert loss(4).shape == ()
+    with pytest.raises(ValueError, match="coarse_logits must be at stride 4"):
+        loss(8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (15, 16), (17, 33), (30, 62)])
+@pytest.mark.parametrize("cells", [4, 12])
+def test_coarse_logits_of_whole_regions_fit_images_of_any_size(size: tuple[int, int], cells: int) -> None:
+    rows, columns = (-(-n // (4 * cells)) for n in size)
+    arrays = {
+        "logits": logits(*size),
+        "coarse_logits": logits(rows * cells, columns * cells),
+        "importance": np.zeros((2, rows, columns), "float32"),
+    }
+    outputs = {name: ops.convert_to_tensor(array) for name, array in arrays.items()}
+    assert np.isfinite(number(FoRNetLoss()(*tensors(labels(*size)), outputs)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"importance": np.zeros((2, 3, 4))}, r"whole regions; received \(8, 16\) cells .* and \(3, 4\) reg"),
+        ({"coarse_logits": np.zeros((2, 8, 32, 4))}, "upsample or crop them"),
+        ({"coarse_logits": np.zeros((2, 8, 16, 3))}, "must be of the logits' 4 classes; received 3"),
+    ],
+)
+def test_outputs_that_do_not_fit_are_refused(changed: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FoRNetLoss()(*tensors(labels(30, 62)), {**outputs(), **changed})
+
+
+def test_other_outputs_are_refused() -> None:
+    """What `compile(loss=FoRNetLoss())` gives it in a network of one output, or of too few."""
+    message = "must be a dict of logits, coarse_logits, importance; received {}; .* override compute_loss"
+    with pytest.raises(ValueError, match=message.format("no dict")):
+        FoRNetLoss()(labels(), logits())
+    with pytest.raises(ValueError, match=message.format(r"\['logits'\]")):
+        FoRNetLoss()(labels(), {"logits": logits()})
+
+
+def test_the_ignore_label_is_no_class() -> None:
+    with pytest.raises(ValueError, match="at most 255 classes, as label 255 is ignored; received 256"):
+        Pixels(*tensors(labels(), logits(classes=256)))
+    assert number(ops.sum(Pixels(*tensors(np.array([[[254, IGNORE]]]), logits(1, 2, 255)[:1])).valid)) == 1
+
+
 def test_class_weights_must_be_one_a_class() -> None:
     with pytest.raises(ValueError, match="class_weights must be one a class; received 3 for 4 classes"):
         cross_entropy(*tensors(labels(), logits()), class_weights=[1, 2, 3])
@@ -321,7 +392,9 @@ def test_class_weights_must_be_one_a_class() -> None:
 @pytest.mark.parametrize(
     ("argument", "expected"),
     [
-        ({"class_weights": [1.0, -2.0]}, r"class_weights must be at least 0; received \[1.0, -2.0\]"),
+        ({"class_weights": [1.0, -2.0]}, r"class_weights must be finite and at least 0; received \[1.0, -"),
+        ({"class_weights": [1, np.inf]}, r"class_weights must be finite and .* 0; received \[1.0, inf\]"),
+        ({"coarse_weight": np.inf}, "coarse_weight must be finite and at least 0; received inf"),
         (
             {"class_weights": {0: 1.0, 1: 5.0}},
             r"class_weights must be a list, one weight a .*; received \{0: 1",
@@ -329,14 +402,14 @@ def test_class_weights_must_be_one_a_class() -> None:
         ({"class_weights": "12"}, "class_weights must be a list, one weight a class .*; received '12'"),
         ({"class_weights": 2.0}, "class_weights must be a list, one weight a class .*; received 2.0"),
         ({"class_weights": [1, "x"]}, r"class_weights must be a list, one weight a .*; received \[1, 'x'\]"),
-        ({"coarse_weight": -1}, "coarse_weight must be at least 0; received -1"),
-        ({"dice_weight": float("nan")}, "dice_weight must be at least 0; received nan"),
-        ({"selector_weight": -0.1}, "selector_weight must be at least 0; received -0.1"),
+        ({"coarse_weight": -1}, "coarse_weight must be finite and at least 0; received -1"),
+        ({"dice_weight": float("nan")}, "dice_weight must be finite and at least 0; received nan"),
+        ({"selector_weight": -0.1}, "selector_weight must be finite and at least 0; received -0.1"),
         ({"label_smoothing": 10}, "label_smoothing must be a share in 0…1; received 10"),
         ({"teacher_share": -1}, "teacher_share must be a share in 0…1; received -1"),
         ({"ohem": 25}, r"ohem must be a share in \(0, 1\), or None to count all; received 25"),
         ({"ohem": "0.5"}, r"ohem must be a share in \(0, 1\), or None to count all; received '0.5'"),
-        ({"coarse_weight": None}, "coarse_weight must be at least 0; received None"),
+        ({"coarse_weight": None}, "coarse_weight must be finite and at least 0; received None"),
         ({"ohem": 1}, r"ohem must be a share in \(0, 1\), or None to count all; received 1"),
         ({"ohem": 0}, r"ohem must be a share in \(0, 1\), or None to count all; received 0"),
     ],

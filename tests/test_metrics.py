@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -136,6 +138,14 @@ def test_metric_of_labels_that_are_no_whole_numbers_is_nan() -> None:
     metric = MeanIoU(2)
     metric.update_state(np.array([[[0, 0.5]]]), one_hot(np.array([[[0, 0]]]), 2))
     assert np.isnan(float(metric.result()))
+
+
+@pytest.mark.parametrize("num_classes", [0, -2, 256, 5.0, "5"])
+@pytest.mark.parametrize("counts", [MeanIoU, ConfusionMatrix])
+def test_a_number_of_classes_that_leaves_no_label_to_ignore_is_refused(counts: Any, num_classes: Any) -> None:
+    message = rf"num_classes must be a whole number of 1…255, as label 255 .*; received {num_classes!r}$"
+    with pytest.raises(ValueError, match=message):
+        counts(num_classes)
 
 
 def test_metric_of_a_numpy_number_of_classes() -> None:

@@ -16,6 +16,7 @@ import fornet_keras
 from fornet_keras.data.description import FolderDescription, read_dataset_yaml
 from fornet_keras.data.images import image_size
 from fornet_keras.data.label_files import read_label
+from fornet_keras.metrics import ConfusionMatrix
 from tests.cli.conftest import parse
 from tests.untraced import untraced
 
@@ -89,8 +90,12 @@ def test_the_layers_in_a_network_of_ones_own_learn() -> None:
     known: dict[str, Any] = {"images": images, "labels": labels}
     with untraced():
         exec(shown, known)
-        loss = known["model"].evaluate(images, labels, verbose=0)
-    assert 1 < loss < 5
+        scores = known["model"].evaluate(images, labels, verbose=0, return_dict=True)
+        logits = known["model"].predict(images, verbose=0)["logits"]
+    assert 1 < scores["loss"] < 5
+    matrix = ConfusionMatrix(5)
+    matrix.add(labels, logits.argmax(-1))
+    assert scores["miou"] == pytest.approx(matrix.miou, abs=1e-3)
     [selector] = [layer for layer in known["model"].layers if isinstance(layer, known["Selector"])]
     *_, correction, _ = selector.get_weights()
     assert correction.any(), "zero before"

@@ -156,8 +156,11 @@ def is_artifact(folder: Path) -> bool:
 
 
 def artifacts_in(folder: Path) -> list[Path]:
-    """The artifacts in a folder, sorted, as `export` writes one a top-k; none where it is one itself."""
-    return [] if is_artifact(folder) else sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    """The artifacts in a folder, sorted, as `export` writes one a top-k; none where it is one itself.
+
+    Hidden ones are not among them: `export` is writing there, or was killed.
+    """
+    return [] if is_artifact(folder) else sorted(path.parent for path in folder.glob(f"[!.]*/{MANIFEST}"))
 
 
 def file_sums(folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from importlib import import_module
@@ -72,7 +73,7 @@ def request(
     for entry in found:
         if entry.is_video:
             raise DataError(f"{entry.path}: is a video or camera; expected images; predict it with `predict`")
-    name = name or artifact.absolute().parent.name
+    name = name or Path(os.path.abspath(artifact)).parent.name
     predictor = ArtifactPredictor(artifact, run=_asking(server, name, artifact, rest))
     settings = {"model": shown(artifact), "weights": weights_mark(artifact), "top_k": predictor.top_k}
     settings |= {"served": name}
@@ -105,6 +106,6 @@ def _asking(server: str, name: str, artifact: Path, rest: bool) -> Run:
     from fornet_keras.serving import client
 
     ask = client.request_rest if rest else client.request_grpc
-    folder = artifact.absolute().name
+    folder = Path(os.path.abspath(artifact)).name
     version = int(folder) if folder.isdecimal() and int(folder) < 2**63 else None
     return lambda images: {"label_ids": ask(server, name, images, version)}

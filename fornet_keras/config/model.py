@@ -14,9 +14,11 @@ Backbone = Annotated[str, Field(pattern=r"^(efficientnet_lite0|keras_(hub|cv):.+
 class ModelConfig(Section):
     """Which FoR-Net is built."""
 
-    preset: Literal["pico", "nano", "s", "m"] = Field(
-        default="s",
-        description="pico, nano, s or m (size of the network; pico tries a pipeline, not for scores)",
+    preset: Literal["pico", "nano", "s", "m"] | None = Field(
+        default=None,
+        description="null, pico, nano, s or m (size of the network; null takes that of model.weights, with "
+        "its backbone, or s where there are none; pico tries a pipeline, not for scores)",
+        examples=["s"],
     )
     widths: tuple[Annotated[int, Field(ge=2, le=1024)], Width, Width, Width] | None = Field(
         default=None,

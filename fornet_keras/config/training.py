@@ -1,18 +1,22 @@
 """The sections of how the network learns: from what loss, and how long, how fast and how exactly."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fornet_keras.config.section import Section, TextOrNull
+from fornet_keras.config.section import Section, Text, TextOrNull
+
+ClassWeights = Literal["none", "inverse_log", "inverse_sqrt", "median_frequency"]
 
 
 class LossConfig(Section):
     """What training minimises."""
 
-    class_weights: Literal["none", "inverse_log", "inverse_sqrt", "median_frequency"] = Field(
+    class_weights: ClassWeights | dict[Text, Annotated[float, Field(ge=0)]] = Field(
         default="inverse_log",
-        description="none, inverse_log, inverse_sqrt or median_frequency (how rare classes gain weight)",
+        description="none, inverse_log, inverse_sqrt, median_frequency, or a mapping from names of classes "
+        "to numbers >= 0, where the others have 1 (how rare classes gain weight in the cross-entropy)",
+        examples=[{"person": 3}],
     )
     ohem: float | None = Field(
         default=None,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from fornet_keras.errors import ConfigError
 
 IGNORE = 255
 """Train id of a pixel that is neither trained on nor scored."""
@@ -53,6 +55,17 @@ class LabelTable:
     def num_classes(self) -> int:
         """Number of classes that are trained and scored."""
         return len(self.names)
+
+    def require(self, names: Iterable[str], setting: str, whose: str = "the data") -> None:
+        """Refuse names that are no class, for a setting that has them.
+
+        Raises:
+            ConfigError: one is none; one line.
+        """
+        if unknown := [name for name in names if name not in self.names]:
+            raise ConfigError(
+                f"{setting}: '{unknown[0]}' is no class of {whose}; expected one of {', '.join(self.names)}"
+            )
 
     def meaning(self) -> list[Any]:
         """What the values of label files mean and, where they hold colours, those."""

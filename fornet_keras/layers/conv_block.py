@@ -24,11 +24,13 @@ class ConvBlock(keras.layers.Layer):
         (1, 3, 5, 8)
 
     Raises:
-        ValueError: Keras is set to `channels_first`.
+        ValueError: an even kernel where `strides` is above 1, or Keras is set to `channels_first`.
     """
 
     def __init__(self, filters, kernel_size=3, strides=1, activation=True, **kwargs):
         require_channels_last()
+        if strides > 1 and kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd where strides is above 1; received {kernel_size}")
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_size = kernel_size

@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from fornet_keras.layers.conv_block import require_channels_last
@@ -19,7 +20,7 @@ class Selector(keras.layers.Layer):
     random regions do. Nothing flows back into the features.
 
     Args:
-        region_cells: edge of a region in cells of the input map.
+        region_cells: edge of a region in cells of the input map, 1 or more.
         filters: channels of the convolutions.
 
     Input shape: features `(batch, height, width, channels)` and coarse logits
@@ -29,13 +30,16 @@ class Selector(keras.layers.Layer):
     Output shape: float32 `(batch, height / region_cells, width / region_cells)`.
 
     Raises:
-        ValueError: another height or width, logits of one class, or Keras is set to `channels_first`.
+        ValueError: another height or width, one of the features and another of the logits, logits of one
+            class, `region_cells` below 1 or no whole number, or Keras is set to `channels_first`.
 
     Reference: the region-wise importance map of FoR-Net (arXiv 2605.02764); supervised by our own choice.
     """
 
     def __init__(self, region_cells=4, filters=32, **kwargs):
         require_channels_last()
+        if not (isinstance(region_cells, int | np.integer) and region_cells >= 1):
+            raise ValueError(f"region_cells must be a whole number of 1 or more; received {region_cells!r}")
         # Not cast on the way in: a mixed policy would round the logits before the entropy is taken.
         super().__init__(autocast=False, **kwargs)
         self.region_cells = region_cells
@@ -62,7 +66,7 @@ class Selector(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs, training=None):
-        self.compute_output_shape([x.shape for x in inputs])  # refuses a map of no whole regions
+        self.compute_output_shape([x.shape for x in inputs])  # refuses maps that do not fit
         features, logits = (ops.stop_gradient(x) for x in inputs)
         probability = ops.softmax(ops.cast(logits, "float32"), axis=-1)
         entropy = _entropy(probability)
@@ -92,6 +96,12 @@ class Selector(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         batch, *size, _ = input_shape[0]
+        _, *other, _ = input_shape[1]
+        if any(None not in pair and pair[0] != pair[1] for pair in zip(size, other, strict=True)):
+            raise ValueError(
+                f"features and logits must be of one height and width; received {tuple(size)} and "
+                f"{tuple(other)}; resize the smaller one, for example by keras.layers.UpSampling2D"
+            )
         regions = [None if n is None else n // self.region_cells for n in size]
         require_regions(size, regions, self.region_cells)
         return (batch, *regions)

@@ -1,6 +1,7 @@
 """TopKGate: keeps the highest-scoring regions of each image."""
 
 import math
+from numbers import Real
 
 import keras
 from keras import ops
@@ -21,7 +22,7 @@ class TopKGate(keras.layers.Layer):
     the branch gains or loses in a region reaches the Selector.
 
     In training `train_ratio` of the regions are kept: a share of the best that is drawn for each batch, from
-    none to all of them, and random ones in place of the rest. Every region is learnt from that way, the hard
+    one to all of them, and random ones in place of the rest. Every region is learnt from that way, the hard
     ones most, so one set of weights serves every ratio; and training pays for no more than it keeps.
 
     Args:
@@ -35,7 +36,8 @@ class TopKGate(keras.layers.Layer):
         regions, best first; `kept = ceil(ratio * rows * columns)`, in training that of `train_ratio`.
 
     Raises:
-        ValueError: a ratio outside (0, 1]; in a graph, rows or columns that are unknown.
+        ValueError: a ratio outside (0, 1]; scores with another number of axes; in a graph, rows or columns
+            that are unknown.
 
     Example:
         >>> mask, kept = TopKGate(ratio=0.5)(keras.ops.array([[[1.0, 3.0], [2.0, 0.0]]]))
@@ -48,8 +50,8 @@ class TopKGate(keras.layers.Layer):
 
     def __init__(self, ratio=0.5, train_ratio=0.5, seed=None, **kwargs):
         for name, value in (("ratio", ratio), ("train_ratio", train_ratio)):
-            if not 0 < value <= 1:
-                raise ValueError(f"{name} must be in (0, 1]; received {value}; use 1 to keep every region")
+            if not (isinstance(value, Real) and 0 < float(value) <= 1):
+                raise ValueError(f"{name} must be in (0, 1]; received {value!r}; use 1 to keep every region")
         # float32, or a mixed policy would round the scores before they are ranked.
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.ratio = ratio
@@ -58,6 +60,7 @@ class TopKGate(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, scores, training=None):
+        self.compute_output_shape(scores.shape)  # refuses another number of axes
         rows, columns = known_size(scores)
         count = rows * columns
         scores = ops.reshape(ops.cast(scores, "float32"), (-1, count))
@@ -80,6 +83,11 @@ class TopKGate(keras.layers.Layer):
         return _descending(ops.where(rank < best, 1.0 + ops.shape(order)[-1] - rank, draw))
 
     def compute_output_shape(self, input_shape, training=None):
+        if len(input_shape) != 3:
+            raise ValueError(
+                f"scores must be (batch, rows, columns); received shape {tuple(input_shape)}; of those "
+                "with a channel take keras.ops.squeeze(scores, -1)"
+            )
         batch, rows, columns = input_shape
         known = isinstance(rows, int) and isinstance(columns, int)
         ratio = self.train_ratio if training else self.ratio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ class ArtifactPredictor:
         self, folder: Path, threads: int | None = None, device: str = "cpu", run: Run | None = None
     ) -> None:
         self.folder = folder
-        self.name = folder.absolute().name
+        self.name = Path(os.path.abspath(folder)).name  # also of ".."
         self.manifest = manifest = read_manifest(folder, with_files=run is None)
         self.table = label_table(manifest.classes)
         self.num_classes = self.table.num_classes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,6 +85,7 @@ class FolderPrediction:
 
         Raises:
             DataError: the folder holds predictions that were made with other settings, or of other files.
+            FoRNetError: another command has made it a folder of other settings meanwhile.
         """
         self.begin(inputs)
         by_size = sorted(inputs, key=self._seen_size)  # a backend compiles for each size, and keeps few
@@ -97,13 +99,13 @@ class FolderPrediction:
             DataError: outputs that were made with other settings would stay beside those of the inputs, or
                 outputs of another file would be taken for an input's.
         """
-        shared = {"short_side": self.predictor.short_side, "classes": self.table.names}
-        self._record.update(inputs, {**self.settings, **shared})
+        self._record.update(inputs)
         write_picture(self.output / LEGEND, legend(self.table))
 
     @cached_property
     def _record(self) -> FolderRecord:
-        return FolderRecord(self.output, self.kinds, self.overwrite)
+        shared = {"short_side": self.predictor.short_side, "classes": self.table.names}
+        return FolderRecord(self.output, self.kinds, self.overwrite, {**self.settings, **shared})
 
     def _seen_size(self, entry: Input) -> tuple[float, float]:
         """Height and width at which an image is predicted; what is none comes after all that are."""
@@ -132,7 +134,10 @@ class FolderPrediction:
             notes = self._write(entry, wanted)
         except DataError as error:
             place = one_line(f"{entry.path}: ")
-            return Outcome(entry.path, "failed", {}, place + str(error).removeprefix(place))
+            finding = place + str(error).removeprefix(place)
+            if entry.is_live and wanted and os.path.exists(there := files["overlay"]):
+                finding += one_line(f"; {there} stays as it was recorded, with the settings of then")
+            return Outcome(entry.path, "failed", {}, finding)
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise  # a full disk, which is the others' too
@@ -165,11 +170,12 @@ class FolderPrediction:
         prediction = self._predict(image)
         label_ids = prediction["label_ids"]
         if "labels" in wanted:
-            write_labels(wanted["labels"], label_ids, palette(self.table))
+            write_labels(wanted["labels"], label_ids, palette(self.table), self._record.held())
         if "overlay" in wanted:
-            write_picture(wanted["overlay"], overlay(image, label_ids, self.table))
+            write_picture(wanted["overlay"], overlay(image, label_ids, self.table), self._record.held())
         if "importance" in wanted:
-            write_picture(wanted["importance"], self.predictor.importance_map(image, prediction))
+            importance = self.predictor.importance_map(image, prediction)
+            write_picture(wanted["importance"], importance, self._record.held())
 
     def _predict(self, image: Picture) -> Prediction:
         compiled, started = self.predictor.compiled, time.perf_counter()
@@ -182,6 +188,7 @@ class FolderPrediction:
         def paint(frame: Picture) -> Picture:
             return overlay(frame, self._predict(frame)["label_ids"], self.table)
 
-        return transform_video(
-            entry, wanted["overlay"], paint, lambda frames, total: self.track(frames, total, entry.path.name)
-        )
+        def track(frames: Iterable[Picture], total: int | None) -> Iterable[Picture]:
+            return self.track(frames, total, entry.path.name)
+
+        return transform_video(entry, wanted["overlay"], paint, track, self._record.held())

@@ -15,7 +15,8 @@ from fornet_keras.errors import DataError
 KINDS = ("labels", "overlay", "importance")
 """What is written of an image, as `NAME_KIND.png`."""
 
-VIDEO_ENDING = "_overlay.mp4"
+VIDEO_SUFFIX = ".mp4"
+VIDEO_ENDING = f"_overlay{VIDEO_SUFFIX}"
 """Of the one file that is written of a video."""
 
 VIDEO_MARK = "/"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
 
 from fornet_keras.artifacts.runtimes import usable_cores
-from fornet_keras.errors import FoRNetError
+from fornet_keras.errors import FoRNetError, one_line
 from fornet_keras.prediction.artifact import ArtifactPredictor
 from fornet_keras.prediction.folder import FolderPrediction, Outcome, Track
 from fornet_keras.prediction.inputs import Input
@@ -21,10 +21,18 @@ class _Worker:
     """A process with its own model; all write into one folder, each input's files whole or not at all."""
 
     def __init__(
-        self, artifact: str, threads: int, output: str, kinds: Sequence[str], overwrite: bool
+        self,
+        artifact: str,
+        threads: int,
+        output: str,
+        kinds: Sequence[str],
+        overwrite: bool,
+        settings: Mapping[str, Any],
     ) -> None:
         predictor = ArtifactPredictor(Path(artifact), threads)
-        self.predict = FolderPrediction(predictor, predictor.table, Path(output), kinds, overwrite)
+        self.predict = FolderPrediction(
+            predictor, predictor.table, Path(output), kinds, overwrite, settings=settings
+        )
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         outcome = self.predict.one(Input(Path(row["path"]), PurePath(row["name"])))
@@ -71,6 +79,7 @@ def predict_with_ray(
             os.path.abspath(prediction.output),
             [*prediction.kinds],
             prediction.overwrite,
+            {**prediction.settings},
         )
         data = ray.data.from_items(rows, override_num_blocks=min(len(rows), 16 * workers))
         data = data.map(_Worker, fn_constructor_args=arguments, concurrency=workers)
@@ -79,8 +88,9 @@ def predict_with_ray(
             entry = inputs[row["number"]]
             names = [prediction.output / os.path.relpath(file, arguments[2]) for file in row["files"]]
             files = dict(zip(row["kinds"], names, strict=True))
-            outcome = Outcome(entry.path, row["status"], files, row["error"] or None, tuple(row["notes"]))
-            found[row["number"]] = outcome
+            places = one_line(rows[row["number"]]["path"]), one_line(str(entry.path))
+            error, *notes = (text.replace(*places, 1) for text in (row["error"], *row["notes"]))
+            found[row["number"]] = Outcome(entry.path, row["status"], files, error or None, tuple(notes))
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
         raise FoRNetError(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
-from fornet_keras.atomic import locked, write_text
+from fornet_keras.atomic import locked, unfinished_files, write_text
 from fornet_keras.data.fingerprint import file_state
-from fornet_keras.errors import DataError
+from fornet_keras.errors import DataError, FoRNetError
 from fornet_keras.prediction.inputs import Input
 from fornet_keras.prediction.outputs import (
     KINDS,
@@ -21,6 +22,7 @@ from fornet_keras.prediction.outputs import (
     SOURCES,
     VIDEO_ENDING,
     VIDEO_MARK,
+    VIDEO_SUFFIX,
     Sources,
     output_names,
     recorded_settings,
@@ -40,11 +42,13 @@ class FolderRecord:
         folder: of the predictions.
         kinds: what is written of an image, some of `KINDS`.
         overwrite: whether what is there is written again.
+        settings: what the predictions are made with.
     """
 
     folder: Path
     kinds: Sequence[str]
     overwrite: bool
+    settings: Mapping[str, Any]
 
     def files(self, entry: Input, kinds: Sequence[str] | None = None) -> dict[str, Path]:
         """Kind of output → file; of a video there is the overlay alone."""
@@ -52,22 +56,39 @@ class FolderRecord:
             return {"overlay": self.folder / f"{entry.name}{VIDEO_ENDING}"}
         return {kind: self.folder / f"{entry.name}_{kind}.png" for kind in kinds or self.kinds}
 
-    def update(self, inputs: Sequence[Input], settings: Mapping[str, Any]) -> None:
-        """Take in inputs that are to be predicted with some settings; outputs of their older states go.
+    def update(self, inputs: Sequence[Input]) -> None:
+        """Take in inputs that are to be predicted; outputs of their older states go.
 
         Raises:
             DataError: files that no earlier prediction wrote are in the way, outputs that were made with
-                other settings would stay beside those of the inputs, or outputs of another file would be
-                taken for an input's.
+                other settings would stay beside those of the inputs or are being written, or outputs of
+                another file would be taken for an input's.
         """
         with locked(self.folder / LOCK):  # several commands may write into one folder
             before, recorded = recorded_settings(self.folder), recorded_sources(self.folder)
             self._require_free(inputs, recorded)
-            if difference := _difference(before, settings):
+            if difference := _difference(before, self.settings):
                 self._make_room(inputs, recorded, difference)
             sources = self._sources(inputs, recorded)
-            write_text(self.folder / SETTINGS, json.dumps(settings, indent=2) + "\n")
+            write_text(self.folder / SETTINGS, json.dumps(self.settings, indent=2) + "\n")
             write_text(self.folder / SOURCES, json.dumps(sources, indent=2) + "\n")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """In the block no other command changes the record, which is still of these settings.
+
+        Before an output is there, nothing keeps a command with other settings out.
+
+        Raises:
+            FoRNetError: it is of other settings by now.
+        """
+        with locked(self.folder / LOCK):
+            if difference := _difference(recorded_settings(self.folder), self.settings):
+                raise FoRNetError(
+                    f"{self.folder}: is of other settings by now ({difference}), since another command "
+                    "writes there; give each a folder of its own"
+                )
+            yield
 
     def _require_free(self, inputs: Sequence[Input], recorded: Sources) -> None:
         """A user's own file may be called like a prediction: only what is recorded is one."""
@@ -83,6 +104,13 @@ class FolderRecord:
 
     def _make_room(self, inputs: Sequence[Input], recorded: Sources, difference: str) -> None:
         """Remove the outputs that are to be written again: broken off, none must be taken for a new one."""
+        folders = {(self.folder / key).parent for key in recorded if key.endswith(VIDEO_MARK)}
+        videos = (video for folder in folders for video in unfinished_files(folder, VIDEO_SUFFIX))
+        if video := next(videos, None):
+            raise DataError(
+                f"{video}: a video that another command writes with other settings ({difference}); choose "
+                "another folder, or remove it if that command was killed"
+            )
         files = (self.folder / name for key in sorted(recorded) for name in output_names(key))
         outputs = [file for file in files if os.path.exists(file)]
         again = [entry for entry in inputs if not entry.is_missing] if self.overwrite else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import NoReturn
 
 import cv2
 
-from fornet_keras.atomic import written_whole
+from fornet_keras.atomic import Placing, written_whole
 from fornet_keras.data.images import image_size, require_file
 from fornet_keras.errors import DataError
+from fornet_keras.prediction.frames import all_frames, newest_frames
 from fornet_keras.prediction.inputs import Input
 from fornet_keras.prediction.mp4 import MP4_SUFFIXES, shown_frames
 from fornet_keras.prediction.pictures import Picture
@@ -24,6 +26,9 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 CODEC = "mp4v"
 """MPEG-4 in .mp4: OpenCV's wheels can always write it, and desktop players play it."""
+
+MOTION_JPEG = cv2.VideoWriter.fourcc(*"MJPG")
+"""As many network cameras send it."""
 
 MIN_SIDE, MAX_SIDE = 2, 8191
 """Pixels that its encoder takes."""
@@ -37,27 +42,33 @@ COUNTING_SUFFIXES = (*MP4_SUFFIXES, ".avi")
 """Of files that count their frames; of others, FFmpeg knows only how long they are, sound and all."""
 
 WHOLE_ENOUGH = 0.95
-"""Share of the announced frames that must be there: files count their frames, but not always exactly."""
+"""Share of the announced frames that must be there, but for one: files do not always count exactly."""
 
 Track = Callable[[Iterable[Picture], int | None], Iterable[Picture]]
 
 
 def transform_video(
-    entry: Input, target: Path, transform: Callable[[Picture], Picture], track: Track
+    entry: Input,
+    target: Path,
+    transform: Callable[[Picture], Picture],
+    track: Track,
+    placing: Placing | None = None,
 ) -> list[str]:
     """Write `transform` of each frame of a video as a video of the same rate, without sound.
 
     The codec wants even sides: an odd one loses a line.
 
     Ctrl-C ends the recording of a camera or a stream, and what was recorded is written; SIGTERM is raised
-    again after that, since it ends the whole command. Their frames that come later than the rate says are
-    written more than once, or the video would play faster than what it shows.
+    again after that, since it ends the whole command. What is transformed is always their newest frame, and
+    what takes longer than the rate says is written more than once, or the video would play faster than what
+    it shows.
 
     Args:
         entry: a file that FFmpeg reads, a camera or a stream.
         target: an .mp4 file, which appears when it is complete.
         transform: from an RGB uint8 `(height, width, 3)` frame to another of its size.
         track: gets the frames and their number, where the file tells it, and hands the frames on.
+        placing: as of `written_whole`.
 
     Returns:
         What is to be known of the result: a line where its rate is not the file's, or frames may be missing.
@@ -66,13 +77,14 @@ def transform_video(
         DataError: no frame can be read, many are missing, or the video cannot be written.
     """
     capture = _open(entry)
-    try:
-        announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        frames = track(_frames(capture), announced if announced > 0 else None)
-        with written_whole(target) as temporary:
-            pictures = (transform(frame) for frame in frames)
-            paced = entry.is_live and announced <= 0  # a whole film at an address has its own frames
-            num_frames, stop = _write(temporary, pictures, _rate(capture), entry.is_live, paced)
+    rate, announced = _rate(capture), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    paced = entry.is_live and announced <= 0  # a whole film at an address has its own frames
+    reading = newest_frames(capture, _most(entry, capture, rate)) if paced else all_frames(capture)
+    with reading as frames:
+        tracked = track(frames, announced if announced > 0 else None)
+        with written_whole(target, placing) as temporary:
+            pictures = (transform(frame) for frame in tracked)
+            num_frames, stop = _write(temporary, pictures, rate, entry.is_live, paced)
             if not num_frames:
                 _refuse(entry)
             notes = [] if stop else _notes(entry, capture, num_frames)
@@ -82,8 +94,6 @@ def transform_video(
         if stop and type(stop) is not KeyboardInterrupt:
             raise stop
         return notes
-    finally:
-        capture.release()
 
 
 def first_size(entries: Sequence[Input]) -> tuple[int, int]:
@@ -123,9 +133,21 @@ def _count(path: Path) -> int:
 
 def _open(entry: Input) -> cv2.VideoCapture:
     if entry.source is None:
+        _require_readable(entry.path)
         return cv2.VideoCapture(_file(entry.path))
     with _opencv_silent():
         return cv2.VideoCapture(entry.source)
+
+
+def _require_readable(path: Path) -> None:
+    """Before OpenCV opens it, which says nothing, and in a named pipe waits for good, deaf to SIGTERM."""
+    try:
+        require_file(path, "a video")
+        path.open("rb").close()
+    except PermissionError as error:
+        raise DataError(
+            f"{path}: no permission to read it; expected a readable file; change its mode"
+        ) from error
 
 
 @contextmanager
@@ -144,29 +166,24 @@ def _file(path: Path) -> str:
 
 
 def _refuse(entry: Input) -> NoReturn:
-    """Say why there is no frame."""
+    """Say that there is no frame, and what to do."""
     if isinstance(entry.source, int):
         raise DataError(f"{entry.path}: gives no frame; expected a connected camera; try another number")
     if entry.is_live:
         raise DataError(
             f"{entry.path}: gives no frame; expected a stream that FFmpeg plays; check address and password"
         )
-    try:
-        require_file(entry.path, "a video")
-        entry.path.open("rb").close()
-    except PermissionError as error:
-        raise DataError(
-            f"{entry.path}: no permission to read it; expected a readable file; change its mode"
-        ) from error
     raise DataError(f"{entry.path}: no frame in it can be read; expected a video; copy it again")
 
 
-def _frames(capture: cv2.VideoCapture) -> Iterator[Picture]:
-    while True:
-        intact, frame = capture.read()
-        if not intact:
-            return
-        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+def _most(entry: Input, capture: cv2.VideoCapture, rate: float) -> float:
+    """Frames a second at which a camera or a stream is to be read at most.
+
+    What an address gives as a film in pieces (HLS, .ts) comes as fast as the network is, and is to be taken
+    at its own rate, or a little above, since clocks differ. JPEGs have no times that their rate would be of.
+    """
+    is_film = re.match("https?:", str(entry.source), re.IGNORECASE)
+    return 1.02 * rate if is_film and capture.get(cv2.CAP_PROP_FOURCC) != MOTION_JPEG else math.inf
 
 
 def _rate(capture: cv2.VideoCapture) -> float:
@@ -184,7 +201,7 @@ def _notes(entry: Input, capture: cv2.VideoCapture, num_frames: int) -> list[str
     if not (MIN_RATE <= rate < MAX_RATE or entry.is_live):
         notes.append(f"{entry.path}: says {rate:g} frames a second; written with {USUAL_RATE:g}")
     shown = math.inf if entry.is_live else shown_frames(entry.path, rate)
-    if num_frames < WHOLE_ENOUGH * min(announced, shown):
+    if num_frames + 1 < WHOLE_ENOUGH * min(announced, shown):
         found = f"{num_frames} of {announced} frames can be read"
         if not entry.is_live and entry.path.suffix.lower() in COUNTING_SUFFIXES:
             raise DataError(f"{entry.path}: cut short or damaged: {found}; copy it again")

@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from keras import ops
+from pydantic import ValidationError
 
+from fornet_keras.bounded_text import first_finding
+from fornet_keras.config.model import ModelConfig
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ModelError, listed
 from fornet_keras.model import FoRNet
-from fornet_keras.model_description import Architecture, Library, read_description
-from fornet_keras.model_folder import load_model, named_weights
-from fornet_keras.presets import PRESETS
+from fornet_keras.model_description import Library, read_description
+from fornet_keras.model_folder import OF_RESIDUAL, load_model, named_weights
 from fornet_keras.shipped import find_model, shown
+
+OF_FORNET = ("context_filters", "branch_filters", "scales")
+SIZES = ("preset", "backbone", *OF_RESIDUAL, *OF_FORNET)
+"""Settings of the network that its weights have a say in."""
 
 LISTED = 8
 """So many classes are named in a line, and then no more."""
+
+
+def sized_as_weights(options: ModelConfig) -> ModelConfig:
+    """The same settings, in which sizes that are null are those of the model in `weights`.
+
+    With a preset of its own, or without `weights`, they are left to that preset, or to `s`.
+
+    Raises:
+        ModelError: that model cannot be read, its backbone is a library's, which must be named, or it has
+            sizes that no configuration may have.
+    """
+    if options.preset or not options.weights:
+        return options.model_copy(update={"preset": options.preset or "s"})
+    folder = find_model(options.weights)
+    architecture = read_description(folder).architecture
+    backbone = options.backbone or architecture.backbone
+    if isinstance(backbone, Library):
+        raise ModelError(
+            f"{shown(folder)}: has a backbone of {backbone.library}; expected its preset, or the folder of "
+            "that, in model.backbone; name it there"
+        )
+    sizes = {*OF_FORNET, *(() if backbone else OF_RESIDUAL)}
+    found = {name: getattr(architecture, name) for name in sizes if getattr(options, name) is None}
+    found |= {"preset": "s", "backbone": backbone}
+    try:
+        return ModelConfig.model_validate(options.model_dump() | found)
+    except ValidationError as error:
+        raise ModelError(
+            f"{shown(folder)}: {first_finding(error)}; expected a network that a configuration may describe"
+        ) from error
 
 
 def begin_with(
@@ -39,8 +75,9 @@ def begin_with(
         A line that says which classes are known, and at which size the saved model has learnt if at another.
 
     Raises:
-        ModelError: the table has another number of classes than the model, the saved model cannot be read, or
-            is another network, or `known_as` has a class that the one or the other lacks.
+        ModelError: the table has another number of classes than the model, or the saved model cannot be read,
+            or is another network.
+        ConfigError: `known_as` has a class that the one or the other lacks.
 
     Example:
         >>> table = LabelTable(("road", "tram"), ((128, 64, 128), (0, 80, 100)), {0: 0, 1: 1})
@@ -56,8 +93,8 @@ def begin_with(
     source, known = load_model(folder)
     where = shown(find_model(folder))
     known_as = known_as or {}
-    _require_classes(known_as, table.names, "the data")
-    _require_classes(known_as.values(), known.names, where)
+    table.require(known_as, "model.known_as")
+    known.require(known_as.values(), "model.known_as", where)
     named = {name: known_as.get(name, name) for name in table.names}
     shared = {name: theirs for name, theirs in named.items() if theirs in known.names}
     here = _parts(model, [*map(table.names.index, shared)])
@@ -69,8 +106,8 @@ def begin_with(
         taken = None if found is None else found[there.get(name, ...)]
         if taken is None or taken.shape != value[part].shape:
             raise ModelError(
-                f"{where}: '{name}' is {None if found is None else found.shape}; expected {value.shape}; set "
-                f"{_settings(read_description(find_model(folder)).architecture)}"
+                f"{where}: '{name}' is {None if found is None else found.shape}; expected {value.shape}; "
+                "set model.preset, model.backbone and sizes to null: the network is then as large as that"
             )
         value[part] = taken
         weight.assign(value)
@@ -84,26 +121,6 @@ def begin_with(
     if source.short_side in (None, model.short_side):
         return line
     return f"{line}; it has learnt at a shorter side of {source.short_side} pixels (data.short_side)"
-
-
-def _require_classes(names: Iterable[str], classes: Sequence[str], whose: str) -> None:
-    for name in names:
-        if name not in classes:
-            raise ModelError(
-                f"model.known_as: '{name}' is no class of {whose}; expected one of {', '.join(classes)}"
-            )
-
-
-def _settings(architecture: Architecture) -> str:
-    """What to set for a network like this; by a preset's name where it has one's sizes."""
-    backbone = architecture.backbone
-    for name, preset in PRESETS.items():
-        sizes = {key: value for key, value in preset.items() if key != "backbone"}
-        sizes |= {} if backbone else preset["backbone"]
-        same = all(getattr(architecture, key) == value for key, value in sizes.items())
-        if same and not isinstance(backbone, Library):
-            return f"model.preset={name} and model.backbone={backbone or 'null'}, as it has them"
-    return "model.preset, its sizes and model.backbone to those of the model whose weights are taken"
 
 
 def _parts(model: FoRNet, positions: Sequence[int]) -> dict[str, Any]:

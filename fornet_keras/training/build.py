@@ -21,7 +21,7 @@ from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import require_savable
 from fornet_keras.training.accelerator import dtype_policy
 from fornet_keras.training.backbone_rate import scale_rate
-from fornet_keras.training.begin_with import begin_with
+from fornet_keras.training.begin_with import begin_with, sized_as_weights
 from fornet_keras.training.class_weights import class_weights
 from fornet_keras.training.devices import sum_over_devices
 from fornet_keras.training.schedule import WarmupPolynomialDecay
@@ -49,7 +49,8 @@ def make_model(
         if config.model.weights and begins:
             line = begin_with(model, table, config.model.weights, config.model.known_as)
             console.print(line, highlight=False)
-        compile_model(model, config, pixels, batches.steps_per_epoch)
+        weights = class_weights(config.loss.class_weights, pixels, table)
+        compile_model(model, config, weights, batches.steps_per_epoch)
         if config.loss.teacher:
             learn_from(model, load_teacher(Path(config.loss.teacher), table))
     finally:
@@ -67,9 +68,10 @@ def build_model(config: Config, num_classes: int, begins: bool = True) -> FoRNet
             EfficientNet-Lite0's package need not be there. A library's preset must: it says what to build.
 
     Raises:
-        ModelError: the backbone cannot be read, or the network is larger than can be saved.
+        ModelError: the backbone or the sizes of `model.weights` cannot be read, or the network is larger than
+            can be saved.
     """
-    options = config.model
+    options = sized_as_weights(config.model)
     sizes = ("context_filters", "branch_filters", "scales", "region_size", "top_k")
     arguments = _given(options, (*sizes, "dropout", "image_pool_dropout"))
     arguments["short_side"] = config.data.short_side
@@ -97,13 +99,15 @@ def _open_backbone(name: str, own_weights: bool) -> keras.Model:
     return open_library_backbone(library, os.path.expanduser(preset))
 
 
-def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], steps_per_epoch: int) -> None:
+def compile_model(
+    model: FoRNet, config: Config, weights: Sequence[float] | None, steps_per_epoch: int
+) -> None:
     """Give a model its loss, optimizer and schedule.
 
     Args:
         model: a `FoRNet`.
         config: a `Config`.
-        pixel_counts: int `(classes,)`, for the class weights.
+        weights: of the classes, from `class_weights`.
         steps_per_epoch: steps of an epoch, for the schedule.
     """
     training, loss = config.training, config.loss
@@ -112,7 +116,7 @@ def compile_model(model: FoRNet, config: Config, pixel_counts: Sequence[int], st
     model.compile(
         _make_optimizer(model, config, steps_per_epoch),
         loss=FoRNetLoss(
-            class_weights=class_weights(loss.class_weights, pixel_counts),
+            class_weights=weights,
             coarse_weight=loss.coarse_weight,
             dice_weight=loss.dice_weight,
             selector_weight=loss.selector_weight,

@@ -38,7 +38,7 @@ from fornet_keras.training.run_folder import (
     is_empty,
     only_run,
     result_at,
-    with_precision,
+    settled,
     write_config,
 )
 from fornet_keras.training.run_log import RunLog
@@ -97,7 +97,7 @@ def train(
             f"callbacks must be a list, such as [{type(callbacks).__name__}(...)]; received one alone"
         )
     output = Path(output)
-    config = with_precision(with_absolute_paths(config), output, resume)
+    config = settled(with_absolute_paths(config), output, resume)
     resumed = partial(find_checkpoint, output, config, resume)
     if processes.rank:
         # Other ranks train identically; their output goes to a temporary folder.

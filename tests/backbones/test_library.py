@@ -133,6 +133,10 @@ def test_configured_saved_and_loaded(preset: tuple[Any, str], tmp_path: Path) ->
     again = build_model(config(backbone=name), 3)
     begin_with(again, TABLE, tmp_path / "model")
     np.testing.assert_array_equal(again.backbone.get_weights()[-1], model.backbone.get_weights()[-1])
+    with pytest.raises(
+        ModelError, match="has a backbone of keras_hub; expected its preset, or the folder of"
+    ):
+        build_model(config(preset=None, weights=str(tmp_path / "model")), 3)
 
 
 def test_efficientnet_saved_and_loaded(tmp_path: Path) -> None:

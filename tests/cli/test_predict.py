@@ -193,17 +193,16 @@ def test_what_a_camera_has_recorded_is_kept(
 ) -> None:
     """Whatever ends it: nobody can record it again."""
 
-    class Stopped(Camera):
-        reads = 0
+    files, seen = cv2.VideoCapture, []
 
-        def read(self) -> tuple[bool, np.ndarray]:
-            self.reads += 1
-            if self.reads == 3:
-                stop()
-            return super().read()
+    def stop_at_the_third(frame: np.ndarray, *_: object) -> np.ndarray:
+        seen.append(frame)
+        if len(seen) == 3:
+            stop()
+        return frame
 
-    files = cv2.VideoCapture
-    monkeypatch.setattr(cv2, "VideoCapture", lambda what: Stopped(what) if what == 7 else files(what))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda what: Camera(what) if what == 7 else files(what))
+    monkeypatch.setattr("fornet_keras.prediction.folder.overlay", stop_at_the_third)
     result = run("predict", model, "camera:7", "--output", tmp_path / "out", "--overlay")
     assert result.exit_code == code, result.stderr
     assert (tmp_path / "out" / "camera_7_overlay.mp4").exists()

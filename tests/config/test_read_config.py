@@ -32,7 +32,7 @@ def test_defaults(path: Path) -> None:
     assert config.augment.crop == (360, 480)
     assert config.augment.scale == (0.5, 2.0)
     assert (config.data.root, config.data.exclude, config.loss.ohem) == (None, (), None)
-    assert (config.model.preset, config.model.region_size, config.model.top_k) == ("s", 16, 0.5)
+    assert (config.model.preset, config.model.region_size, config.model.top_k) == (None, 16, 0.5)
     assert (config.training.optimizer, config.training.learning_rate) == ("adamw", 1e-3)
 
 

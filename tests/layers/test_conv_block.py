@@ -34,6 +34,13 @@ def test_channels_first_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         ConvBlock(4)
 
 
+def test_an_even_kernel_with_strides_is_refused() -> None:
+    """It would give another size than the layer says."""
+    with pytest.raises(ValueError, match="kernel_size must be odd where strides is above 1; received 2"):
+        ConvBlock(4, kernel_size=2, strides=2)
+    assert run(ConvBlock(4, kernel_size=2), [random(1, 6, 10, 3)])[0].shape == (1, 6, 10, 4)
+
+
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("size", [(6, 10), (7, 5)])
 def test_values(strides: int, size: tuple[int, int]) -> None:

@@ -87,6 +87,23 @@ def test_a_map_of_no_whole_regions_is_refused() -> None:
         selector(inputs(10))
 
 
+def test_features_and_logits_of_two_sizes_are_refused() -> None:
+    arrays = [inputs(16, 24)[0], inputs(8, 12)[1]]
+    message = r"must be of one height and width; received \(16, 24\) and \(8, 12\); resize the smaller"
+    with pytest.raises(ValueError, match=message):
+        Selector(4)([keras.KerasTensor(x.shape) for x in arrays])
+    with pytest.raises(ValueError, match=message):
+        trained(Selector(4, filters=5))(arrays)
+    Selector(4)([keras.KerasTensor((2, None, 24, 6)), keras.KerasTensor((2, 16, None, 3))])
+
+
+@pytest.mark.parametrize("cells", [0, -4, 2.5, "4"])
+def test_regions_of_no_whole_number_of_cells_are_refused(cells: Any) -> None:
+    message = f"region_cells must be a whole number of 1 or more; received {cells!r}$"
+    with pytest.raises(ValueError, match=message):
+        Selector(cells)
+
+
 def test_one_class_is_refused() -> None:
     """Its entropy is 0 of at most 0."""
     features, logits = inputs()

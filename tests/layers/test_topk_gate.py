@@ -1,3 +1,6 @@
+import re
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -115,10 +118,19 @@ def test_an_unknown_size_is_explained() -> None:
         TopKGate().call(keras.KerasTensor((1, None, None)))
 
 
-@pytest.mark.parametrize("value", [0, -0.5, 1.01, 25, float("nan")])
+@pytest.mark.parametrize("shape", [(2, 3), (1, 2, 3, 1), (2, 2, 3, 2)])
+def test_scores_with_another_number_of_axes_are_refused(shape: tuple[int, ...]) -> None:
+    """A channel would be taken for more images of the batch."""
+    message = rf"scores must be \(batch, rows, columns\); received shape {re.escape(str(shape))}; of those"
+    for scores in (random(*shape), keras.KerasTensor(shape)):
+        with pytest.raises(ValueError, match=message):
+            TopKGate()(scores)
+
+
+@pytest.mark.parametrize("value", [0, -0.5, 1.01, 25, float("nan"), "0.5", None])
 @pytest.mark.parametrize("name", ["ratio", "train_ratio"])
-def test_share_outside_its_range_is_refused(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"^{name} must be in \(0, 1\]; received {value}"):
+def test_share_outside_its_range_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must be in \(0, 1\]; received {value!r};"):
         TopKGate(**{name: value})
 
 

@@ -18,7 +18,8 @@ from fornet_keras.artifacts.manifest import MANIFEST
 from fornet_keras.artifacts.runtimes import open_runtime
 from fornet_keras.errors import FoRNetError
 from fornet_keras.prediction import ray_engine
-from fornet_keras.prediction.inputs import Input
+from fornet_keras.prediction.folder import FolderPrediction
+from fornet_keras.prediction.inputs import Input, find_inputs
 from fornet_keras.prediction.predictor import Predictor
 from tests.cli.conftest import Run, only_line
 from tests.cli.conftest import run as run_command
@@ -52,9 +53,11 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("[!l]*.png")}
 
 
-def test_ray_writes_what_the_plain_command_writes(
-    run_command: Run, artifact: Path, frames: Path, tmp_path: Path
+def test_ray_writes_and_says_what_the_plain_command_does(
+    run_command: Run, artifact: Path, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(ROOT)
+    frames = Path(os.path.relpath(frames))
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'fornet_keras[ray]'")
     plain, ray = tmp_path / "plain", tmp_path / "ray"
     expected = run_command("predict", artifact, frames, "--output", plain)
@@ -186,10 +189,25 @@ def test_the_cores_of_this_process_are_shared(tmp_path: Path, monkeypatch: pytes
     ray.data.from_items.return_value = rows
     monkeypatch.setattr(ray_engine, "_start", lambda workers: ray)
     monkeypatch.setattr(ray_engine, "usable_cores", lambda: 6)
-    prediction, frames = Mock(output=tmp_path, kinds=["labels"]), [Input(tmp_path / "a.png", PurePath("a"))]
+    prediction = Mock(output=tmp_path, kinds=["labels"], settings={})
+    frames = [Input(tmp_path / "a.png", PurePath("a"))]
     with pytest.raises(FoRNetError, match="Ray gave no answer for 1 of 1 inputs"):
         ray_engine.predict_with_ray(tmp_path, prediction, frames, 2, lambda *_: [])
     assert rows.map.call_args.kwargs["fn_constructor_args"][1] == 3
+
+
+def test_a_worker_places_nothing_in_a_folder_of_other_settings(artifact: Path, frames: Path) -> None:
+    output, settings = frames.with_name("out"), {"weights": "mine"}
+    worker = ray_engine._Worker(str(artifact), 1, str(output), ["labels"], False, settings)
+    row = {"path": str(frames / "0.png"), "name": "0", "number": 0}
+    predictor = worker.predict.predictor
+    for theirs in (settings, {"weights": "theirs"}):
+        other = FolderPrediction(predictor, predictor.table, output, settings=theirs, overwrite=True)
+        other.begin(find_inputs([row["path"]], output))
+        if theirs == settings:
+            assert worker(row)["status"] == "written"
+    with pytest.raises(FoRNetError, match="weights is theirs there and mine here"):
+        worker(row)
 
 
 def test_the_workers_see_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,15 +4,19 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import Timeout
 from PIL import Image
 
+from fornet_keras.atomic import locked
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.images import image_size
-from fornet_keras.errors import DataError
+from fornet_keras.errors import DataError, FoRNetError
 from fornet_keras.prediction import outputs
 from fornet_keras.prediction.folder import FolderPrediction
 from fornet_keras.prediction.inputs import find_inputs
@@ -27,6 +31,10 @@ def test_a_second_recording_is_not_taken_for_one_that_is_there(predict: Predicto
     (failed,) = FolderPrediction(predict, TABLE, tmp_path, overwrite=True)(camera)
     assert "gives no frame" in str(failed.error)
     (tmp_path / "camera_7_overlay.mp4").touch()
+    other = FolderPrediction(predict, TABLE, tmp_path, overwrite=True, settings={"top_k": 0.5})
+    (failed,) = other(camera)
+    assert str(failed.error).endswith("overlay.mp4 stays as it was recorded, with the settings of then")
+    assert (tmp_path / "camera_7_overlay.mp4").exists()
     (failed,) = FolderPrediction(predict, TABLE, tmp_path)(camera)
     assert re.fullmatch(
         "camera:7: .*overlay.mp4 is there already; replace it with --overwrite, or .*", str(failed.error)
@@ -49,6 +57,48 @@ def test_runs_into_one_folder_at_once_record_all_their_sources(
         for begun in runs:
             begun.result()
     assert set(json.loads((output / "sources.json").read_text())) == set("abcdefgh")
+
+
+def test_an_output_takes_its_place_only_in_a_folder_of_its_settings(
+    predict: Predictor, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two commands at once with other settings: as long as nothing is there, each may begin."""
+    output = picture.parent.parent / "out"
+    inputs = find_inputs([str(picture)], output)
+    first, *second = (
+        FolderPrediction(predict, TABLE, output, settings={"top_k": k}) for k in (0.5, 0.2, 0.2)
+    )
+    for prediction in (first, *second):
+        prediction.begin(inputs)
+    with pytest.raises(FoRNetError, match="out: is of other settings by now .top_k is 0.2 there") as caught:
+        first.one(*inputs)
+    assert type(caught.value) is FoRNetError, "it ends the run, whatever the other inputs are"
+    assert sorted(path.name for path in output.iterdir()) == SHARED
+    replace = Path.replace
+
+    def while_nobody_else_can_begin(path: Path, target: Path) -> Path:
+        with pytest.raises(Timeout), locked(output / ".lock", blocking=False):
+            pass
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", while_nobody_else_can_begin)
+    assert [prediction.one(*inputs).status for prediction in second] == ["written", "kept"]
+
+
+def test_a_video_that_is_being_written_keeps_other_settings_out(predict: Predictor, picture: Path) -> None:
+    """Or a recording, which cannot be made again, would find its place taken in the end."""
+    output, video = picture.parent.parent / "out", write_trimmed(picture.with_name("b.mp4"), 3, 0)
+    other = FolderPrediction(predict, TABLE, output, settings={"top_k": 0.5}, overwrite=True)
+
+    def begin_other(frames: Iterable[Any], total: int | None, name: str) -> Iterator[Any]:
+        for number, frame in enumerate(frames):
+            if number and name == "b.mp4":
+                with pytest.raises(DataError, match="mp4: a video that another command writes with other"):
+                    other.begin(find_inputs([str(picture)], output))
+            yield frame
+
+    first = FolderPrediction(predict, TABLE, output, track=begin_other, settings={"top_k": 0.2})
+    assert first(find_inputs([str(video)], output))[0].status == "written"
 
 
 def test_a_folder_of_another_model_is_refused(predict: Predictor, picture: Path, tmp_path: Path) -> None:

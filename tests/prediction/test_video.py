@@ -1,9 +1,11 @@
+import os
 import resource
 import signal
 import struct
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePath
 from unittest.mock import Mock
@@ -141,6 +143,18 @@ def test_a_video_that_is_no_file_with_something_in_it(
             transform_video(video(tmp_path / f"{name}.mp4"), tmp_path / "b.mp4", lambda x: x, untracked)
 
 
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    monkeypatch.setattr(cv2, "VideoCapture", Mock(side_effect=AssertionError("it waits there")))
+    pipe = video(tmp_path / "pipe.mp4")
+    for reading in (
+        lambda: transform_video(pipe, tmp_path / "b.mp4", lambda frame: frame, untracked),
+        lambda: first_size([pipe]),
+    ):
+        with pytest.raises(DataError, match="pipe.mp4: is not a regular file; expected a video file; copy"):
+            reading()
+
+
 @pytest.mark.parametrize("size", [(2, 8192), (8192, 2), (2, 1)])
 def test_a_size_that_mpeg_4_does_not_take(tmp_path: Path, size: tuple[int, int]) -> None:
     source = write_video(tmp_path / "a.avi", 3, 48, 64)
@@ -175,6 +189,19 @@ def test_a_video_cut_short_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a.avi: cut short or damaged: \d+ of 60 frames can be read"):
         transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked)
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_short_video_that_counts_a_frame_too_many_is_whole(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "a.avi", 9, 48, 64)
+    content = bytearray(source.read_bytes())
+    # After the mark of the header of the file, or of its one stream: the number of frames there.
+    for mark, place in ((b"avih", 24), (b"strh", 40)):
+        struct.pack_into("<I", content, content.index(mark) + place, 10)
+    source.write_bytes(content)
+    capture = cv2.VideoCapture(str(source))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 10
+    capture.release()
+    assert transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked) == []
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".webm"])
@@ -288,6 +315,7 @@ class Camera:
         return {cv2.CAP_PROP_FRAME_HEIGHT: 48, cv2.CAP_PROP_FRAME_WIDTH: 64}.get(what, -1.0)
 
     def read(self) -> tuple[bool, np.ndarray]:
+        time.sleep(0.001)
         return True, np.full((48, 64, 3), 90, np.uint8)
 
     def release(self) -> None: ...
@@ -337,15 +365,19 @@ def test_no_camera(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @contextmanager
-def serving(content: bytes, kind: str) -> Iterator[str]:
-    """The address, with a password in it, at which a server in this process answers with some bytes."""
+def serving(parts: Sequence[bytes], kind: str, rate: float = np.inf) -> Iterator[str]:
+    """The address, with a password in it, at which a server in this process sends so many parts a second."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", kind)
             self.end_headers()
-            self.wfile.write(content)
+            began = time.monotonic()
+            with suppress(ConnectionError):  # who has seen enough goes away
+                for number, part in enumerate(parts):
+                    time.sleep(max(0, began + number / rate - time.monotonic()))
+                    self.wfile.write(part)
 
         def log_message(self, *_: object) -> None: ...
 
@@ -359,11 +391,18 @@ def serving(content: bytes, kind: str) -> Iterator[str]:
             thread.join()
 
 
-def test_a_stream_is_recorded_until_it_ends(tmp_path: Path) -> None:
+def jpeg_part(brightness: int) -> bytes:
     """As network cameras send it: one JPEG after another, without a number of frames."""
-    jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+    jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), brightness, np.uint8))[1].tobytes()
     head = f"--f\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
-    with serving(7 * (head + jpeg + b"\r\n"), "multipart/x-mixed-replace; boundary=f") as address:
+    return head + jpeg + b"\r\n"
+
+
+JPEGS = "multipart/x-mixed-replace; boundary=f"
+
+
+def test_a_stream_is_recorded_until_it_ends(tmp_path: Path) -> None:
+    with serving(20 * [jpeg_part(90)], JPEGS, rate=25) as address:
         (stream,) = find_inputs([address], tmp_path)
         assert (stream.is_video, stream.is_missing, "secret" in f"{stream.path}{stream.name}") == (
             True,
@@ -372,14 +411,29 @@ def test_a_stream_is_recorded_until_it_ends(tmp_path: Path) -> None:
         )
         assert first_size([stream]) == (48, 64)
         assert transform_video(stream, tmp_path / "a.mp4", lambda frame: frame, untracked) == []
-    assert len(read_video(tmp_path / "a.mp4")[0]) >= 7
+    frames, _ = read_video(tmp_path / "a.mp4")
+    assert (len(frames) >= 7, frames[-1].mean()) == (True, pytest.approx(90, abs=3))
+
+
+def test_a_stream_that_comes_faster_than_it_is_predicted_is_no_slow_motion(tmp_path: Path) -> None:
+    def slow(frame: Picture) -> Picture:
+        time.sleep(0.2)
+        return frame
+
+    with serving([jpeg_part(3 * number) for number in range(75)], JPEGS, rate=25) as address:
+        (stream,) = find_inputs([address], tmp_path)
+        assert transform_video(stream, tmp_path / "a.mp4", slow, untracked) == []
+    frames, rate = read_video(tmp_path / "a.mp4")
+    shown = (frames[-1].mean() - frames[0].mean()) / 3 / 25
+    assert (rate, len(frames) / rate) == (25, pytest.approx(shown, abs=0.8)), "seconds, and those shown"
+    assert shown > 1.5
 
 
 def test_a_video_at_an_address_is_no_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the network is: its frames are its own."""
     source = write_video(tmp_path / "a.avi", 9, 48, 64)
     monkeypatch.setattr("fornet_keras.prediction.video.monotonic", iter(range(99)).__next__)
-    with serving(source.read_bytes(), "video/avi") as address:
+    with serving([source.read_bytes()], "video/avi") as address:
         (stream,) = find_inputs([address], tmp_path)
         assert transform_video(stream, tmp_path / "b.mp4", lambda frame: frame, untracked) == []
         interrupted = Mock(side_effect=[np.zeros((48, 64, 3), np.uint8), KeyboardInterrupt])
@@ -387,6 +441,25 @@ def test_a_video_at_an_address_is_no_camera(tmp_path: Path, monkeypatch: pytest.
             "it is not cut short"
         )
     assert [len(read_video(tmp_path / name)[0]) for name in ("b.mp4", "c.mp4")] == [9, 1]
+
+
+def test_a_film_at_an_address_that_does_not_say_its_length(tmp_path: Path) -> None:
+    """It comes at once, and yet no frame is left out that can be predicted in its time."""
+    seen = []
+
+    def in_time(frame: Picture) -> Picture:
+        time.sleep(0.01)
+        seen.append(frame)
+        return frame
+
+    writer = cv2.VideoWriter(str(tmp_path / "a.ts"), cv2.VideoWriter.fourcc(*"mp4v"), 25, (64, 48))
+    for number in range(50):
+        writer.write(np.full((48, 64, 3), 4 * number, np.uint8))
+    writer.release()
+    with serving([(tmp_path / "a.ts").read_bytes()], "video/mp2t") as address:
+        (stream,) = find_inputs([address], tmp_path)
+        assert transform_video(stream, tmp_path / "b.mp4", in_time, untracked) == []
+    assert len(seen) >= 40 and len(read_video(tmp_path / "b.mp4")[0]) == pytest.approx(50, abs=10)
 
 
 def test_no_stream(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

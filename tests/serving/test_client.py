@@ -335,6 +335,20 @@ def test_the_version_is_the_folder_s(
     assert (result.exit_code, asked.call_args.args[0], asked.call_args.args[3]) == (0, "[::1]:8501", version)
 
 
+def test_the_model_is_called_as_the_folder_around_it(
+    artifact: Path, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "city" / "1"
+    (folder / "beside").mkdir(parents=True)
+    shutil.copy(artifact / "manifest.json", folder)
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    asked = Mock(return_value=np.zeros((1, *SIZE), np.uint8))
+    monkeypatch.setattr("fornet_keras.serving.client.request_rest", asked)
+    for number, given in enumerate((folder, folder.parent / "1" / ".." / "1", folder / "beside" / "..")):
+        run("request", given, tmp_path / "a.png", "--rest", "--output", tmp_path / f"out{number}")
+        assert (asked.call_args.args[1], asked.call_args.args[3]) == ("city", 1), given
+
+
 def test_an_artifact_of_another_runtime(run: Any, artifact: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(artifact, tmp_path / "phone")
     (copy / "saved_model.pb").rename(copy / "model.onnx")

@@ -69,6 +69,13 @@ def test_an_artifact_within_an_artifact_does_not_hide_it(ratios: Path, tmp_path:
     copytree(ratios / "k1", tmp_path / "outer")
     copytree(ratios / "k1", tmp_path / "outer" / "inner")
     assert list(open_artifacts([tmp_path / "outer"])) == ["outer"]
+    assert list(open_artifacts([tmp_path / "outer" / "inner" / ".."])) == ["outer"], "as it is called"
+
+
+def test_an_artifact_that_is_being_written_is_not_served(ratios: Path, tmp_path: Path) -> None:
+    for name in ("k1", ".0123.writing"):
+        copytree(ratios / "k1", tmp_path / name)
+    assert list(open_artifacts([tmp_path])) == ["k1"]
 
 
 def test_a_changed_artifact_a_saved_model_and_a_taken_port(run, ratios: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

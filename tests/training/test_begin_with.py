@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from fornet_keras.backbones.residual import ResidualBackbone
 from fornet_keras.config import Config, read_config
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.data.sources import open_split
-from fornet_keras.errors import ModelError
+from fornet_keras.errors import ConfigError, ModelError
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import save_model
 from fornet_keras.training.begin_with import begin_with
@@ -128,7 +129,7 @@ def test_known_as_a_class_that_is_none_is_refused(other: tuple[FoRNet, Path]) ->
         ({"xx": "a"}, "the data; expected one of x, y"),
         ({"x": "d"}, f"{other[1]}; expected one of a, b, c"),
     ):
-        with pytest.raises(ModelError) as error:
+        with pytest.raises(ConfigError) as error:
             begin_with(tiny_model(num_classes=2), table("xy"), other[1], known_as)
         assert str(error.value).endswith(f"' is no class of {whose}")
 
@@ -160,20 +161,42 @@ def test_a_deeper_network(tmp_path: Path) -> None:
 
 def test_another_network_is_refused(other: tuple[FoRNet, Path]) -> None:
     for model in (tiny_model(context_filters=16), tiny_model(backbone={"depths": (1, 2, 1, 1)})):
-        with pytest.raises(ModelError, match=r"other: '.*; expected \(.*; set model.preset=pico and"):
+        with pytest.raises(
+            ModelError, match=r"other: '.*; expected \(.*; set model.preset, .* to null: the netw"
+        ):
             begin_with(model, table("abc"), other[1])
 
 
-@pytest.mark.parametrize(
-    ("shipped", "settings"),
-    [
-        ("fornet_nano_camvid", "model.preset=nano and model.backbone=null"),
-        ("fornet_s_imagenet_camvid", "model.preset=s and model.backbone=efficientnet_lite0"),
-    ],
-)
-def test_the_settings_of_a_shipped_model_are_named(shipped: str, settings: str) -> None:
-    with pytest.raises(ModelError, match=rf"; expected \(.*; set {settings}, as it has them$"):
-        begin_with(tiny_model(), table("abc"), shipped)
+def test_without_a_preset_the_network_has_the_size_of_the_weights(
+    make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    odd = FoRNet(3, ResidualBackbone((8, 8, 16, 8), (0, 1, 2, 1), 8, 2, name="backbone"), 16, 8, scales=(1,))
+    save_model(odd, table("abc"), tmp_path / "odd")
+    config = make_config(model={"preset": None, "weights": str(tmp_path / "odd")})
+    model = build_model(config, 3)
+    begin_with(model, table("abc"), tmp_path / "odd")
+    assert [weight.shape for weight in model.weights] == [weight.shape for weight in odd.weights]
+    shallow = config.model.model_copy(update={"depths": (0, 1, 1, 1)})
+    begin_with(build_model(config.model_copy(update={"model": shallow}), 3), table("abc"), tmp_path / "odd")
+
+
+@pytest.mark.parametrize("shipped", ["fornet_nano_camvid", "fornet_s_imagenet_camvid"])
+def test_without_a_preset_the_network_is_the_shipped_one(
+    shipped: str, make_config: Callable[..., Config]
+) -> None:
+    model = build_model(make_config(model={"preset": None, "weights": shipped}), 2)
+    assert "2 of 2 classes known" in begin_with(model, table(("sky", "road")), shipped)
+
+
+def test_the_size_of_weights_that_cannot_be_had_is_refused(
+    make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    gone = make_config(model={"preset": None, "weights": str(tmp_path / "gone")})
+    with pytest.raises(ModelError, match="gone: no such folder"):
+        build_model(gone, 2)
+    save_model(tiny_model(branch_filters=6, scales=(1, 2)), table("abc"), tmp_path / "odd")
+    with pytest.raises(ModelError, match=r"odd: branch_filters: .* multiple of 4; .* a configuration may"):
+        build_model(make_config(model={"preset": None, "weights": str(tmp_path / "odd")}), 2)
 
 
 def test_the_shipped_configuration_begins_with_the_shipped_model() -> None:

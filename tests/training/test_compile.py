@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fornet_keras.config import Config, LossConfig
-from fornet_keras.data.dataset import IGNORE
+from fornet_keras.data.dataset import IGNORE, LabelTable
 from fornet_keras.training.class_weights import class_weights
 
 # `train` for how it sets up the backend.
@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.backend, pytest.mark.usefixtures("train")]
 
 MakeConfig = Callable[..., Config]
 PIXELS = [40, 30, 20, 10]
+TABLE = LabelTable(("a", "b", "c", "d"), ((0, 0, 0),) * 4, {})
 
 
 def small_model() -> Any:
@@ -35,7 +36,7 @@ def compiled(config: Config) -> Any:
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(config.training.precision)
     model = small_model()
-    compile_model(model, config, PIXELS, steps_per_epoch=3)
+    compile_model(model, config, class_weights(config.loss.class_weights, PIXELS, TABLE), steps_per_epoch=3)
     # To trace a step takes TensorFlow ten times as long; `test_build` does, with a loss scale.
     model.run_eagerly = keras.backend.backend() == "tensorflow" and not model.jit_compile
     return model
@@ -152,7 +153,7 @@ def test_loss_and_schedule_are_as_configured(make_config: MakeConfig) -> None:
             loss={**loss, "class_weights": "inverse_sqrt"},
         )
     )
-    of_classes = class_weights("inverse_sqrt", PIXELS)
+    of_classes = class_weights("inverse_sqrt", PIXELS, TABLE)
     assert model.loss.get_config() == {**loss, "class_weights": of_classes, "name": "fornet_loss"}
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(0.005)
     model.optimizer.iterations.assign(8)  # 7 of the 14 steps after the warm-up

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ from unittest.mock import Mock
 import pytest
 
 from fornet_keras.config import Config, dump_config, read_config
+from fornet_keras.data.dataset import LabelTable
 from fornet_keras.errors import ConfigError
+from fornet_keras.model_folder import save_model
 from fornet_keras.shipped import SHIPPED
 from fornet_keras.training import run_log
 from fornet_keras.training.absolute_paths import with_absolute_paths
@@ -17,8 +20,11 @@ from fornet_keras.training.run_folder import (
     only_run,
     require_same_settings,
     result_at,
+    settled,
+    write_config,
 )
 from fornet_keras.training.run_log import RunLog
+from tests.model.tiny import tiny_model
 
 Train = Callable[..., Any]
 MakeConfig = Callable[..., Config]
@@ -45,6 +51,21 @@ def test_a_path_that_a_configuration_cannot_have(
     monkeypatch.chdir(tmp_path / "\udcff")
     with pytest.raises(ConfigError, match=r"/\\udcff/here: its name is not UTF-8, .* name a link to it$"):
         with_absolute_paths(make_config(**section))
+
+
+def test_a_run_goes_on_with_the_sizes_of_weights_that_are_gone(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    table = LabelTable(("a", "b", "c"), ((0, 0, 0),) * 3, {})
+    save_model(tiny_model(context_filters=16), table, tmp_path / "model")
+    config = make_config(model={"preset": None, "weights": str(tmp_path / "model")})
+    began = settled(config, tmp_path / "run", resume=False)
+    assert (began.model.preset, began.model.context_filters, began.model.widths) == ("s", 16, (8, 8, 8, 8))
+    (tmp_path / "run").mkdir()
+    write_config(tmp_path / "run", began)
+    shutil.rmtree(tmp_path / "model")
+    assert settled(config, tmp_path / "run", resume=True) == began
+    assert settled(make_config(model={"preset": None}), tmp_path, resume=False).model.preset == "s"
 
 
 def test_what_may_not_go_stays_when_a_run_folder_is_cleared(
