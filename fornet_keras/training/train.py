@@ -38,11 +38,11 @@ from fornet_keras.training.run_folder import (
     is_empty,
     only_run,
     result_at,
-    settled,
     write_config,
 )
 from fornet_keras.training.run_log import RunLog
 from fornet_keras.training.schedule import require_all_steps, schedule_notes
+from fornet_keras.training.settled import settled
 from fornet_keras.training.teacher import TeacherState
 from fornet_keras.training.validation import Validation
 

@@ -20,10 +20,10 @@ from fornet_keras.training.run_folder import (
     only_run,
     require_same_settings,
     result_at,
-    settled,
     write_config,
 )
 from fornet_keras.training.run_log import RunLog
+from fornet_keras.training.settled import settled
 from tests.model.tiny import tiny_model
 
 Train = Callable[..., Any]
