@@ -108,8 +108,8 @@ class ModelConfig(Section):
     )
     known_as: dict[Text, Text] | None = Field(
         default=None,
-        description="null or a mapping (from names of the data's classes to those that model.weights know "
-        "them by; others are known by their own)",
+        description="null or a mapping (from names of the data's classes to those by which model.weights "
+        "know them, where they do not by their own)",
         examples=[{"sidewalk": "pavement", "person": "pedestrian"}],
     )
     freeze_backbone: bool = Field(

@@ -157,8 +157,9 @@ def _check(output: Path, split: str, names: Sequence[str], void: bool) -> None:
     for name, train_id in zip(names, meant, strict=True):
         if train_id is None or (train_id != IGNORE and table.names[train_id] != name):
             raise DataError(
-                f"{output / DATASET_YAML}: has other classes, {listed(table.names)}; expected the "
-                f"annotations', {listed(names)}, in this order; export all splits with the same classes"
+                f"{output / DATASET_YAML}: has other classes, {listed(table.names)}; expected all of the "
+                f"annotations', {listed(names)}; write those that it lacks as the last, or export all splits "
+                "with the same"
             )
     if void and table.train_ids.get(IGNORE) != IGNORE:
         raise DataError(

@@ -172,7 +172,7 @@ def _at(path: Path) -> list[_Found]:
     if (path / DATASET_YAML).is_file():
         raise DataError(
             f"{path}: has a {DATASET_YAML}, and labels, which are pictures too; expected a folder of images "
-            f"alone; name that, such as {path / 'images'}"
+            "alone; name that one in it"
         )
     folder = path if path.is_dir() else path.parent
     files = files_below(path, (*ENDINGS, *OTHER_SUFFIXES)) if path.is_dir() else [path]

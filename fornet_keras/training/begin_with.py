@@ -69,7 +69,8 @@ def begin_with(
         model: a `FoRNet`.
         table: its classes.
         folder: a saved model's folder, that of a run, or the name of a shipped model.
-        known_as: from names of its classes to those that the saved model has for them, where they differ.
+        known_as: from names of its classes to those by which the saved model knows them, where it does not by
+            their own.
 
     Returns:
         A line that says which classes are known, and at which size the saved model has learnt if at another.
@@ -94,8 +95,9 @@ def begin_with(
     where = shown(find_model(folder))
     known_as = known_as or {}
     table.require(known_as, "model.known_as")
-    known.require(known_as.values(), "model.known_as", where)
-    named = {name: known_as.get(name, name) for name in table.names}
+    by_other = {name: theirs for name, theirs in known_as.items() if name not in known.names}
+    known.require(by_other.values(), "model.known_as", where)
+    named = {name: by_other.get(name, name) for name in table.names}
     shared = {name: theirs for name, theirs in named.items() if theirs in known.names}
     here = _parts(model, [*map(table.names.index, shared)])
     there = _parts(source, [*map(known.names.index, shared.values())])
@@ -107,7 +109,8 @@ def begin_with(
         if taken is None or taken.shape != value[part].shape:
             raise ModelError(
                 f"{where}: '{name}' is {None if found is None else found.shape}; expected {value.shape}; "
-                "set model.preset, model.backbone and sizes to null: the network is then as large as that"
+                "set model.preset, sizes and model.backbone, but a library's, to null: the network is then "
+                "as large as that"
             )
         value[part] = taken
         weight.assign(value)

@@ -74,7 +74,7 @@ def require_same_settings(folder: Path, began_with: dict[str, Any], config: Conf
         given = [key for key in changed if key not in edited]
         fix = f"resume with --config {folder / CONFIG}"
         fix += f" and set back in it what was edited, {', '.join(edited)}" if edited else ""
-        fix += f" and without --set of {', '.join(given)}" if given else ""
+        fix += f" and without another {', '.join(given)}" if given else ""
         longer = f", to train longer with model.weights={folder}" if "training.epochs" in changed else ""
         raise ConfigError(
             f"{folder}: its run began with another configuration: {listed}; {fix}, or begin a new run in "

@@ -25,7 +25,7 @@ def settled(config: Config, folder: Path, resume: bool) -> Config:
         ModelError: the sizes of `model.weights` cannot be read.
     """
     precision, model = config.training.precision, config.model
-    if resume and (folder / CONFIG).is_file():
+    if resume and (precision == "auto" or not model.preset) and (folder / CONFIG).is_file():
         began = read_config(folder / CONFIG)
         precision = began.training.precision if precision == "auto" else precision
         if not model.preset:

@@ -92,7 +92,8 @@ def test_the_output_is_a_data_folder_with_several_splits(photos: Path) -> None:
         draw(photos, content, "val")
     other = {**content, "categories": [content["categories"][1], {"id": 90, "name": "ship"}]}
     with pytest.raises(
-        DataError, match="other classes, background, quay, boat; .* annotations', background, quay, ship, in"
+        DataError,
+        match="other classes, background, quay, boat; .* annotations', background, quay, ship; write",
     ):
         draw(photos, other, "test")
 

@@ -237,7 +237,7 @@ def test_a_data_set_is_refused_for_its_labels(here: Path) -> None:
     Path("data/images").mkdir(parents=True)
     Path("data/dataset.yaml").touch()
     Path("data/images/a.png").touch()
-    with pytest.raises(DataError, match=r"^data: has a dataset\.yaml, and labels, .* such as data/images$"):
+    with pytest.raises(DataError, match=r"^data: has a dataset\.yaml, and labels, .*; name that one in it$"):
         find_inputs(["data"], Path("out"))
     assert [found.path for found in find_inputs(["data/images"], Path("out"))] == [Path("data/images/a.png")]
 

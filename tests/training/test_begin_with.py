@@ -124,6 +124,12 @@ def test_a_table_of_other_classes_than_the_network_is_refused(other: tuple[FoRNe
         begin_with(tiny_model(), table("ab"), other[1])
 
 
+def test_a_class_is_known_by_its_own_name_first(other: tuple[FoRNet, Path]) -> None:
+    """Its own run's weights have it, when a configuration with `known_as` is taken once more."""
+    line = begin_with(tiny_model(num_classes=2), table("ax"), other[1], {"a": "gone", "x": "b"})
+    assert line == f"begins with {other[1]}: 2 of 2 classes known (a, x as b)"
+
+
 def test_known_as_a_class_that_is_none_is_refused(other: tuple[FoRNet, Path]) -> None:
     for known_as, whose in (
         ({"xx": "a"}, "the data; expected one of x, y"),

@@ -176,12 +176,12 @@ def test_what_the_command_sets_otherwise_is_to_be_left_out(make_config: MakeConf
         require_same_settings(tmp_path, began_with, read_config(own, ["training.epochs=99"]))
     new = f"or begin a new run in another --output, to train longer with model.weights={tmp_path}"
     assert str(error.value).endswith(
-        f" and is 99 here; resume with --config {own} and without --set of training.epochs, {new}"
+        f" and is 99 here; resume with --config {own} and without another training.epochs, {new}"
     )
     own.write_text(dump_config(read_config(own, ["training.epochs=99"])))
     with pytest.raises(ConfigError) as error:
         require_same_settings(tmp_path, began_with, read_config(own, ["model.preset=s"]))
-    back = "set back in it what was edited, training.epochs and without --set of model.preset, or begin"
+    back = "set back in it what was edited, training.epochs and without another model.preset, or begin"
     assert back in str(error.value)
 
 
