@@ -224,7 +224,7 @@ def test_a_run_says_what_it_begins_with(make_config: Callable[..., Config], tmp_
     said = Console(file=io.StringIO(), width=300)
     make_model(config, batches, [1] * 11, said)
     assert said.file.getvalue().startswith(  # type: ignore[attr-defined]
-        f"begins with {tmp_path / 'model'}: 3 of 11 classes known (sky, building as tram, road as tram), "
+        f"begins with {tmp_path / 'model'}: 3 of 11 classes known (sky, building as tram, road), "
     )
     gone = make_config(model={"weights": str(tmp_path / "gone")})
     make_model(gone, batches, [1] * 11, said, begins=False)
