@@ -20,7 +20,7 @@ from tests.cli.conftest import Run, only_line
 from tests.cli.test_usage import ROOT
 from tests.model.folders import edit
 from tests.model.tiny import randomize
-from tests.prediction.test_video import Camera
+from tests.prediction.test_live import Camera
 
 
 def files(folder: Path) -> list[str]:

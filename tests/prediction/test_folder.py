@@ -19,7 +19,7 @@ from fornet_keras.prediction.outputs import KINDS
 from fornet_keras.prediction.predictor import Predictor
 from tests.model.tiny import images
 from tests.prediction.conftest import SHARED, SIZE, TABLE, run
-from tests.prediction.test_video import read_video, write_video
+from tests.prediction.videos import read_video, write_video
 
 
 @pytest.mark.backend

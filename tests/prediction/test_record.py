@@ -23,7 +23,7 @@ from fornet_keras.prediction.inputs import find_inputs
 from fornet_keras.prediction.predictor import Predictor
 from tests.model.tiny import images
 from tests.prediction.conftest import SHARED, TABLE, run
-from tests.prediction.test_video import write_trimmed
+from tests.prediction.videos import write_trimmed
 
 
 def test_a_second_recording_is_not_taken_for_one_that_is_there(predict: Predictor, tmp_path: Path) -> None:
