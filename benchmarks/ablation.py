@@ -38,6 +38,7 @@ from fornet_keras.prediction.enlarge import enlarged_label_ids
 from fornet_keras.prediction.label_ids import UpsampledLabelIds
 from fornet_keras.prediction.predictor import Predictor, label_ids
 from fornet_keras.summary import summarize
+from fornet_keras.training.begin_with import sized_as_weights
 from fornet_keras.training.build import build_model
 from fornet_keras.training.train import train
 
@@ -217,7 +218,8 @@ def main():
     )
     arguments = parser.parse_args()
     config = read_settings(arguments.config, arguments.data, arguments.set)
-    if DENSE in arguments.rows and (config.model.preset != "s" or any(map(vars(config.model).get, SIZES))):
+    options = sized_as_weights(config.model)
+    if DENSE in arguments.rows and (options.preset != "s" or any(map(vars(options).get, SIZES))):
         raise ConfigError(f"'{DENSE}' is made for model.preset s with its own sizes; name the other --rows")
     dataset = open_split(config.data, config.data.val_split)
     arguments.output.mkdir(parents=True, exist_ok=True)

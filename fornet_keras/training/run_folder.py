@@ -86,7 +86,7 @@ def _edited(file: Path, began_with: dict[str, Any], changed: Sequence[str]) -> S
     """Those of the changed keys that are no longer what they were in the run's own `config.yaml`."""
     try:
         written = read_config(file).by_key()
-    except ConfigError:  # lost or damaged since
+    except ConfigError:  # damaged since
         return changed
     return [key for key in changed if written[key] != began_with[key]]
 
