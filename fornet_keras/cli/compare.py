@@ -12,6 +12,7 @@ from fornet_keras.cli.group import Command
 from fornet_keras.cli.options import json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import show_table
+from fornet_keras.errors import listed
 from fornet_keras.evaluation.compare import (
     Difference,
     Result,
@@ -74,7 +75,14 @@ def compare(runs: tuple[Path, ...], json_file: Path | None) -> None:
 def _show(result: Result, first: Result, change: Difference | None) -> None:
     names = f"{result.name} and {first.name}"
     if change is None:
-        click.echo(f"{names} have no images in common")
+        ours, theirs = result.scores["iou"].keys(), first.scores["iou"].keys()
+        others = ", ".join(
+            f"{run.name} alone has {listed(sorted(alone))}"
+            for run, alone in ((result, ours - theirs), (first, theirs - ours))
+            if alone
+        )
+        reason = f"do not score the same classes: {others}" if others else "have no images in common"
+        click.echo(f"{names} {reason}")
         return
     if change.interval is None:
         verdict = "too few images to tell"

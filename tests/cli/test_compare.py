@@ -102,6 +102,19 @@ def test_images_of_other_data_are_paired_with_a_note(tmp_path: Path, run: Run) -
     assert "note:" not in run("compare", here, here).output
 
 
+def test_means_of_other_classes_are_not_compared(first: Path, tmp_path: Path, run: Run) -> None:
+    """Both are called mIoU, and a class more or less moves it further than any training."""
+    fewer = leave(tmp_path / "fewer", dict.fromkeys(IMAGES, 0.6))
+    result = json.loads((fewer / "result.json").read_text())
+    result["val"]["iou"] = {"road": 0.6, "car": 0.6}
+    (fewer / "result.json").write_text(json.dumps(result))
+    shown = run("compare", first, fewer, "--json", tmp_path / "both.json").output
+    expected = f"same classes: {fewer} alone has car, {first} alone has bus"
+    assert f"{fewer} and {first} do not score the {expected}" in shown
+    assert "told apart" not in shown
+    assert json.loads((tmp_path / "both.json").read_text())["differences"] == {str(fewer): None}
+
+
 def test_seeds_are_put_together(tmp_path: Path, run: Run) -> None:
     runs = [leave(tmp_path / f"seed{i}", {IMAGES[0]: 0.5 + i / 10}, seed=i) for i in range(3)]
     other = leave(tmp_path / "other", {"/elsewhere.png": 0.5}, rate="2e-3")
