@@ -171,8 +171,9 @@ def score_table(results: Sequence[Result]) -> Table:
 def difference(result: Result, baseline: Result) -> Difference | None:
     """By how much `result` found the images that both have better, with a 95 % interval.
 
-    None without any, and where they score other classes, whose means are not of the same thing. The images are paired by their paths below the data's folder. The interval is of a bootstrap over them.
-    Neighbouring frames of a drive are alike, so that it is narrower than one over streets would be.
+    None without any, and where they score other classes, whose means are not of the same thing. The images
+    are paired by their paths below the data's folder. The interval is of a bootstrap over them. Neighbouring
+    frames of a drive are alike, so that it is narrower than one over streets would be.
     """
     ours, theirs = result.image_miou(), baseline.image_miou()
     by_image = {path: ours[path] - theirs[path] for path in ours if path in theirs}
