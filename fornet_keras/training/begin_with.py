@@ -33,8 +33,8 @@ def sized_as_weights(options: ModelConfig) -> ModelConfig:
     With a preset of its own, or without `weights`, they are left to that preset, or to `s`.
 
     Raises:
-        ModelError: that model cannot be read, its backbone is a library's, which must be named, or it has
-            sizes that no configuration may have.
+        ModelError: that model cannot be read, its backbone is a library's, which must be named, or another
+            than the one that the settings size, or it has sizes that no configuration may have.
     """
     if options.preset or not options.weights:
         return options.model_copy(update={"preset": options.preset or "s"})
@@ -45,6 +45,12 @@ def sized_as_weights(options: ModelConfig) -> ModelConfig:
         raise ModelError(
             f"{shown(folder)}: has a backbone of {backbone.library}; expected its preset, or the folder of "
             "that, in model.backbone; name it there"
+        )
+    own = [name for name in OF_RESIDUAL if getattr(options, name) is not None]
+    if own and backbone and not options.backbone:
+        raise ModelError(
+            f"model.{own[0]} sizes a preset's own backbone, and {shown(folder)} has {backbone}; leave "
+            f"model.{own[0]} out, or begin with other model.weights"
         )
     sizes = {*OF_FORNET, *(() if backbone else OF_RESIDUAL)}
     found = {name: getattr(architecture, name) for name in sizes if getattr(options, name) is None}

@@ -9,7 +9,7 @@ PyTorch.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -46,8 +46,8 @@ def join_processes() -> Processes:
     `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `…_NUM_PROCESSES` and `…_PROCESS_ID`.
 
     Raises:
-        ConfigError: TensorFlow, or the other backend's launcher; on PyTorch a variable of the launcher is
-            missing, or there are more processes than GPUs.
+        ConfigError: TensorFlow, or the other backend's launcher; their number is none; on PyTorch a variable
+            of the launcher is missing, or there are more processes than GPUs.
     """
     backend = keras.backend.backend()
     if "TF_CONFIG" in os.environ and backend == "tensorflow":
@@ -57,11 +57,11 @@ def join_processes() -> Processes:
         )
     launched = {"jax": JAX_LAUNCHER, "torch": TORCH_LAUNCHER}
     for launcher, variable in launched.items():
-        if launcher != backend and int(os.environ.get(variable, 1)) > 1:
+        if launcher != backend and _launched(variable) > 1:
             raise ConfigError(
                 f"{variable} is set, for several processes with {launcher}; use --backend {launcher}"
             )
-    if int(os.environ.get(launched.get(backend, ""), 1)) == 1:
+    if backend not in launched or _launched(launched[backend]) == 1:
         return ALONE
     if backend == "jax":
         import jax
@@ -71,6 +71,44 @@ def join_processes() -> Processes:
     from fornet_keras.training.torch_processes import join
 
     return Processes(*join())
+
+
+def _launched(variable: str) -> int:
+    """How many processes a launcher's variable says that there are; 1 where it is empty or not set."""
+    value = os.environ.get(variable) or "1"
+    if not value.isdecimal():
+        raise ConfigError(f"{variable} is '{value}'; expected a number of processes; unset it, or correct it")
+    return int(value)
+
+
+def require_same_step(step: int, processes: Processes) -> None:
+    """Refuse a run whose processes would go on from different checkpoints: they would mix two networks.
+
+    Args:
+        step: after which this process goes on; 0 begins.
+        processes: those that train together, each of which calls this.
+
+    Raises:
+        ConfigError: another one has found another step.
+    """
+    if processes.count == 1:
+        return
+    steps: Sequence[Any]
+    if keras.backend.backend() == "jax":
+        from jax.experimental import multihost_utils
+
+        steps = multihost_utils.process_allgather(step).tolist()
+    else:
+        import torch
+
+        steps = [None] * processes.count
+        torch.distributed.all_gather_object(steps, step)
+    if len({*steps}) > 1:
+        listed = ", ".join(map(str, steps))
+        raise ConfigError(
+            f"the processes would go on after steps {listed}; expected the same one; put the run folder on a "
+            "disk that all of them see"
+        )
 
 
 def leave_processes(processes: Processes) -> None:

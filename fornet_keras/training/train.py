@@ -25,7 +25,7 @@ from fornet_keras.training.build import make_model
 from fornet_keras.training.checkpoint import Checkpoint
 from fornet_keras.training.checkpointing import Checkpointing, Stateful, find_checkpoint
 from fornet_keras.training.conclude import conclude
-from fornet_keras.training.devices import ALONE, Processes, on_devices, synchronize
+from fornet_keras.training.devices import ALONE, Processes, on_devices, require_same_step, synchronize
 from fornet_keras.training.finite import StopOnNaN
 from fornet_keras.training.fit_selector import SELECTOR_EPOCHS, fit_selector_of_best
 from fornet_keras.training.open_data import LabelState, at_learnt_side, open_data, open_decoded
@@ -75,7 +75,8 @@ def train(
     Raises:
         ConfigError: no data folder is given, a path is not UTF-8, the run folder is in use, of another
             run that goes on or of another configuration, its run has learnt from other images or another
-            teacher, or with another backend, or Keras' own limits would end it early.
+            teacher, or with another backend, several processes find it at different steps, or Keras' own
+            limits would end it early.
         DataError: the data cannot be used.
         ModelError: the backbone, `model.weights` or the teacher cannot be read, the network is larger than
             can be saved, `model.weights` do not fit it, or the teacher has other classes.
@@ -125,6 +126,7 @@ def _train(
     require_all_steps()
     training = config.training
     resumed = find_resumed(console)  # first: another run's is refused before its data are looked through
+    require_same_step(resumed.step if resumed else 0, processes)
     train_set, val_set, report, val_report = open_data(config, console)
     console.print(f"run folder: {output}", highlight=False, markup=False)
     decoded = open_decoded(train_set, config, console)

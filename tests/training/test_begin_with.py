@@ -203,6 +203,9 @@ def test_the_size_of_weights_that_cannot_be_had_is_refused(
     save_model(tiny_model(branch_filters=6, scales=(1, 2)), table("abc"), tmp_path / "odd")
     with pytest.raises(ModelError, match=r"odd: branch_filters: .* multiple of 4; .* a configuration may"):
         build_model(make_config(model={"preset": None, "weights": str(tmp_path / "odd")}), 2)
+    wider = {"preset": None, "weights": "fornet_s_imagenet_camvid", "widths": [8, 16, 16, 16]}
+    with pytest.raises(ModelError, match=r"model\.widths .*, and fornet_s_imagenet_camvid has effici"):
+        build_model(make_config(model=wider), 2)
 
 
 def test_the_shipped_configuration_begins_with_the_shipped_model() -> None:

@@ -35,6 +35,7 @@ from fornet_keras.training.devices import (
     join_processes,
     leave_processes,
     on_devices,
+    require_same_step,
     sum_over_devices,
     synchronize,
 )
@@ -215,6 +216,34 @@ def test_a_launcher_of_another_backend_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(foreign[BACKEND], "2")
     with pytest.raises(ConfigError, match=f"{foreign[BACKEND]} is set.*use --backend"):
         join_processes()
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="of a launcher")
+def test_a_number_of_processes_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty one is what a shell makes of another variable that is not set."""
+    variable = "WORLD_SIZE" if BACKEND == "torch" else "KERAS_DISTRIBUTION_NUM_PROCESSES"
+    monkeypatch.setenv(variable, "")
+    assert join_processes() is ALONE
+    monkeypatch.setenv(variable, "two")
+    with pytest.raises(ConfigError, match=f"^{variable} is 'two'; expected a number of processes"):
+        join_processes()
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="of several processes")
+def test_processes_that_find_other_checkpoints_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on two machines that share no disk, of which one has the run folder."""
+    found = [4, 0]
+    if BACKEND == "torch":
+        gather = "torch.distributed.all_gather_object"
+        monkeypatch.setattr(gather, lambda steps, step: steps.__setitem__(slice(None), found))
+    else:
+        gather = "jax.experimental.multihost_utils.process_allgather"
+        monkeypatch.setattr(gather, lambda step: np.array(found))
+    require_same_step(4, ALONE)
+    with pytest.raises(ConfigError, match="would go on after steps 4, 0; expected the same one; put the run"):
+        require_same_step(4, Processes(0, 2))
+    found[1] = 4
+    require_same_step(4, Processes(0, 2))
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="of torchrun")
