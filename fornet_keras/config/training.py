@@ -130,7 +130,7 @@ class TrainingConfig(Section):
         default=0,
         ge=0,
         description="an int >= 0 (epochs at the end in which the Selector learns once more, alone; "
-        "the better of the two on whole images is kept)",
+        "the better of the two is kept)",
     )
     patience: int | None = Field(
         default=None,

@@ -19,12 +19,12 @@ from fornet_keras.data.camvid import TABLE as CAMVID
 from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import RunInterrupted
-from fornet_keras.evaluation.evaluate import Scores, evaluate
+from fornet_keras.evaluation.evaluate import evaluate
 from fornet_keras.losses import region_error_share, selector_loss, subsample_labels
 from fornet_keras.model_folder import load_model, named_weights, save_model
 from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training import fit_selector as module
-from fornet_keras.training.fit_selector import fit_selector
+from fornet_keras.training.fit_selector import coverage_in_use, fit_selector
 from fornet_keras.training.progress import ProgressLine
 from tests.model.tiny import randomize, tiny_model
 from tests.training.test_resume import cut_off
@@ -98,18 +98,12 @@ def test_the_selector_alone_learns_and_forgets_what_it_knew(make_config: Callabl
     assert len(models[1].trainable_weights) == len(tiny_model(num_classes=11).trainable_weights)
 
 
-def evaluate_less(shares: list[int]) -> Callable[..., Scores]:
-    """`evaluate`, by which a network finds this share of the errors that it does: in training, before the
-    Selector's epochs, after them, at the end.
+def covering_less(shares: list[int]) -> Callable[..., float]:
+    """`coverage_in_use`, by which a network finds this share of the errors that it does: before the
+    Selector's epochs, after them.
     """
     left = iter(shares)
-
-    def evaluate_it(*arguments: Any, **named: Any) -> Scores:
-        scores = evaluate(*arguments, **named)
-        scores.covered_errors *= next(left)
-        return scores
-
-    return evaluate_it
+    return lambda *arguments: coverage_in_use(*arguments) * next(left)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +118,7 @@ def whole(
     config = make_config(data=data, training={"selector_epochs": 1})
     said = Console(file=io.StringIO(), width=200)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fornet_keras.training.validation.evaluate", evaluate_less([1, 0, 1, 1]))
+        patch.setattr(module, "coverage_in_use", covering_less([0, 1]))
         result, scores = train(config, folder, said)
     return SimpleNamespace(
         config=config, folder=folder, result=result, scores=scores, said=said.file.getvalue()
@@ -136,12 +130,34 @@ def test_a_run_ends_with_the_selector_alone(whole: SimpleNamespace) -> None:
     best, last = map(arrays, models)
     differ = {name.split("/")[0] for name in best if not np.array_equal(best[name], last[name])}
     assert differ == {"selector"}
-    coverages = [
-        evaluate(Predictor(model), open_split(whole.config.data, "val")).error_coverage for model in models
-    ]
-    assert whole.result["val"]["error_coverage"] == pytest.approx(coverages[0])
-    line = f"Selector alone: error coverage {coverages[0]:.3f}, and 0.000 before; the new Selector is kept\n"
+    val = open_split(whole.config.data, "val")
+    coverage = evaluate(Predictor(models[0]), val).error_coverage
+    assert whole.result["val"]["error_coverage"] == pytest.approx(coverage)
+    line = f"error coverage {coverage_in_use(models[0], val, whole.config):.3f} where half of the images are "
+    line += "letterboxed, and 0.000 before; the new Selector is kept\n"
     assert line in whole.said
+
+
+def finds_all(keeps_grey: bool) -> SimpleNamespace:
+    """A network that is wrong everywhere and keeps all; of letterboxed images the grey, or the rest."""
+    image = keras.Input((64, 96, 3))
+    grey = keras.ops.all(keras.ops.equal(image, 127), axis=-1, keepdims=True)
+    grey = keras.ops.average_pool(keras.ops.cast(grey, "float32"), 16, 16)[..., 0] > 0.5
+    whole = keras.ops.logical_not(keras.ops.any(grey, axis=(1, 2), keepdims=True))
+    wanted = grey if keeps_grey else keras.ops.logical_not(grey)
+    output = {
+        "coarse_logits": 0 * keras.ops.tile(image[:, ::4, ::4], (1, 1, 1, 4))[..., :11],
+        "kept": keras.ops.cast(keras.ops.logical_or(wanted, whole), "float32"),
+    }
+    return SimpleNamespace(input=image, output=output, top_k=0.5)
+
+
+def test_regions_spent_on_the_grey_find_nothing(make_config: Callable[..., Any]) -> None:
+    """Of whole images alone the two would be as good."""
+    config = make_config()
+    dataset = open_split(config.data, "train")  # more images than "val"
+    assert coverage_in_use(finds_all(keeps_grey=False), dataset, config) > 0.9  # but at the grey's edge
+    assert 0.2 < coverage_in_use(finds_all(keeps_grey=True), dataset, config) < 0.8
 
 
 def test_a_run_learns_validates_and_is_used_at_one_size(whole: SimpleNamespace) -> None:
@@ -159,33 +175,33 @@ def test_a_run_learns_validates_and_is_used_at_one_size(whole: SimpleNamespace) 
     assert found.height == 64, "shown as it was predicted"
 
 
-@pytest.mark.parametrize(("top_k", "judged"), [(0.25, 0.25), (1, 0.5)])
+def test_of_all_regions_half_are_judged(make_config: Callable[..., Any]) -> None:
+    """Else any Selector would find all errors."""
+    config = make_config()
+    dataset = open_split(config.data, "val")
+    half, every = (randomize(tiny_model(num_classes=11, top_k=top_k)) for top_k in (0.5, 1))
+    assert coverage_in_use(every, dataset, config) == coverage_in_use(half, dataset, config) < 1
+
+
 def test_a_selector_that_is_worse_than_before_is_not_kept(
-    top_k: float, judged: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of all regions both would find all errors."""
     best = tmp_path / "best"
-    save_model(randomize(tiny_model(num_classes=11, top_k=top_k)), CAMVID, best)
+    save_model(randomize(tiny_model(num_classes=11)), CAMVID, best)
     monkeypatch.setattr(
         module, "fit_selector", lambda model, *_: model.set_weights([0 * w for w in model.get_weights()])
     )
-    saver = SimpleNamespace(listening=lambda *_: nullcontext())
+    saver = SimpleNamespace(listening=lambda *_: nullcontext(), stop_if_asked=lambda: None)
     said = Console(file=io.StringIO(), width=200)
     line = ProgressLine(said, TrainingConfig(epochs=1, batch_size=1), 1)
+    validation = SimpleNamespace(folder=tmp_path, dataset=None)
     for after, kept in ((0.4, "earlier"), (0.6, "new")):
-        scores = iter([SimpleNamespace(error_coverage=coverage) for coverage in (0.5, after)])
-        shares: list[float] = []
-
-        def score(predict: Predictor, scores: Any = scores, shares: list[float] = shares) -> SimpleNamespace:
-            shares.append(predict.top_k)
-            return next(scores)
-
-        validation = SimpleNamespace(folder=tmp_path, score=score)
+        coverages = iter([0.5, after])
+        monkeypatch.setattr(module, "coverage_in_use", lambda *_, found=coverages: next(found))
         before = (best / "weights.safetensors").read_bytes()
         module.fit_selector_of_best(None, None, validation, saver, line)
         assert (before == (best / "weights.safetensors").read_bytes()) is (kept == "earlier")
-        assert said.file.getvalue().endswith(f"{after:.3f}, and 0.500 before; the {kept} Selector is kept\n")
-        assert shares == [judged, judged] and load_model(best)[0].top_k == top_k
+        assert said.file.getvalue().endswith(f"and 0.500 before; the {kept} Selector is kept\n")
 
 
 def test_the_selectors_epochs_outlive_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,9 +214,9 @@ def test_the_selectors_epochs_outlive_the_terminal(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(module, "fit_selector", fit)
     config = SimpleNamespace(training=TrainingConfig(epochs=1, batch_size=1, selector_epochs=1))
-    saver = SimpleNamespace(listening=lambda *_: nullcontext())
-    scores = SimpleNamespace(error_coverage=0.5)
-    validation = SimpleNamespace(folder=tmp_path, score=lambda model: scores)
+    saver = SimpleNamespace(listening=lambda *_: nullcontext(), stop_if_asked=lambda: None)
+    validation = SimpleNamespace(folder=tmp_path, dataset=None)
+    monkeypatch.setattr(module, "coverage_in_use", lambda *_: 0.5)
     line = ProgressLine(Console(file=GoneTerminal()), config.training, 1)
     module.fit_selector_of_best(config, None, validation, saver, line)
     assert ended == [0]
@@ -226,7 +242,7 @@ def test_a_signal_in_the_selectors_epochs(
         ):
             train(whole.config, tmp_path / "run", resume=True)
     assert not (tmp_path / "run" / "result.json").exists()
-    monkeypatch.setattr("fornet_keras.training.validation.evaluate", evaluate_less([0, 1, 1]))
+    monkeypatch.setattr(module, "coverage_in_use", covering_less([0, 1]))
     train(whole.config, tmp_path / "run", resume=True)
     best = [
         (folder / "best" / "weights.safetensors").read_bytes() for folder in (tmp_path / "run", whole.folder)
