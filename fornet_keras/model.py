@@ -221,8 +221,7 @@ class FoRNet(keras.Model):
         Raises:
             ValueError: a share outside (0, 1], or a layer with LoRA, which saving as `.keras` merges into it.
         """
-        with empty_build():
-            model = type(self).from_config({**self.get_config(), "top_k": top_k})
+        model = empty_build(lambda: type(self).from_config({**self.get_config(), "top_k": top_k}))
         model.set_weights(self.get_weights())
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.Normalization):  # which computes with copies of its weights
