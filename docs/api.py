@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import fornet_keras
@@ -10,23 +11,41 @@ import fornet_keras
 PAGE = Path(__file__).with_suffix(".md")
 HEAD = """# Python API
 
-What `from fornet_keras import …` offers, written by `python docs/api.py` from the docstrings.
-[python.md](python.md) has examples.
+What `from fornet_keras import …` offers, and after that most of what the other pages take from its modules,
+written by `python docs/api.py` from the docstrings. [python.md](python.md) has examples. `AugmentConfig` of
+`fornet_keras.config` takes the settings of [`augment`](configuration.md#augment).
 """
+
+FROM_MODULES = [
+    "fornet_keras.backbones.efficientnet_lite:imagenet_efficientnet_lite0",
+    "fornet_keras.data.pipeline:TrainingBatches",
+    "fornet_keras.data.pipeline:fit_input",
+    "fornet_keras.data.sizes:letterboxed",
+    "fornet_keras.data.sizes:resize_nearest",
+    "fornet_keras.data.sizes:shrunk",
+    "fornet_keras.prediction.submission:label_values",
+    "fornet_keras.training.begin_with:begin_with",
+    "fornet_keras.training.class_weights:class_weights",
+]
+"""What the other pages import; of settings docs/configuration.md has the fields."""
 
 
 def reference() -> str:
     """The page: a section a name, with the methods that are a class's own."""
     names = sorted({*fornet_keras.__all__} - {"__version__"}, key=str.casefold)
-    return "\n".join([HEAD, *(_section(name, getattr(fornet_keras, name)) for name in names)])
+    sections = [_section(name, getattr(fornet_keras, name)) for name in names]
+    for place in FROM_MODULES:
+        module, _, name = place.partition(":")
+        sections.append(_section(name, resolve_name(place), f"from {module} import {name}"))
+    return "\n".join([HEAD, *sections])
 
 
-def _section(name: str, thing: Any) -> str:
+def _section(name: str, thing: Any, given_by: str = "") -> str:
     entries = [(name, thing), *(_methods(name, thing) if inspect.isclass(thing) else [])]
     parts = [
         f"```\n{_call(title, entry)}\n\n{inspect.cleandoc(entry.__doc__)}\n```\n" for title, entry in entries
     ]
-    return "\n".join([f"## {name}\n", *parts])
+    return "\n".join([f"## {name}\n", *([f"`{given_by}`\n"] if given_by else []), *parts])
 
 
 def _methods(name: str, thing: type) -> Iterator[tuple[str, Any]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -40,16 +39,19 @@ def _zeros(shape: tuple[int, ...], dtype: Any = None) -> NDArray[Any]:
     return np.zeros(shape, dtype)
 
 
-@contextmanager
-def empty_build(arrays: float = math.inf, numbers: float = math.inf) -> Iterator[None]:
-    """What is built inside has shapes alone; its variables get values at the end, if nothing is raised.
+def empty_build(build: Callable[[], Any], arrays: float = math.inf, numbers: float = math.inf) -> Any:
+    """What `build` makes has shapes alone; its variables get values at the end, if nothing is raised.
 
     Weights that are drawn at random elsewhere are zeros, and NumPy's: JAX compiles drawing, and even zeros,
     for each shape, which takes longer than all else before a first prediction.
 
     Args:
+        build: makes a model or layer, and builds it.
         arrays: how many variables may be made, and
         numbers: how many numbers they may have together.
+
+    Returns:
+        What it makes.
 
     Raises:
         NetworkTooLarge: more than that is described.
@@ -60,7 +62,7 @@ def empty_build(arrays: float = math.inf, numbers: float = math.inf) -> Iterator
     try:
         # The one scope in which Keras makes variables without a value; the second gives them theirs.
         with keras.StatelessScope(initialize_variables=False):
-            yield
+            built = build()
         for variable in pending:
             if isinstance(variable._initializer, AS_NUMPY_ZEROS):
                 variable._initializer = _zeros
@@ -68,3 +70,6 @@ def empty_build(arrays: float = math.inf, numbers: float = math.inf) -> Iterator
             pass
     finally:
         set_global_attribute(PENDING, before)
+    for layer in built._flatten_layers():
+        layer._post_build()  # skipped in the scope; by it PyTorch knows the values, in state_dict() and to()
+    return built

@@ -19,6 +19,7 @@ from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model_arguments import (
     features_by_stride,
+    require_images,
     require_learnable,
     require_parts,
     require_valid,
@@ -221,8 +222,7 @@ class FoRNet(keras.Model):
         Raises:
             ValueError: a share outside (0, 1], or a layer with LoRA, which saving as `.keras` merges into it.
         """
-        with empty_build():
-            model = type(self).from_config({**self.get_config(), "top_k": top_k})
+        model = empty_build(lambda: type(self).from_config({**self.get_config(), "top_k": top_k}))
         model.set_weights(self.get_weights())
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.Normalization):  # which computes with copies of its weights
@@ -256,18 +256,25 @@ class FoRNet(keras.Model):
         alone, for 255 is ignored, or of which one is neither 255 nor a class.
 
         Raises:
-            ValueError: classes are weighted here.
+            ValueError: classes are weighted here, or the images are of another shape.
         """
         if class_weight is not None:
             raise ValueError(
                 "class_weight is not taken; use compile(loss=FoRNetLoss(class_weights=…)), one weight a class"
             )
+        require_images(x)
         if isinstance(x, np.ndarray) and len(x):
             warn_of_nearly_black(x[:8])
         if isinstance(y, np.ndarray):
             warn_of_ignored_class(y)
             warn_of_unknown_class(y, self.num_classes)
         return super().fit(x, y, *args, **options)
+
+    def _purge_model_variables(self, **groups):
+        """Nothing, where Keras takes the values away on JAX: a first step that fails would lose them all.
+
+        A step that succeeds frees their memory all the same: they are donated to it.
+        """
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -77,6 +77,20 @@ def features_by_stride(backbone, x):
     return features
 
 
+def require_images(images):
+    """Refuse an array of images for `fit` that is not `(batch, height, width, 3)`.
+
+    Raises:
+        ValueError: it has another shape.
+    """
+    shape = getattr(images, "shape", None)  # a tf.data.Dataset or a PyDataset has none
+    if shape is not None and (len(shape) != 4 or shape[-1] != 3):
+        raise ValueError(
+            f"images must be (batch, height, width, 3); received {tuple(shape)}; "
+            "channels first are np.moveaxis(images, 1, -1), and one image is image[None]"
+        )
+
+
 def warn_of_nearly_black(images):
     """Warn where the values of float images, a NumPy array, are at most 1: what others normalise to."""
     if images.dtype.kind == "f" and images.max() <= 1:

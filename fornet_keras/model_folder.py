@@ -167,15 +167,18 @@ def _build(path: Path, architecture: Architecture, weights: Arrays, changes: dic
     """The network that is described, refused while it still takes no memory if its weights are others."""
     arguments = architecture.model_dump(exclude={"backbone", *OF_RESIDUAL}) | changes
     numbers = sum(array.size for array in weights.values())
+
+    def build() -> FoRNet:
+        model = FoRNet(backbone=_backbone(architecture), **arguments)
+        _compare(path, model, weights)
+        return model
+
     try:
-        with empty_build(len(weights) + SPARE_ARRAYS, numbers + SPARE_NUMBERS):
-            model = FoRNet(backbone=_backbone(architecture), **arguments)
-            _compare(path, model, weights)
+        return empty_build(build, len(weights) + SPARE_ARRAYS, numbers + SPARE_NUMBERS)
     except NetworkTooLarge:
         raise ModelError(
             f"{path}: {numbers:,} numbers, but {MODEL_JSON} describes a network of more; {MISMATCH}"
         ) from None
-    return model
 
 
 def _compare(path: Path, model: FoRNet, weights: Arrays) -> None:

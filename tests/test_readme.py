@@ -1,6 +1,7 @@
 """What the README and the pages it leads to show is true of the code."""
 
 import ast
+import os
 import re
 import shutil
 import tomllib
@@ -99,6 +100,38 @@ def test_the_layers_in_a_network_of_ones_own_learn() -> None:
     [selector] = [layer for layer in known["model"].layers if isinstance(layer, known["Selector"])]
     *_, correction, _ = selector.get_weights()
     assert correction.any(), "zero before"
+
+
+@pytest.mark.backend
+@pytest.mark.skipif(os.environ["KERAS_BACKEND"] != "torch", reason="of PyTorch's own loop")
+def test_a_loop_of_pytorchs_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The right half is a brighter vehicle; after it, `train()` alone still gives what is given in use."""
+    import torch
+
+    [shown] = [block for block in python(ROOT / "docs" / "python.md") if "torch.optim" in block]
+    monkeypatch.chdir(tmp_path)
+    labels = torch.zeros(4, 64, 96, dtype=torch.uint8)
+    labels[:, :, 48:], labels[:, :8] = 1, 255
+    images = (60 + 120 * (labels == 1))[..., None].repeat(1, 1, 1, 3).to(torch.uint8)
+    known: dict[str, Any] = {"images": images, "labels": labels}
+    exec(shown, known)
+    assert known["loss"] < 1 and known["miou"].result() > 0.3
+    model, loaded = known["model"], fornet_keras.load_model("mine")[0]
+    with torch.no_grad():
+        in_use = loaded(images)["logits"]
+        for mode in (model.train, model.eval):
+            assert (mode()(images)["logits"] == in_use).all()
+        assert (model(images, training=True)["logits"] != in_use).any()
+
+
+def test_what_is_imported_has_its_section_in_the_reference() -> None:
+    pages = (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+    shown = [line for page in pages for block in python(page) for line in ast.parse(block).body]
+    ours = [line for line in shown if isinstance(line, ast.ImportFrom) and "fornet_keras" in str(line.module)]
+    names = {name.name for line in ours for name in line.names} - {"AugmentConfig"}  # of settings
+    assert {"begin_with", "load_model", "shrunk"} <= names
+    reference = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(names) if f"## {name}\n" not in reference] == []
 
 
 def python(page: Path) -> list[str]:

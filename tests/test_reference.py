@@ -12,6 +12,7 @@ DOCS = Path(__file__).parents[1] / "docs"
     ("page", "line"),
     [
         ("configuration", "| `learning_rate` | a number > 0 | `0.001` |"),
+        ("api", "begin_with(model, table, folder, known_as=None)"),
         ("api", "FoRNet.predict_image(image, short_side=None)"),
         ("api", "Predictor.__call__(image, short_side=None)"),
     ],

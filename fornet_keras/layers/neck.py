@@ -7,7 +7,13 @@ from fornet_keras.layers.conv_block import ConvBlock
 
 def drop_channels(x, rate, name):
     """Nothing at a rate of 0: one layer more would change the order of the weights."""
-    return keras.layers.SpatialDropout2D(rate, name=name)(x) if rate else x
+    return named_seed(keras.layers.SpatialDropout2D(rate, name=name))(x) if rate else x
+
+
+def named_seed(dropout):
+    """The layer, its seed named by it as a `TopKGate`'s is: Keras counts those that a process has made."""
+    dropout.seed_generator.state._path = f"{dropout.name}/seed_generator_state"
+    return dropout
 
 
 def upsample(x, name, dtype=None):
@@ -22,7 +28,7 @@ def fuse_top_down(pyramid, filters, image_pool_dropout):
     pooled = keras.layers.Conv2D(filters, 1, activation="relu", name="image_pool_conv")(pooled)
     if image_pool_dropout:
         drop = keras.layers.Dropout(image_pool_dropout, noise_shape=(None, 1, 1, 1), name="image_pool_drop")
-        pooled = drop(pooled)
+        pooled = named_seed(drop)(pooled)
     x = keras.layers.Add(name="fuse_32")([ConvBlock(filters, 1, name="lateral_32")(deepest), pooled])
     for stride in (16, 8):
         lateral = ConvBlock(filters, 1, name=f"lateral_{stride}")(pyramid[f"stride_{stride}"])

@@ -57,7 +57,8 @@ class TopKGate(keras.layers.Layer):
         self.ratio = ratio
         self.train_ratio = train_ratio
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        # Keras would count them, and by the count no `state_dict` of PyTorch fit a second model.
+        self.seed_generator = keras.random.SeedGenerator(seed, name=self.name)
 
     def call(self, scores, training=None):
         self.compute_output_shape(scores.shape)  # refuses another number of axes

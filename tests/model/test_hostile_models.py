@@ -211,10 +211,14 @@ def test_a_network_other_than_its_weights_is_refused_without_values(
 @pytest.mark.parametrize(("arrays", "numbers"), [(3, 100), (100, 15)])
 def test_a_build_beyond_its_bounds_ends_and_leaves_nothing(arrays: int, numbers: int) -> None:
     made: list[keras.layers.Layer] = []
-    with pytest.raises(NetworkTooLarge), empty_build(arrays, numbers):
+
+    def build() -> None:
         for _ in range(9):
             made.append(keras.layers.Dense(2))
             made[-1].build((None, 3))
+
+    with pytest.raises(NetworkTooLarge):
+        empty_build(build, arrays, numbers)
     assert len(made) == 2
     with keras.StatelessScope():  # at its end Keras gives values to all that wait for one
         pass
@@ -223,9 +227,13 @@ def test_a_build_beyond_its_bounds_ends_and_leaves_nothing(arrays: int, numbers:
 
 def test_a_build_within_its_bounds_has_values() -> None:
     layer = keras.layers.Dense(2, bias_initializer="ones")
-    with empty_build(2, 8):
+
+    def build() -> keras.layers.Layer:
         layer.build((None, 3))
         assert layer.kernel._value is None
+        return layer
+
+    assert empty_build(build, 2, 8) is layer
     assert [weight.any() for weight in layer.get_weights()] == [False, True], "zeros, and what is not random"
 
 

@@ -79,8 +79,8 @@ def test_a_link_stays_one(model: FoRNet, tmp_path: Path) -> None:
 @pytest.mark.backend
 @pytest.mark.parametrize("backbone", [EfficientNetLite0, ResidualBackbone])
 def test_what_has_no_description_is_not_saved(tmp_path: Path, backbone: Callable[[], Any]) -> None:
-    with empty_build():
-        coarse = FoRNet(3, backbone(), context_filters=8, branch_filters=8, region_size=2048)
+    sizes = {"context_filters": 8, "branch_filters": 8, "region_size": 2048}
+    coarse = empty_build(lambda: FoRNet(3, backbone(), **sizes))
     with pytest.raises(ModelError, match="cannot be saved: region_size is 2048: Input should be less than"):
         save_model(coarse, TABLE, tmp_path / "model")
     assert not list(tmp_path.iterdir())
