@@ -1,4 +1,5 @@
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -268,6 +269,28 @@ def test_fornet_loss_is_the_sum_of_its_parts(dtype: str) -> None:
     )
     assert number(loss(label, outputs())) == pytest.approx(sum(number(part) for part in expected.values()))
     assert number(loss(label[..., None], outputs())) == number(loss(label, outputs()))
+
+
+def test_devices_that_add_up_their_sums_have_the_loss_of_the_whole_batch() -> None:
+    """Of two with an image each: what they sum is noted, and then given back to the first added up."""
+    arguments: dict[str, Any] = {"class_weights": WEIGHTS, "dice_weight": 0.5}
+    noted: list[Any] = []
+
+    def parts(image: int, sum_devices: Callable[[Any], Any]) -> dict[str, Any]:
+        own = {name: x[image : image + 1] for name, x in outputs().items()}
+        return FoRNetLoss(**arguments, sum_devices=sum_devices).parts(labels(30, 62)[image : image + 1], own)
+
+    def note(x: Any) -> Any:
+        noted.append(x)
+        return x
+
+    alone, _ = parts(0, note), parts(1, note)
+    half = len(noted) // 2
+    added_up = map(ops.add, noted[:half], noted[half:])
+    found = parts(0, lambda _: next(added_up))
+    for name, whole in FoRNetLoss(**arguments).parts(labels(30, 62), outputs()).items():
+        assert number(found[name]) == pytest.approx(number(whole), rel=1e-5), name
+        assert number(alone[name]) != pytest.approx(number(whole), rel=1e-3), name
 
 
 def test_hard_pixels_and_a_teacher_count_in_the_logits_alone() -> None:

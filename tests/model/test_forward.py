@@ -96,6 +96,13 @@ def test_with_top_k_copies_the_weights(model: FoRNet) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_training_keeps_half_of_the_regions_whatever_top_k_is() -> None:
+    """So one set of weights serves every ratio."""
+    model = tiny_model(top_k=0.1)
+    gates = [network.get_layer("gate") for network in (model, model.with_top_k(1))]
+    assert [(gate.ratio, gate.train_ratio) for gate in gates] == [(0.1, 0.5), (1, 0.5)]
+
+
 @pytest.mark.parametrize("top_k", [0, 1.5])
 def test_with_top_k_refuses_a_share_out_of_range(model: FoRNet, top_k: float) -> None:
     with pytest.raises(ValueError, match=rf"must be in \(0, 1\]; received {top_k}"):
@@ -318,3 +325,14 @@ def test_dropout_changes_what_is_learnt_from(option: str) -> None:
         dropping = randomize(tiny_model(**{option: rate}))
         seen = [keras.ops.convert_to_numpy(dropping(image, training=True)["coarse_logits"]) for _ in range(4)]
         assert any(not np.array_equal(seen[0], other) for other in seen[1:]) == changes
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "together"),
+    [("dropout", "context_drop", [1, 2]), ("image_pool_dropout", "image_pool_drop", [1, 2, 3])],
+)
+def test_whole_channels_or_whole_images_are_dropped(option: str, name: str, together: list[int]) -> None:
+    drop = tiny_model(**{option: 0.5}).get_layer(name)
+    seen = keras.ops.convert_to_numpy(drop(np.ones((32, 4, 6, 8), "float32"), training=True))
+    assert {*np.unique(seen)} == {0, 2}
+    assert [axis for axis in range(4) if not np.ptp(seen, axis).any()] == together
