@@ -272,25 +272,25 @@ def test_fornet_loss_is_the_sum_of_its_parts(dtype: str) -> None:
 
 
 def test_devices_that_add_up_their_sums_have_the_loss_of_the_whole_batch() -> None:
-    """Of two with an image each: what they sum is noted, and then given back to the first added up."""
-    arguments: dict[str, Any] = {"class_weights": WEIGHTS, "dice_weight": 0.5}
+    """Of two, for which the other's image is void: what they sum is noted, and then given back added up."""
     noted: list[Any] = []
-
-    def parts(image: int, sum_devices: Callable[[Any], Any]) -> dict[str, Any]:
-        own = {name: x[image : image + 1] for name, x in outputs().items()}
-        return FoRNetLoss(**arguments, sum_devices=sum_devices).parts(labels(30, 62)[image : image + 1], own)
 
     def note(x: Any) -> Any:
         noted.append(x)
         return x
 
-    alone, _ = parts(0, note), parts(1, note)
-    half = len(noted) // 2
-    added_up = map(ops.add, noted[:half], noted[half:])
-    found = parts(0, lambda _: next(added_up))
-    for name, whole in FoRNetLoss(**arguments).parts(labels(30, 62), outputs()).items():
-        assert number(found[name]) == pytest.approx(number(whole), rel=1e-5), name
-        assert number(alone[name]) != pytest.approx(number(whole), rel=1e-3), name
+    def parts(label: np.ndarray, sum_devices: Callable[[Any], Any] | None = None) -> dict[str, float]:
+        loss = FoRNetLoss(WEIGHTS, dice_weight=0.5, sum_devices=sum_devices)
+        return {name: number(part) for name, part in loss.parts(label, outputs()).items()}
+
+    first, second = (labels(30, 62) for _ in range(2))
+    first[1] = second[0] = IGNORE
+    alone, _ = parts(first, note), parts(second, note)
+    added_up = map(ops.add, noted[: len(noted) // 2], noted[len(noted) // 2 :])
+    found, whole = parts(first, lambda _: next(added_up)), parts(labels(30, 62))
+    assert found == pytest.approx(whole, rel=1e-5)
+    for name, part in alone.items():
+        assert part != pytest.approx(whole[name], rel=1e-3), name
 
 
 def test_hard_pixels_and_a_teacher_count_in_the_logits_alone() -> None:
