@@ -1,4 +1,5 @@
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -268,6 +269,28 @@ def test_fornet_loss_is_the_sum_of_its_parts(dtype: str) -> None:
     )
     assert number(loss(label, outputs())) == pytest.approx(sum(number(part) for part in expected.values()))
     assert number(loss(label[..., None], outputs())) == number(loss(label, outputs()))
+
+
+def test_devices_that_add_up_their_sums_have_the_loss_of_the_whole_batch() -> None:
+    """Of two, for which the other's image is void: what they sum is noted, and then given back added up."""
+    noted: list[Any] = []
+
+    def note(x: Any) -> Any:
+        noted.append(x)
+        return x
+
+    def parts(label: np.ndarray, sum_devices: Callable[[Any], Any] | None = None) -> dict[str, float]:
+        loss = FoRNetLoss(WEIGHTS, dice_weight=0.5, sum_devices=sum_devices)
+        return {name: number(part) for name, part in loss.parts(label, outputs()).items()}
+
+    first, second = (labels(30, 62) for _ in range(2))
+    first[1] = second[0] = IGNORE
+    alone, _ = parts(first, note), parts(second, note)
+    added_up = map(ops.add, noted[: len(noted) // 2], noted[len(noted) // 2 :])
+    found, whole = parts(first, lambda _: next(added_up)), parts(labels(30, 62))
+    assert found == pytest.approx(whole, rel=1e-5)
+    for name, part in alone.items():
+        assert part != pytest.approx(whole[name], rel=1e-3), name
 
 
 def test_hard_pixels_and_a_teacher_count_in_the_logits_alone() -> None:

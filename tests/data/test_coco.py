@@ -78,6 +78,12 @@ def test_small_annotations_are_above_large_ones(photos: Path) -> None:
         assert label[1].tolist() == [0, 1, 2, 2, 1, 0] and label[2].tolist() == [0, 1, 1, 1, 1, 0]
 
 
+def test_of_annotations_as_large_the_later_is_above(photos: Path) -> None:
+    for first, later in ((7, 90), (90, 7)):
+        found = coco(*({"category_id": number, "segmentation": SQUARE} for number in (first, later)))
+        assert draw(photos, found, split=f"then_{later}")[1, 1] == {7: 1, 90: 2}[later]
+
+
 def test_the_output_is_a_data_folder_with_several_splits(photos: Path) -> None:
     content = coco({"category_id": 7, "segmentation": SQUARE})
     for split in ("train", "val"):

@@ -1,3 +1,4 @@
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -236,6 +237,11 @@ def test_half_of_the_images_are_letterboxed() -> None:
 # === Colour ===
 
 
+def drawn(*choices: float) -> Any:
+    """A generator of known choices: of brightness, contrast, saturation and hue."""
+    return SimpleNamespace(uniform=lambda low, high, size: np.array(choices))
+
+
 def test_no_colour_options_change_no_colour() -> None:
     np.testing.assert_allclose(color_matrix(options(), random_generator(0, 0, 0)), np.eye(3, 4), atol=1e-12)
 
@@ -268,6 +274,12 @@ def test_contrast_turns_around_the_middle() -> None:
         )
 
 
+def test_brightness_multiplies_what_contrast_has_turned() -> None:
+    matrix = color_matrix(options(brightness=0.5, contrast=0.4), drawn(0.5, -0.5, 0, 0))
+    turned = 127.5 + 0.8 * np.array([100, 0, -100])
+    np.testing.assert_allclose(matrix @ [227.5, 127.5, 27.5, 1], 1.25 * turned)
+
+
 def test_saturation_stretches_what_is_not_grey() -> None:
     for index in range(10):
         matrix = color_matrix(options(saturation=0.3), random_generator(0, 0, index))
@@ -279,12 +291,7 @@ def test_saturation_stretches_what_is_not_grey() -> None:
 
 def test_a_third_of_a_circle_turns_red_into_green_or_blue() -> None:
     """cos 120° = -1/2 in the circulant matrix: the primaries change places, exactly."""
-
-    class Third:
-        def uniform(self, low: float, high: float, size: int) -> np.ndarray:
-            return np.array([0, 0, 0, 2 / 3])  # of hue 0.5: a third of a circle
-
-    matrix = color_matrix(options(hue=0.5), Third())  # type: ignore[arg-type]
+    matrix = color_matrix(options(hue=0.5), drawn(0, 0, 0, 2 / 3))  # of hue 0.5: a third of a circle
     np.testing.assert_allclose(matrix @ [255, 0, 0, 1], [0, 255, 0], atol=1e-9)
 
 

@@ -77,6 +77,20 @@ def test_eight_bits_are_not_transformed(
     assert any(shape[0] == 36 for shape in products) == transformed
 
 
+def test_int8_weights_have_seven_bits(artifact: Callable[..., Any]) -> None:
+    """Of eight, products overflow on a processor without VNNI."""
+    import onnx
+    import openvino
+
+    graph = onnx.load(artifact("onnx", "int8")[0] / "model.onnx").graph
+    of_onnx = [onnx.numpy_helper.to_array(x) for x in graph.initializer]
+    nodes = openvino.Core().read_model(artifact("openvino", "int8")[0] / "model.xml").get_ordered_ops()
+    of_openvino = [node.data for node in nodes if node.get_type_name() == "Constant"]
+    for arrays in (of_onnx, of_openvino):
+        weights = [x for x in arrays if x.dtype == np.int8 and x.size]
+        assert 60 <= max(np.abs(x.astype(int)).max() for x in weights) <= 64
+
+
 @pytest.mark.parametrize("format", ["saved_model", "onnx", "openvino"])
 def test_other_batches_and_all_outputs(artifact: Callable[..., Any], network: Any, format: str) -> None:
     from fornet_keras.artifacts.runtimes import open_runtime

@@ -215,6 +215,15 @@ def test_training_tells_the_mask_what_the_kept_regions_are_worth(branch: MultiSc
     np.testing.assert_array_equal(gradient != 0, mask > 0)
 
 
+def test_training_takes_a_fiftieth_of_each_batch_into_the_statistics() -> None:
+    branch = MultiScaleBranch(4, 2, scales=(1, 2))
+    every = np.arange(REGIONS, dtype="int32")[None].repeat(2, 0)
+    branch([features(), mask_of(every), every], training=True)
+    looked = ops.convert_to_numpy(ops.conv(features(), branch.looks[0].kernel, padding="same"))
+    found = ops.convert_to_numpy(branch.look_norms[0].moving_mean)
+    np.testing.assert_allclose(found, 0.02 * looked.mean((0, 1, 2)), rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize("kept", [2, REGIONS])
 def test_frozen_in_training_it_gives_what_it_gives_at_inference(
     branch: MultiScaleBranch, kept: int, monkeypatch: pytest.MonkeyPatch

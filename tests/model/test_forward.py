@@ -90,6 +90,7 @@ def test_with_top_k_copies_the_weights(model: FoRNet) -> None:
         model.top_k = 0.2
     other = model.with_top_k(0.2)
     assert (model.top_k, other.top_k) == (0.5, 0.2)
+    assert other.get_layer("gate").train_ratio == 0.5, "one set of weights serves every ratio"
     assert other.get_config() == {**model.get_config(), "top_k": 0.2}
     for ours, theirs in zip(model.weights, other.weights, strict=True):
         assert ours is not theirs
@@ -318,3 +319,14 @@ def test_dropout_changes_what_is_learnt_from(option: str) -> None:
         dropping = randomize(tiny_model(**{option: rate}))
         seen = [keras.ops.convert_to_numpy(dropping(image, training=True)["coarse_logits"]) for _ in range(4)]
         assert any(not np.array_equal(seen[0], other) for other in seen[1:]) == changes
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "together"),
+    [("dropout", "context_drop", [1, 2]), ("image_pool_dropout", "image_pool_drop", [1, 2, 3])],
+)
+def test_whole_channels_or_whole_images_are_dropped(option: str, name: str, together: list[int]) -> None:
+    drop = tiny_model(**{option: 0.5}).get_layer(name)
+    seen = keras.ops.convert_to_numpy(drop(np.ones((32, 4, 6, 8), "float32"), training=True))
+    assert {*np.unique(seen)} == {0, 2}
+    assert [axis for axis in range(4) if not np.ptp(seen, axis).any()] == together

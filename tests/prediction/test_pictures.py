@@ -53,6 +53,8 @@ def test_importance_is_lighter_where_it_is_higher() -> None:
     picture = importance_map(image, importance, np.ones((1, 3), bool), region_size=32)
     low, middle, high = (picture[8:24, x : x + 16].mean() for x in (8, 40, 72))
     assert low + 20 < middle < high - 20
+    red, _, blue = picture[16, 80].astype(int)
+    assert red > blue + 30, "purple to yellow"
 
 
 def test_legend_shows_every_colour() -> None:

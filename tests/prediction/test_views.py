@@ -55,6 +55,21 @@ def test_labels_of_a_larger_image_are_decided_at_its_size(
         assert np.mean(found != resize_nearest(small, size)) > 0.003, "no stairs"
 
 
+def test_an_enlarged_border_is_where_two_classes_are_as_likely(
+    model: FoRNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Odds of 81 to 1 beside 1 to 3: between their logarithms it lies four fifths of the way."""
+    predict = ViewsPredictor(model, short_side=16)
+    half = np.ones((16, 8, 1), np.float32)
+    probabilities = np.concatenate([half * [81 / 82, 1 / 82], half * [1 / 4, 3 / 4]], axis=1)
+    regions = {name: np.zeros((1, 1)) for name in ("importance", "kept")}
+    look = probabilities, {**regions, "coarse_label_ids": np.zeros((4, 4))}
+    monkeypatch.setattr(predict, "_look", lambda tile: look)
+    labels = predict(np.zeros((256, 256, 3), np.uint8))["label_ids"]
+    # Of the columns' centres 120 and 136 the first is the last of its class: 120 + 4 / 5 * 16 = 132.8.
+    np.testing.assert_array_equal(labels, np.arange(256)[None].repeat(256, 0) > 132)
+
+
 def test_a_model_s_own_short_side_is_taken_but_with_windows() -> None:
     learnt = tiny_model(short_side=48)
     cases: tuple[tuple[dict[str, Any], int | None], ...] = (

@@ -99,6 +99,8 @@ def test_json_holds_all(server: Server, ratios: Path) -> None:
     for number, entry in enumerate(found["classes"]):
         assert (entry["name"], entry["color"]) == (TABLE.names[number], list(TABLE.colors[number]))
         assert entry["share"] == pytest.approx((labels == number).mean())
+    unnamed = json.loads(server.ask("POST", "/v1/predict", png(picture()))[2])
+    assert unnamed["model"] == "k0.25", "the smallest ratio"
 
 
 def test_shares_are_counted_in_little_memory(ratios: Path, monkeypatch: pytest.MonkeyPatch) -> None:

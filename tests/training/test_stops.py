@@ -361,3 +361,12 @@ def test_what_checkpoints_say_of_the_images_is_found_once(
         monkeypatch.setattr(f"{type(part).__module__}.images_of", None)
         part.state = before
         assert part.state == before
+
+
+def test_patience_that_had_begun_goes_on(camvid: Path, tmp_path: Path) -> None:
+    dataset = open_dataset("camvid", camvid, "val")
+    settings = TrainingConfig(epochs=9, batch_size=1, patience=2)
+    validation = Validation(dataset, tmp_path, settings, on_image=lambda *_: None)
+    (tmp_path / "best").mkdir()
+    validation.state = known = {**validation.state, "best_miou": 0.5, "best_epoch": 3, "since_best": 2}
+    assert validation.state == known and validation.out_of_patience

@@ -3,7 +3,9 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -61,6 +63,18 @@ def test_predictions_come_nearer_to_ones_own_teacher(make_config: MakeConfig) ->
     for weight, earlier in zip(own.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, earlier)
     assert {weight.path for weight in model.weights} == names, "the teacher is no part of the model"
+
+
+def test_the_teacher_predicts_as_at_inference() -> None:
+    """Neither random regions nor dropout, and the probabilities of what it gives."""
+    teacher = Mock(return_value={"logits": np.log([[1.0, 3.0]])})
+    model = SimpleNamespace(compute_loss=lambda x, y, y_pred: y_pred)
+    learn_from(model, teacher)  # type: ignore[arg-type]
+    found = model.compute_loss("images", "labels", {"logits": "own"})
+    teacher.assert_called_once_with("images", training=False)
+    assert teacher.trainable is False and found["logits"] == "own"
+    soft_targets = keras.ops.convert_to_numpy(found["soft_targets"])
+    np.testing.assert_allclose(soft_targets, [[0.25, 0.75]], rtol=1e-6)
 
 
 def test_the_share_is_that_of_the_configuration(make_config: MakeConfig) -> None:
