@@ -189,9 +189,10 @@ def _common_palette(forms: Mapping[Path, LabelForm]) -> dict[int, Color] | None:
     """The colours of the values that occur; None where palettes differ."""
     common = CommonForm()
     for label, form in forms.items():
-        if form.palette and common.contradiction(form, np.unique(read_label(label))):
-            return None
-    return common.colors
+        if form.palette:
+            common.add(label, form, np.unique(read_label(label)))
+    palette, contradictory = common.settle()
+    return None if contradictory else {value: color for value, color, _ in palette}
 
 
 def _colors_of(values: Sequence[int], palette: Mapping[int, Color]) -> dict[int, Color]:
