@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ _DEPTH = -1
 _ONE_PALETTE = "expected one palette for all labels; set label_colors, or save them anew with one palette"
 
 Palette = tuple[tuple[int, Color, str], ...]
-"""Values, their colours, and a label each that has it so."""
+"""Values, their colours, and the name of a label each that has it so."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,24 @@ def label_form(path: Path) -> LabelForm:
         return LabelForm(bytes(image.getpalette() or []), bits, is_picture)
 
 
+class _Label(NamedTuple):
+    """Kept of each label of a data set: small, for there may be hundreds of thousands."""
+
+    path: Path
+    form: LabelForm
+    values: bytes
+    is_sound: bool
+
+    def meanings(self) -> dict[int, Color | bool]:
+        return self.form.meanings(self.values)
+
+
 class CommonForm:
     """What the values of label files mean, as most of them tell: any one may be odd, or have few of them."""
 
     def __init__(self) -> None:
         self._forms: dict[LabelForm, LabelForm] = {}  # most labels have the same
-        self._labels: list[tuple[Path, LabelForm, bytes, bool]] = []
+        self._labels: list[_Label] = []
 
     def add(self, label: Path, form: LabelForm, values: NDArray[np.integer], is_sound: bool = True) -> None:
         """Count one more file.
@@ -82,50 +95,55 @@ class CommonForm:
             values: those that occur in it, 0…255.
             is_sound: nothing else is wrong with it; what these tell comes before what the others do.
         """
-        self._labels.append((label, self._forms.setdefault(form, form), bytes(values.tolist()), is_sound))
+        form = self._forms.setdefault(form, form)
+        self._labels.append(_Label(label, form, bytes(values.tolist()), is_sound))
 
     def settle(self) -> tuple[Palette, list[tuple[Path, str]]]:
-        """The colours of the values, and the files that contradict most others, each with "finding; fix"."""
+        """The colours of the values, and the files that contradict most others, each with "finding; fix".
+
+        Colours are of sound files alone: the others may be left out.
+        """
         norm = self._norm()
         palette = (
-            (value, form.color(value), name) for value, (form, name) in norm.items() if value != _DEPTH
+            (value, label.form.color(value), one_line(label.path.name))
+            for value, label in norm.items()
+            if value != _DEPTH and label.is_sound
         )
-        found = ((label, _contradiction(form, values, norm)) for label, form, values, _ in self._labels)
-        return tuple(sorted(palette)), [(label, text) for label, text in found if text]
+        found = ((label.path, _contradiction(label, norm)) for label in self._labels)
+        return tuple(sorted(palette)), [(path, text) for path, text in found if text]
 
-    def _norm(self) -> dict[int, tuple[LabelForm, str]]:
-        """The form that gives each value its meaning, with the name of a file that has it.
+    def _norm(self) -> dict[int, _Label]:
+        """The first label of each value that gives it the meaning which is right.
 
-        File by file, those first that agree with most others: value by value palettes would be mixed.
+        Label by label, those first that agree with most others: value by value palettes would be mixed.
         """
-        told = Counter(pair for _, form, values, _ in self._labels for pair in form.meanings(values).items())
+        told = Counter(pair for label in self._labels for pair in label.meanings().items())
         told_of = Counter[int]()
         for (value, _), number in told.items():
             told_of[value] += number
 
-        def agreement(entry: tuple[Path, LabelForm, bytes, bool]) -> tuple[bool, float]:
-            _, form, values, is_sound = entry
-            shares = (told[pair] / told_of[pair[0]] for pair in form.meanings(values).items())
-            return is_sound, min(shares, default=1.0)
+        def agreement(label: _Label) -> tuple[bool, float]:
+            shares = (told[pair] / told_of[pair[0]] for pair in label.meanings().items())
+            return label.is_sound, min(shares, default=1.0)
 
-        norm: dict[int, tuple[LabelForm, str]] = {}
-        for label, form, values, _ in sorted(self._labels, key=agreement, reverse=True):
-            if not _contradiction(form, values, norm):
-                for value in form.meanings(values):
-                    norm.setdefault(value, (form, one_line(label.name)))
+        norm: dict[int, _Label] = {}
+        for label in sorted(self._labels, key=agreement, reverse=True):
+            if not _contradiction(label, norm):
+                norm = dict.fromkeys(label.meanings(), label) | norm
         return norm
 
 
-def _contradiction(form: LabelForm, values: bytes, norm: Mapping[int, tuple[LabelForm, str]]) -> str | None:
-    for value, meaning in form.meanings(values).items():
-        other, name = norm.get(value, (form, ""))
-        if value == _DEPTH and (other.bits == 8) != meaning:
+def _contradiction(label: _Label, norm: Mapping[int, _Label]) -> str | None:
+    for value, meaning in label.meanings().items():
+        other = norm.get(value, label)
+        name, bits, other_bits = other.path.name, label.form.bits, other.form.bits
+        if value == _DEPTH and (other_bits == 8) != meaning:
             return (
-                f"{form.bits}-bit grey where {name} has {other.bits} bits: white is "
-                f"{2 ** min(form.bits, other.bits) - 1} in one and 255 in the other; expected one depth; "
-                "save all with 8 bits"
+                f"{bits}-bit grey where {name} has {other_bits} bits: white is "
+                f"{2 ** min(bits, other_bits) - 1} in one and 255 in the other; expected one depth; save all "
+                "with 8 bits"
             )
-        if value != _DEPTH and (color := other.color(value)) != meaning:
+        if value != _DEPTH and (color := other.form.color(value)) != meaning:
             return f"value {value} is another colour than {[*color]} as in {name}; {_ONE_PALETTE}"
     return None
 

@@ -114,7 +114,11 @@ def test_what_a_label_with_another_problem_tells_counts_least(tmp_path: Path) ->
     labels = [indexed([0, 0, 1], [BLACK, color]) for color in (RED, GREEN)]
     dataset = with_labels(make_dataset(tmp_path, [np.zeros((1, 3), np.uint8)] * 2), labels)
     dataset.samples[0].image.write_bytes(b"no image")
-    assert usable(dataset, scan(dataset), "skip", print).samples == dataset.samples[1:]
+    report = scan(dataset)
+    assert usable(dataset, report, "skip", print).samples == dataset.samples[1:]
+    assert report.palette == ((0, (0, 0, 0), "1.png"), (1, (0, 200, 0), "1.png"))
+    labels[1] = indexed([0, 0, 0], [BLACK])
+    assert scan(with_labels(dataset, labels)).palette == ((0, (0, 0, 0), "1.png"),), "of what is left"
 
 
 def test_what_is_left_is_counted_without_what_contradicts(tmp_path: Path) -> None:
