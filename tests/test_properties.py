@@ -111,6 +111,7 @@ def test_a_network_of_any_ratio_and_classes_takes_any_size(
 # === Configurations ===
 
 floats = st.floats(1e-6, 0.3, allow_subnormal=False)
+sides = st.integers(64, 65535)
 sections = {
     "data": st.builds(
         DataConfig,
@@ -118,9 +119,7 @@ sections = {
         root=st.none() | st.text(min_size=1, max_size=30),
         exclude=st.lists(st.text(min_size=1, max_size=5), max_size=3).map(tuple),
     ),
-    "augment": st.builds(
-        AugmentConfig, crop=st.tuples(st.integers(64), st.integers(64)), flip=floats, hue=floats
-    ),
+    "augment": st.builds(AugmentConfig, crop=st.tuples(sides, sides), flip=floats, hue=floats),
     "model": st.builds(ModelConfig, region_size=st.integers(1, 4).map(lambda x: 16 * x), top_k=floats),
     "loss": st.builds(LossConfig, ohem=st.none() | floats, dice_weight=floats),
     "training": st.builds(

@@ -19,6 +19,7 @@ from fornet_keras.cli.screen import ERRORS, counting, quoted, show_table
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import DataConfig
 from fornet_keras.data.dataset import Dataset
+from fornet_keras.data.label_form import palette_problem
 from fornet_keras.data.scan import look_through, scan, usable
 from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import alone_notes, open_split, palette_note, shared_note, unlisted_note
@@ -86,10 +87,12 @@ def check(
         of_labels += filter(None, [palette_note(dataset, config.data.format, report.palette)])
     for note in filter(None, (*shared_notes, *of_labels, unlisted_note(datasets[0], config.data.format))):
         click.echo(note)
-    void = [*filter(None, map(ScanReport.void_problem, reports, trains))]
-    for problem in void:
+    problems = map(ScanReport.void_problem, reports, trains)
+    of_palettes = palette_problem({report.split: report.palette for report in reports})
+    found = [*filter(None, (*problems, of_palettes))]
+    for problem in found:
         click.echo(problem)
-    if void or any(report.problems for report in reports):
+    if found or any(report.problems for report in reports):
         context.exit(FAILED)
 
 

@@ -9,8 +9,8 @@ from fornet_keras.config.section import Section, Text, TextOrNull
 MIN_CROP = 64
 """Pixels of a side of the training images and crops, at least."""
 
-Side = Annotated[int, Field(ge=MIN_CROP)]
-Scale = Annotated[float, Field(gt=0)]
+Side = Annotated[int, Field(ge=MIN_CROP, le=65535)]
+Scale = Annotated[float, Field(ge=0.1, le=10)]
 # Any folder's name but a hidden one: which of them there are, the data says.
 Splits = Annotated[str, Field(pattern=r"^[^.+/\\][^+/\\]*(\+[^.+/\\][^+/\\]*)*$")]
 
@@ -28,10 +28,13 @@ class DataConfig(Section):
     )
     train_split: Splits = Field(
         default="train",
-        description="a str of split names joined by '+' (images to train on, as in train+val)",
+        description="a str of split names joined by '+' (images to train on, as in train+val, quoted if "
+        "it looks like a number)",
     )
     val_split: Splits = Field(
-        default="val", description="a str of split names joined by '+' (images to validate on)"
+        default="val",
+        description="a str of split names joined by '+' (images to validate on, quoted if it looks like "
+        "a number)",
     )
     exclude: tuple[Text, ...] = Field(
         default=(),
@@ -39,7 +42,7 @@ class DataConfig(Section):
         description="a list of quoted strings (beginnings of the file names left out of training)",
         examples=[["0001TP"]],
     )
-    short_side: Annotated[Side, Field(le=65535)] | None = Field(
+    short_side: Side | None = Field(
         default=None,
         description="null or an int in 64..65535 (pixels to which the shorter side of larger images is "
         "brought down, in training and wherever the model is used; null takes each image at its own size)",
@@ -67,13 +70,14 @@ class AugmentConfig(Section):
 
     crop: tuple[Side, Side] = Field(
         strict=False,
-        description="a list of two ints >= 64 (height and width of the training crop in pixels)",
+        description="a list of two ints in 64..65535 (height and width of the training crop in pixels)",
         examples=[[360, 480]],
     )
     scale: tuple[Scale, Scale] = Field(
         default=(0.5, 2.0),
         strict=False,
-        description="a list of two numbers > 0, the smaller first (range of the random zoom; 1 is none)",
+        description="a list of two numbers in 0.1..10, the smaller first (range of the random zoom; 1 is "
+        "none)",
     )
     flip: float = Field(
         default=0.5, ge=0, le=1, description="a number in 0..1 (probability that left and right are swapped)"

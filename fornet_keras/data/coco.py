@@ -205,15 +205,17 @@ def _mask(
     runs = annotation.segmentation
     if not isinstance(runs, Runs):
         polygons = [np.reshape(polygon[: len(polygon) // 2 * 2], (-1, 2)) for polygon in runs or []]
+        if outline:  # a whole number that was a share is a hair off
+            polygons = [np.floor(polygon + 1e-3) for polygon in polygons]
         corners = np.concatenate(polygons)
         left, top = np.clip(np.floor(corners.min(axis=0)), 0, size[::-1]).astype(int)
         right, bottom = np.clip(np.floor(corners.max(axis=0) + 1), 0, size[::-1]).astype(int)
         covered = np.zeros((bottom - top, right - left), np.uint8)
         for polygon in polygons:
-            if outline:  # a whole number that was a share is a hair off
-                cv2.fillPoly(covered, [np.floor(polygon + 1e-3).astype(np.int32) - (left, top)], [1])
-            else:
+            if not outline:
                 _cover(covered, polygon, top, left)
+            elif covered.size:  # OpenCV takes no array without rows
+                cv2.fillPoly(covered, [(polygon - (left, top)).astype(np.int32)], [1])
         return (slice(top, bottom), slice(left, right)), covered > 0
     counts = _counts(runs.counts) if isinstance(runs.counts, str) else runs.counts
     if runs.size != size or sum(counts) != size[0] * size[1] or min(counts) < 0:

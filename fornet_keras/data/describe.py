@@ -81,15 +81,16 @@ def write_description(
 ) -> None:
     """Write `ROOT/dataset.yaml`, where there is none: comments, the folder's name, classes, other keys.
 
-    The remarks, if any, are comments beside the classes.
+    The remarks, if any, are comments beside the classes and what follows them.
     """
     name = root.resolve().name.encode(errors="replace").decode()
     name = name if re.match(CLASS_NAME, name) else "data"
-    lines = [f"{head}name: {_plain(name)}", "classes:"]
-    for entry, remark in zip_longest(classes, remarks):
-        keys = ", ".join(f"{key}: {_plain(value)}" for key, value in entry.items())
-        lines.append(f"  - {{{keys}}}" + (f"  # {one_line(remark)}" if remark else ""))
+    entries = (", ".join(f"{key}: {_plain(value)}" for key, value in entry.items()) for entry in classes)
+    lines = [f"  - {{{entry}}}" for entry in entries]
     lines += [f"{key}: {_plain(value)}" for key, value in others.items()]
+    remarked = zip_longest(lines, remarks, fillvalue="")
+    lines = [f"{line}  # {one_line(remark)}" if remark else line for line, remark in remarked]
+    lines = [f"{head}name: {_plain(name)}", "classes:", *lines]
     with (root / DATASET_YAML).open("x", encoding="utf-8", newline="\n") as file:
         file.write("\n".join(lines) + "\n")
 

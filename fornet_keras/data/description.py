@@ -61,7 +61,7 @@ USUAL = {"background": (0, 0, 0)} | {
 }
 """Colors of classes that a file gives none: CamVid's, whose models are shipped, before Cityscapes'."""
 
-_LISTS = {"classes": "[water, quay]", "color": "[0, 0, 200]", "image_suffixes": "[.png, .jpg]"}
+_LISTS = {"classes": "[a, b]", "color": "[0, 0, 200]", "ignore": "[255]", "image_suffixes": "[.png, .jpg]"}
 """Examples for keys that hold a list; the others' hold several colours."""
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
@@ -190,7 +190,8 @@ class FolderDescription(Section):
                 fix = "declare each once"
                 for position, entry in enumerate(self.classes, self.first_value):
                     if what == "label value" and position == twice[0] and entry.value is None:
-                        fix = f"{entry.name} has it by its position: give it its own, or set first_value: 1"
+                        fix = f"{entry.name} has it by its position: give it its own"
+                        fix += "" if position else ", or set first_value: 1"
                 raise ValueError(f"{what} {twice[0]} is declared twice; {fix}")
         return self
 

@@ -43,8 +43,8 @@ def found_classes(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], di
     """The values in some of the labels, or the colours where they are pictures or their palettes differ.
 
     Returns:
-        Where they are from, the classes and further keys as in a `dataset.yaml`, and a remark on each class
-        that says in which labels it is: what is in one alone may be a slip.
+        Where they are from, the classes and further keys as in a `dataset.yaml`, and a remark on each class,
+        then on void, that says in which labels it is: what is in one alone may be a slip.
 
     Raises:
         DataError: a label cannot be read, some hold values and others colours, there are too many, or they
@@ -57,9 +57,12 @@ def found_classes(labels: Sequence[Path]) -> tuple[str, list[dict[str, Any]], di
     is_void = not by_color and len(found) > 2 and IGNORE in found  # a mask of 0 and 255 has two classes
     values = sorted(found.keys() - ({IGNORE} if is_void else set()))
     remarks = [
-        f"in {len(found[value])} of {len(forms)} labels: {listed(found[value], 1)}" for value in values
+        f"in {len(found[value])} of {len(forms)} labels: {listed(found[value], 1)}" for value in sorted(found)
     ]
     source = f"the {'colours' if by_color else 'values'} in {len(forms)} of {len(labels)} labels"
+    if is_void:
+        source += f", {IGNORE} taken for void"
+        remarks[-1] += "; if it is a class, move it up"
     classes: list[dict[str, Any]]
     if by_color:
         classes = [{"name": f"color_{at}", "color": [*_unpacked(color)]} for at, color in enumerate(values)]
@@ -189,9 +192,10 @@ def _common_palette(forms: Mapping[Path, LabelForm]) -> dict[int, Color] | None:
     """The colours of the values that occur; None where palettes differ."""
     common = CommonForm()
     for label, form in forms.items():
-        if form.palette and common.contradiction(form, np.unique(read_label(label))):
-            return None
-    return common.colors
+        if form.palette:
+            common.add(label, form, np.unique(read_label(label)))
+    palette, contradictory = common.settle()
+    return None if contradictory else {value: color for value, color, _ in palette}
 
 
 def _colors_of(values: Sequence[int], palette: Mapping[int, Color]) -> dict[int, Color]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
@@ -16,9 +16,9 @@ import numpy as np
 
 from fornet_keras.atomic import locked
 from fornet_keras.config import Config
-from fornet_keras.data.dataset import IGNORE, Color, Dataset
+from fornet_keras.data.dataset import IGNORE, Dataset
 from fornet_keras.data.fingerprint import fingerprint
-from fornet_keras.data.label_form import CommonForm
+from fornet_keras.data.label_form import CommonForm, Palette
 from fornet_keras.data.scan_report import (
     OF_LABELS,
     Kind,
@@ -31,7 +31,7 @@ from fornet_keras.data.scan_report import (
 from fornet_keras.data.scan_sample import Finding, Record, read_record
 from fornet_keras.errors import DataError
 
-_VERSION = 10  # of what a scan finds: raise it when that changes, so that older cached reports are not used
+_VERSION = 11  # of what a scan finds: raise it when that changes, so that older cached reports are not used
 
 _CACHES = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
 CACHE = None if _CACHES.startswith("~") else Path(_CACHES) / "fornet_keras"
@@ -79,7 +79,7 @@ def scan(
         if kept == _kept_at(cache, dataset):  # unchanged meanwhile
             store_report(report, kept)
             sound = _apart(dataset, report.problems)[1]
-            if 0 < len(sound) < len(dataset):
+            if of_sound and 0 < len(sound) < len(dataset):
                 store_report(of_sound, _kept_at(cache, sound))
     return report
 
@@ -204,9 +204,7 @@ class _Tally:
         self.deep += record.deep
         self.findings += record.findings
 
-    def report(
-        self, dataset: Dataset, palette: Mapping[int, Color], shared: Sequence[Finding] = ()
-    ) -> ScanReport:
+    def report(self, dataset: Dataset, palette: Palette, further: Sequence[Finding] = ()) -> ScanReport:
         """On the samples that were added, which are those of a data set."""
         num_classes, train_ids = dataset.table.num_classes, dataset.table.train_ids
         holds_train_ids = any(sample.label_holds_train_ids for sample in dataset.samples)
@@ -227,30 +225,35 @@ class _Tally:
             ignored_values=tuple(ignored),
             images_with_class=tuple(self.images[:num_classes].tolist()),
             sizes=tuple((height, width, count) for (height, width), count in self.sizes.most_common()),
-            problems=_problems([*self.findings, *shared], len(dataset), num_labels),
+            problems=_problems([*self.findings, *further], len(dataset), num_labels),
             turned=self.turned,
             deep=self.deep,
-            palette=tuple(palette.items()),
+            palette=palette,
         )
 
 
 def _read(
     dataset: Dataset, workers: int, on_sample: Callable[[int, int], None] | None
-) -> tuple[ScanReport, ScanReport]:
-    """The reports on a data set and on its samples without a problem."""
+) -> tuple[ScanReport, ScanReport | None]:
+    """The reports on a data set and on its samples without a problem.
+
+    None of these where labels contradict each other: only the last label tells which of them do.
+    """
     shared = _shared(dataset)
     shared_labels = {label for _, label, _ in shared}
     whole, sound = _Tally(), _Tally()
     common = CommonForm()
     for sample, record in zip(dataset.samples, _records(dataset, workers, on_sample), strict=True):
-        if sample.label and record.stored and (text := common.contradiction(*record.stored)):
-            finding: Finding = ("contradictory label", sample.label, text)
-            record = replace(record, findings=(*record.findings, finding))
+        is_sound = not record.findings and sample.label not in shared_labels
+        if sample.label and record.stored:
+            common.add(sample.label, *record.stored, is_sound)
         whole.add(record)
-        if not record.findings and sample.label not in shared_labels:
+        if is_sound:
             sound.add(record)
-    report = whole.report(dataset, common.colors, shared)
-    return report, sound.report(_apart(dataset, report.problems)[1], common.colors)
+    palette, odd = common.settle()
+    contradictory: list[Finding] = [("contradictory label", label, text) for label, text in odd]
+    report = whole.report(dataset, palette, [*shared, *contradictory])
+    return report, None if odd else sound.report(_apart(dataset, report.problems)[1], palette)
 
 
 def _records(

@@ -13,8 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from fornet_keras.atomic import write_text
 from fornet_keras.config.data import MIN_CROP
-from fornet_keras.data.dataset import DRAFT_NAME, Color
+from fornet_keras.data.dataset import DRAFT_NAME
 from fornet_keras.data.description import DATASET_YAML
+from fornet_keras.data.label_form import Palette
 from fornet_keras.data.sizes import predicted_sizes, shrunk_size
 from fornet_keras.errors import DataError, listed, one_line
 
@@ -69,7 +70,7 @@ class ScanReport:
         problems: what must be put right, the one with most files first.
         turned: images with a label that their EXIF orientation turns without another size.
         deep: images of 16 bits a channel.
-        palette: label-file values and their colours, where palettes of the labels tell.
+        palette: label-file values, their colours where palettes of the labels tell, and a label of each.
     """
 
     name: str
@@ -86,7 +87,7 @@ class ScanReport:
     problems: tuple[Problem, ...]
     turned: int
     deep: int
-    palette: tuple[tuple[int, Color], ...]
+    palette: Palette
 
     def summary(self) -> str:
         """For example "367 images, 0 missing labels, 2 corrupt"."""

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from fornet_keras.config import DataConfig
 from fornet_keras.data import camvid, cityscapes, folder
-from fornet_keras.data.dataset import IGNORE, Color, Dataset, LabelTable, Sample
+from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable, Sample
 from fornet_keras.data.description import DATASET_YAML, read_dataset_yaml
 from fornet_keras.data.file_list import refuse_to_list, shorter_names
+from fornet_keras.data.label_form import Palette
 from fornet_keras.errors import ConfigError, DataError, listed, one_line
 
 FORMATS = ("cityscapes", "camvid", "folder")
@@ -151,7 +152,7 @@ def alone_notes(dataset: Dataset, format: str) -> list[str]:
     return notes
 
 
-def palette_note(dataset: Dataset, format: str, palette: Sequence[tuple[int, Color]]) -> str | None:
+def palette_note(dataset: Dataset, format: str, palette: Palette) -> str | None:
     """A line where labels draw a value in the colour that `dataset.yaml` gives another class.
 
     As those of a data set's other version, whose values are all in the table and mean something else.
@@ -159,13 +160,13 @@ def palette_note(dataset: Dataset, format: str, palette: Sequence[tuple[int, Col
     Args:
         dataset: whose labels they are.
         format: of the data.
-        palette: values and their colours in the labels' palettes.
+        palette: of its labels.
     """
-    if format != "folder" or all(color == (value,) * 3 for value, color in palette):  # greys are values
+    if format != "folder" or all(color == (value,) * 3 for value, color, _ in palette):  # greys are values
         return None
     of_class = [entry.all_colors() for entry in read_dataset_yaml(dataset.root).classes]  # the given ones
     names, train_ids = dataset.table.names, dataset.table.train_ids
-    for value, color in palette:
+    for value, color, _ in palette:
         owners = [names[index] for index, colors in enumerate(of_class) if color in colors]
         meant = names[index] if (index := train_ids.get(value, IGNORE)) != IGNORE else None
         if owners and meant and meant not in owners:

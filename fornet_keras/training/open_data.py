@@ -15,10 +15,11 @@ from rich.progress import Progress
 from fornet_keras.config import Config
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.decoded import DecodedSamples, decoded_samples
+from fornet_keras.data.label_form import palette_problem
 from fornet_keras.data.scan import look_through
 from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_split, shared_note
-from fornet_keras.errors import ConfigError
+from fornet_keras.errors import ConfigError, DataError
 from fornet_keras.prediction.predictor import MAX_SIZES
 
 
@@ -34,6 +35,8 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, ScanR
         look_through(each, config, partial(_counting, console), tell, for_run=True)
         for each in (train_set, val_set)
     )
+    if problem := palette_problem({each.split: each.palette for each in (report, val_report)}):
+        raise DataError(f"{train_set.root}: {problem}")
     crop_note = report.crop_note(config.augment.crop, data.short_side)
     absent_notes = report.absent_note(trains=True), val_report.absent_note(trains=False)
     side_note = report.side_note(data.short_side)

@@ -341,6 +341,22 @@ def test_check_fails_where_training_would(run: Run, config: Path, data: Path, tm
     assert (tmp_path / "link.json").is_symlink() and json.loads(target.read_text())["splits"]
 
 
+def test_palettes_of_train_and_val_that_contradict_each_other(run: Run, config: Path, data: Path) -> None:
+    """Each split is sound by itself; as one split, they would be refused in any case."""
+    for split, colors in (("train", [200, 0, 0, 0, 200, 0]), ("test", [0, 200, 0, 200, 0, 0])):
+        for path in (data / "labels" / split).iterdir():
+            label = Image.open(path).convert("P")
+            label.putpalette([0] * 21 + colors)  # of 7 and 8
+            label.save(path)
+    checked = ("data", "check", "--config", config, "--data", data)
+    result = run(*checked)
+    said = (
+        "value 7 is [200, 0, 0] in 'train', as in a.png, and [0, 200, 0] in 'test', as in a.png; expected one"
+    )
+    assert result.exit_code == 1 and said in result.stdout
+    assert run(*checked, "--split", "test").exit_code == 0
+
+
 def test_data_of_a_folder_with_another_formats_configuration(run: Run, data: Path) -> None:
     result = run("data", "check", "--config", ROOT / "configs" / "camvid.yaml", "--data", data)
     assert result.exit_code == 1

@@ -87,7 +87,7 @@ def refused(content: str | bytes, *overrides: str) -> str:
             r"^x\.yaml:6: training\.epochs='\\x1b\[31m\\n' is a str, " + EPOCHS,
         ),
         ("epochs: 5", f"epochs: {'x' * 999}", r"training\.epochs='x{56}\.\.\. is a str, " + EPOCHS),
-        ("[360, 480]", "480", r"^x\.yaml:4: augment\.crop=480 is an int, expected a list of two ints >= 64"),
+        ("[360, 480]", "480", r"^x\.yaml:4: augment\.crop=480 is an int, expected a list of two ints in 64"),
         (
             "camvid",
             "camvid\n  exclude: 0001TP",
@@ -111,7 +111,17 @@ def refused(content: str | bytes, *overrides: str) -> str:
             "format: camvid\n  short_side: 63",
             r"^x\.yaml:3: data\.short_side=63 is not allowed, expected null or an int in 64..65535 ",
         ),
-        ("360, 480", "63, 480", r"^x\.yaml:4: augment\.crop=\[63, 480\] is not allowed, .* >= 64 "),
+        ("360, 480", "63, 480", r"^x\.yaml:4: augment\.crop=\[63, 480\] is not allowed, .* in 64\.\.65535 "),
+        (
+            "360, 480",
+            "64, 100000000000",
+            r"augment\.crop=\[64, 100000000000\] is not allowed, .* 64\.\.65535 ",
+        ),
+        (
+            "augment:",
+            "augment:\n  scale: [50, 200]",
+            r"^x\.yaml:4: augment\.scale=\[50, 200\] .* in 0\.1\.\.10, ",
+        ),
         (
             "augment:",
             "augment:\n  scale: [2, 1]",
@@ -271,6 +281,11 @@ def test_file_that_cannot_be_read(path: str, reason: str) -> None:
         ("training.epochs=[1", r"^--set 'training\.epochs=\[1': not valid YAML: "),
         ("training.epochs=!!int 5", r"^--set 'training\.epochs=!!int 5': the tag .* is refused"),
         ("data.root=2024", r"^--set: data\.root=2024 is an int, expected null or a str .*quoted if it looks"),
+        (
+            "data.train_split=2017",
+            r"data\.train_split=2017 is an int, .* joined by '\+' .* quoted if it looks",
+        ),
+        ("data.val_split=2017", r"data\.val_split=2017 is an int, .* joined by '\+' .* quoted if it looks"),
         ("model.scales=[1,1]", r"model\.scales=\[1, 1\] .*some of 1, 2 and 4, each once"),
         ("data.root=" + "x" * 3_000, r"^--set 'data\.root=x{47}\.\.\.': a value of 3000 characters"),
     ],

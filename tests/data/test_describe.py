@@ -15,6 +15,8 @@ from fornet_keras.data.scan import scan
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.errors import DataError
 
+VALUES = "the values in 1 of 1 labels"
+
 
 def save(path: Path, pixels: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +49,7 @@ def test_what_labelme2voc_makes(tmp_path: Path, labels: str) -> None:
     save_pair(tmp_path / "JPEGImages/a.jpg", tmp_path / labels / "a.png", [[0, 1], [255, 1]])
     save(tmp_path / "SegmentationClassVisualization/a.jpg", np.zeros((2, 2, 3)))
     source, splits, description, _ = write_draft(tmp_path)
-    assert (source, splits, description.labels) == ("the values in 1 of 1 labels", [], labels)
+    assert (source, splits, description.labels) == (f"{VALUES}, 255 taken for void", [], labels)
     assert description.table().train_ids == {0: 0, 1: 1, 255: IGNORE}
 
 
@@ -84,15 +86,15 @@ def test_kaggles_camvid_and_only_splits_with_labels(tmp_path: Path) -> None:
 )
 def test_classes_from_values(tmp_path: Path, images: str, labels: str) -> None:
     save_pair(tmp_path / images / "a.png", tmp_path / labels / "a_mask.png", [[7, 0], [255, 0]])
-    assert write_draft(tmp_path)[:2] == ("the values in 1 of 1 labels", ["train"])
+    assert write_draft(tmp_path)[:2] == (f"{VALUES}, 255 taken for void", ["train"])
     dataset = open_dataset("folder", tmp_path, "train")
     assert (dataset.name, dataset.table.names) == (tmp_path.name, ("value_0", "value_7"))
     assert dataset.table.train_ids == {0: 0, 7: 1, 255: IGNORE}
     assert scan(dataset).pixels == (2, 1) and not scan(dataset).problems
-    assert (
-        "# A draft, with the classes from the values in 1 of 1 labels. "
-        in (tmp_path / "dataset.yaml").read_text()
-    )
+    draft = (tmp_path / "dataset.yaml").read_text()
+    assert f"# A draft, with the classes from {VALUES}, 255 taken for void. " in draft
+    remark = "in 1 of 1 labels: a_mask.png"
+    assert f"}}  # {remark}\nignore: [255]  # {remark}; if it is a class, move it up\n" in draft
 
 
 def test_a_mask_of_0_and_255_has_two_classes(tmp_path: Path) -> None:

@@ -64,11 +64,20 @@ from tests.data.harbour import MINIMAL, describe, write
             f"{MINIMAL}\nimage_suffixes: [.png, jpg]",
             "image_suffixes.1: must contain a dot, such as .jpg; .*'jpg'",
         ),
+        (f"{MINIMAL}\nignore:", r"ignore: expected a list, such as ignore: \[255\]; received None$"),
         (f"{MINIMAL}\nimage_suffixes: [a.]", "image_suffixes.0: must contain a dot, such as .jpg; .*'a.'"),
         (f"{MINIMAL}\n  - {{name: quay, color: [1, 1, 1]}}", "class name quay is declared twice"),
         (
             f"{MINIMAL}\nignore: [0]",
             "label value 0 is declared twice; water has it by its position: give .* set first_value: 1$",
+        ),
+        (
+            f"{MINIMAL}\nignore: [1]",
+            "label value 1 is declared twice; quay has it by its position: give it its own$",
+        ),
+        (
+            f"{MINIMAL}\nfirst_value: 1\nignore: 2",
+            "value 2 is declared twice; quay has it by .*: give it its own$",
         ),
         (f"{MINIMAL}\nfirst_value: 2", "first_value: Input should be 0 or 1; received 2"),
         (f'{MINIMAL}\nimages: "a/*/{{split}}"', r"images: must be one path, without \*; .*'a/\*/{split}'"),
@@ -82,7 +91,7 @@ from tests.data.harbour import MINIMAL, describe, write
             "labels: must be relative to the folder of this file, .*'/a/{split}'",
         ),
         (f'{MINIMAL}\nlabels: /a\nlists: "{{split}}.txt"', "labels: must be relative to the folder of this"),
-        ("name: x\nclasses: {0: a, 1: b}", r"classes: expected a list, such as classes: \[water, quay\]$"),
+        ("name: x\nclasses: {0: a, 1: b}", r"classes: expected a list, such as classes: \[a, b\]$"),
         (
             'name: x\nclasses: [{name: a, color: "#ff0000"}, b]',
             r"classes.0.color: expected a list, such as color: \[0, 0, 200\]; received '#ff0000'",

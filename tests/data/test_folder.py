@@ -175,9 +175,9 @@ def test_a_grey_palette_draws_values_not_colors(tmp_path: Path) -> None:
     for kind in ("images", "labels"):
         write(root / f"{kind}/train/a.png")
     train = open_dataset("folder", root, "train")
-    assert palette_note(train, "folder", [(0, (0, 0, 0)), (1, (1, 1, 1))]) is None
+    assert palette_note(train, "folder", [(0, (0, 0, 0), "a"), (1, (1, 1, 1), "a")]) is None
     assert "draw 0, water, in the colour of quay" in (
-        palette_note(train, "folder", [(0, (0, 0, 0)), (1, (128, 0, 0))]) or ""
+        palette_note(train, "folder", [(0, (0, 0, 0), "a"), (1, (128, 0, 0), "a")]) or ""
     )
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from fornet_keras.data import scan_sample
 from fornet_keras.data.dataset import Dataset
 from fornet_keras.data.images import verify_image
+from fornet_keras.data.label_form import palette_problem
 from fornet_keras.data.scan import scan, usable
 from tests.data.test_scan import lines, make_dataset
 
@@ -40,8 +41,8 @@ def test_palettes_of_another_order(tmp_path: Path) -> None:
     found = lines(with_labels(make_dataset(tmp_path, [np.zeros((1, 3), np.uint8)] * 5), labels))
     fix = "expected one palette for all labels; set label_colors, or save them anew with one palette"
     assert found == [
-        f"value 1 is another colour than [200, 0, 0] as in 0.png in 2 of 5 labels; {fix} (1.png, 4.png)",
-        f"{tmp_path}/3.png: value 0 is another colour than [0, 0, 0] as in 0.png; {fix}",
+        f"value 1 is another colour than [0, 200, 0] as in 1.png in 2 of 5 labels; {fix} (0.png, 2.png)",
+        f"{tmp_path}/3.png: value 0 is another colour than [0, 0, 0] as in 1.png; {fix}",
     ]
 
 
@@ -92,3 +93,57 @@ def test_what_contradicts_is_left_out_and_not_read_for_it_again(
     monkeypatch.setattr(scan_sample, "verify_image", verify)
     assert scan(dataset, cache=tmp_path / "cache") == report
     assert read == [dataset.samples[1].image]
+
+
+def test_what_most_labels_tell_counts(tmp_path: Path) -> None:
+    """The odd one is the first, and has a value in common with each other one."""
+    rows = [[0, 1, 2], [0, 1, 1], [0, 2, 2], [0, 1, 1]]
+    labels = [indexed(row, [BLACK, RED, GREEN]) for row in rows]
+    labels[0] = indexed(rows[0], [BLACK, GREEN, RED])
+    dataset = with_labels(make_dataset(tmp_path, [np.zeros((1, 3), np.uint8)] * 4), labels)
+    [line] = lines(dataset)
+    assert line.startswith(f"{tmp_path}/0.png: value 1 is another colour than [200, 0, 0] as in 1.png; ")
+    few = [Image.fromarray(np.array([[0, value, 0]], np.uint8)) for value in (255, 1, 1, 1)]
+    few[0] = few[0].convert("1")
+    [line] = lines(with_labels(dataset, few))
+    assert line.startswith(f"{tmp_path}/0.png: 1-bit grey where 1.png has 8 bits: ")
+
+
+def test_what_a_label_with_another_problem_tells_counts_least(tmp_path: Path) -> None:
+    """Else the sound one would be called wrong, and nothing be left."""
+    labels = [indexed([0, 0, 1], [BLACK, color]) for color in (RED, GREEN)]
+    dataset = with_labels(make_dataset(tmp_path, [np.zeros((1, 3), np.uint8)] * 2), labels)
+    dataset.samples[0].image.write_bytes(b"no image")
+    report = scan(dataset)
+    assert usable(dataset, report, "skip", print).samples == dataset.samples[1:]
+    assert report.palette == ((0, (0, 0, 0), "1.png"), (1, (0, 200, 0), "1.png"))
+    labels[1] = indexed([0, 0, 0], [BLACK])
+    assert scan(with_labels(dataset, labels)).palette == ((0, (0, 0, 0), "1.png"),), "of what is left"
+
+
+def test_what_is_left_is_counted_without_what_contradicts(tmp_path: Path) -> None:
+    labels = [indexed([0, 0, 1], [BLACK, color]) for color in (RED, GREEN, RED)]
+    dataset = with_labels(make_dataset(tmp_path, [np.zeros((1, 3), np.uint8)] * 3), labels)
+    sound = usable(dataset, scan(dataset, cache=tmp_path / "cache"), "skip", print)
+    assert scan(sound, cache=tmp_path / "cache").pixels[:2] == (4, 2)
+
+
+def test_a_grey_palette_tells_no_more_than_none(tmp_path: Path) -> None:
+    labels = [indexed([0, 2, 1], [BLACK, color, [2, 2, 2]]) for color in (RED, [1, 1, 1])]
+    labels.append(indexed([0, 0, 0], [BLACK]))
+    assert not lines(with_labels(make_dataset(tmp_path, [np.zeros((1, 3), np.uint8)] * 3), labels))
+
+
+def test_palettes_of_two_splits(tmp_path: Path) -> None:
+    blank: list[np.ndarray | None] = [np.zeros((1, 3), np.uint8)]
+    palettes = {}
+    for split, colors in {"train": [BLACK, RED, GREEN], "val": [BLACK, GREEN, RED]}.items():
+        (tmp_path / split).mkdir()
+        dataset = with_labels(make_dataset(tmp_path / split, blank), [indexed([0, 0, 1], colors)])
+        palettes[split] = scan(dataset).palette
+    assert palettes["train"] == ((0, (0, 0, 0), "0.png"), (1, (200, 0, 0), "0.png"))
+    assert palette_problem(palettes) == (
+        "value 1 is [200, 0, 0] in 'train', as in 0.png, and [0, 200, 0] in 'val', as in 0.png; expected one "
+        "palette for all labels; set label_colors, or save them anew with one palette"
+    )
+    assert palette_problem({"train": palettes["train"], "val": palettes["train"][:1]}) is None

@@ -165,6 +165,25 @@ def test_a_corner_by_a_hair_outside_is_taken(yolo: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "beside", ["1 0 1.0 1 1.0 1 1.005", "1 0 -0.005 1 -0.005 1 -0.001", "1 1 0 1.005 0 1 1"]
+)
+def test_a_polygon_beside_the_image_covers_nothing(yolo: Path, beside: str) -> None:
+    text(yolo.parent / "labels/train/day/a.txt", f"{QUAY}{beside}")
+    assert np.bincount(read_label(draw(yolo) / "labels/train/day/a.png").ravel()).tolist() == [24, 8]
+
+
+def test_whole_corners_written_as_shares(tmp_path: Path) -> None:
+    """0.29 * 100 is less than 29: the last row and column are the polygon's nevertheless."""
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (100, 100)).save(tmp_path / "images/a.jpg")
+    text(tmp_path / "labels/a.txt", "0 0.1 0.1 0.29 0.1 0.29 0.29 0.1 0.29")
+    label = read_label(
+        draw(text(tmp_path / "data.yaml", "train: images\nnames: [quay]\n")) / "labels/train/a.png"
+    )
+    assert [(each.min(), each.max(), len(each)) for each in label.nonzero()] == [(10, 29, 400)] * 2
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("names: [a]\n", "data.yaml: names no images; expected train and val; add them"),

@@ -319,6 +319,23 @@ def test_labels_of_one_class(train: Train, make_config: MakeConfig, own_camvid: 
         train(make_config(data={"root": str(own_camvid)}), tmp_path / "run")
 
 
+def test_palettes_that_contradict_each_other(
+    train: Train, make_config: MakeConfig, own_camvid: Path, tmp_path: Path
+) -> None:
+    """Also where what has a problem is skipped: neither of the splits is the wrong one."""
+    for split, colors in (("train", [0, 0, 0, 9, 0, 0]), ("val", [0, 0, 0, 0, 9, 0])):
+        for path in (own_camvid / split / "labels").iterdir():
+            label = Image.open(path).convert("P")
+            label.putpalette(colors)
+            label.save(path)
+    config = make_config(data={"root": str(own_camvid), "on_error": "skip"})
+    with pytest.raises(
+        DataError, match=r"camvid: value 1 is \[9, 0, 0\] in 'train', .* \[0, 9, 0\] in 'val', "
+    ):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_wrong_label_is_found_before_training(
     train: Train, make_config: MakeConfig, own_camvid: Path, tmp_path: Path
 ) -> None:
