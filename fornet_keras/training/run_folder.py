@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import Timeout
 
-from fornet_keras.atomic import locked, remove_unfinished, write_text
+from fornet_keras.atomic import locked, write_text
 from fornet_keras.config import Config, config_from_mapping, dump_config, read_config
 from fornet_keras.errors import ConfigError
 from fornet_keras.model_description import CONFIG
@@ -116,7 +116,7 @@ def is_empty(folder: Path) -> bool:
 def only_run(folder: Path) -> Iterator[None]:
     """In the block, no other process' run writes into a folder.
 
-    What a killed one has left half-written is removed, and a folder that is made here and stays empty.
+    One that it makes and leaves empty is removed.
 
     Args:
         folder: the run folder; made where it is missing.
@@ -127,7 +127,6 @@ def only_run(folder: Path) -> Iterator[None]:
     is_new = not folder.exists()
     try:
         with locked(folder / LOCK, blocking=False):
-            remove_unfinished(folder)
             try:
                 yield
             finally:

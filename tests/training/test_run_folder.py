@@ -210,16 +210,6 @@ def test_a_run_folder_that_another_run_writes_into(
     assert not folder.exists()
 
 
-def test_what_a_killed_run_has_half_written_goes(tmp_path: Path) -> None:
-    """Of each model that it was killed in; they would fill the disk."""
-    for name in (".0123.writing", "best"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "weights.safetensors").touch()
-    with only_run(tmp_path):
-        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "best"]
-    assert (tmp_path / "best" / "weights.safetensors").exists()
-
-
 @pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOSYS])
 def test_a_disk_that_knows_no_locks_takes_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
