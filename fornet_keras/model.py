@@ -19,7 +19,7 @@ from fornet_keras.layers.topk_gate import TopKGate
 from fornet_keras.losses import FoRNetLoss
 from fornet_keras.model_arguments import (
     features_by_stride,
-    require_images,
+    require_arrays,
     require_learnable,
     require_parts,
     require_valid,
@@ -256,25 +256,19 @@ class FoRNet(keras.Model):
         alone, for 255 is ignored, or of which one is neither 255 nor a class.
 
         Raises:
-            ValueError: classes are weighted here, or the images are of another shape.
+            ValueError: classes are weighted here, or images or labels are arrays of another shape.
         """
         if class_weight is not None:
             raise ValueError(
                 "class_weight is not taken; use compile(loss=FoRNetLoss(class_weights=…)), one weight a class"
             )
-        require_images(x)
+        require_arrays(x, y)
         if isinstance(x, np.ndarray) and len(x):
             warn_of_nearly_black(x[:8])
         if isinstance(y, np.ndarray):
             warn_of_ignored_class(y)
             warn_of_unknown_class(y, self.num_classes)
         return super().fit(x, y, *args, **options)
-
-    def _purge_model_variables(self, **groups):
-        """Nothing, where Keras takes the values away on JAX: a first step that fails would lose them all.
-
-        A step that succeeds frees their memory all the same: they are donated to it.
-        """
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

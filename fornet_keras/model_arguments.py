@@ -77,17 +77,23 @@ def features_by_stride(backbone, x):
     return features
 
 
-def require_images(images):
-    """Refuse an array of images for `fit` that is not `(batch, height, width, 3)`.
+def require_arrays(images, labels):
+    """Refuse arrays for `fit` of other shapes, which in the first step cost a model on JAX its weights.
 
     Raises:
-        ValueError: it has another shape.
+        ValueError: images are not `(batch, height, width, 3)`, or labels are one-hot.
     """
     shape = getattr(images, "shape", None)  # a tf.data.Dataset or a PyDataset has none
     if shape is not None and (len(shape) != 4 or shape[-1] != 3):
         raise ValueError(
             f"images must be (batch, height, width, 3); received {tuple(shape)}; "
             "channels first are np.moveaxis(images, 1, -1), and one image is image[None]"
+        )
+    shape = getattr(labels, "shape", None)
+    if shape is not None and (len(shape) not in (3, 4) or shape[3:] not in ((), (1,))):
+        raise ValueError(
+            f"labels must be class ids (batch, height, width); received shape {tuple(shape)}; of one-hot "
+            "labels take the argmax"
         )
 
 

@@ -88,7 +88,7 @@ def check(
     for note in filter(None, (*shared_notes, *of_labels, unlisted_note(datasets[0], config.data.format))):
         click.echo(note)
     problems = map(ScanReport.void_problem, reports, trains)
-    of_palettes = palette_problem({report.split: report.palette for report in reports})
+    of_palettes = palette_problem({report.split: report.palette for report in reports}, datasets[0].table)
     found = [*filter(None, (*problems, of_palettes))]
     for problem in found:
         click.echo(problem)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fornet_keras.data.dataset import Color
+from fornet_keras.data.dataset import IGNORE, Color, LabelTable
 from fornet_keras.data.images import opened
 from fornet_keras.errors import one_line
 
@@ -45,15 +46,6 @@ class LabelForm:
         red, green, blue = self.palette[3 * value : 3 * value + 3]
         return red, green, blue
 
-    def meanings(self, values: bytes) -> dict[int, Color | bool]:
-        """What a file tells of the values in it: colours, or whether it has eight bits."""
-        if not self.palette:  # black is 0 at every depth
-            return {_DEPTH: self.bits == 8} if self.bits and any(values) else {}
-        colors = {value: self.color(value) for value in values if 3 * value < len(self.palette)}
-        if any(values) and all(color == (value,) * 3 for value, color in colors.items()):
-            return {}  # greys are values, as without a palette
-        return {**colors}
-
 
 def label_form(path: Path) -> LabelForm:
     """How a label file stores its values.
@@ -75,8 +67,19 @@ class _Label(NamedTuple):
     values: bytes
     is_sound: bool
 
-    def meanings(self) -> dict[int, Color | bool]:
-        return self.form.meanings(self.values)
+    def meanings(self) -> Mapping[int, Color | bool]:
+        return _meanings(self.form, self.values)
+
+
+@cache  # most labels have one form and few sets of values
+def _meanings(form: LabelForm, values: bytes) -> Mapping[int, Color | bool]:
+    """What a file tells of the values in it: colours, or whether it has eight bits."""
+    palette = form.palette
+    if not palette:  # black is 0 at every depth
+        return {_DEPTH: form.bits == 8} if form.bits and any(values) else {}
+    if palette == bytes(at // 3 for at in range(len(palette))):
+        return {}  # greys are values, as without a palette
+    return {value: form.color(value) for value in values if 3 * value < len(palette)}
 
 
 class CommonForm:
@@ -148,7 +151,7 @@ def _contradiction(label: _Label, norm: Mapping[int, _Label]) -> str | None:
     return None
 
 
-def palette_problem(palettes: Mapping[str, Palette]) -> str | None:
+def palette_problem(palettes: Mapping[str, Palette], table: LabelTable) -> str | None:
     """A line where a value has another colour in one split than in another, and so means another class.
 
     As within a split: what one has taught would be scored as another class. Which of them `dataset.yaml`
@@ -156,10 +159,13 @@ def palette_problem(palettes: Mapping[str, Palette]) -> str | None:
 
     Args:
         palettes: by split.
+        table: what the values mean: of those that are ignored any colour will do.
     """
     known: dict[int, tuple[Color, str, str]] = {}
     for split, palette in palettes.items():
         for value, color, name in palette:
+            if table.train_ids.get(value, IGNORE) == IGNORE:
+                continue
             other, where, its = known.setdefault(value, (color, split, name))
             if other != color:
                 return (

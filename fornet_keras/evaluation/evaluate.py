@@ -190,7 +190,11 @@ def evaluate(
         scores.images_with[present[present != IGNORE]] += 1
         if "coarse_label_ids" in prediction:  # which an artifact does not give
             seen_size = shrunk_size(label.shape, scores.short_side)
-            _count_coverage(scores, resize_nearest(label, seen_size), prediction)
+            errors, covered = coarse_errors(resize_nearest(label, seen_size), prediction)
+            scores.coarse_errors += errors
+            scores.covered_errors += covered
+            scores.num_regions += prediction["kept"].size
+            scores.num_refined += int(prediction["kept"].sum())
         if on_image is not None:
             on_image(sample, image, label, prediction)
     return scores
@@ -209,15 +213,17 @@ def _add(matrix: ConfusionMatrix, label: NDArray[np.uint8], label_ids: NDArray[n
     return alone.miou
 
 
-def _count_coverage(scores: Scores, label: NDArray[np.uint8], prediction: Prediction) -> None:
-    """Count the regions, the coarse path's errors at its stride, and those in kept regions."""
+def coarse_errors(label: NDArray[np.uint8], prediction: Prediction) -> tuple[int, int]:
+    """The pixels that the coarse path gets wrong, at its stride, and how many of them lie in kept regions.
+
+    Args:
+        label: train ids, of the size at which the image was predicted.
+        prediction: what a `Predictor` gave for it.
+    """
     coarse, kept = prediction["coarse_label_ids"], prediction["kept"]
-    scores.num_regions += kept.size
-    scores.num_refined += int(kept.sum())
     label = label[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
     height, width = label.shape
     wrong = (coarse[:height, :width] != label) & (label != IGNORE)
     cells = coarse.shape[0] // kept.shape[0]
     covered = np.repeat(np.repeat(kept, cells, axis=0), cells, axis=1)[:height, :width]
-    scores.coarse_errors += int(wrong.sum())
-    scores.covered_errors += int((wrong & covered).sum())
+    return int(wrong.sum()), int((wrong & covered).sum())

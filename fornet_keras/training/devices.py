@@ -76,7 +76,7 @@ def join_processes() -> Processes:
 def _launched(variable: str) -> int:
     """How many processes a launcher's variable says that there are; 1 where it is empty or not set."""
     value = os.environ.get(variable) or "1"
-    if not value.isdecimal():
+    if not value.isdecimal() or not int(value):
         raise ConfigError(f"{variable} is '{value}'; expected a number of processes; unset it, or correct it")
     return int(value)
 

@@ -8,13 +8,17 @@ from typing import Any
 import keras
 from keras import ops
 
-from fornet_keras.config import AugmentConfig, Config
+from fornet_keras.config import Config
 from fornet_keras.data.dataset import IGNORE, Dataset
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
+from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sizes import PAD_COLOR
+from fornet_keras.data.transforms import letterbox_half, random_generator
+from fornet_keras.evaluation.evaluate import by_size, coarse_errors
 from fornet_keras.losses import region_error_share, selector_loss, subsample_labels
 from fornet_keras.model import FoRNet
 from fornet_keras.model_folder import load_model, save_model
+from fornet_keras.prediction.predictor import Predictor
 from fornet_keras.training.checkpointing import Checkpointing
 from fornet_keras.training.progress import ProgressLine
 from fornet_keras.training.validation import Validation
@@ -41,7 +45,7 @@ def fit_selector_of_best(
         line.say(f"Selector alone, epoch {epoch + 1}/{config.training.selector_epochs}")
 
     def coverage(model: FoRNet) -> float:
-        return coverage_in_use(model, validation.dataset, config, saver.stop_if_asked)
+        return coverage_in_use(model, validation.dataset, config.training.seed, saver.stop_if_asked)
 
     callback = keras.callbacks.LambdaCallback(
         on_epoch_end=tell, on_train_batch_end=lambda batch, logs: saver.stop_if_asked()
@@ -63,7 +67,7 @@ def fit_selector_of_best(
 
 
 def coverage_in_use(
-    model: FoRNet, dataset: Dataset, config: Config, on_batch: Callable[[], None] = lambda: None
+    model: FoRNet, dataset: Dataset, seed: int, on_image: Callable[[], None] = lambda: None
 ) -> float:
     """Share of the coarse path's wrong pixels that lie in kept regions, 0…1; half of the images letterboxed.
 
@@ -72,25 +76,19 @@ def coverage_in_use(
 
     Args:
         model: a `FoRNet`.
-        dataset: images that it has not learnt from, of which it takes whole batches.
-        config: the `Config` of the run.
-        on_batch: called before each batch.
+        dataset: images that it has not learnt from, whole ones.
+        seed: decides which of them are letterboxed, and how far.
+        on_image: called before each.
     """
-    plain = AugmentConfig(crop=config.augment.crop, flip=0, brightness=0, contrast=0, saturation=0, hue=0)
-    unseen = TrainingBatches.of_run(dataset, config.model_copy(update={"augment": plain})).as_in_use()
-    judged = model if model.top_k <= MOST_JUDGED else model.with_top_k(MOST_JUDGED)
-    # Without the branch, which nothing here asks for.
-    part = keras.Model(judged.input, {name: judged.output[name] for name in ("coarse_logits", "kept")})
-    covered = wrong = 0.0
-    for step in range(unseen.steps_per_epoch):
-        on_batch()
-        images, labels = unseen.batch(0, step)
-        coarse, kept = map(ops.convert_to_tensor, part.predict_on_batch(images).values())
-        labels = subsample_labels(labels.astype("int32"), *coarse.shape[1:3])
-        errors, _ = region_error_share(labels, coarse, *kept.shape[1:])
-        wrong += float(ops.sum(errors))
-        covered += float(ops.sum(errors * kept))
-    return covered / wrong if wrong else 1.0
+    predict = Predictor(model if model.top_k <= MOST_JUDGED else model.with_top_k(MOST_JUDGED))
+    errors = covered = 0
+    for index, sample in enumerate(by_size(dataset, model.short_side)):
+        on_image()
+        image, label = read_sample(sample, dataset.table, model.short_side)
+        image, label = letterbox_half(image, label, random_generator(seed, 0, index))
+        found = coarse_errors(label, predict(image))
+        errors, covered = errors + found[0], covered + found[1]
+    return covered / errors if errors else 1.0
 
 
 class _SelectorAlone(keras.Model):

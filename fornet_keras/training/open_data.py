@@ -35,7 +35,9 @@ def open_data(config: Config, console: Console) -> tuple[Dataset, Dataset, ScanR
         look_through(each, config, partial(_counting, console), tell, for_run=True)
         for each in (train_set, val_set)
     )
-    if problem := palette_problem({each.split: each.palette for each in (report, val_report)}):
+    if problem := palette_problem(
+        {each.split: each.palette for each in (report, val_report)}, train_set.table
+    ):
         raise DataError(f"{train_set.root}: {problem}")
     crop_note = report.crop_note(config.augment.crop, data.short_side)
     absent_notes = report.absent_note(trains=True), val_report.absent_note(trains=False)

@@ -1,5 +1,6 @@
 """Labels of one split whose values mean one thing here and another there."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fornet_keras.data import scan_sample
-from fornet_keras.data.dataset import Dataset
+from fornet_keras.data.dataset import IGNORE, Dataset, LabelTable
 from fornet_keras.data.images import verify_image
 from fornet_keras.data.label_form import palette_problem
 from fornet_keras.data.scan import scan, usable
@@ -129,8 +130,9 @@ def test_what_is_left_is_counted_without_what_contradicts(tmp_path: Path) -> Non
 
 
 def test_a_grey_palette_tells_no_more_than_none(tmp_path: Path) -> None:
-    labels = [indexed([0, 2, 1], [BLACK, color, [2, 2, 2]]) for color in (RED, [1, 1, 1])]
-    labels.append(indexed([0, 0, 0], [BLACK]))
+    """Nor does one that is 0 everywhere."""
+    greys = [[value] * 3 for value in range(3)]
+    labels = [indexed([0, 2, 1], [RED, GREEN, BLACK]), indexed([0, 2, 1], greys), indexed([0, 0, 0], greys)]
     assert not lines(with_labels(make_dataset(tmp_path, [np.zeros((1, 3), np.uint8)] * 3), labels))
 
 
@@ -142,8 +144,11 @@ def test_palettes_of_two_splits(tmp_path: Path) -> None:
         dataset = with_labels(make_dataset(tmp_path / split, blank), [indexed([0, 0, 1], colors)])
         palettes[split] = scan(dataset).palette
     assert palettes["train"] == ((0, (0, 0, 0), "0.png"), (1, (200, 0, 0), "0.png"))
-    assert palette_problem(palettes) == (
+    table = LabelTable(("a", "b"), ((0, 0, 0), (200, 0, 0)), {0: 0, 1: 1})
+    assert palette_problem(palettes, table) == (
         "value 1 is [200, 0, 0] in 'train', as in 0.png, and [0, 200, 0] in 'val', as in 0.png; expected one "
         "palette for all labels; set label_colors, or save them anew with one palette"
     )
-    assert palette_problem({"train": palettes["train"], "val": palettes["train"][:1]}) is None
+    assert palette_problem({"train": palettes["train"], "val": palettes["train"][:1]}, table) is None
+    void = replace(table, train_ids={0: 0, 1: IGNORE})
+    assert palette_problem(palettes, void) is None, "of what is ignored any colour will do"

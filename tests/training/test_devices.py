@@ -224,9 +224,10 @@ def test_a_number_of_processes_that_is_none(monkeypatch: pytest.MonkeyPatch) -> 
     variable = "WORLD_SIZE" if BACKEND == "torch" else "KERAS_DISTRIBUTION_NUM_PROCESSES"
     monkeypatch.setenv(variable, "")
     assert join_processes() is ALONE
-    monkeypatch.setenv(variable, "two")
-    with pytest.raises(ConfigError, match=f"^{variable} is 'two'; expected a number of processes"):
-        join_processes()
+    for wrong in ("two", "0"):
+        monkeypatch.setenv(variable, wrong)
+        with pytest.raises(ConfigError, match=f"^{variable} is '{wrong}'; expected a number of processes"):
+            join_processes()
 
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="of several processes")
