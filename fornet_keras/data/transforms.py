@@ -80,9 +80,16 @@ def letterbox_half(
     Returns:
         Copies of both, up to 60 % of them `PAD_COLOR` and `IGNORE`.
     """
-    image, label = image.copy(), label.copy()
     axis = int(random.integers(2))
-    bar = max(0, round(label.shape[axis] * random.uniform(-0.3, 0.3)))
+    return cover_sides(image, label, axis, max(0.0, random.uniform(-0.3, 0.3)))
+
+
+def cover_sides(
+    image: NDArray[np.uint8], label: NDArray[np.uint8], axis: int, share: float
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Copies of both, this share of them at either end of an axis `PAD_COLOR` and `IGNORE`."""
+    image, label = image.copy(), label.copy()
+    bar = round(label.shape[axis] * share)
     for array, fill in ((image, PAD_COLOR), (label, IGNORE)):
         lines = np.moveaxis(array, axis, 0)  # a view
         lines[:bar] = fill

@@ -13,7 +13,7 @@ from fornet_keras.data.dataset import IGNORE, Dataset
 from fornet_keras.data.pipeline import TrainingBatches, data_errors, fit_input
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sizes import PAD_COLOR
-from fornet_keras.data.transforms import letterbox_half, random_generator
+from fornet_keras.data.transforms import cover_sides
 from fornet_keras.evaluation.evaluate import by_size, coarse_errors
 from fornet_keras.losses import region_error_share, selector_loss, subsample_labels
 from fornet_keras.model import FoRNet
@@ -27,6 +27,9 @@ LEARNING_RATE = 2e-3
 
 MOST_JUDGED = 0.5
 """Share of the regions by which two Selectors are compared, where the model keeps more."""
+
+BAR = 0.2
+"""Share of a letterboxed image that is grey at either end, by which two Selectors are compared."""
 
 SELECTOR_EPOCHS = "the Selector's epochs"
 """What begins anew where a run stops after the others, for its last line."""
@@ -45,7 +48,7 @@ def fit_selector_of_best(
         line.say(f"Selector alone, epoch {epoch + 1}/{config.training.selector_epochs}")
 
     def coverage(model: FoRNet) -> float:
-        return coverage_in_use(model, validation.dataset, config.training.seed, saver.stop_if_asked)
+        return coverage_in_use(model, validation.dataset, saver.stop_if_asked)
 
     callback = keras.callbacks.LambdaCallback(
         on_epoch_end=tell, on_train_batch_end=lambda batch, logs: saver.stop_if_asked()
@@ -66,9 +69,7 @@ def fit_selector_of_best(
     )
 
 
-def coverage_in_use(
-    model: FoRNet, dataset: Dataset, seed: int, on_image: Callable[[], None] = lambda: None
-) -> float:
+def coverage_in_use(model: FoRNet, dataset: Dataset, on_image: Callable[[], None] = lambda: None) -> float:
     """Share of the coarse path's wrong pixels that lie in kept regions, 0…1; half of the images letterboxed.
 
     So a Selector that spends regions on the grey around a photograph finds less. Of all regions any finds all
@@ -76,8 +77,7 @@ def coverage_in_use(
 
     Args:
         model: a `FoRNet`.
-        dataset: images that it has not learnt from, whole ones.
-        seed: decides which of them are letterboxed, and how far.
+        dataset: images that it has not learnt from, every second of which loses its sides, or top and bottom.
         on_image: called before each.
     """
     predict = Predictor(model if model.top_k <= MOST_JUDGED else model.with_top_k(MOST_JUDGED))
@@ -85,7 +85,8 @@ def coverage_in_use(
     for index, sample in enumerate(by_size(dataset, model.short_side)):
         on_image()
         image, label = read_sample(sample, dataset.table, model.short_side)
-        image, label = letterbox_half(image, label, random_generator(seed, 0, index))
+        if index % 2:
+            image, label = cover_sides(image, label, axis=index // 2 % 2, share=BAR)
         found = coarse_errors(label, predict(image))
         errors, covered = errors + found[0], covered + found[1]
     return covered / errors if errors else 1.0

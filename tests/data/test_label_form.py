@@ -118,7 +118,7 @@ def test_what_a_label_with_another_problem_tells_counts_least(tmp_path: Path) ->
     report = scan(dataset)
     assert usable(dataset, report, "skip", print).samples == dataset.samples[1:]
     assert report.palette == ((0, (0, 0, 0), "1.png"), (1, (0, 200, 0), "1.png"))
-    labels[1] = indexed([0, 0, 0], [BLACK])
+    labels[1] = indexed([0, 0, 0], [BLACK, RED])
     assert scan(with_labels(dataset, labels)).palette == ((0, (0, 0, 0), "1.png"),), "of what is left"
 
 

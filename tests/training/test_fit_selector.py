@@ -133,7 +133,7 @@ def test_a_run_ends_with_the_selector_alone(whole: SimpleNamespace) -> None:
     val = open_split(whole.config.data, "val")
     coverage = evaluate(Predictor(models[0]), val).error_coverage
     assert whole.result["val"]["error_coverage"] == pytest.approx(coverage)
-    line = f"error coverage {coverage_in_use(models[0], val, 0):.3f} where half of the images are "
+    line = f"error coverage {coverage_in_use(models[0], val):.3f} where half of the images are "
     line += "letterboxed, and 0.000 before; the new Selector is kept\n"
     assert line in whole.said
 
@@ -153,9 +153,9 @@ def test_regions_spent_on_the_grey_find_nothing(
         return predict
 
     monkeypatch.setattr(module, "Predictor", lambda model: model)
-    dataset = open_split(make_config().data, "train")  # more images than "val", of whole regions
-    assert coverage_in_use(network(keeps_grey=False), dataset, 0) > 0.9  # but at the grey's edge
-    assert 0.2 < coverage_in_use(network(keeps_grey=True), dataset, 0) < 0.8
+    dataset = open_split(make_config().data, "train")  # of whole regions
+    assert coverage_in_use(network(keeps_grey=False), dataset) > 0.9  # but at the grey's edge
+    assert 0.2 < coverage_in_use(network(keeps_grey=True), dataset) < 0.8
 
 
 def test_a_run_learns_validates_and_is_used_at_one_size(whole: SimpleNamespace) -> None:
@@ -177,7 +177,7 @@ def test_of_all_regions_half_are_judged(make_config: Callable[..., Any]) -> None
     """Else any Selector would find all errors."""
     dataset = open_split(make_config().data, "val")
     half, every = (randomize(tiny_model(num_classes=11, top_k=top_k)) for top_k in (0.5, 1))
-    assert coverage_in_use(every, dataset, 0) == coverage_in_use(half, dataset, 0) < 1
+    assert coverage_in_use(every, dataset) == coverage_in_use(half, dataset) < 1
 
 
 def test_a_selector_that_is_worse_than_before_is_not_kept(
@@ -190,14 +190,13 @@ def test_a_selector_that_is_worse_than_before_is_not_kept(
     )
     saver = SimpleNamespace(listening=lambda *_: nullcontext(), stop_if_asked=lambda: None)
     said = Console(file=io.StringIO(), width=200)
-    config = SimpleNamespace(training=TrainingConfig(epochs=1, batch_size=1))
-    line = ProgressLine(said, config.training, 1)
+    line = ProgressLine(said, TrainingConfig(epochs=1, batch_size=1), 1)
     validation = SimpleNamespace(folder=tmp_path, dataset=None)
     for after, kept in ((0.4, "earlier"), (0.6, "new")):
         coverages = iter([0.5, after])
         monkeypatch.setattr(module, "coverage_in_use", lambda *_, found=coverages: next(found))
         before = (best / "weights.safetensors").read_bytes()
-        module.fit_selector_of_best(config, None, validation, saver, line)
+        module.fit_selector_of_best(None, None, validation, saver, line)
         assert (before == (best / "weights.safetensors").read_bytes()) is (kept == "earlier")
         assert said.file.getvalue().endswith(f"and 0.500 before; the {kept} Selector is kept\n")
 
