@@ -61,7 +61,12 @@ USUAL = {"background": (0, 0, 0)} | {
 }
 """Colors of classes that a file gives none: CamVid's, whose models are shipped, before Cityscapes'."""
 
-_LISTS = {"classes": "[a, b]", "color": "[0, 0, 200]", "ignore": "[255]", "image_suffixes": "[.png, .jpg]"}
+_LISTS = {
+    "classes": "[water, quay]",
+    "color": "[0, 0, 200]",
+    "ignore": "[255]",
+    "image_suffixes": "[.png, .jpg]",
+}
 """Examples for keys that hold a list; the others' hold several colours."""
 
 _Byte = Annotated[int, Field(ge=0, le=255)]

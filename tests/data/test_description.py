@@ -91,7 +91,7 @@ from tests.data.harbour import MINIMAL, describe, write
             "labels: must be relative to the folder of this file, .*'/a/{split}'",
         ),
         (f'{MINIMAL}\nlabels: /a\nlists: "{{split}}.txt"', "labels: must be relative to the folder of this"),
-        ("name: x\nclasses: {0: a, 1: b}", r"classes: expected a list, such as classes: \[a, b\]$"),
+        ("name: x\nclasses: {0: a, 1: b}", r"classes: expected a list, such as classes: \[water, quay\]$"),
         (
             'name: x\nclasses: [{name: a, color: "#ff0000"}, b]',
             r"classes.0.color: expected a list, such as color: \[0, 0, 200\]; received '#ff0000'",
