@@ -131,6 +131,14 @@ def legend(table: LabelTable) -> Picture:
     return np.asarray(picture)
 
 
+def with_legend(picture: Picture, table: LabelTable) -> Picture:
+    """A picture with the `legend` of its colours at its right."""
+    columns = (picture, legend(table))
+    height = max(map(len, columns))
+    below = [((0, height - len(column)), (0, 0), (0, 0)) for column in columns]
+    return np.hstack([np.pad(*pair, constant_values=255) for pair in zip(columns, below, strict=True)])
+
+
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Matplotlib's DejaVu Sans, or Pillow's font, which knows ASCII, where Matplotlib comes without it."""
     spec = find_spec("matplotlib")  # to import it takes longer than to draw

@@ -16,7 +16,7 @@ from fornet_keras.data.dataset import LabelTable
 from fornet_keras.data.pipeline import TrainingBatches
 from fornet_keras.evaluation.charts import save_class_bars, save_confusion_matrix
 from fornet_keras.evaluation.evaluate import Scores
-from fornet_keras.prediction.pictures import COMPARED, colorize, headed, side_by_side
+from fornet_keras.prediction.pictures import COMPARED, colorize, headed, side_by_side, with_legend
 
 
 def save_first_batches(path: Path, batches: TrainingBatches, count: int = 2) -> None:
@@ -27,12 +27,13 @@ def save_first_batches(path: Path, batches: TrainingBatches, count: int = 2) -> 
         batches: the run's batches.
         count: number of batches.
     """
+    table = batches.dataset.table
     rows: list[list[NDArray[np.uint8]]] = []
     for step in range(min(count, batches.steps_per_epoch)):
         images, labels = (array[:8] for array in batches.batch(0, step))
         rows.append(list(images))
-        rows.append([colorize(label, batches.dataset.table) for label in labels])
-    Image.fromarray(side_by_side(rows)).save(path)
+        rows.append([colorize(label, table) for label in labels])
+    Image.fromarray(with_legend(side_by_side(rows), table)).save(path)
 
 
 def save_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -74,5 +75,5 @@ def save_pictures(
     save_curves(folder / "curves.png", rows)
     save_confusion_matrix(folder / "confusion_matrix.png", scores)
     save_class_bars(folder / "classes.png", scores, table)
-    below_each_other = side_by_side([[picture] for picture in pictures])
-    Image.fromarray(headed(below_each_other, COMPARED)).save(folder / "val.png")
+    below_each_other = headed(side_by_side([[picture] for picture in pictures]), COMPARED)
+    Image.fromarray(with_legend(below_each_other, table)).save(folder / "val.png")

@@ -3,7 +3,15 @@ import pytest
 
 from fornet_keras.data.camvid import TABLE
 from fornet_keras.data.dataset import IGNORE, LabelTable
-from fornet_keras.prediction.pictures import colorize, headed, importance_map, legend, overlay, side_by_side
+from fornet_keras.prediction.pictures import (
+    colorize,
+    headed,
+    importance_map,
+    legend,
+    overlay,
+    side_by_side,
+    with_legend,
+)
 
 
 def test_each_class_has_its_colour_and_void_is_black() -> None:
@@ -72,6 +80,15 @@ def test_legend_has_letters_outside_ascii(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(pictures()) == 6
     monkeypatch.setattr("fornet_keras.prediction.pictures.find_spec", lambda name: None)
     assert len(pictures()) < 6, "as a server without Matplotlib shows them"
+
+
+@pytest.mark.parametrize("height", [5, 500])
+def test_legend_is_at_the_right(height: int) -> None:
+    picture, beside = np.zeros((height, 30, 3), np.uint8), legend(TABLE)
+    found = with_legend(picture, TABLE)
+    assert found.shape == (max(height, len(beside)), 30 + beside.shape[1], 3)
+    assert (found[:height, :30] == 0).all() and (found[height:, :30] == 255).all()
+    assert (found[: len(beside), 30:] == beside).all() and (found[len(beside) :, 30:] == 255).all()
 
 
 def test_headings_are_above_their_columns() -> None:
