@@ -29,6 +29,7 @@ from fornet_keras.atomic import write_text
 from fornet_keras.cli.settings import read_settings
 from fornet_keras.config import config_from_mapping, dump_config
 from fornet_keras.data.dataset import IGNORE
+from fornet_keras.data.images import read_image
 from fornet_keras.data.sizes import shrunk
 from fornet_keras.data.sources import open_split
 from fornet_keras.errors import ConfigError, FoRNetError
@@ -99,7 +100,7 @@ class RankedPredictor:
     compiled = 0  # it times itself
 
     def __init__(self, model, choice):
-        self.top_k, self.region_size, self.choice = model.top_k, model.region_size, choice
+        self.top_k, self.choice = model.top_k, choice
         self.num_classes, self.short_side = model.num_classes, model.short_side
         outputs = {name: model.output[name] for name in ("coarse_logits", "importance")}
         self.scorer = keras.Model(model.input, outputs)
@@ -124,7 +125,6 @@ class RankedPredictor:
         return {
             "label_ids": labels,
             "coarse_label_ids": coarse.argmax(-1).astype(np.uint8),
-            "importance": importance,
             "kept": np.asarray(outputs["kept"][0]) > 0.5,
         }
 
@@ -153,14 +153,9 @@ def measure(folder, ratio, choice, dataset):
     """One row: scores on a data set, multiply-accumulates at its first image's size, milliseconds."""
     model, _ = load_model(folder, ratio)
     predictor = RankedPredictor(model, choice) if choice in ("entropy", "random") else Predictor(model)
-    images = []
-    scores = evaluate(
-        predictor,
-        dataset,
-        lambda sample, image, *_: images.append(shrunk(image, model.short_side)),
-        (BAND,),
-    )
-    cost = summarize(model, images[0].shape[:2], ratio)
+    scores = evaluate(predictor, dataset, bands=(BAND,))
+    image = shrunk(read_image(dataset.samples[0].image), model.short_side)
+    cost = summarize(model, image.shape[:2], ratio)
     macs = {part: numbers["macs"] for part, numbers in cost["by_part"].items()}
     left_out = {"none": ("selector", "branch input", "branch"), "selector": ()}.get(choice, ("selector",))
     # Where the scores are given, only what follows them is timed.
@@ -168,7 +163,7 @@ def measure(folder, ratio, choice, dataset):
         seconds = predictor.seconds[1:]  # the first compiles
         milliseconds = 1000 * float(np.median(seconds)) if seconds else None
     else:
-        milliseconds = time_labels(model, images[0], coarse=choice == "none")
+        milliseconds = time_labels(model, image, coarse=choice == "none")
     found = scores.as_json()
     return {
         "ratio": ratio,

@@ -68,7 +68,7 @@ def load(
             outcome["right" if right else "wrong"] += 1
         else:
             outcome[str(status)] += 1
-            time.sleep(seconds)
+            time.sleep(seconds or 1)
     return outcome
 
 
@@ -124,6 +124,8 @@ def main(artifacts: tuple[Path, ...], clients: int, minutes: float, json_file: P
         json_file.write_text(json.dumps(result, indent=2) + "\n")
     if outcome["wrong"]:
         raise ServingError(f"{outcome['wrong']} answers are not what the runtime itself gives")
+    if failed := set(outcome) - {"right", "wrong", "503"}:
+        raise ServingError(f"answers of status {', '.join(sorted(failed))}; expected 200 and 503 alone")
 
 
 if __name__ == "__main__":

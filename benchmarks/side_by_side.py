@@ -66,7 +66,7 @@ class PixelLoss(keras.losses.Loss):
 class PeerPredictor:
     """Predicts as `Predictor` does; a peer's coarse labels are its labels, and all of it is refined."""
 
-    top_k, region_size = 1.0, 4
+    top_k = 1.0
 
     def __init__(self, model, short_side):
         self.num_classes, self.short_side = model.output.shape[-1], short_side
@@ -90,12 +90,7 @@ class PeerPredictor:
             labels = enlarged_label_ids(logits, 1, seen.shape[:2], image.shape[:2])
             coarse = logits[2::4, 2::4].argmax(-1).astype(np.uint8)
         kept = np.ones(coarse.shape, bool)
-        return {
-            "label_ids": labels,
-            "coarse_label_ids": coarse,
-            "importance": kept * 1.0,
-            "kept": kept,
-        }
+        return {"label_ids": labels, "coarse_label_ids": coarse, "kept": kept}
 
 
 def segformer(models, num_classes, side):

@@ -25,12 +25,18 @@ OF_A_MODEL = ("config.yaml", "best", "model.json", "weights.safetensors", "manif
 """What is in a run, from its beginning on, in a model, an exported one, or a folder of several such."""
 
 
+EMPTY = "is empty; expected a path or a name; look whether a variable in its place is set"
+"""Else it would be the working folder."""
+
+
 def find_model(name: str | Path) -> Path:
     """The folder of a run, of a saved model, or of a shipped model of this name.
 
     Raises:
         ModelError: there is none.
     """
+    if not os.fspath(name):
+        raise ModelError(f"the name of a model {EMPTY}")
     folder = Path(os.path.expanduser(name))
     whole = last_complete(folder)
     shipped = sorted(entry.name for entry in SHIPPED.glob("[!._]*") if entry.is_dir())
@@ -63,8 +69,10 @@ def find_config(name: str | Path) -> Path:
     """The path itself; where no file is there, the shipped one named `camvid` or `configs/camvid.yaml`.
 
     Raises:
-        ConfigError: it is a mere name, and neither a file's nor that of a shipped one.
+        ConfigError: it is empty, or a mere name and neither a file's nor that of a shipped one.
     """
+    if not os.fspath(name):
+        raise ConfigError(f"the name of a configuration {EMPTY}")
     path = Path(os.path.expanduser(name))
     shipped = CONFIGS / f"{path.stem}.yaml"
     by_name = path.as_posix() in (path.stem, f"configs/{path.stem}.yaml") and shipped.is_file()

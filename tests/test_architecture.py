@@ -27,6 +27,7 @@ LEVELS = {
     "data.dataset": 0,
     "data.cityscapes": 0,
     "data.camvid": 0,
+    "data.class_colors": 0,
     "data.class_tables": 0,
     "data.coco": 0,
     "data.coco_file": 0,

@@ -143,7 +143,7 @@ def benchmark(
     ratio is to the first row of the same size, MB is on disk, and same is the share of pixels with Keras'
     label in the export's proof. Where anything runs on a GPU, each row says on what.
     """
-    _require_fit(context, models, device, against)
+    _require_fit(context, models, device, threads, against)
     require_runnable(size)
     dataset = validation_data(config_file, data_folder, split)
     learnt = _notes(models, config_file, data_folder, dataset, size) if config_file and dataset else {}
@@ -180,12 +180,16 @@ def benchmark(
     write_json(json_file, rows)
 
 
-def _require_fit(context: click.Context, models: Sequence[Path], device: str, against: Sequence[str]) -> None:
+def _require_fit(
+    context: click.Context, models: Sequence[Path], device: str, threads: int | None, against: Sequence[str]
+) -> None:
     """Refuse options that nothing which is timed can take."""
     if device != "cpu" and against:
         raise click.UsageError("--against is timed on the CPU; leave --device out")
     if device != "cpu" and not any(map(is_artifact, models)):
         raise click.UsageError(NO_DEVICE)
+    if threads and not against and not any(map(is_artifact, models)):
+        raise click.UsageError("--threads is for exported models and --against; leave it out")
     if all(map(is_artifact, models)):
         source = {name: context.get_parameter_source(name) for name in ("backend", "size", "top_k", "also")}
         given = [name.replace("_", "-") for name in source if source[name] is ParameterSource.COMMANDLINE]

@@ -9,7 +9,8 @@ import click
 import numpy as np
 
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import json_option
+from fornet_keras.cli.learnt import learnt_note
+from fornet_keras.cli.options import Named, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import show_table
 from fornet_keras.errors import listed
@@ -35,7 +36,7 @@ SHOWN = 5
         "compare s_scores.json nano_scores.json --json both.json",
     ],
 )
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=Named(path_type=Path))
 @json_option
 def compare(runs: tuple[Path, ...], json_file: Path | None) -> None:
     """Put the scores of several RUNs side by side, and how far other images could move each difference.
@@ -50,14 +51,6 @@ def compare(runs: tuple[Path, ...], json_file: Path | None) -> None:
     results = [read_result(path) for path in runs]
     first, changes = results[0], [difference(result, results[0]) for result in results[1:]]
     heads, rows = settings_table(results)
-    if rows:
-        show_table("Settings that differ", heads, rows)
-    show_table("Scores", *score_table(results))
-    for names, scores in over_seeds(results):
-        spread = f"{np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}"
-        click.echo(f"{len(names)} seeds ({', '.join(names)}): mIoU {spread} (mean, standard deviation)")
-    for result, change in zip(results[1:], changes, strict=True):
-        _show(result, first, change)
     write_json(
         json_file,
         {
@@ -70,6 +63,17 @@ def compare(runs: tuple[Path, ...], json_file: Path | None) -> None:
             },
         },
     )
+    if rows:
+        show_table("Settings that differ", heads, rows)
+    show_table("Scores", *score_table(results))
+    for names, scores in over_seeds(results):
+        spread = f"{np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}"
+        click.echo(f"{len(names)} seeds ({', '.join(names)}): mIoU {spread} (mean, standard deviation)")
+    for result, change in zip(results[1:], changes, strict=True):
+        _show(result, first, change)
+    for result in results:
+        if result.settings.get("scored.trained_on_it"):
+            click.echo(learnt_note(str(result.settings["scored.split"]), result.name))
 
 
 def _show(result: Result, first: Result, change: Difference | None) -> None:

@@ -75,7 +75,7 @@ def describe(folder: Path, share: float | None, classes: str | None, json_file: 
             f"{min(STRETCHES, counts['val'])} stretch(es) of the names in order{left}"
         )
         if counts["val"] < _TOO_FEW:
-            fix = "label more, or give --val a larger share"
+            fix = "label more, or remove train.txt and val.txt and give --val a larger share"
             few = f"too few to choose the best epoch by or to compare models; {fix}"
             click.echo(f"note: fewer than {_TOO_FEW} images validate: {few}", err=True)
     click.echo(_places(read_dataset_yaml(folder), others, result["splits"]))

@@ -122,14 +122,15 @@ def rasterize(
     for name, (found, folder) in parts.items():
         with counting("drawing", len(found.images)) as advance:
             result["classes"] = coco.rasterize(found, folder, output, name, advance)
-        left_out = found.undrawable()
-        result["splits"].append({"split": name, "images": len(found.images), "left_out": left_out})
-        drawn = f"{len(found.images)} labels of {len(result['classes'])} classes"
-        click.echo(f"{drawn} in split '{name}': {output}")
-        if left_out:
+        part = {"split": name, "images": len(found.images), "left_out": found.undrawable()}
+        result["splits"].append(part)
+    write_json(json_file, result)
+    for part in result["splits"]:
+        drawn = f"{part['images']} labels of {len(result['classes'])} classes"
+        click.echo(f"{drawn} in split '{part['split']}': {output}")
+        if left_out := part["left_out"]:
             ids = one_line(listed(left_out))
             click.echo(f"annotations left out, without a polygon or a mask: {len(left_out)} (id {ids})")
-    write_json(json_file, result)
     splits = find_splits(output, read_dataset_yaml(output))
     if len(splits) > 1:
         click.echo(f"next {check_command(output, splits)}")

@@ -87,15 +87,22 @@ class Configuration(click.ParamType):
         return find_config(str(value))
 
 
-class Place(click.Path):
+class Named(click.Path):
+    """A path that is not empty, which would be the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("is empty; expected a path; look whether a variable in its place is set", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Place(Named):
     """What a command writes, where it can be written as far as the command's beginning can tell.
 
     `~` is the home folder, which shells do not replace in `--json=~/x`.
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not os.fspath(value):  # which would be the working folder
-            self.fail("is empty; expected a path; look whether a variable in its place is set", param, ctx)
         path = Path(os.path.expanduser(value)).absolute()
         folder = path if path.is_dir() else next(above for above in path.parents if above.exists())
         is_made = path.is_dir() or not path.exists() or (path.is_file() and not path.is_symlink())
@@ -156,7 +163,7 @@ set_option = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change one setting, such as training.epochs=5. Can be given several times.",
+    help="Change one setting, such as data.short_side=360. Can be given several times.",
 )
 
 on_error_option = click.option(
@@ -168,7 +175,7 @@ on_error_option = click.option(
 data_option = click.option(
     "--data",
     "data_folder",
-    type=click.Path(path_type=Path),
+    type=Named(path_type=Path),
     metavar="DIR",
     help="Folder of the data, in the place of the configuration's data.root.",
 )

@@ -15,7 +15,7 @@ from fornet_keras.artifacts.runtimes import Run
 from fornet_keras.cli.backend import native_messages_dropped
 from fornet_keras.cli.group import Command
 from fornet_keras.cli.models import weights_mark
-from fornet_keras.cli.options import folder_option, json_option, overwrite_option
+from fornet_keras.cli.options import Named, folder_option, json_option, overwrite_option
 from fornet_keras.cli.predict import end_prediction
 from fornet_keras.cli.screen import tracking
 from fornet_keras.errors import DataError, ServingError
@@ -30,7 +30,7 @@ from fornet_keras.shipped import shown
     short_help="Ask a running TensorFlow Serving for label ids.",
     examples=["request serving/city/1 street.jpg --server localhost:8500 --output pictures"],
 )
-@click.argument("artifact", type=click.Path(path_type=Path))
+@click.argument("artifact", type=Named(path_type=Path))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--server", metavar="HOST:PORT", help="Default: localhost:8500, or with --rest localhost:8501.")
 @click.option("--name", metavar="NAME", help="Model at the server. Default: the name of ARTIFACT's parent.")

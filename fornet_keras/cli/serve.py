@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.options import device_option, json_option
+from fornet_keras.cli.options import Named, device_option, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT
 from fornet_keras.errors import ServingError
@@ -23,7 +23,7 @@ from fornet_keras.errors import ServingError
     "artifacts",
     nargs=-1,
     required=True,
-    type=click.Path(path_type=Path),
+    type=Named(path_type=Path),
     metavar="ARTIFACT...",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address; 0.0.0.0 lets the network in.")

@@ -13,7 +13,7 @@ from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import show_table
 from fornet_keras.config import read_config
 from fornet_keras.data import camvid, cityscapes
-from fornet_keras.model_description import find_model_json
+from fornet_keras.model_description import find_model_json, read_description
 from fornet_keras.shipped import CONFIGS, find_model
 
 NUM_CLASSES = {"cityscapes": cityscapes.TABLE.num_classes, "camvid": camvid.TABLE.num_classes}
@@ -65,6 +65,8 @@ def summary(
         raise click.UsageError(f"{option} is for a CONFIG (.yaml): a MODEL has its own classes and settings")
     if config and config.data.format not in NUM_CLASSES and not num_classes:
         raise click.UsageError(f"{model} does not say how many classes its data has: add --num-classes N")
+    if config is None:
+        read_description(folder)  # it may be no model: known before a backend starts
     start_backend(backend)
     from fornet_keras.model_folder import load_model
     from fornet_keras.summary import summarize
@@ -75,6 +77,7 @@ def summary(
     else:
         network = load_model(folder)[0]
     costs = summarize(network, size, top_k)
+    write_json(json_file, costs)
     parts = {**costs["by_part"], "all": costs}
     height, width = size
     rows = [
@@ -90,7 +93,6 @@ def summary(
             f"note: {height}x{width} has so few regions of {network.region_size} pixels that "
             f"{costs['refined_share']:.0%} are refined: at least one always is"
         )
-    write_json(json_file, costs)
 
 
 def _is_config(name: str) -> bool:

@@ -122,6 +122,7 @@ def train(
     leave_processes(processes)
     if processes.rank:
         return
+    write_json(json_file, result)
     show_scores(scores, f"Best model (epoch {result['best_epoch']}) on {config.data.val_split}")
     if config.data.trains_on(config.data.val_split):
         click.echo(learnt_note(config.data.val_split))
@@ -133,7 +134,6 @@ def train(
         f"  {program} evaluate {folder} --report {folder}/report\n"
         f"  {program} predict {folder} IMAGE --output {pictures} --overlay --importance"
     )
-    write_json(json_file, result)
 
 
 def _run_folder(config_file: Path, begins_none: bool) -> Path:
@@ -156,6 +156,7 @@ def _show_estimate(config: Config, json_file: Path | None) -> None:
     from fornet_keras.training.dry_run import dry_run
 
     found = dry_run(config, ERRORS)
+    write_json(json_file, found)
     minutes = found["seconds"] / 60
     time = f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
     rows = [
@@ -167,4 +168,3 @@ def _show_estimate(config: Config, json_file: Path | None) -> None:
     rows += [(name, f"{found[key] / 1e9:.1f} GB") for name, key in memory.items() if found[key]]
     rows.append(("a checkpoint", f"{found['checkpoint_bytes'] / 1e6:.1f} MB"))
     show_table("Estimate", ("what", "it takes"), rows, numbers=False)
-    write_json(json_file, found)

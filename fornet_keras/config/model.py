@@ -109,7 +109,7 @@ class ModelConfig(Section):
     known_as: dict[Text, Text] | None = Field(
         default=None,
         description="null or a mapping (from names of the data's classes to those by which model.weights "
-        "know them, where they do not by their own)",
+        "know them, where they do not by their own; names that look like numbers are quoted)",
         examples=[{"sidewalk": "pavement", "person": "pedestrian"}],
     )
     freeze_backbone: bool = Field(

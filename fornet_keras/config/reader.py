@@ -115,8 +115,10 @@ def _parse_override(override: str) -> tuple[KeyPath, Any]:
     if value is None and text.strip().lower() not in ("null", "~"):
         raise ConfigError(f"{where}: no value after '=', write for example --set '{name}={example(path)}'")
     if re.match(r"[^'\"[{].*\s#", text.strip()):
-        quoted = shlex.quote(f"{name}={json.dumps(text.strip(), ensure_ascii=False)}")
-        fix = f"leave the comment out, or quote the value: --set {quoted}"
+        fix = "leave the comment out"
+        if isinstance(value, str):
+            quoted = shlex.quote(f"{name}={json.dumps(text.strip(), ensure_ascii=False)}")
+            fix += f", or quote the value: --set {quoted}"
         raise ConfigError(f"{where}: ' #' begins a comment, expected none; {fix}")
     return path, value
 

@@ -14,8 +14,9 @@ class LossConfig(Section):
 
     class_weights: ClassWeights | dict[Text, Annotated[float, Field(ge=0)]] = Field(
         default="inverse_log",
-        description="none, inverse_log, inverse_sqrt, median_frequency, or a mapping from names of classes "
-        "to numbers >= 0, where the others have 1 (how rare classes gain weight in the cross-entropy)",
+        description="none, inverse_log, inverse_sqrt, median_frequency, or a mapping from names of classes, "
+        "quoted if they look like numbers, to numbers >= 0, where the others have 1 (how rare classes gain "
+        "weight in the cross-entropy)",
         examples=[{"person": 3}],
     )
     ohem: float | None = Field(

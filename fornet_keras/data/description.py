@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -47,20 +46,13 @@ from pydantic_core import ErrorDetails
 from fornet_keras.bounded_text import read_text
 from fornet_keras.config.section import Section
 from fornet_keras.config.yaml_text import parse_yaml
-from fornet_keras.data import camvid, cityscapes
+from fornet_keras.data.class_colors import complete_colors
 from fornet_keras.data.dataset import CLASS_NAME, IGNORE, Color, LabelTable
 from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import ConfigError, DataError, os_reason
 
 DATASET_YAML = "dataset.yaml"
 MAX_BYTES = 1_000_000
-USUAL = {"background": (0, 0, 0)} | {
-    name: color
-    for table in (cityscapes.TABLE, camvid.TABLE)
-    for name, color in zip(table.names, table.colors, strict=True)
-}
-"""Colors of classes that a file gives none: CamVid's, whose models are shipped, before Cityscapes'."""
-
 _LISTS = {
     "classes": "[water, quay]",
     "color": "[0, 0, 200]",
@@ -94,16 +86,6 @@ def _as_list(value: Any) -> Any:
 
 def _colors(lists: list[list[int]]) -> list[Color]:
     return [(red, green, blue) for red, green, blue in lists]
-
-
-def _voc_color(index: int) -> Color:
-    """The color that PASCAL VOC gives to a class; 0 is its background. All differ."""
-    color = [0, 0, 0]
-    for bit in range(7, -1, -1):
-        for channel in range(3):
-            color[channel] |= (index >> channel & 1) << bit
-        index >>= 3
-    return color[0], color[1], color[2]
 
 
 class ClassDescription(Section):
@@ -215,12 +197,10 @@ class FolderDescription(Section):
         train_ids = {value: train_id for train_id, values in enumerate(self._values()) for value in values}
         ignored = [IGNORE] if self.ignore_colors else self.ignore
         own = [(*entry.all_colors(), None)[0] for entry in self.classes]
-        usual = {name: color for name, color in USUAL.items() if color not in own}
-        colors = [color or usual.get(entry.name) for color, entry in zip(own, self.classes, strict=True)]
-        free = (color for color in map(_voc_color, count(1)) if color not in colors)
+        names = tuple(entry.name for entry in self.classes)
         return LabelTable(
-            names=tuple(entry.name for entry in self.classes),
-            colors=tuple(color or next(free) for color in colors),
+            names=names,
+            colors=complete_colors(names, own),
             train_ids=train_ids | dict.fromkeys(ignored, IGNORE),
             thin=tuple(entry.name for entry in self.classes if entry.thin),
             label_colors=dict(self._label_colors()) if self.label_colors else {},

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from fornet_keras.data.dataset import LabelTable
 from fornet_keras.evaluation.evaluate import Scores
@@ -52,7 +53,9 @@ def save_class_bars(path: Path, scores: Scores, table: LabelTable) -> None:
     left.invert_yaxis()
     right.barh(table.names, shares, color=colors)
     right.set_xscale("log")
-    right.xaxis.set_major_formatter("{x:g}")  # the usual one writes formulas, which are not read here
+    right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    right.xaxis.set_major_formatter("{x:g}")  # the usual ones write formulas, which are not read here
+    right.xaxis.set_minor_formatter("")
     right.set_xlabel("share of the pixels, %")
     figure.savefig(path, dpi=100)
 

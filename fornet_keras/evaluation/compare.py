@@ -24,7 +24,7 @@ DRAWS = 2_000
 """Bootstrap samples of the images."""
 MIN_IMAGES = 10
 """Of fewer the bootstrap's interval is far too narrow: of two without a difference it tells half apart."""
-HOW = ("size", "precision", "runtime", "flip", "scales", "window", "skipped")
+HOW = ("size", "precision", "runtime", "flip", "scales", "window", "skipped", "trained_on_it")
 """What a file of `evaluate --json` says of how it was scored, beside the scores."""
 
 
@@ -98,7 +98,7 @@ def read_result(path: Path) -> Result:
         )
     file = last_complete(path) / "result.json" if path.is_dir() else path
     try:
-        found = json.loads(read_text(file, MAX_BYTES))
+        found = json.loads(read_text(file, MAX_BYTES), parse_constant=_no_number)
         scores = found.get("val", found)
         folder = path if path.is_dir() else Path(found["model"])
         _Compared.model_validate({**found, **scores})
@@ -110,15 +110,22 @@ def read_result(path: Path) -> Result:
         expected = "what `train` or `evaluate --json` has written"
         raise DataError(f"{file}: cannot be read as scores; expected {expected}; write it again") from error
     try:
-        settings = read_config(config).by_key() if config else {}
+        own = read_config(config) if config else None
     except ConfigError:  # another program's
-        settings = {}
+        own = None
+    settings = own.by_key() if own else {}
     split = found.get("split", settings.get("data.val_split"))
     settings |= {f"scored.{key}": scores.get(key) for key in ("top_k", "short_side", "num_images")}
     settings |= {f"scored.{key}": found[key] for key in HOW if key in found}
+    if own and "val" in found:
+        settings["scored.trained_on_it"] = own.data.trains_on(own.data.val_split)
     root = found.get("data") or settings.get("data.root") or ""
     settings |= {"scored.split": split, "scored.data": os.path.realpath(root)}
     return Result(str(path), scores, settings, root, found if "val" in found else {})
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is no score")
 
 
 def settings_table(results: Sequence[Result]) -> Table:
@@ -182,9 +189,9 @@ def difference(result: Result, baseline: Result) -> Difference | None:
     values = np.array([*by_image.values()])
     if len(values) < MIN_IMAGES:
         return Difference(float(values.mean()), None, by_image)
-    # How often each image is drawn, rather than which: as many numbers, whatever the images.
-    times = np.random.default_rng(0).multinomial(len(values), np.full(len(values), 1 / len(values)), DRAWS)
-    low, high = np.quantile(times @ values / len(values), (0.025, 0.975))
+    generator = np.random.default_rng(0)
+    means = [values[generator.integers(len(values), size=len(values))].mean() for _ in range(DRAWS)]
+    low, high = np.quantile(means, (0.025, 0.975))
     return Difference(float(values.mean()), (float(low), float(high)), by_image)
 
 

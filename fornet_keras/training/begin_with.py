@@ -79,7 +79,8 @@ def begin_with(
             their own.
 
     Returns:
-        A line that says which classes are known, and at which size the saved model has learnt if at another.
+        A line that says which classes are known, and with which regions and at which size the saved model has
+        learnt if with others.
 
     Raises:
         ModelError: the table has another number of classes than the model, or the saved model cannot be read,
@@ -127,9 +128,11 @@ def begin_with(
     line += f", new: {listed(new, LISTED)}" if new else ""
     if new and (others := [name for name in known.names if name not in shared.values()]):
         line += f" (it also knows {listed(others, LISTED)}; model.known_as says which are the same)"
-    if source.short_side in (None, model.short_side):
-        return line
-    return f"{line}; it has learnt at a shorter side of {source.short_side} pixels (data.short_side)"
+    if source.region_size != model.region_size:
+        line += f"; it has learnt with regions of {source.region_size} pixels (model.region_size)"
+    if source.short_side not in (None, model.short_side):
+        line += f"; it has learnt at a shorter side of {source.short_side} pixels (data.short_side)"
+    return line
 
 
 def _parts(model: FoRNet, positions: Sequence[int]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -68,6 +69,15 @@ def test_what_is_shown(first: Path, tmp_path: Path, run: Run) -> None:
     assert written["settings"]["training.learning_rate"] == ["0.001", "0.002"]
 
 
+def test_json_is_written_though_nobody_reads_the_tables(
+    first: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = leave(tmp_path / "second", dict.fromkeys(IMAGES, 0.6))
+    monkeypatch.setattr("fornet_keras.cli.compare.show_table", Mock(side_effect=BrokenPipeError))
+    assert run("compare", first, second, "--json", tmp_path / "both.json").exit_code == 1
+    assert json.loads((tmp_path / "both.json").read_text())["against"] == str(first)
+
+
 def test_of_few_images_there_is_no_interval(tmp_path: Path, run: Run) -> None:
     """Without any difference two images were told apart in half of the cases, and one always."""
     for count, certain in ((9, False), (10, True)):
@@ -113,6 +123,22 @@ def test_means_of_other_classes_are_not_compared(first: Path, tmp_path: Path, ru
     assert f"{fewer} and {first} do not score the {expected}" in shown
     assert "told apart" not in shown
     assert json.loads((tmp_path / "both.json").read_text())["differences"] == {str(fewer): None}
+
+
+def test_one_that_was_trained_on_the_images_is_named(tmp_path: Path, run: Run) -> None:
+    first, second = (leave(tmp_path / name, dict.fromkeys(IMAGES, 0.5)) for name in "ab")
+    assert "note:" not in run("compare", first, second).output
+    own = (second / "config.yaml").read_text()
+    (second / "config.yaml").write_text(
+        own.replace("val_split: test", "val_split: test, train_split: train+test")
+    )
+    known = f"note: {second} was trained on test: these scores say nothing about other images\n"
+    shown = run("compare", first, second).output
+    assert shown.endswith(known) and shown.count("note:") == 1
+    scores = {"model": str(tmp_path / "gone"), "split": "val", "trained_on_it": True}
+    scores |= json.loads((first / "result.json").read_text())["val"]
+    (tmp_path / "c.json").write_text(json.dumps(scores))
+    assert "c.json was trained on val: these" in run("compare", first, tmp_path / "c.json").output
 
 
 def test_seeds_are_put_together(tmp_path: Path, run: Run) -> None:
@@ -161,6 +187,7 @@ def test_a_file_of_evaluate(first: Path, tmp_path: Path, run: Run) -> None:
         ('{"model": "m", "miou": 1, "iou": {"road": 1}, "image_miou": null}', "cannot be read as scores"),
         ('{"model": "m", "miou": 1, "iou": {"road": 1}, "data": 5}', "cannot be read as scores"),
         ('{"model": "m", "miou": NaN, "iou": {"road": 1}}', "cannot be read as scores"),
+        ('{"model": "m", "miou": 1, "iou": {"road": 1}, "milliseconds": NaN}', "cannot be read as scores"),
         ('{"model": "m", "miou": 1, "iou": {"road": 1}, "data": "a\\u0000b"}', "cannot be read as scores"),
         ('{"model": "a\\u0000b", "miou": 1, "iou": {"road": 1}}', "cannot be read as scores"),
         ('{"model": "' + "a" * 5000 + '", "miou": 1, "iou": {"road": 1}}', "cannot be read as scores"),

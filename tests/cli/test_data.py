@@ -17,6 +17,7 @@ from fornet_keras.data.scan_report import ScanReport
 from fornet_keras.data.sources import open_dataset
 from fornet_keras.data.synthetic import write_city
 from fornet_keras.data.synthetic.city import MAX_SCENES
+from fornet_keras.prediction.pictures import legend
 from tests.cli.conftest import OR_FOLDER, Run, only_line
 from tests.cli.test_usage import ROOT
 from tests.data.unlisted import refuse_to_list
@@ -158,7 +159,8 @@ def test_describe_has_flat_folders_validate_too(run: Run, data: Path, tmp_path: 
     shutil.copy(flat / "images/a.png", flat / "images/c.png")
     assert result.stdout.endswith(f"apart for validation: {val}\n")
     result = run(*val.split()[1:], "--json", result_file)
-    few = "too few to choose the best epoch by or to compare models; label more, or give --val a larger share"
+    few = "too few to choose the best epoch by or to compare models; label more, or remove train.txt and "
+    few += "val.txt and give --val a larger share"
     assert (result.exit_code, result.stderr) == (0, f"note: fewer than 10 images validate: {few}\n")
     ends = "the ends of 2 stretch(es) of the names in order; 1 without a label are in neither: images/c.png"
     listed = f"{flat}/train.txt: 8 images; val.txt: 2, {ends}\n"
@@ -433,13 +435,14 @@ def test_inspect_draws_what_the_network_sees(run: Run, config: Path, data: Path,
     assert (result.exit_code, result.stderr) == (0, "")
     assert "train: 2 images" in result.stdout and "37.11%" in result.stdout
     picture = read_image(output / "training_samples.png")
-    assert picture.shape[:2] == (64 + 4 + 64, 128 + 4 + 128), "two samples of one batch, each above its label"
-    colors = {tuple(color) for color in picture[68:].reshape(-1, 3)}
+    beside = legend(read_dataset_yaml(data).table()).shape[1]
+    assert picture.shape[:2] == (64 + 4 + 64, 128 + 4 + 128 + beside), "two samples, each above its label"
+    colors = {tuple(color) for color in picture[68:, :-beside].reshape(-1, 3)}
     assert colors <= {(0, 0, 200), (90, 90, 90), (130, 180, 230), (0, 0, 0), (255, 255, 255)}
     one_of_two = ("--set", "training.batch_size=1", "--batches", 1)
     result = run("data", "inspect", "--config", config, "--data", data, "--output", output, *one_of_two)
     assert result.exit_code == 0
-    assert read_image(output / "training_samples.png").shape[:2] == (64 + 4 + 64, 96)
+    assert read_image(output / "training_samples.png").shape[:2] == (64 + 4 + 64, 96 + beside)
     (data / "images/train/a.png").write_bytes(b"")
     skip = ("--set", "data.on_error=skip")
     result = run("data", "inspect", "--config", config, "--data", data, "--output", output, *skip)

@@ -92,6 +92,14 @@ def test_neither_model_nor_configuration(run: Run, name: str) -> None:
     assert only_line(result.stderr).startswith(f"Error: {name}: ")
 
 
+def test_no_model_is_said_before_a_backend_starts(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fornet_keras.cli.summary.start_backend", lambda name: pytest.fail("it started"))
+    result = run("summary", tmp_path)
+    assert result.exit_code == 1 and only_line(result.stderr).startswith(f"Error: {tmp_path}: ")
+
+
 def test_nothing_is_saved_where_the_dense_form_is_quicker(run: Run, config: Path, tmp_path: Path) -> None:
     options = ("--size", "128x128", "--top-k", 0.9, "--num-classes", 3, "--json", tmp_path / "costs.json")
     assert run("summary", config, *options).exit_code == 0

@@ -116,10 +116,16 @@ def test_version(run: Run) -> None:
         ),
         (("evaluate", ".", "--json", "-"), "-: there the command says other things; expected a FILE"),
         (("evaluate", ".", "--json", "/dev/stdout"), "/dev/stdout: there the command says other things"),
+        (("data", "check", "--config", "camvid", "--data", ""), "'--data': is empty; expected a path; look"),
+        (("compare", ".", ""), "'RUN...': is empty; expected a path; look whether a variable in its place"),
         (("evaluate", ".", "--json", ""), "'--json': is empty; expected a path; look whether a variable in"),
         (
             ("predict", "fornet_nano_camvid", str(ROOT / "docs" / "city.png"), "--device", "gpu"),
             "--device is for exported models; leave it out. Keras",
+        ),
+        (
+            ("benchmark", "fornet_nano_camvid", "--threads", "2"),
+            "--threads is for exported models and --against; leave it out",
         ),
         (
             ("benchmark", "fornet_nano_camvid", "--device", "gpu", "--against", "segformer_b0"),
@@ -171,6 +177,14 @@ def test_the_home_folder_is_meant_where_something_is_written(
     assert run("data", "inspect", "--config=synthetic", "--data=~/city", "--output=~/seen").exit_code == 0
     assert (tmp_path / "seen").is_dir()
     assert shipped.find_config("~/city/x.yaml") == tmp_path / "city" / "x.yaml"
+
+
+@pytest.mark.parametrize("arguments", [("summary", ""), ("train", "--config", ""), ("predict", "", "x.png")])
+def test_an_empty_name_is_not_the_working_folder(run: Run, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 1
+    expected = "is empty; expected a path or a name; look whether a variable in its place is set"
+    assert only_line(result.stderr).endswith(expected)
 
 
 def test_where_nothing_may_be_written_is_said_at_once(

@@ -202,10 +202,19 @@ def test_several_values_of_a_class_and_colors_that_nobody_chose(tmp_path: Path) 
     table = read_dataset_yaml(describe(tmp_path, text)).table()
     assert table.names == ("water", "boat", "no")
     assert table.train_ids == {0: 0, 8: 1, 3: 1, 12: 1, 2: 2, 255: IGNORE}
-    assert table.colors == ((128, 0, 0), (0, 128, 0), (128, 128, 0)), "those of PASCAL VOC"
     assert label_values(table).tolist() == [0, 8, 2]
     many = "name: x\nclasses: [" + ", ".join(f"c{number}" for number in range(255)) + "]"
     assert len({*read_dataset_yaml(describe(tmp_path, many)).table().colors}) == 255
+
+
+def test_colors_that_nobody_chose_are_unlike_the_others(tmp_path: Path) -> None:
+    """As the first ones of PASCAL VOC are not: (128, 0, 0) beside the obstacle's red, two greens."""
+    classes = "[drivable, vegetation, other, {name: obstacle, color: [220, 20, 60]}]"
+    colors = read_dataset_yaml(describe(tmp_path, f"name: x\nclasses: {classes}\n")).table().colors
+    lab = cv2.cvtColor(np.array([[*colors, (0, 0, 0)]], np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    apart = np.linalg.norm(lab[:, None] - lab, axis=-1)
+    assert colors[1] == (107, 142, 35) and colors[3] == (220, 20, 60)
+    assert apart[~np.eye(5, dtype=bool)].min() > 50
 
 
 def test_classes_without_a_color_get_the_usual_ones_which_none_has_yet(tmp_path: Path) -> None:

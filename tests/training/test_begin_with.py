@@ -151,6 +151,9 @@ def test_another_size_at_which_it_has_learnt_is_said(tmp_path: Path) -> None:
         begin_with(tiny_model(short_side=size), table("abc"), tmp_path / "model") for size in (360, None)
     ]
     assert lines[1] == f"{lines[0]}; it has learnt at a shorter side of 360 pixels (data.short_side)"
+    other_regions = tiny_model(short_side=360, region_size=32)
+    line = begin_with(other_regions, table("abc"), tmp_path / "model")
+    assert line == f"{lines[0]}; it has learnt with regions of 16 pixels (model.region_size)"
 
 
 @pytest.mark.backend
