@@ -27,7 +27,7 @@ from fornet_keras.cli.options import (
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import OUTPUT, quoted, show_table
 from fornet_keras.cli.settings import validation_data
-from fornet_keras.errors import ExportError
+from fornet_keras.errors import ExportError, one_line
 from fornet_keras.export.target import check_target
 from fornet_keras.model_description import read_description
 
@@ -145,7 +145,7 @@ def export(
             f"{model}: has other weights than a moment ago; expected one model; export it again"
         )
     name = next(part for part in reversed(model.resolve().parts) if part not in ("best", "last"))
-    source = Source(model=name, weights_sha256=weights)
+    source = Source(model=one_line(name), weights_sha256=weights)
     note_size(model, size)
     if dataset:
         require_classes(model, table, dataset)

@@ -16,7 +16,7 @@ from fornet_keras.data.images import SUFFIXES, read_image
 from fornet_keras.data.samples import read_sample
 from fornet_keras.data.sizes import Window, letterboxed
 from fornet_keras.data.synthetic import MIN_SIDE, render_scene
-from fornet_keras.errors import DataError, ExportError
+from fornet_keras.errors import DataError, ExportError, one_line
 from fornet_keras.export.reference import ProofImages
 
 MOST_CALIBRATION = 64
@@ -54,7 +54,7 @@ def export_images(
     elif folder:
         paths = _evenly_picked(paths, MAX_PROOF_IMAGES + MOST_CALIBRATION * calibrates)
         shown = _evenly_picked(paths, MAX_PROOF_IMAGES)
-        proof = ProofImages(f"of {folder.resolve().name}", *_at_size(folder, shown, size))
+        proof = ProofImages(f"of {one_line(folder.resolve().name)}", *_at_size(folder, shown, size))
     else:
         return [], made_up_images(size)
     if not (folder and calibrates):
@@ -73,7 +73,7 @@ def _at_size(
     """Images of a user's folder, letterboxed, and where in each the photograph is.
 
     Raises:
-        ExportError: label pictures are among them.
+        ExportError: a label picture is among them.
     """
     fitted: list[NDArray[np.uint8]] = []
     windows: list[Window] = []
@@ -85,14 +85,15 @@ def _at_size(
         image, window = letterboxed(image, size)
         fitted.append(image)
         windows.append(window)
-    if labels and photographs:
-        place = photographs[0].parent
-        mixed = place == labels[0].parent
+    if labels:
+        unlike, fix = "a photograph", "give the folder of the images"
+        if photographs:
+            place = photographs[0].parent
+            unlike = f"an image like {photographs[0]}"
+            fix = "move the labels out of it" if place == labels[0].parent else f"give their folder, {place}"
         raise ExportError(
-            f"{labels[0]}: is a label picture, by its few flat colours, and not an image like "
-            f"{photographs[0]}; expected images alone in --calibration {folder}; "
-            + ("move the labels out of it" if mixed else f"give their folder, {place}")
-            + "; what is a photograph all the same passes as a JPEG"
+            f"{labels[0]}: is a label picture, by its few flat colours, and not {unlike}; expected images "
+            f"alone in --calibration {folder}; {fix}; what is a photograph all the same passes as a JPEG"
         )
     return fitted, windows
 
@@ -140,7 +141,8 @@ def labelled_images(dataset: Dataset, samples: Sequence[Sample], size: tuple[int
             f"{dataset.root}: the {len(labels)} labels of split '{dataset.split}' that the proof takes have "
             "no pixel of any class; expected some; take another --split, or leave --config out"
         )
-    return ProofImages(f"of {dataset.root.resolve().name}, split {dataset.split}", images, windows, labels)
+    source = f"of {one_line(dataset.root.resolve().name)}, split {dataset.split}"
+    return ProofImages(source, images, windows, labels)
 
 
 def _evenly_picked(entries: Sequence[T], most: int) -> list[T]:

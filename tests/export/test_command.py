@@ -125,12 +125,13 @@ def test_what_cannot_be_written_is_refused_at_once(run: Any, tmp_path: Path) -> 
         result = run(*of_versions, "--output", tmp_path / output)
         message = f"Error: {tmp_path}/link: is a link to nothing; expected a folder or none yet; choose an"
         assert (result.exit_code, only_line(result.stderr).startswith(message)) == (1, True)
-    for version, fix in (("1", f"take {tmp_path}/city"), ("phone", "choose another --output")):
-        folder = tmp_path / "city" / version
-        folder.mkdir(parents=True)
-        (folder / "manifest.json").touch()
-        message = f"Error: {folder}: is an exported model; expected the folder of its versions; {fix}"
-        assert only_line(run(*of_versions, "--output", folder).stderr) == message
+    folder = tmp_path / "city" / "phone"
+    message = f"is named as a version of a model; expected the folder of its versions; take {folder}"
+    assert only_line(run(*of_versions, "--output", folder / "2").stderr).endswith(f"phone/2: {message}")
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").touch()
+    message = "is an exported model; expected the folder of its versions; choose another --output"
+    assert only_line(run(*of_versions, "--output", folder).stderr) == f"Error: {folder}: {message}"
     (tmp_path / "empty").mkdir()
     no_model = run(
         "export", tmp_path / "empty", *options[2:4], "--output", tmp_path / "new", *options[6:], *size

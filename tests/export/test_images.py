@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import cv2
@@ -95,6 +96,16 @@ def test_label_pictures_do_not_calibrate(tmp_path: Path, beside: bool) -> None:
     if not beside:
         _, proof = export_images(folders[0], None, SIZE, calibrates=False)
         assert len(proof.images) == 2
+        with pytest.raises(ExportError, match="and not a photograph; .*; give the folder of the images; "):
+            export_images(folders[1], None, SIZE, calibrates=False)
+
+
+def test_a_folder_of_a_name_that_is_not_utf8_can_be_written_down(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    cv2.imwrite(str(tmp_path / "0.png"), scenes(1)[0])
+    (tmp_path / "0.png").rename(folder / "0.png")
+    assert export_images(folder, None, SIZE, calibrates=False)[1].source == r"of caf\udce9"
 
 
 def test_a_dark_frame_is_no_label_picture(tmp_path: Path) -> None:
