@@ -27,6 +27,7 @@ from fornet_keras.cli.options import (
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import tracking
 from fornet_keras.cli.views import InferenceOptions, artifact_predictor, inference_options
+from fornet_keras.errors import ModelError
 from fornet_keras.prediction.folder import FolderPrediction, Outcome
 from fornet_keras.prediction.inputs import Input, find_inputs
 from fornet_keras.prediction.outputs import (
@@ -142,6 +143,10 @@ def predict(
         }
         recorded = None if overwrite else _recorded_top_k(output, settings, size)
         network, table = load_model(model, recorded or options.top_k_within(model, size))
+        if weights_mark(model) != settings["weights"]:  # a training goes on
+            raise ModelError(
+                f"{model}: has other weights than a moment ago; expected one model; predict again"
+            )
         predictor = options.predictor(network)
     kinds = ["labels", *["overlay"] * overlay, *["importance"] * importance]
     if importance and any(entry.is_video for entry in found):

@@ -120,7 +120,7 @@ class FolderPrediction:
         """Predict one input."""
         files = self._record.files(entry)
         try:
-            wanted = {kind: file for kind, file in files.items() if self.overwrite or not file.exists()}
+            wanted = {kind: file for kind, file in files.items() if self.overwrite or not _is_whole(file)}
             if entry.is_missing:
                 finding = "no such file, or no permission to look for it"
                 raise DataError(f"{finding}; expected an image or a video; check path and mode")
@@ -191,4 +191,10 @@ class FolderPrediction:
         def track(frames: Iterable[Picture], total: int | None) -> Iterable[Picture]:
             return self.track(frames, total, entry.path.name)
 
-        return transform_video(entry, wanted["overlay"], paint, track, self._record.held())
+        with self._record.recording(entry):
+            return transform_video(entry, wanted["overlay"], paint, track, self._record.held())
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a prediction is there: a power cut may leave an empty file."""
+    return file.exists() and file.stat().st_size > 0

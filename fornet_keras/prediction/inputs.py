@@ -8,7 +8,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path, PurePath
 
 from fornet_keras.data.description import DATASET_YAML
@@ -98,7 +97,7 @@ def find_inputs(arguments: Sequence[str], output: Path) -> list[Input]:
             named, is no input, if that folder's record says so.
 
     Raises:
-        DataError: an argument names nothing, or the folder of a data set with its labels, or a list something
+        DataError: an argument names nothing, or a folder with a data set and its labels, or a list something
             outside its folder, or all are outputs.
     """
     found: dict[PurePath, _Found] = {}
@@ -142,14 +141,10 @@ def _expand(argument: str, is_output: Callable[[Path, Path], bool]) -> Iterator[
             )
         yield _Found(Path(stream[1]), PurePath("stream_" + re.sub(r"\W+", "_", stream[1])), argument)
         return
-    is_glob = glob.has_magic(argument) and not path.exists()
-    named = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts)) if is_glob else path
-    if is_glob:
-        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
-        if "**" in path.parts:  # it matches the folders on the way too, also where a file tells them apart
-            matches = [match for match in matches if match.is_file()] or matches
-    else:
-        matches = [path] if path.exists() else []
+    named = next((place for place in (path, *path.parents) if place.exists()), path)
+    pattern = path.relative_to(named)
+    is_glob = glob.has_magic(str(pattern))
+    matches = _matches(named, pattern) if is_glob else [path] if path.exists() else []
     if not matches:
         finding = "no file matches" if is_glob else "no such file or folder"
         raise DataError(f"{argument}: {finding}; expected images, videos or folders; check the spelling")
@@ -161,6 +156,18 @@ def _expand(argument: str, is_output: Callable[[Path, Path], bool]) -> Iterator[
     yield from (entry for entry in found if not is_output(entry.path, named))
 
 
+def _matches(folder: Path, pattern: Path) -> list[Path]:
+    """What matches a glob in a folder, each once, whatever links lead to it."""
+    found = [folder / match for match in sorted(glob.glob(str(pattern), root_dir=folder, recursive=True))]
+    if "**" not in pattern.parts:
+        return found
+    # It enters links each time, also one that leads back.
+    longest_first = sorted(found, key=lambda path: -len(path.parts))
+    once = {(os.path.realpath(path.parent), path.name): path for path in longest_first}
+    # It matches the folders on the way too, also where a file tells them apart.
+    return sorted(path for path in once.values() if path.is_file()) or sorted(once.values())
+
+
 def _below(folder: Path, path: Path) -> PurePath:
     below = PurePath(os.path.relpath(os.path.abspath(path), os.path.abspath(folder)))
     # `link/..` is not the folder of the link: outputs must not leave theirs where the file itself does not.
@@ -169,14 +176,17 @@ def _below(folder: Path, path: Path) -> PurePath:
 
 def _at(path: Path) -> list[_Found]:
     """A file, or what is in a folder."""
-    if (path / DATASET_YAML).is_file():
-        raise DataError(
-            f"{path}: has a {DATASET_YAML}, and labels, which are pictures too; expected a folder of images "
-            "alone; name that one in it"
-        )
-    folder = path if path.is_dir() else path.parent
-    files = files_below(path, (*ENDINGS, *OTHER_SUFFIXES)) if path.is_dir() else [path]
-    return [_Found(file, file.relative_to(folder)) for file in files]
+    if not path.is_dir():
+        return [_Found(path, PurePath(path.name))]
+    files = files_below(path, (*ENDINGS, *OTHER_SUFFIXES))
+    folders = {path, *(folder for file in files for folder in file.parents if folder.is_relative_to(path))}
+    for folder in sorted(folders):
+        if (folder / DATASET_YAML).is_file():
+            raise DataError(
+                f"{folder}: has a {DATASET_YAML}, and labels, which are pictures too; expected a folder of "
+                "images alone; name that one in it"
+            )
+    return [_Found(file, file.relative_to(path)) for file in files]
 
 
 def _named(found: list[_Found]) -> list[Input]:

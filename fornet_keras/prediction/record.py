@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from filecmp import cmp
 from pathlib import Path
 from typing import Any
+
+from filelock import Timeout
 
 from fornet_keras.atomic import locked, unfinished_files, write_text
 from fornet_keras.data.fingerprint import file_state
@@ -90,6 +92,26 @@ class FolderRecord:
                 )
             yield
 
+    @contextmanager
+    def recording(self, entry: Input) -> Iterator[None]:
+        """In the block no other command records the same camera or stream: its end would replace this one's.
+
+        Raises:
+            DataError: one does.
+        """
+        if not entry.is_live:
+            yield
+            return
+        video = self.files(entry)["overlay"]
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(video.with_name(f".{video.name}{LOCK}"), blocking=False))
+            except Timeout as error:
+                raise DataError(
+                    f"{video}: another command records it; end that one, or choose another --output"
+                ) from error
+            yield
+
     def _require_free(self, inputs: Sequence[Input], recorded: Sources) -> None:
         """A user's own file may be called like a prediction: only what is recorded is one."""
         new = [entry for entry in inputs if _key(entry) not in recorded and not entry.is_missing]
@@ -116,10 +138,12 @@ class FolderRecord:
         again = [entry for entry in inputs if not entry.is_missing] if self.overwrite else []
         own = {file for entry in again for file in self.files(entry).values()}
         if staying := [path for path in outputs if path not in own]:
-            fix = "move them away" if self.overwrite else "write all of them again with --overwrite"
+            fix = "write all of them again with --overwrite"
+            if self.overwrite:
+                fix = "write them again too (--overlay, --importance), or move them away"
             raise DataError(
-                f"{self.folder}: holds {len(staying)} predictions made with other settings ({difference}), "
-                f"such as {staying[0].name}; choose another folder, or {fix}"
+                f"{self.folder}: holds predictions made with other settings ({difference}), "
+                f"{len(staying)} in all, such as {staying[0].name}; choose another folder, or {fix}"
             )
         # A recording cannot be made again where its camera is away by now.
         live = {file for entry in again if entry.is_live for file in self.files(entry).values()}

@@ -68,10 +68,11 @@ def test_pictures_of_other_settings_are_not_mixed(run: Run, model: Path, data: P
     assert run(*command, "--top-k", 0.5, "--overlay").exit_code == 0
     result = run(*command, "--top-k", 0.25, "--overlay")
     assert result.exit_code == 1
-    assert "holds 2 predictions made with other settings (top_k is 0.5 there and 0.25 here)" in only_line(
-        result.stderr
-    )
-    assert run(*command, "--top-k", 0.25, "--overwrite").exit_code == 1, "the overlay would stay"
+    message = "holds predictions made with other settings (top_k is 0.5 there and 0.25 here), 2 in all, "
+    assert message in only_line(result.stderr)
+    result = run(*command, "--top-k", 0.25, "--overwrite")
+    assert result.exit_code == 1, "the overlay would stay"
+    assert "a_overlay.png; choose another folder, or write them again too (--overlay" in result.stderr
     assert run(*command, "--top-k", 0.25, "--overwrite", "--overlay").exit_code == 0
 
 
@@ -215,3 +216,18 @@ def test_user_sees_our_output_only(model: Path, data: Path, tmp_path: Path) -> N
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"1 predicted: {output}\n"
+
+
+def test_weights_that_are_replaced_meanwhile(
+    run: Run, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a run that is still training: the folder would be recorded as of the older ones."""
+    copy = shutil.copytree(model, tmp_path / "model")
+
+    def start_backend(name: str | None) -> None:
+        save_model(randomize(load_model(model)[0], seed=5), load_model(model)[1], copy)
+
+    monkeypatch.setattr("fornet_keras.cli.predict.start_backend", start_backend)
+    result = run("predict", copy, data / "images" / "test" / "a.png", "--output", tmp_path / "out")
+    assert "model: has other weights than a moment ago; expected one model" in only_line(result.stderr)
+    assert not (tmp_path / "out").exists()

@@ -239,7 +239,26 @@ def test_a_data_set_is_refused_for_its_labels(here: Path) -> None:
     Path("data/images/a.png").touch()
     with pytest.raises(DataError, match=r"^data: has a dataset\.yaml, and labels, .*; name that one in it$"):
         find_inputs(["data"], Path("out"))
-    assert [found.path for found in find_inputs(["data/images"], Path("out"))] == [Path("data/images/a.png")]
+    Path("new").mkdir()
+    Path("data").rename("new/data")
+    with pytest.raises(DataError, match=r"^new/data: has a dataset\.yaml, and labels, .*"):
+        find_inputs(["new"], Path("out"))
+    image = Path("new/data/images/a.png")
+    for argument in ("new/data/images", str(image), "new/*/images/*.png", "new/*/images"):
+        assert [found.path for found in find_inputs([argument], Path("out"))] == [image]
+
+
+def test_a_link_that_leads_back_is_followed_once(here: Path) -> None:
+    touch("in/a.png", "in/deep/b.png")
+    Path("in/deep/loop").symlink_to("..")
+    for argument in ("in", "in/**", "in/**/*.png"):
+        assert {*names(argument)} == {"in/a.png", "in/deep/b.png"}
+
+
+def test_brackets_in_the_name_of_a_folder_are_no_glob(here: Path) -> None:
+    touch("day [1]/a.png", "day [1]/b.png", "day [1]/[c].png")
+    assert {*names("day [1]/*.png")} == {*names("day [1]")}
+    assert {*names("day [1]/[ab].png")} == {"day [1]/a.png", "day [1]/b.png"}
 
 
 @pytest.mark.parametrize(

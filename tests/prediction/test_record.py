@@ -30,7 +30,7 @@ def test_a_second_recording_is_not_taken_for_one_that_is_there(predict: Predicto
     camera = find_inputs(["camera:7"], tmp_path)
     (failed,) = FolderPrediction(predict, TABLE, tmp_path, overwrite=True)(camera)
     assert "gives no frame" in str(failed.error)
-    (tmp_path / "camera_7_overlay.mp4").touch()
+    (tmp_path / "camera_7_overlay.mp4").write_bytes(b"recorded")
     other = FolderPrediction(predict, TABLE, tmp_path, overwrite=True, settings={"top_k": 0.5})
     (failed,) = other(camera)
     assert str(failed.error).endswith("overlay.mp4 stays as it was recorded, with the settings of then")
@@ -39,6 +39,29 @@ def test_a_second_recording_is_not_taken_for_one_that_is_there(predict: Predicto
     assert re.fullmatch(
         "camera:7: .*overlay.mp4 is there already; replace it with --overwrite, or .*", str(failed.error)
     )
+
+
+def test_a_camera_that_another_command_records_is_refused(predict: Predictor, tmp_path: Path) -> None:
+    """Its end would take the place of the other's recording."""
+    camera = find_inputs(["camera:7"], tmp_path)
+    prediction = FolderPrediction(predict, TABLE, tmp_path)
+    with prediction._record.recording(*camera):
+        (refused,) = prediction(camera)
+    video = tmp_path / "camera_7_overlay.mp4"
+    assert (
+        refused.error
+        == f"camera:7: {video}: another command records it; end that one, or choose another --output"
+    )
+    assert "gives no frame" in str(prediction(camera)[0].error)
+
+
+def test_an_empty_file_is_no_prediction(predict: Predictor, picture: Path) -> None:
+    """As a power cut may leave one."""
+    run(predict, picture)
+    labels = picture.parent.parent / "out" / "a_labels.png"
+    labels.write_bytes(b"")
+    assert run(predict, picture)[0].status == "written" and labels.stat().st_size
+    assert run(predict, picture)[0].status == "kept"
 
 
 def test_runs_into_one_folder_at_once_record_all_their_sources(
@@ -105,7 +128,7 @@ def test_a_folder_of_another_model_is_refused(predict: Predictor, picture: Path,
     output = tmp_path / "out"
     FolderPrediction(predict, TABLE, output)(find_inputs([str(picture)], output))
     other = LabelTable(("road", "quay", "sky"), TABLE.colors, TABLE.train_ids)
-    with pytest.raises(DataError, match="other classes., such as a_labels.png; .* --overwrite"):
+    with pytest.raises(DataError, match="other classes., 1 in all, such as a_labels.png; .* --overwrite"):
         FolderPrediction(predict, other, output)(find_inputs([str(picture)], output))
     FolderPrediction(predict, other, output, overwrite=True)(find_inputs([str(picture)], output))
 
@@ -113,7 +136,7 @@ def test_a_folder_of_another_model_is_refused(predict: Predictor, picture: Path,
 def test_predictions_whose_settings_nobody_knows_are_others(predict: Predictor, picture: Path) -> None:
     run(predict, picture)
     (picture.parent.parent / "out" / "settings.json").unlink()
-    with pytest.raises(DataError, match="1 predictions .* .no settings.json says which.*with --overwrite"):
+    with pytest.raises(DataError, match="predictions .* .no settings.json says which.*with --overwrite"):
         run(predict, picture)
     assert run(predict, picture, overwrite=True)[0].status == "written"
 
@@ -165,7 +188,7 @@ def test_what_stays_is_never_of_other_settings(predict: Predictor, picture: Path
     both = find_inputs([str(picture.parent)], output)
     FolderPrediction(predict, TABLE, output, settings={"top_k": 0.5})(both)
     again = FolderPrediction(predict, TABLE, output, overwrite=True, settings={"top_k": 0.25})
-    with pytest.raises(DataError, match="1 predictions .*top_k is 0.5 there and 0.25 here.*b_labels.png"):
+    with pytest.raises(DataError, match="top_k is 0.5 there and 0.25 here., 1 in all.*b_labels.png"):
         again(find_inputs([str(picture)], output))
     again.begin(both)
     assert sorted(path.name for path in output.iterdir()) == SHARED
