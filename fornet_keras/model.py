@@ -22,6 +22,7 @@ from fornet_keras.model_arguments import (
     require_arrays,
     require_learnable,
     require_parts,
+    require_rates,
     require_valid,
     warn_of_ignored_class,
     warn_of_nearly_black,
@@ -104,8 +105,9 @@ class FoRNet(keras.Model):
         require_valid(
             num_classes, backbone, context_filters, branch_filters, scales, region_size, top_k, short_side
         )
-        # These may be NumPy integers.
-        num_classes, region_size = int(num_classes), int(region_size)
+        require_rates(dropout=dropout, image_pool_dropout=image_pool_dropout)
+        # These may be NumPy numbers.
+        num_classes, region_size, top_k = int(num_classes), int(region_size), float(top_k)
         context_filters, branch_filters = int(context_filters), int(branch_filters)
         scales = tuple(map(int, scales))
         short_side = short_side and int(short_side)
@@ -252,8 +254,8 @@ class FoRNet(keras.Model):
     def fit(self, x=None, y=None, *args, class_weight=None, **options):
         """As `keras.Model.fit`, but without `class_weight`: Keras weights whole images by it.
 
-        Warns of an array whose first images are 0…1, not 0…255, and of an array of labels that are 0 and 255
-        alone, for 255 is ignored, or of which one is neither 255 nor a class.
+        Warns of an array, of `validation_data` too, whose first images are 0…1, not 0…255, and of an array of
+        labels that are 0 and 255 alone, for 255 is ignored, or of which one is neither 255 nor a class.
 
         Raises:
             ValueError: classes are weighted here, or images or labels are arrays of another shape.
@@ -262,12 +264,16 @@ class FoRNet(keras.Model):
             raise ValueError(
                 "class_weight is not taken; use compile(loss=FoRNetLoss(class_weights=…)), one weight a class"
             )
-        require_arrays(x, y)
-        if isinstance(x, np.ndarray) and len(x):
-            warn_of_nearly_black(x[:8])
-        if isinstance(y, np.ndarray):
-            warn_of_ignored_class(y)
-            warn_of_unknown_class(y, self.num_classes)
+        given = [(x, y)]
+        if isinstance(validation := options.get("validation_data"), tuple) and len(validation) > 1:
+            given.append(validation[:2])
+        for images, labels in given:
+            require_arrays(images, labels)
+            if isinstance(images, np.ndarray) and len(images):
+                warn_of_nearly_black(images[:8])
+            if isinstance(labels, np.ndarray):
+                warn_of_ignored_class(labels)
+                warn_of_unknown_class(labels, self.num_classes)
         return super().fit(x, y, *args, **options)
 
     def compile_from_config(self, config):

@@ -50,6 +50,17 @@ def require_valid(
         )
 
 
+def require_rates(**rates):
+    """Refuse rates of dropout that are none.
+
+    Raises:
+        ValueError: one is no number of 0…1.
+    """
+    for name, rate in rates.items():
+        if not (isinstance(rate, Real) and 0 <= float(rate) <= 1):
+            raise ValueError(f"{name} must be a rate of 0…1; received {rate!r}")
+
+
 def features_by_stride(backbone, x):
     """The backbone's features of `x`, by the names of their strides.
 

@@ -99,7 +99,7 @@ def cross_entropy(
     if ohem is not None:
         weights = weights * _hardest(losses, weights > 0, ohem)
     total, weight = (sum_devices(ops.sum(x)) for x in (losses * weights, weights))
-    loss = total / ops.maximum(weight, 1e-6)
+    loss = total / ops.where(weight > 0, weight, 1.0)
     return ops.where(pixels.unknown, float("nan"), loss)
 
 

@@ -81,7 +81,7 @@ def _calls(model: FoRNet, size: tuple[int, int]) -> list[tuple[str, keras.Layer,
             # What has no graph, or is its own graph's only layer, is looked into like any other layer.
             if hasattr(layer, "operations"):
                 follow(layer, args[0].shape, owner)
-            elif owner == "backbone" and not isinstance(layer, ConvBlock):
+            elif owner == "backbone":
                 calls.extend((owner, inner, [shape]) for inner, shape in _inner_calls(layer, args))
             else:
                 calls.append((owner, layer, [x.shape for x in keras.tree.flatten(args)]))
@@ -103,7 +103,7 @@ def _inner_calls(layer: keras.Layer, inputs: tuple[Any, ...]) -> list[tuple[kera
     found: list[tuple[keras.Layer, Any]] = []
     if not isinstance(layer, keras.Layer):  # an operation of keras.ops
         return found
-    kernels = [inner for inner in layer._flatten_layers() if isinstance(inner, KERNEL_LAYERS)]
+    kernels = [inner for inner in layer._flatten_layers() if isinstance(inner, (*KERNEL_LAYERS, ConvBlock))]
     if not kernels:
         return found
 
@@ -128,7 +128,10 @@ def _inner_calls(layer: keras.Layer, inputs: tuple[Any, ...]) -> list[tuple[kera
 
 
 def count_macs(model: keras.Model, size: tuple[int, int]) -> int:
-    """Multiply-accumulates of any Keras model for one image: those of its convolutions and dense layers."""
+    """Multiply-accumulates of any Keras model for one image: those of its convolutions and dense layers.
+
+    Of a `FoRNet`, whose branch reads its kernels itself, `summarize` counts all.
+    """
     inner = _inner_calls(model, (keras.KerasTensor((1, *size, 3)),))
     return sum(_layer_macs(layer, [shape]) for layer, shape in inner)
 

@@ -32,6 +32,7 @@ def check_layer(
         _check_shapes(layer, make_inputs(*size))
     inputs = make_inputs(*sizes[0])
     _check_config(layer, inputs)
+    _check_frozen(layer, inputs)
     _check_fit_and_save(layer, inputs)
     keras.config.set_dtype_policy("mixed_float16")
     _check_shapes(make_layer(), inputs)
@@ -82,6 +83,17 @@ def _check_config(layer: keras.layers.Layer, inputs: Arrays) -> None:
     twin.set_weights(layer.get_weights())
     for ours, theirs in zip(run(layer, inputs), run(twin, inputs), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def _check_frozen(layer: keras.layers.Layer, inputs: Arrays) -> None:
+    """A layer that is made frozen, as from a file, learns nothing: no statistics either."""
+    frozen = type(layer).from_config({**layer.get_config(), "trainable": False})
+    run(frozen, inputs)
+    before = [weight.copy() for weight in frozen.get_weights()]
+    frozen(_call_with(inputs), training=True)
+    assert frozen.trainable_weights == []
+    for old, new in zip(before, frozen.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 def _trained(layer: keras.layers.Layer) -> Arrays:

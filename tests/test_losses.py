@@ -65,6 +65,14 @@ def test_cross_entropy(class_weights: Any, smoothing: float) -> None:
     assert keras.backend.standardize_dtype(found.dtype) == "float32"
 
 
+def test_the_scale_of_the_class_weights_changes_nothing() -> None:
+    """As those of 1 / pixels are, of all of a large data set."""
+    weights = np.array(WEIGHTS)
+    assert number(cross_entropy(labels(), logits(), weights * 1e-12)) == pytest.approx(
+        number(cross_entropy(labels(), logits(), weights)), rel=1e-5
+    )
+
+
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_cross_entropy_with_a_teacher(share: float) -> None:
     soft_targets = np.exp(np.random.default_rng(2).normal(size=(2, 6, 10, 4)))

@@ -46,8 +46,10 @@ class ResidualBackbone(keras.Model):
                 f"received {tuple(widths)} and {tuple(depths)}"
             )
         stem_filters = widths[0] // 2 if stem_filters is None else stem_filters
-        if min(depths[1:]) < 1:
-            raise ValueError(f"depths must be at least 1 from stride 8 on; received {tuple(depths)}")
+        if depths[0] < 0 or min(depths[1:]) < 1:
+            raise ValueError(
+                f"depths must be at least 0 at stride 4, and 1 from stride 8 on; received {tuple(depths)}"
+            )
         if min(stem_filters, *widths) < 1:
             raise ValueError(
                 f"channels must be at least 1; received stem_filters={stem_filters}, widths={tuple(widths)}"

@@ -51,6 +51,7 @@ class ConvBlock(keras.layers.Layer):
         self.normalization = keras.layers.BatchNormalization(
             momentum=0.98, epsilon=1e-3, dtype=self.dtype_policy, name="normalization"
         )
+        self.trainable = kwargs.get("trainable", True)  # here, where its layers are known
 
     def build(self, input_shape):
         self.convolution.build(input_shape)

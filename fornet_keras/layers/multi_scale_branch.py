@@ -45,7 +45,7 @@ class MultiScaleBranch(keras.layers.Layer):
     inference: *gathered* computes the kept regions alone, *dense* computes the whole map and multiplies by
     the mask, which is quicker where most regions are kept. In training batch normalisation takes its means
     over what is computed. Gathered in float32, tiles of 4×4 and 2×2 cells are convolved with Winograd's
-    transforms unless `winograd` is set to False.
+    transforms.
 
     Args:
         filters: channels at scale 1, and of the fusion.
@@ -79,7 +79,7 @@ class MultiScaleBranch(keras.layers.Layer):
         self.filters = filters
         self.output_filters = output_filters
         self.scales = tuple(scales)
-        self.winograd = True
+        self.winograd = True  # exported models go without: their runtimes have their own
         convolution = {"use_bias": False, "kernel_initializer": "he_normal", "dtype": self.dtype_policy}
         self.looks = [
             keras.layers.Conv2D(filters // scale, 3, name=f"look_{scale}", **convolution)
@@ -92,6 +92,7 @@ class MultiScaleBranch(keras.layers.Layer):
         self.fuse_norm = self._normalization("fuse_norm")
         # Zero at first: training starts from the coarse prediction and learns what to correct.
         self.project = Dense(output_filters, kernel_initializer="zeros", dtype="float32", name="project")
+        self.trainable = kwargs.get("trainable", True)  # here, where its layers are known
 
     def _normalization(self, name):
         return keras.layers.BatchNormalization(

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import keras
@@ -83,7 +84,7 @@ def test_a_stem_without_a_convolution_is_refused() -> None:
 
 
 def test_a_stage_without_a_block_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"depths must be at least 1 from stride 8 on; received \(0, 2, 0, 1\)"
-    ):
-        ResidualBackbone(depths=(0, 2, 0, 1))
+    for depths in ((0, 2, 0, 1), (-1, 2, 1, 1)):
+        said = f"depths must be at least 0 at stride 4, and 1 from stride 8 on; received {depths}"
+        with pytest.raises(ValueError, match=re.escape(said)):
+            ResidualBackbone(depths=depths)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import pytest
 
+from fornet_keras.layers.conv_block import ConvBlock
 from fornet_keras.summary import count_macs
 from tests.cli.conftest import Run, only_line
 
@@ -83,6 +84,24 @@ def test_backbones_of_every_kind_are_counted() -> None:
 
     counts.append(count_macs(Plain(), (8, 6)))
     assert counts == [8 * 6 * 2 * 2 * 3 * 4] * 2
+
+
+def test_blocks_in_a_layer_without_a_graph_are_counted() -> None:
+    """Which read their kernels themselves."""
+
+    class Plain(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = ConvBlock(4, strides=2)
+
+        def call(self, image: Any) -> Any:
+            return self.block(image)
+
+    inputs = keras.Input((None, None, 3))
+    counts = [
+        count_macs(of, (8, 6)) for of in (Plain(), keras.Model(inputs, ConvBlock(4, strides=2)(inputs)))
+    ]
+    assert counts == [4 * 3 * 9 * 3 * 4] * 2
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.yaml"])

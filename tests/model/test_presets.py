@@ -113,6 +113,8 @@ def test_unknown_preset_is_refused() -> None:
             {"num_classes": 3, "scales": np.arange(1, 3)},
             r"scales must be a tuple .* received array\(\[1, 2\]\)",
         ),
+        ({"num_classes": 3, "dropout": 1.5}, r"dropout must be a rate of 0…1; received 1.5"),
+        ({"num_classes": 3, "image_pool_dropout": "0.1"}, r"image_pool_dropout must be a rate .*'0.1'"),
         ({"num_classes": 3, "top_k": 0}, r"top_k must be in \(0, 1\]; received 0"),
         ({"num_classes": 3, "scales": (0,)}, r"divide branch_filters and region_size / 4; received \(0,\)"),
         ({"num_classes": 3, "scales": (1, 8)}, r"received \(1, 8\), 64 and 16 pixels"),

@@ -205,8 +205,12 @@ def test_arrays_of_another_shape_are_refused() -> None:
             model.fit(wrong, labels)
     for wrong in (np.eye(NUM_CLASSES)[labels], labels[0]):
         said = re.escape(f"received shape {wrong.shape}; of one-hot labels take the argmax")
-        with pytest.raises(ValueError, match=said):
-            model.fit(right, wrong)
+        for given in ({"y": wrong}, {"y": labels, "validation_data": (right, wrong)}):
+            with pytest.raises(ValueError, match=said):
+                model.fit(right, **given)
+    unknown = pytest.warns(UserWarning, match=f"labels: {NUM_CLASSES} is none of the {NUM_CLASSES} classes")
+    with unknown, pytest.raises(ValueError, match="compile"):
+        model.fit(right, labels, validation_data=(right, labels + NUM_CLASSES))
 
 
 def test_masks_of_0_and_255_are_suspect() -> None:
