@@ -40,7 +40,7 @@ def test_a_camera_is_recorded_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.M
 
     def interrupt_at_the_fifth(frame: Picture) -> Picture:
         seen.append(frame)
-        now[0] += (0, 0.01, 0.01, 0.2, 0)[len(seen) - 1]
+        now[0] += (0, 0.2, 0.01, 0.01, 0)[len(seen) - 1]
         if len(seen) == 5:
             raise KeyboardInterrupt
         return frame
@@ -63,8 +63,8 @@ def test_a_camera_is_recorded_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(KeyboardInterrupt):  # there is nothing to keep yet
             transform_video(camera, tmp_path / "c.mp4", Mock(side_effect=KeyboardInterrupt), untracked)
     frames, rate = read_video(tmp_path / "a.mp4")
-    # At 25 a second: the first, one that came at once, none of another, and one that took 0.2 s and fills it.
-    assert (len(frames), rate) == (6, 25)
+    # At 25 a second: the first, one that took 0.2 s and so fills that time, one that came at once; no other.
+    assert (len(frames), rate) == (7, 25)
     assert len(read_video(tmp_path / "b.mp4")[0]) == 1
     assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4"}
 
