@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import NoReturn
 
 import cv2
@@ -16,7 +14,7 @@ import cv2
 from fornet_keras.atomic import Placing, written_whole
 from fornet_keras.data.images import image_size, require_file
 from fornet_keras.errors import DataError
-from fornet_keras.prediction.frames import all_frames, newest_frames
+from fornet_keras.prediction.frames import all_frames, in_time, newest_frames, reading_rate, shown_size
 from fornet_keras.prediction.inputs import Input
 from fornet_keras.prediction.mp4 import MP4_SUFFIXES, shown_frames
 from fornet_keras.prediction.pictures import Picture
@@ -27,8 +25,8 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 CODEC = "mp4v"
 """MPEG-4 in .mp4: OpenCV's wheels can always write it, and desktop players play it."""
 
-MOTION_JPEG = cv2.VideoWriter.fourcc(*"MJPG")
-"""As many network cameras send it."""
+AV1 = cv2.VideoWriter.fourcc(*"AV01")
+"""For which OpenCV's wheels have no decoder but the graphics card's."""
 
 MIN_SIDE, MAX_SIDE = 2, 8191
 """Pixels that its encoder takes."""
@@ -56,12 +54,12 @@ def transform_video(
 ) -> list[str]:
     """Write `transform` of each frame of a video as a video of the same rate, without sound.
 
-    The codec wants even sides: an odd one loses a line.
+    Each frame is shown as long as the others, where the file's are not too. The codec wants even sides: an
+    odd one loses a line.
 
     Ctrl-C ends the recording of a camera or a stream, and what was recorded is written; SIGTERM is raised
     again after that, since it ends the whole command. What is transformed is always their newest frame, and
-    what takes longer than the rate says is written more than once, or the video would play faster than what
-    it shows.
+    it is repeated or left out as its time demands: a minute's recording shows a minute.
 
     Args:
         entry: a file that FFmpeg reads, a camera or a stream.
@@ -71,7 +69,8 @@ def transform_video(
         placing: as of `written_whole`.
 
     Returns:
-        What is to be known of the result: a line where its rate is not the file's, or frames may be missing.
+        What is to be known of the result: a line where its rate is not the file's, frames may be missing, or
+        a camera or a stream has ended by itself.
 
     Raises:
         DataError: no frame can be read, many are missing, or the video cannot be written.
@@ -79,14 +78,17 @@ def transform_video(
     capture = _open(entry)
     rate, announced = _rate(capture), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     paced = entry.is_live and announced <= 0  # a whole film at an address has its own frames
-    reading = newest_frames(capture, _most(entry, capture, rate)) if paced else all_frames(capture)
+    most = reading_rate(entry.source, capture, rate)
+    reading = newest_frames(capture, most) if paced else all_frames(capture)
     with reading as frames:
         tracked = track(frames, announced if announced > 0 else None)
         with written_whole(target, placing) as temporary:
-            pictures = (transform(frame) for frame in tracked)
-            num_frames, stop = _write(temporary, pictures, rate, entry.is_live, paced)
+            pictures: Iterable[Picture] = (transform(frame) for frame in tracked)
+            if paced:
+                pictures = in_time(pictures, rate, each=math.isfinite(most))
+            num_frames, stop = _write(temporary, pictures, rate, entry.is_live)
             if not num_frames:
-                _refuse(entry)
+                _refuse(entry, capture)
             notes = [] if stop else _notes(entry, capture, num_frames)
             # OpenCV does not say that a disk is full.
             if _count(temporary) < num_frames:
@@ -115,12 +117,12 @@ def _size(entry: Input) -> tuple[int, int]:
         return image_size(entry.path)
     capture = _open(entry)
     try:
-        size = capture.get(cv2.CAP_PROP_FRAME_HEIGHT), capture.get(cv2.CAP_PROP_FRAME_WIDTH)
+        height, width = capture.get(cv2.CAP_PROP_FRAME_HEIGHT), capture.get(cv2.CAP_PROP_FRAME_WIDTH)
+        if height <= 0 or width <= 0:
+            _refuse(entry, capture)
+        return shown_size(capture, (int(height), int(width)))
     finally:
         capture.release()
-    if not all(size):
-        _refuse(entry)
-    return int(size[0]), int(size[1])
 
 
 def _count(path: Path) -> int:
@@ -134,9 +136,8 @@ def _count(path: Path) -> int:
 def _open(entry: Input) -> cv2.VideoCapture:
     if entry.source is None:
         _require_readable(entry.path)
-        return cv2.VideoCapture(_file(entry.path))
     with _opencv_silent():
-        return cv2.VideoCapture(entry.source)
+        return cv2.VideoCapture(_file(entry.path) if entry.source is None else entry.source)
 
 
 def _require_readable(path: Path) -> None:
@@ -165,25 +166,17 @@ def _file(path: Path) -> str:
     return os.path.abspath(path)
 
 
-def _refuse(entry: Input) -> NoReturn:
+def _refuse(entry: Input, capture: cv2.VideoCapture) -> NoReturn:
     """Say that there is no frame, and what to do."""
     if isinstance(entry.source, int):
-        raise DataError(f"{entry.path}: gives no frame; expected a connected camera; try another number")
-    if entry.is_live:
-        raise DataError(
-            f"{entry.path}: gives no frame; expected a stream that FFmpeg plays; check address and password"
-        )
-    raise DataError(f"{entry.path}: no frame in it can be read; expected a video; copy it again")
-
-
-def _most(entry: Input, capture: cv2.VideoCapture, rate: float) -> float:
-    """Frames a second at which a camera or a stream is to be read at most.
-
-    What an address gives as a film in pieces (HLS, .ts) comes as fast as the network is, and is to be taken
-    at its own rate, or a little above, since clocks differ. JPEGs have no times that their rate would be of.
-    """
-    is_film = re.match("https?:", str(entry.source), re.IGNORECASE)
-    return 1.02 * rate if is_film and capture.get(cv2.CAP_PROP_FOURCC) != MOTION_JPEG else math.inf
+        finding = "gives no frame; expected a connected camera; try another number"
+    elif entry.is_live:
+        finding = "gives no frame; expected a stream that FFmpeg plays; check address and password"
+    elif capture.get(cv2.CAP_PROP_FOURCC) == AV1:
+        finding = "is AV1, which OpenCV cannot decode here; expected another codec; convert it to H.264"
+    else:
+        finding = "no frame in it can be read; expected a video; copy it again"
+    raise DataError(f"{entry.path}: {finding}")
 
 
 def _rate(capture: cv2.VideoCapture) -> float:
@@ -195,36 +188,39 @@ def _rate(capture: cv2.VideoCapture) -> float:
 
 
 def _notes(entry: Input, capture: cv2.VideoCapture, num_frames: int) -> list[str]:
-    """What is to be known of a video that was read to its end; an error where frames are missing."""
+    """What is to be known of a video that was read to its end; an error where many frames are missing."""
     rate, announced = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    if entry.is_live and announced <= 0:
+        seconds = num_frames / _rate(capture)
+        return [f"{entry.path}: ended by itself after {seconds:.0f} s; record more into another --output"]
     notes = []
     if not (MIN_RATE <= rate < MAX_RATE or entry.is_live):
         notes.append(f"{entry.path}: says {rate:g} frames a second; written with {USUAL_RATE:g}")
     shown = math.inf if entry.is_live else shown_frames(entry.path, rate)
+    found = f"{num_frames} of {announced} frames can be read"
+    fix = "where the end is missing, " + ("use --overwrite" if entry.is_live else "copy it again")
+    is_counted = not entry.is_live and entry.path.suffix.lower() in COUNTING_SUFFIXES
     if num_frames + 1 < WHOLE_ENOUGH * min(announced, shown):
-        found = f"{num_frames} of {announced} frames can be read"
-        if not entry.is_live and entry.path.suffix.lower() in COUNTING_SUFFIXES:
+        if is_counted:
             raise DataError(f"{entry.path}: cut short or damaged: {found}; copy it again")
-        notes.append(f"{entry.path}: {found}, going by its length; where the end is missing, copy it again")
+        notes.append(f"{entry.path}: {found}, going by its length; {fix}")
+    elif is_counted and num_frames + 1 < announced < shown + 1:  # none is hidden by an edit list
+        notes.append(f"{entry.path}: {found}; {fix}")
     return notes
 
 
 def _write(
-    path: Path, pictures: Iterable[Picture], rate: float, is_live: bool, paced: bool
+    path: Path, pictures: Iterable[Picture], rate: float, is_live: bool
 ) -> tuple[int, KeyboardInterrupt | None]:
     """Returns how many frames were written, and what ended a recording before its pictures ended."""
     writer = cv2.VideoWriter()
-    num_frames, began = 0, 0.0
+    num_frames = 0
     try:
         for picture in pictures:
             if not num_frames:
                 _open_writer(writer, path, picture.shape[:2], rate)
-                began = monotonic()
-            frame = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-            due = int((monotonic() - began) * rate) + 1 if paced else 0
-            for _ in range(max(1, due - num_frames)):
-                writer.write(frame)
-                num_frames += 1
+            writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            num_frames += 1
     except KeyboardInterrupt as stop:
         if not (is_live and num_frames):  # a file's video is made again; or there is nothing to keep
             raise

@@ -1,5 +1,6 @@
 """Cameras and streams."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -37,10 +38,10 @@ class Camera:
 def test_a_camera_is_recorded_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def interrupt_at_the_fourth(frame: Picture) -> Picture:
+    def interrupt_at_the_fifth(frame: Picture) -> Picture:
         seen.append(frame)
-        now[0] += (0, 0.02, 0.2, 0)[len(seen) - 1]
-        if len(seen) == 4:
+        now[0] += (0, 0.2, 0.01, 0.01, 0)[len(seen) - 1]
+        if len(seen) == 5:
             raise KeyboardInterrupt
         return frame
 
@@ -48,22 +49,22 @@ def test_a_camera_is_recorded_until_ctrl_c(tmp_path: Path, monkeypatch: pytest.M
         """As the commands make of SIGTERM, which ends what comes after the camera too."""
 
     now = [100.0]
-    monkeypatch.setattr("fornet_keras.prediction.video.monotonic", lambda: now[0])
+    monkeypatch.setattr("fornet_keras.prediction.frames.monotonic", lambda: now[0])
     (camera,) = find_inputs(["camera:7"], tmp_path)
     assert (camera.name, camera.is_video) == (PurePath("camera_7"), True)
     with monkeypatch.context() as patch:
         files = cv2.VideoCapture
         patch.setattr(cv2, "VideoCapture", lambda what: Camera(what) if what == 7 else files(what))
         assert first_size([camera]) == (48, 64)
-        assert transform_video(camera, tmp_path / "a.mp4", interrupt_at_the_fourth, untracked) == []
+        assert transform_video(camera, tmp_path / "a.mp4", interrupt_at_the_fifth, untracked) == []
         first = np.zeros((48, 64, 3), np.uint8)
         with pytest.raises(Terminated):
             transform_video(camera, tmp_path / "b.mp4", Mock(side_effect=[first, Terminated]), untracked)
         with pytest.raises(KeyboardInterrupt):  # there is nothing to keep yet
             transform_video(camera, tmp_path / "c.mp4", Mock(side_effect=KeyboardInterrupt), untracked)
     frames, rate = read_video(tmp_path / "a.mp4")
-    # At 25 a second: the first, the one that came at once, and one that took 0.2 s and so fills that time.
-    assert (len(frames), rate) == (6, 25)
+    # At 25 a second: the first, one that took 0.2 s and so fills that time, one that came at once; no other.
+    assert (len(frames), rate) == (7, 25)
     assert len(read_video(tmp_path / "b.mp4")[0]) == 1
     assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4"}
 
@@ -123,7 +124,8 @@ def test_a_stream_is_recorded_until_it_ends(tmp_path: Path) -> None:
             False,
         )
         assert first_size([stream]) == (48, 64)
-        assert transform_video(stream, tmp_path / "a.mp4", lambda frame: frame, untracked) == []
+        (note,) = transform_video(stream, tmp_path / "a.mp4", lambda frame: frame, untracked)
+    assert re.search(r"/live\?x=1: ended by itself after [01] s; record more into another --output$", note)
     frames, _ = read_video(tmp_path / "a.mp4")
     assert (len(frames) >= 7, frames[-1].mean()) == (True, pytest.approx(90, abs=3))
 
@@ -135,7 +137,7 @@ def test_a_stream_that_comes_faster_than_it_is_predicted_is_no_slow_motion(tmp_p
 
     with serving([jpeg_part(3 * number) for number in range(75)], JPEGS, rate=25) as address:
         (stream,) = find_inputs([address], tmp_path)
-        assert transform_video(stream, tmp_path / "a.mp4", slow, untracked) == []
+        transform_video(stream, tmp_path / "a.mp4", slow, untracked)
     frames, rate = read_video(tmp_path / "a.mp4")
     shown = (frames[-1].mean() - frames[0].mean()) / 3 / 25
     assert (rate, len(frames) / rate) == (25, pytest.approx(shown, abs=0.8)), "seconds, and those shown"
@@ -145,7 +147,7 @@ def test_a_stream_that_comes_faster_than_it_is_predicted_is_no_slow_motion(tmp_p
 def test_a_video_at_an_address_is_no_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the network is: its frames are its own."""
     source = write_video(tmp_path / "a.avi", 9, 48, 64)
-    monkeypatch.setattr("fornet_keras.prediction.video.monotonic", iter(range(99)).__next__)
+    monkeypatch.setattr("fornet_keras.prediction.frames.monotonic", iter(range(99)).__next__)
     with serving([source.read_bytes()], "video/avi") as address:
         (stream,) = find_inputs([address], tmp_path)
         assert transform_video(stream, tmp_path / "b.mp4", lambda frame: frame, untracked) == []
@@ -171,7 +173,7 @@ def test_a_film_at_an_address_that_does_not_say_its_length(tmp_path: Path) -> No
     writer.release()
     with serving([(tmp_path / "a.ts").read_bytes()], "video/mp2t") as address:
         (stream,) = find_inputs([address], tmp_path)
-        assert transform_video(stream, tmp_path / "b.mp4", in_time, untracked) == []
+        transform_video(stream, tmp_path / "b.mp4", in_time, untracked)
     assert len(seen) >= 40 and len(read_video(tmp_path / "b.mp4")[0]) == pytest.approx(50, abs=10)
 
 

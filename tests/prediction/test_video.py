@@ -14,7 +14,15 @@ from fornet_keras.errors import DataError
 from fornet_keras.prediction.inputs import find_inputs
 from fornet_keras.prediction.pictures import Picture
 from fornet_keras.prediction.video import first_size, transform_video
-from tests.prediction.videos import read_video, untracked, video, write_trimmed, write_video
+from tests.prediction.videos import (
+    read_video,
+    untracked,
+    video,
+    write_table_first,
+    write_trimmed,
+    write_video,
+    write_wide_pixels,
+)
 
 
 def test_result_plays_with_the_same_frames_size_and_rate(tmp_path: Path) -> None:
@@ -89,12 +97,35 @@ def test_number_of_frames_is_announced(tmp_path: Path) -> None:
     assert announced == [5]
 
 
-def test_what_is_no_video_leaves_no_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "a.mp4").write_bytes(b"no video" * 1000)
-    with pytest.raises(DataError, match=r"a\.mp4: no frame in it can be read; expected a video"):
-        transform_video(video(tmp_path / "a.mp4"), tmp_path / "b.mp4", lambda frame: frame, untracked)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+@pytest.mark.parametrize("name", ["a.mp4", "100%.mp4"])
+def test_what_is_no_video_leaves_no_file(
+    tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_bytes(b"no video" * 1000)
+    with pytest.raises(DataError, match=f"{name}: no frame in it can be read; expected a video"):
+        transform_video(video(tmp_path / name), tmp_path / "b.mp4", lambda frame: frame, untracked)
+    with pytest.raises(DataError, match=f"{name}: no frame in it can be read; expected a video"):
+        first_size([video(tmp_path / name)])
+    assert [path.name for path in tmp_path.iterdir()] == [name]
     assert capfd.readouterr().err == ""
+
+
+def test_av1_is_told_from_a_damaged_file(tmp_path: Path) -> None:
+    source = write_trimmed(tmp_path / "a.mp4", 9, 0)
+    # The codec's name, and that of a box that would say otherwise.
+    source.write_bytes(source.read_bytes().replace(b"mp4v", b"av01").replace(b"esds", b"free"))
+    with pytest.raises(DataError, match=r"a.mp4: is AV1, which OpenCV cannot .*; convert it to H.264"):
+        transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked)
+
+
+def test_pixels_that_are_no_squares(tmp_path: Path) -> None:
+    """As of camcorders, which record 1440x1080 to be shown at 1920x1080."""
+    source = write_wide_pixels(tmp_path / "a.mp4", (4, 3))
+    assert first_size([video(source)]) == (48, 85)
+    seen = []
+    transform_video(video(source), tmp_path / "b.mp4", lambda x: seen.append(x.shape) or x, untracked)
+    assert seen == 9 * [(48, 85, 3)]
+    assert read_video(tmp_path / "b.mp4")[0][0].shape == (48, 84, 3)
 
 
 def test_a_video_that_is_no_file_with_something_in_it(
@@ -214,22 +245,24 @@ def test_a_damaged_mp4_of_full_length_is_not_written(tmp_path: Path) -> None:
 
 
 def test_an_mp4_cut_short_is_not_written(tmp_path: Path) -> None:
-    source = write_trimmed(tmp_path / "a.mp4", 60, 0)
-    content = source.read_bytes()
-    end, start = content.index(b"moov") - 4, content.index(b"mdat") - 4
-    # As cameras and the web write it: the table of contents comes first, and the frames after it.
-    table = bytearray(content[end:])
-    places = table.index(b"stco") + 8
-    for place in range(places + 4, places + 4 + 4 * int.from_bytes(table[places : places + 4], "big"), 4):
-        (offset,) = struct.unpack_from(">I", table, place)
-        struct.pack_into(">I", table, place, offset + len(table))
-    whole = content[:start] + table + content[start:end]
-    source.write_bytes(whole)
+    source = tmp_path / "a.mp4"
+    whole, length = write_table_first(source, 60)
     assert transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked) == []
     assert len(read_video(tmp_path / "b.mp4")[0]) == 60
-    source.write_bytes(whole[: -(end - start) // 2])
+    source.write_bytes(whole[: -length // 2])
     with pytest.raises(DataError, match=r"a.mp4: cut short or damaged: \d+ of 60 frames can be read"):
         transform_video(video(source), tmp_path / "c.mp4", lambda frame: frame, untracked)
+
+
+def test_a_few_frames_that_are_missing_are_told(tmp_path: Path) -> None:
+    source = tmp_path / "a.mp4"
+    whole, _ = write_table_first(source, 60)
+    # What `stsz` counts last: the lengths of the frames.
+    sizes = whole.index(b"stsz") + 16 + 4 * 57
+    source.write_bytes(whole[: -sum(struct.unpack_from(">3I", whole, sizes))])
+    (note,) = transform_video(video(source), tmp_path / "b.mp4", lambda frame: frame, untracked)
+    assert note == f"{source}: 57 of 60 frames can be read; where the end is missing, copy it again"
+    assert len(read_video(tmp_path / "b.mp4")[0]) == 57
 
 
 @pytest.mark.parametrize(

@@ -51,3 +51,31 @@ def write_trimmed(path: Path, num_frames: int, first: int) -> Path:
     struct.pack_into(">I", content, content.index(b"mvhd") + 20, played)
     path.write_bytes(content)
     return path
+
+
+def write_table_first(path: Path, num_frames: int) -> tuple[bytes, int]:
+    """An MP4 as cameras and the web write it: its table of contents, then so many bytes with the frames."""
+    content = write_trimmed(path, num_frames, 0).read_bytes()
+    end, start = content.index(b"moov") - 4, content.index(b"mdat") - 4
+    table = bytearray(content[end:])
+    places = table.index(b"stco") + 8
+    for place in range(places + 4, places + 4 + 4 * int.from_bytes(table[places : places + 4], "big"), 4):
+        (offset,) = struct.unpack_from(">I", table, place)
+        struct.pack_into(">I", table, place, offset + len(table))
+    path.write_bytes(whole := content[:start] + table + content[start:end])
+    return whole, end - start
+
+
+def write_wide_pixels(path: Path, ratio: tuple[int, int]) -> Path:
+    """An MP4 whose pixels are so wide and so high, in any unit."""
+    content = write_trimmed(path, 9, 0).read_bytes()
+    end, start = content.index(b"moov") - 4, content.index(b"mp4v") - 4
+    table = bytearray(content[end:])
+    added = struct.pack(">I4sII", 16, b"pasp", *ratio)
+    (length,) = struct.unpack_from(">I", content, start)
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"mp4v"):
+        place = table.index(name) - 4
+        struct.pack_into(">I", table, place, len(added) + int.from_bytes(table[place : place + 4], "big"))
+    table[start + length - end : start + length - end] = added
+    path.write_bytes(content[:end] + table)
+    return path
