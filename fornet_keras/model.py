@@ -265,8 +265,8 @@ class FoRNet(keras.Model):
                 "class_weight is not taken; use compile(loss=FoRNetLoss(class_weights=…)), one weight a class"
             )
         given = [(x, y)]
-        if isinstance(validation := options.get("validation_data"), tuple) and len(validation) > 1:
-            given.append(validation[:2])
+        if isinstance(validation := options.get("validation_data"), tuple | list) and len(validation) > 1:
+            given.append((validation[0], validation[1]))
         for images, labels in given:
             require_arrays(images, labels)
             if isinstance(images, np.ndarray) and len(images):

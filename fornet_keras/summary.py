@@ -103,7 +103,10 @@ def _inner_calls(layer: keras.Layer, inputs: tuple[Any, ...]) -> list[tuple[kera
     found: list[tuple[keras.Layer, Any]] = []
     if not isinstance(layer, keras.Layer):  # an operation of keras.ops
         return found
-    kernels = [inner for inner in layer._flatten_layers() if isinstance(inner, (*KERNEL_LAYERS, ConvBlock))]
+    inner_layers = layer._flatten_layers()
+    blocks = [inner for inner in inner_layers if isinstance(inner, ConvBlock)]
+    of_blocks = {id(block.convolution) for block in blocks}  # which only training calls
+    kernels = [x for x in inner_layers if isinstance(x, KERNEL_LAYERS) and id(x) not in of_blocks] + blocks
     if not kernels:
         return found
 

@@ -9,7 +9,6 @@ import click
 import numpy as np
 
 from fornet_keras.cli.group import Command
-from fornet_keras.cli.learnt import learnt_note
 from fornet_keras.cli.options import Named, json_option
 from fornet_keras.cli.result import write_json
 from fornet_keras.cli.screen import show_table
@@ -72,8 +71,11 @@ def compare(runs: tuple[Path, ...], json_file: Path | None) -> None:
     for result, change in zip(results[1:], changes, strict=True):
         _show(result, first, change)
     for result in results:
-        if result.settings.get("scored.trained_on_it"):
-            click.echo(learnt_note(str(result.settings["scored.split"]), result.name))
+        if result.knows_images:
+            click.echo(
+                f"note: {result.name} has learnt from images that are scored, or from a model that has: its "
+                "scores say nothing about other images"
+            )
 
 
 def _show(result: Result, first: Result, change: Difference | None) -> None:

@@ -16,9 +16,9 @@ from fornet_keras.model_description import config_beside, read_description
 from fornet_keras.shipped import SHIPPED, shown
 
 
-def learnt_note(split: str, model: str = "the model") -> str:
+def learnt_note(split: str) -> str:
     """What must be said of scores of images that the model was trained on."""
-    return f"note: {model} was trained on {split}: these scores say nothing about other images"
+    return f"note: the model was trained on {split}: these scores say nothing about other images"
 
 
 def taught_note(config: Config, data: DataConfig, split: str) -> str | None:

@@ -53,7 +53,8 @@ def save_class_bars(path: Path, scores: Scores, table: LabelTable) -> None:
     left.invert_yaxis()
     right.barh(table.names, shares, color=colors)
     right.set_xscale("log")
-    right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    is_wide = pixels.max() > 1000 * min(pixels[pixels > 0], default=1)
+    right.xaxis.set_major_locator(LogLocator(subs=(1,) if is_wide else (1, 2, 5)))
     right.xaxis.set_major_formatter("{x:g}")  # the usual ones write formulas, which are not read here
     right.xaxis.set_minor_formatter("")
     right.set_xlabel("share of the pixels, %")

@@ -24,7 +24,7 @@ DRAWS = 2_000
 """Bootstrap samples of the images."""
 MIN_IMAGES = 10
 """Of fewer the bootstrap's interval is far too narrow: of two without a difference it tells half apart."""
-HOW = ("size", "precision", "runtime", "flip", "scales", "window", "skipped", "trained_on_it")
+HOW = ("size", "precision", "runtime", "flip", "scales", "window", "skipped")
 """What a file of `evaluate --json` says of how it was scored, beside the scores."""
 
 
@@ -57,6 +57,7 @@ class Result:
         settings: every key of the run's configuration with its value, and how it was scored.
         root: the folder of the data.
         run: what `result.json` says of the run itself; empty for a file of `evaluate --json`.
+        knows_images: whether it has learnt from the images that are scored, or from a model that has.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Result:
     settings: dict[str, Any]
     root: str
     run: dict[str, Any]
+    knows_images: bool
 
     def image_miou(self) -> dict[str, float]:
         """The mIoU of each image with something to score, by its path below the data's folder."""
@@ -117,11 +119,12 @@ def read_result(path: Path) -> Result:
     split = found.get("split", settings.get("data.val_split"))
     settings |= {f"scored.{key}": scores.get(key) for key in ("top_k", "short_side", "num_images")}
     settings |= {f"scored.{key}": found[key] for key in HOW if key in found}
-    if own and "val" in found:
-        settings["scored.trained_on_it"] = own.data.trains_on(own.data.val_split)
     root = found.get("data") or settings.get("data.root") or ""
     settings |= {"scored.split": split, "scored.data": os.path.realpath(root)}
-    return Result(str(path), scores, settings, root, found if "val" in found else {})
+    is_run = "val" in found
+    is_learnt = bool(is_run and own and own.data.trains_on(own.data.val_split))
+    knows_images = bool(found.get("trained_on_it")) or is_learnt
+    return Result(str(path), scores, settings, root, found if is_run else {}, knows_images)
 
 
 def _no_number(constant: str) -> None:

@@ -40,7 +40,7 @@ def export_images(
     folder without where it lies: a manifest may be published.
 
     Raises:
-        ExportError: the folder holds no image, or label pictures too, or the size is too small for a made-up
+        ExportError: the folder holds no image, or a label picture, or the size is too small for a made-up
             one.
         DataError: an image or label cannot be read, or all labels are void.
     """

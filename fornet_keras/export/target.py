@@ -53,9 +53,9 @@ def check_target(
         if output.exists():
             raise ExportError(f"{output}: is there already; choose another --output, or remove it")
         return output
-    expected = "expected the folder of its versions"
-    if output.name.isdecimal():  # a version of none, which TensorFlow Serving would take for the newest
-        raise ExportError(f"{output}: is named as a version of a model; {expected}; take {output.parent}")
+    expected, whole = "expected the folder of its versions", output.absolute()
+    if whole.name.isdecimal():  # a version of none, which TensorFlow Serving would take for the newest
+        raise ExportError(f"{output}: is named as a version of a model; {expected}; take {whole.parent}")
     if is_artifact(output):
         raise ExportError(f"{output}: is an exported model; {expected}; choose another --output")
     taken = [int(path.name) for path in output.glob("[0-9]*") if path.name.isdecimal()]

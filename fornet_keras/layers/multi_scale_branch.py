@@ -79,7 +79,7 @@ class MultiScaleBranch(keras.layers.Layer):
         self.filters = filters
         self.output_filters = output_filters
         self.scales = tuple(scales)
-        self.winograd = True  # exported models go without: their runtimes have their own
+        self.winograd = True  # False in int8 exports: eight bits are too few for it
         convolution = {"use_bias": False, "kernel_initializer": "he_normal", "dtype": self.dtype_policy}
         self.looks = [
             keras.layers.Conv2D(filters // scale, 3, name=f"look_{scale}", **convolution)

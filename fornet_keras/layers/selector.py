@@ -51,6 +51,7 @@ class Selector(keras.layers.Layer):
         self.correct = keras.layers.Conv2D(
             1, 3, padding="same", kernel_initializer="zeros", dtype="float32", name="correct"
         )
+        self.trainable = kwargs.get("trainable", True)  # here, where its layers are known
 
     def build(self, input_shape):
         features, logits = input_shape

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import NoReturn
 
-from fornet_keras.data.description import DATASET_YAML
+from fornet_keras.data.description import DATASET_YAML, read_dataset_yaml
 from fornet_keras.data.file_list import files_below, read_list
 from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import DataError
@@ -161,9 +162,12 @@ def _matches(folder: Path, pattern: Path) -> list[Path]:
     found = [folder / match for match in sorted(glob.glob(str(pattern), root_dir=folder, recursive=True))]
     if "**" not in pattern.parts:
         return found
-    # It enters links each time, also one that leads back.
-    longest_first = sorted(found, key=lambda path: -len(path.parts))
-    once = {(os.path.realpath(path.parent), path.name): path for path in longest_first}
+    # It enters links each time, also one that leads back: a path without any stays, or else the shortest.
+    real, once = Path(os.path.realpath(folder)), dict[tuple[str, str], Path]()
+    for path in sorted(found, key=lambda path: len(path.parts)):
+        place = os.path.realpath(path.parent)
+        if (place, path.name) not in once or place == str((real / path.relative_to(folder)).parent):
+            once[place, path.name] = path
     # It matches the folders on the way too, also where a file tells them apart.
     return sorted(path for path in once.values() if path.is_file()) or sorted(once.values())
 
@@ -178,15 +182,30 @@ def _at(path: Path) -> list[_Found]:
     """A file, or what is in a folder."""
     if not path.is_dir():
         return [_Found(path, PurePath(path.name))]
+    if (path / DATASET_YAML).is_file():
+        _refuse_data(path)
     files = files_below(path, (*ENDINGS, *OTHER_SUFFIXES))
-    folders = {path, *(folder for file in files for folder in file.parents if folder.is_relative_to(path))}
-    for folder in sorted(folders):
-        if (folder / DATASET_YAML).is_file():
-            raise DataError(
-                f"{folder}: has a {DATASET_YAML}, and labels, which are pictures too; expected a folder of "
-                "images alone; name that one in it"
-            )
+    parents = {file.parent for file in files}
+    for folder in sorted({above for parent in parents for above in (parent, *parent.parents)}):
+        if folder.is_relative_to(path) and _is_data(folder):
+            _refuse_data(folder)
     return [_Found(file, file.relative_to(path)) for file in files]
+
+
+def _is_data(folder: Path) -> bool:
+    """Whether a folder's `dataset.yaml` is of this package's: YOLO's labels are no pictures."""
+    try:
+        read_dataset_yaml(folder)
+    except DataError:
+        return False
+    return True
+
+
+def _refuse_data(folder: Path) -> NoReturn:
+    raise DataError(
+        f"{folder}: has a {DATASET_YAML}, and labels, which are pictures too; expected a folder of images "
+        "alone; name that one in it"
+    )
 
 
 def _named(found: list[_Found]) -> list[Input]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,9 +104,10 @@ class FolderRecord:
             yield
             return
         video = self.files(entry)["overlay"]
+        name = hashlib.sha256(os.fsencode(entry.name)).hexdigest()[:16]  # that of the video may be too long
         with ExitStack() as stack:
             try:
-                stack.enter_context(locked(video.with_name(f".{video.name}{LOCK}"), blocking=False))
+                stack.enter_context(locked(self.folder / f".{name}{LOCK}", blocking=False))
             except Timeout as error:
                 raise DataError(
                     f"{video}: another command records it; end that one, or choose another --output"

@@ -191,6 +191,8 @@ def _notes(entry: Input, capture: cv2.VideoCapture, num_frames: int) -> list[str
     """What is to be known of a video that was read to its end; an error where many frames are missing."""
     rate, announced = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     if entry.is_live and announced <= 0:
+        if math.isfinite(reading_rate(entry.source, capture, rate)):
+            return []  # a film
         seconds = num_frames / _rate(capture)
         return [f"{entry.path}: ended by itself after {seconds:.0f} s; record more into another --output"]
     notes = []

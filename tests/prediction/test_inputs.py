@@ -241,16 +241,19 @@ def test_a_data_set_is_refused_for_its_labels(here: Path) -> None:
         find_inputs(["data"], Path("out"))
     Path("new").mkdir()
     Path("data").rename("new/data")
-    with pytest.raises(DataError, match=r"^new/data: has a dataset\.yaml, and labels, .*"):
-        find_inputs(["new"], Path("out"))
     image = Path("new/data/images/a.png")
     for argument in ("new/data/images", str(image), "new/*/images/*.png", "new/*/images"):
         assert [found.path for found in find_inputs([argument], Path("out"))] == [image]
+    assert [found.path for found in find_inputs(["new"], Path("out"))] == [image], "another program's file"
+    Path("new/data/dataset.yaml").write_text("name: x\nclasses: [water, quay]\n")
+    with pytest.raises(DataError, match=r"^new/data: has a dataset\.yaml, and labels, .*"):
+        find_inputs(["new"], Path("out"))
 
 
 def test_a_link_that_leads_back_is_followed_once(here: Path) -> None:
     touch("in/a.png", "in/deep/b.png")
     Path("in/deep/loop").symlink_to("..")
+    Path("in/other").symlink_to("deep")
     for argument in ("in", "in/**", "in/**/*.png"):
         assert {*names(argument)} == {"in/a.png", "in/deep/b.png"}
 
