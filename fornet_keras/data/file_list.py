@@ -62,20 +62,23 @@ def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     Raises:
         DataError: a folder cannot be listed.
     """
-    found: list[Path] = []
     endings = tuple(suffix.lower() for suffix in suffixes)
+    paths = (Path(place, name) for place, files in walk_once(folder) for name in files)
+    meant = (path for path in paths if path.name.lower().endswith(endings))
+    return sorted((path for path in meant if path.is_symlink() or path.is_file()), key=_BY_NAME)
+
+
+def walk_once(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """The folder and all below it, as `files_below` follows them, each with the names of the files in it."""
     entered = {os.path.realpath(folder)}
     for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse_to_list):
+        yield Path(place), [name for name in files if not name.startswith(".")]
         inside = [Path(place, name) for name in folders if not name.startswith(".")]
         folders.clear()
         for path in sorted(inside, key=lambda path: (path.is_symlink(), _BY_NAME(path))):
             if (real := os.path.realpath(path)) not in entered:
                 entered.add(real)
                 folders.append(path.name)
-        paths = (Path(place, name) for name in files if not name.startswith("."))
-        meant = (path for path in paths if path.name.lower().endswith(endings))
-        found += [path for path in meant if path.is_symlink() or path.is_file()]
-    return sorted(found, key=_BY_NAME)
 
 
 Resolve = Callable[[Path], Path]

@@ -27,7 +27,7 @@ class ConvBlock(keras.layers.Layer):
         ValueError: an even kernel where `strides` is above 1, or Keras is set to `channels_first`.
     """
 
-    def __init__(self, filters, kernel_size=3, strides=1, activation=True, **kwargs):
+    def __init__(self, filters, kernel_size=3, strides=1, activation=True, trainable=True, **kwargs):
         require_channels_last()
         if strides > 1 and kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd where strides is above 1; received {kernel_size}")
@@ -51,7 +51,7 @@ class ConvBlock(keras.layers.Layer):
         self.normalization = keras.layers.BatchNormalization(
             momentum=0.98, epsilon=1e-3, dtype=self.dtype_policy, name="normalization"
         )
-        self.trainable = kwargs.get("trainable", True)  # here, where its layers are known
+        self.trainable = trainable  # here, where its layers are known
 
     def build(self, input_shape):
         self.convolution.build(input_shape)

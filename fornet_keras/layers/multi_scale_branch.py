@@ -66,7 +66,7 @@ class MultiScaleBranch(keras.layers.Layer):
         (arXiv 1801.02108).
     """
 
-    def __init__(self, filters, output_filters, scales=(1, 2, 4), **kwargs):
+    def __init__(self, filters, output_filters, scales=(1, 2, 4), trainable=True, **kwargs):
         require_channels_last()
         whole = isinstance(scales, tuple | list) and all(isinstance(x, int | np.integer) for x in scales)
         if not whole or any(scale < 1 for scale in scales):
@@ -92,7 +92,7 @@ class MultiScaleBranch(keras.layers.Layer):
         self.fuse_norm = self._normalization("fuse_norm")
         # Zero at first: training starts from the coarse prediction and learns what to correct.
         self.project = Dense(output_filters, kernel_initializer="zeros", dtype="float32", name="project")
-        self.trainable = kwargs.get("trainable", True)  # here, where its layers are known
+        self.trainable = trainable  # here, where its layers are known
 
     def _normalization(self, name):
         return keras.layers.BatchNormalization(

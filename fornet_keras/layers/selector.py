@@ -36,7 +36,7 @@ class Selector(keras.layers.Layer):
     Reference: the region-wise importance map of FoR-Net (arXiv 2605.02764); supervised by our own choice.
     """
 
-    def __init__(self, region_cells=4, filters=32, **kwargs):
+    def __init__(self, region_cells=4, filters=32, trainable=True, **kwargs):
         require_channels_last()
         if not (isinstance(region_cells, int | np.integer) and region_cells >= 1):
             raise ValueError(f"region_cells must be a whole number of 1 or more; received {region_cells!r}")
@@ -51,7 +51,7 @@ class Selector(keras.layers.Layer):
         self.correct = keras.layers.Conv2D(
             1, 3, padding="same", kernel_initializer="zeros", dtype="float32", name="correct"
         )
-        self.trainable = kwargs.get("trainable", True)  # here, where its layers are known
+        self.trainable = trainable  # here, where its layers are known
 
     def build(self, input_shape):
         features, logits = input_shape

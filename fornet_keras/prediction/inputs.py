@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import NoReturn
 
 from fornet_keras.data.description import DATASET_YAML, read_dataset_yaml
-from fornet_keras.data.file_list import files_below, read_list
+from fornet_keras.data.file_list import files_below, read_list, walk_once
 from fornet_keras.data.images import SUFFIXES
 from fornet_keras.errors import DataError
 from fornet_keras.prediction.outputs import output_test
@@ -158,18 +158,17 @@ def _expand(argument: str, is_output: Callable[[Path, Path], bool]) -> Iterator[
 
 
 def _matches(folder: Path, pattern: Path) -> list[Path]:
-    """What matches a glob in a folder, each once, whatever links lead to it."""
-    found = [folder / match for match in sorted(glob.glob(str(pattern), root_dir=folder, recursive=True))]
-    if "**" not in pattern.parts:
-        return found
-    # It enters links each time, also one that leads back: a path without any stays, or else the shortest.
-    real, once = Path(os.path.realpath(folder)), dict[tuple[str, str], Path]()
-    for path in sorted(found, key=lambda path: len(path.parts)):
-        place = os.path.realpath(path.parent)
-        if (place, path.name) not in once or place == str((real / path.relative_to(folder)).parent):
-            once[place, path.name] = path
+    """What matches a glob in a folder; `**` enters each once, where Python's follows links that lead back."""
+    parts = pattern.parts
+    if "**" not in parts:
+        return [folder / match for match in sorted(glob.glob(str(pattern), root_dir=folder))]
+    at = parts.index("**")
+    rest = Path(*parts[at + 1 :]) if parts[at + 1 :] else Path("*")
+    starts = _matches(folder, Path(*parts[:at])) if at else [folder]
+    places = [place for start in starts if start.is_dir() for place, _ in walk_once(start)]
+    found = sorted({match for place in places for match in _matches(place, rest)})
     # It matches the folders on the way too, also where a file tells them apart.
-    return sorted(path for path in once.values() if path.is_file()) or sorted(once.values())
+    return [path for path in found if path.is_file()] or found
 
 
 def _below(folder: Path, path: Path) -> PurePath:
